@@ -1,0 +1,53 @@
+# The words of this project. `make` alone lists them; each builds its own environment (.venv) first.
+
+PYTHON := .venv/bin/python
+# Debian packages that the tests need beside Python, git and make; `make system` installs them.
+PACKAGES := strace
+
+.PHONY: help demo run test check bench crash docs system environment
+
+help:
+	@echo 'make demo     a fleet at work in one minute, with a scripted model: no money spent, nothing left running'
+	@echo 'make demo MODEL=provider/name   the same with a real model, after stating the estimated cost and asking'
+	@echo 'make run      the same fleet, kept up to play with'
+	@echo 'make test     all tests'
+	@echo 'make check    format, lint, types, floors, house style, docs'
+	@echo 'make bench    the figures, each beside its bound'
+	@echo 'make crash    the crash tests at full length'
+	@echo 'make docs     write the generated pages of docs/reference anew'
+	@echo 'make system   Debian packages that the tests need ($(PACKAGES)); needs root'
+
+environment:
+	@.ci/environment
+
+demo: environment
+	@$(PYTHON) -m examples.support_inbox.demo $(if $(MODEL),--model '$(MODEL)') $(ARGS)
+
+run: environment
+	@$(PYTHON) -m examples.support_inbox.demo --keep $(if $(MODEL),--model '$(MODEL)') $(ARGS)
+
+test: environment
+	@$(PYTHON) -m pytest -n 2 -q $(ARGS)
+
+check: environment
+	@$(PYTHON) -m ruff format --check --quiet .
+	@$(PYTHON) -m ruff check --quiet .
+	@$(PYTHON) -m mypy
+	@.venv/bin/lint-imports --no-logo
+	@$(PYTHON) -m pytest -q tests/test_tidy.py tests/test_docs.py
+
+bench: environment
+	@$(PYTHON) -m benchmarks $(ARGS)
+
+crash: environment
+	@OSTINATO_CRASH=full $(PYTHON) -m pytest -q tests/crash $(ARGS)
+
+docs: environment
+	@$(PYTHON) -m docs.reference.generate
+
+system:
+	@if [ "$$(id -u)" != 0 ]; then echo 'make system installs packages and needs root: sudo make system' >&2; exit 1; fi
+	@missing=; for each in $(PACKAGES); do dpkg -s $$each >/dev/null 2>&1 || command -v $$each >/dev/null || missing="$$missing $$each"; done; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if ! command -v apt-get >/dev/null; then echo "not a Debian: install by your own means:$$missing" >&2; exit 1; fi; \
+	apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing

@@ -1,0 +1,160 @@
+"""The rules of the house for every test: nothing hangs, nothing is left running, nothing is skipped unseen.
+
+Also lends the two helpers that most tests need: `run` for coroutines and `wait_until` for what other processes do.
+Both are fixtures and plain functions (`from tests.conftest import run`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+import uuid
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+T = TypeVar("T")
+
+RUN_TIMEOUT_S = 30.0
+"""Far above what any test needs, far below what a person would wait for a hung one."""
+
+SLOW_AFTER_S = 0.25
+"""A test that takes longer carries the mark `slow`."""
+
+_MARK = "OSTINATO_TEST_PROCESS"
+_UNMARKED_SLOW: list[tuple[float, str]] = []
+
+# Examples take as long as a busy machine makes them; a failure prints how to repeat it.
+settings.register_profile("house", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("house")
+
+
+def run(work: Coroutine[Any, Any, T], *, timeout_s: float = RUN_TIMEOUT_S) -> T:
+    """Run a coroutine to its end in a loop of its own; fails after `timeout_s` and where tasks are left behind."""
+
+    async def bounded() -> T:
+        async with asyncio.timeout(timeout_s):
+            result = await work
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        if left:  # what is just ending may end
+            _, left = await asyncio.wait(left, timeout=0.5)
+        assert not left, f"left running: {[task.get_coro() for task in left]}"
+        return result
+
+    return asyncio.run(bounded())
+
+
+def wait_until(holds: Callable[[], T], *, timeout_s: float = 10.0) -> T:
+    """Wait for what another process does: returns the first true value of `holds()`, fails after `timeout_s`.
+
+    This is the one place in the tests that sleeps. Inside one process, wait for an event instead.
+    """
+    deadline = time.monotonic() + timeout_s
+    while not (value := holds()):
+        if time.monotonic() > deadline:
+            pytest.fail(f"did not come true in {timeout_s} s: {holds}")
+        time.sleep(0.01)
+    return value
+
+
+@pytest.fixture(name="run", scope="session")
+def _run() -> Callable[..., Any]:
+    return run
+
+
+@pytest.fixture(name="wait_until", scope="session")
+def _wait_until() -> Callable[..., Any]:
+    return wait_until
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_running() -> Iterator[None]:
+    """A test ends the processes that it starts."""
+    before = _children()
+    yield
+    left = {pid: command for pid in _children() - before if (command := _command(pid))}
+    assert not left, f"processes left running: {left}"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _nothing_outlives_the_tests() -> Iterator[None]:
+    """The environment is marked, so that at the end a process can be told that has outlived its parents."""
+    mark = uuid.uuid4().hex
+    os.environ[_MARK] = mark
+    yield
+    deadline = time.monotonic() + 2.0
+    while (left := _marked(f"{_MARK}={mark}".encode())) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not left, f"processes have outlived the tests: {left}"
+
+
+def _children() -> set[int]:
+    """Pids of this process's direct children; none where the kernel does not tell (it does on Linux)."""
+    found: set[int] = set()
+    for each in Path("/proc/self/task").glob("*/children"):
+        try:
+            found.update(int(pid) for pid in each.read_text().split())
+        except OSError:  # the thread has just ended
+            continue
+    return found
+
+
+def _marked(mark: bytes) -> dict[int, str]:
+    """Processes with `mark` in their environment, with their command lines."""
+    found: dict[int, str] = {}
+    for each in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            marked = mark in each.read_bytes()
+        except OSError:  # ended meanwhile, or another user's
+            continue
+        if marked and (command := _command(int(each.parent.name))):
+            found[int(each.parent.name)] = command
+    return found
+
+
+def _command(pid: int) -> str:
+    """Command line of a process; empty for one that has gone, or that Python itself keeps (multiprocessing)."""
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+    except OSError:
+        return ""
+    return "" if "multiprocessing.resource_tracker" in command else command or "(ended, not waited for)"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Iterator[None]:
+    """In CI a skip is an error."""
+    report: pytest.TestReport = yield
+    _refuse_skip(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Iterator[None]:
+    """A module that skips itself counts as a skipped test."""
+    report: pytest.CollectReport = yield
+    _refuse_skip(report)
+    return report
+
+
+def _refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
+    if os.environ.get("CI") and report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"skipped, which is an error in CI: {reason}"
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Remember what was slow without saying so."""
+    if report.when == "call" and report.duration > SLOW_AFTER_S and "slow" not in report.keywords:
+        _UNMARKED_SLOW.append((report.duration, report.nodeid))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Name what was slow without the mark; no failure, as a busy machine makes anything slow."""
+    for seconds, name in sorted(_UNMARKED_SLOW, reverse=True)[:10]:
+        terminalreporter.write_line(f"slow, but not marked slow: {seconds:.2f} s {name}")
