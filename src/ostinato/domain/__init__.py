@@ -1,0 +1,1 @@
+"""The functional core: pure functions over values; no I/O, no clock, no await, nothing random."""

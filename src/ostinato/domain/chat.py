@@ -1,0 +1,138 @@
+"""What is said to a model and what comes back, in a form that belongs to no provider.
+
+Knows nothing of HTTP, prices or sessions; an adapter in `models/` turns these into a provider's dialect and back.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Any
+
+
+from ostinato.domain.values import Value
+
+
+class ToolSpec(Value):
+    """One tool as a model sees it. `parameters` is a JSON Schema of type object."""
+
+    name: str
+    description: str
+    parameters: dict[str, Any]
+
+
+class ToolCall(Value):
+    """A model's wish to call a tool. `id` is ours (`3.0`: first call of the third reply), so that a provider that
+    repeats or omits ids cannot confuse two calls; `provider_id` is what the provider wants back.
+
+    `arguments` is None when `raw` was not a JSON object; `problem` then says why."""
+
+    id: str
+    name: str
+    arguments: dict[str, Any] | None
+    provider_id: str = ""
+    raw: str = ""
+    problem: str = ""
+
+
+class SystemPart(Value, tag="system"):
+    """Instructions of the runtime and the agent's own files."""
+
+    text: str
+
+
+class UserPart(Value, tag="user"):
+    """What came in: messages, goals, fenced outside text."""
+
+    text: str
+
+
+class AssistantPart(Value, tag="assistant"):
+    """An earlier reply of the model."""
+
+    text: str = ""
+    calls: tuple[ToolCall, ...] = ()
+
+
+class ToolPart(Value, tag="tool"):
+    """The result of one call."""
+
+    call_id: str
+    provider_id: str
+    name: str
+    text: str
+
+
+ChatPart = SystemPart | UserPart | AssistantPart | ToolPart
+
+
+class ModelRequest(Value):
+    """One question to a model. `model` is the provider's own model name."""
+
+    model: str
+    parts: tuple[ChatPart, ...]
+    tools: tuple[ToolSpec, ...] = ()
+    output_tokens_max: int = 8_192
+    temperature: float | None = None
+    effort: str | None = None
+    call: int = 1
+    """Number of this model call in its turn; ids of tool calls begin with it."""
+    user: str = ""
+    """Opaque tag for the provider's logs: the task's name."""
+
+
+class Usage(Value):
+    """Tokens of one reply. `cached_tokens` are the part of `input_tokens` that the provider read from its cache."""
+
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """Input and output together."""
+        return self.input_tokens + self.output_tokens
+
+
+class StopReason(enum.StrEnum):
+    """Why a model stopped."""
+
+    END = "end"
+    TOOLS = "tools"
+    LENGTH = "length"
+    FILTER = "filter"
+
+
+class ModelReply(Value):
+    """What a model answered, complete."""
+
+    text: str = ""
+    calls: tuple[ToolCall, ...] = ()
+    stop: StopReason = StopReason.END
+    usage: Usage = Usage()
+    model: str = ""
+    """The model that really answered, as the provider names it."""
+    problem: str = ""
+    """Not empty: the reply was malformed and must not be acted on; says how."""
+
+
+class HttpAttempt(Value):
+    """One try to reach a model: a ledger row each."""
+
+    provider: str
+    model: str
+    status: int
+    """HTTP status; 0: no answer."""
+    duration_ms: float
+    usage: Usage = Usage()
+    error: str = ""
+    request_id: str = ""
+
+
+def empty_schema() -> dict[str, Any]:
+    """The JSON Schema of a tool without arguments."""
+    return {"type": "object", "properties": {}, "additionalProperties": False}
+
+
+def estimate_tokens(text: str) -> int:
+    """A rough count without a tokenizer: 4 bytes of UTF-8 a token, at least 1 for a text that is not empty."""
+    return (len(text.encode()) + 3) // 4

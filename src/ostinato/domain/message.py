@@ -1,0 +1,87 @@
+"""Messages and sessions: what waits to be read, and the conversations it is read in.
+
+Knows nothing of channels, stores or turns.
+"""
+
+from __future__ import annotations
+
+import enum
+
+from ostinato.domain.values import Attachment, Instant, Origin, Source, Trust, Value
+
+DEPTH_MAX = 5
+"""Longest chain of causes between agents (REQUIREMENTS.md G2)."""
+
+
+class NewMessage(Value):
+    """A message to be appended to a session's inbox. `client_id` makes it idempotent within the session."""
+
+    source: Source
+    text: str
+    sender: str = "operator"
+    requester: str = "operator"
+    trust: Trust = Trust.OPERATOR
+    origin: Origin | None = None
+    depth: int = 0
+    causes: tuple[str, ...] = ()
+    attachments: tuple[Attachment, ...] = ()
+    client_id: str | None = None
+    model: str | None = None
+    """A tier or model for the turn that this message wakes."""
+
+
+class Message(NewMessage):
+    """A message in an inbox. Ids grow over the whole fleet; a session's cursor is the last id read."""
+
+    id: int
+    session: str
+    at: Instant
+
+
+class SessionKind(enum.StrEnum):
+    """Own sessions belong to one task; shared ones do not, and a gate never freezes them."""
+
+    MAIN = "main"
+    CHANNEL = "channel"
+    ROOM = "room"
+    TASK = "task"
+    ISOLATED = "isolated"
+    CHILD = "child"
+
+
+OWN_KINDS = frozenset({SessionKind.TASK, SessionKind.ISOLATED, SessionKind.CHILD})
+
+
+class Session(Value):
+    """A conversation of one agent under one key."""
+
+    key: str
+    agent: str
+    kind: SessionKind
+    cursor: int
+    """Id of the last message read."""
+    created_at: Instant
+    active_at: Instant
+    paused: bool = False
+
+    @property
+    def own(self) -> bool:
+        """True where the session belongs to one task."""
+        return self.kind in OWN_KINDS
+
+
+def kind_of(key: str) -> SessionKind:
+    """The kind of a session from its key: `main:triage`, `task:12`, `isolated:...`, `room:...`, `child:...`; every
+    other prefix is a channel's."""
+    prefix = key.partition(":")[0]
+    return SessionKind(prefix) if prefix in SessionKind else SessionKind.CHANNEL
+
+
+def main_session(agent: str) -> str:
+    """Key of an agent's main session."""
+    return f"main:{agent}"
+
+
+def task_session(task: int) -> str:
+    """Key of the session that belongs to a goal."""
+    return f"task:{task}"

@@ -1,0 +1,175 @@
+"""The entries of a journal: what a task has done, append-only, owned by the task and not by an attempt.
+
+Transcript, timeline and cost are views over these. Contents are deltas and digests, never a whole prompt again.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Any
+
+import msgspec
+
+from ostinato.domain.chat import StopReason, ToolCall, Usage
+from ostinato.domain.values import Instant, Value
+
+
+class Effect(enum.StrEnum):
+    """What a tool does to the world; decides what happens to a call whose result was lost."""
+
+    READ = "read"
+    IDEMPOTENT = "idempotent"
+    REVERSIBLE = "reversible"
+    IRREVERSIBLE = "irreversible"
+
+
+REPEATABLE = frozenset({Effect.READ, Effect.IDEMPOTENT})
+"""Effects that may run again when the result was lost."""
+
+
+class Decision(enum.StrEnum):
+    """The answer of the gate for one call."""
+
+    ALLOW = "allow"
+    ASK = "ask"
+    DENY = "deny"
+
+
+class ResultStatus(enum.StrEnum):
+    """How a tool call ended, as the model is told."""
+
+    OK = "ok"
+    ERROR = "error"
+    INVALID = "invalid"
+    """The call itself was malformed: unknown tool, arguments that do not fit."""
+    DENIED = "denied"
+    PENDING = "pending"
+    """Waits for a person; the result will arrive as a message (shared sessions)."""
+    UNKNOWN = "unknown"
+    """It may have happened: the node died between intent and result."""
+
+
+class Input(Value, tag="input"):
+    """What a turn read at its start or at a step boundary: ids of messages, and the files it runs with."""
+
+    messages: tuple[int, ...] = ()
+    files: dict[str, str] = {}
+    """Name -> digest of the prompt files, frozen for the turn."""
+    agent_version: str = ""
+
+
+class ModelIntent(Value, tag="model_intent"):
+    """A model is about to be asked; durable before the call. Money is reserved."""
+
+    call: int
+    model: str
+    reserved_usd_micros: int = 0
+    prompt_tokens: int = 0
+    """Estimate."""
+
+
+class ModelAnswer(Value, tag="model_answer"):
+    """A model's reply, durable before its use."""
+
+    call: int
+    model: str
+    text: str = ""
+    calls: tuple[ToolCall, ...] = ()
+    stop: StopReason = StopReason.END
+    usage: Usage = Usage()
+    usd_micros: int | None = None
+    """None: the price is unknown."""
+    duration_ms: float = 0.0
+    problem: str = ""
+
+
+class Judged(Value, tag="verdict"):
+    """The gate's verdict for one call. `question` is set where the decision is ask."""
+
+    call_id: str
+    tool: str
+    decision: Decision
+    reason: str
+    rule: str = ""
+    question: int | None = None
+
+
+class ToolIntent(Value, tag="tool_intent"):
+    """A tool is about to act; durable before the effect."""
+
+    call_id: str
+    tool: str
+    effect: Effect
+    arguments: dict[str, Any]
+    """The arguments that are really used: a person may have edited them."""
+    key: str
+    """Idempotency key: hash of task, journal and call."""
+
+
+class ToolOutcome(Value, tag="tool_result"):
+    """What came of a call, as the model reads it."""
+
+    call_id: str
+    tool: str
+    status: ResultStatus
+    text: str = ""
+    data: dict[str, Any] | None = None
+    duration_ms: float = 0.0
+
+
+class Answered(Value, tag="answer"):
+    """A person settled a question of this task."""
+
+    question: int
+    decision: str
+    """`allow`, `deny`, `expired`, or for an `ask` and an unknown outcome the answer's keyword."""
+    by: str
+    call_id: str = ""
+    text: str = ""
+    arguments: dict[str, Any] | None = None
+    """Edited arguments, where the person changed them."""
+
+
+class LimitReached(Value, tag="limit"):
+    """A limit stopped the turn; `question` asks whether it may go on."""
+
+    limit: str
+    value: float
+    question: int | None = None
+
+
+class Note(Value, tag="note"):
+    """A remark of the runtime or of a person in the journal."""
+
+    text: str
+    by: str = "runtime"
+
+
+Entry = Input | ModelIntent | ModelAnswer | Judged | ToolIntent | ToolOutcome | Answered | LimitReached | Note
+"""What a step can be."""
+
+
+class Step(Value):
+    """One entry with its place in the journal. `attempt` is the token of the claim that wrote it."""
+
+    task: int
+    journal: int
+    seq: int
+    """From 1, without gaps."""
+    at: Instant
+    attempt: int
+    entry: Entry
+
+
+_decoder = msgspec.json.Decoder(Entry)
+_encoder = msgspec.json.Encoder()
+
+
+def entry_to_json(entry: Entry) -> bytes:
+    """The stored form of an entry."""
+    return _encoder.encode(entry)
+
+
+def entry_from_json(data: bytes | str) -> Entry:
+    """Reads back what `entry_to_json` wrote."""
+    return _decoder.decode(data)

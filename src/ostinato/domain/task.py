@@ -1,0 +1,295 @@
+"""The task: its states, the one table through which it moves, and what is written about it.
+
+Knows nothing of stores, clocks, agents or models. The diagram in the docs is drawn from `TRANSITIONS`.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Any
+
+import msgspec
+
+from ostinato.domain.errors import Conflict
+from ostinato.domain.retry import RetryPolicy
+from ostinato.domain.values import Attachment, Instant, Limits, Origin, Source, Trust, Value
+
+
+class TaskKind(enum.StrEnum):
+    """Names the handler of a task."""
+
+    GOAL = "goal"
+    TURN = "turn"
+    RUN = "run"
+    STAGE = "stage"
+    DELIVERY = "delivery"
+    PROCESS = "process"
+    FIRE = "fire"
+
+
+class TaskState(enum.StrEnum):
+    """Where a task stands (DESIGN.md §1)."""
+
+    DRAFT = "draft"
+    BLOCKED = "blocked"
+    READY = "ready"
+    RUNNING = "running"
+    WAITING = "waiting"
+    REVIEW = "review"
+    DONE = "done"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+
+class TaskEvent(enum.StrEnum):
+    """What can happen to a task."""
+
+    APPROVE = "approve"
+    REJECT = "reject"
+    BLOCK = "block"
+    RELEASE = "release"
+    CLAIM = "claim"
+    FINISH = "finish"
+    SUBMIT = "submit"
+    PARK = "park"
+    RETRY = "retry"
+    REQUEUE = "requeue"
+    FAIL = "fail"
+    CANCEL = "cancel"
+    WAKE = "wake"
+    ACCEPT = "accept"
+    RETURN = "return"
+    REPLAY = "replay"
+    DISMISS = "dismiss"
+
+
+_S, _E = TaskState, TaskEvent
+
+TRANSITIONS: dict[tuple[TaskState, TaskEvent], TaskState] = {
+    (_S.DRAFT, _E.APPROVE): _S.BLOCKED,  # released in the same commit when nothing is missing
+    (_S.DRAFT, _E.REJECT): _S.CANCELLED,
+    (_S.DRAFT, _E.CANCEL): _S.CANCELLED,
+    (_S.BLOCKED, _E.RELEASE): _S.READY,
+    (_S.BLOCKED, _E.CANCEL): _S.CANCELLED,
+    (_S.BLOCKED, _E.FAIL): _S.FAILED,
+    (_S.READY, _E.BLOCK): _S.BLOCKED,
+    (_S.READY, _E.CLAIM): _S.RUNNING,
+    (_S.READY, _E.CANCEL): _S.CANCELLED,
+    (_S.READY, _E.FAIL): _S.FAILED,
+    (_S.RUNNING, _E.FINISH): _S.DONE,
+    (_S.RUNNING, _E.SUBMIT): _S.REVIEW,
+    (_S.RUNNING, _E.PARK): _S.WAITING,
+    (_S.RUNNING, _E.RETRY): _S.READY,
+    (_S.RUNNING, _E.REQUEUE): _S.READY,
+    (_S.RUNNING, _E.FAIL): _S.FAILED,
+    (_S.RUNNING, _E.CANCEL): _S.CANCELLED,
+    (_S.WAITING, _E.WAKE): _S.READY,
+    (_S.WAITING, _E.CANCEL): _S.CANCELLED,
+    (_S.WAITING, _E.FAIL): _S.FAILED,
+    (_S.REVIEW, _E.ACCEPT): _S.DONE,
+    (_S.REVIEW, _E.RETURN): _S.READY,
+    (_S.REVIEW, _E.FAIL): _S.FAILED,
+    (_S.REVIEW, _E.CANCEL): _S.CANCELLED,
+    (_S.FAILED, _E.REPLAY): _S.READY,
+    (_S.FAILED, _E.DISMISS): _S.FAILED,  # stays failed, but is no dead letter any more
+}
+
+UNFINISHED = frozenset({_S.DRAFT, _S.BLOCKED, _S.READY, _S.RUNNING, _S.WAITING, _S.REVIEW})
+"""States in which a task still wants something; SQL's `state IN (...)` is filled from here."""
+
+ENDED = frozenset({_S.DONE, _S.CANCELLED, _S.FAILED})
+
+
+def next_state(state: TaskState, event: TaskEvent) -> TaskState:
+    """The state after `event`; raises `Conflict` and changes nothing where the table has no such cell."""
+    try:
+        return TRANSITIONS[state, event]
+    except KeyError:
+        possible = sorted(e.value for s, e in TRANSITIONS if s is state)
+        raise Conflict(
+            f"A task that is {state.value} cannot {event.value}",
+            cure=f"Possible now: {', '.join(possible) or 'nothing, it has ended'}.",
+        ) from None
+
+
+def sources_of(event: TaskEvent) -> frozenset[TaskState]:
+    """The states from which `event` is possible."""
+    return frozenset(state for state, each in TRANSITIONS if each is event)
+
+
+class WaitKind(enum.StrEnum):
+    """What a parked task waits for."""
+
+    QUESTION = "question"
+    CHILD = "child"
+    PROCESS = "process"
+    EVENT = "event"
+    TIME = "time"
+    UNKNOWN = "unknown"
+
+
+class Wait(Value):
+    """What a parked task waits for: `refs` are question ids, child task ids or process handles, as text; any one of
+    them wakes it. `until_at` wakes it anyway."""
+
+    kind: WaitKind
+    refs: tuple[str, ...] = ()
+    until_at: Instant | None = None
+
+
+class TaskSpec(Value):
+    """What was asked for: fixed when the task is made, stored as one document."""
+
+    goal: str = ""
+    input: dict[str, Any] = msgspec.field(default_factory=dict)
+    skills: tuple[str, ...] = ()
+    requester: str = "operator"
+    trust: Trust = Trust.OPERATOR
+    trigger: Source = Source.OPERATOR
+    origin: Origin | None = None
+    attachments: tuple[Attachment, ...] = ()
+    causes: tuple[str, ...] = ()
+    """The chain of causes, oldest first: task and message ids (`T12`, `M40`)."""
+    retry: RetryPolicy = RetryPolicy()
+    timeout_s: float | None = None
+    """Seconds one attempt may run; None: the kind's default."""
+    deadline_at: Instant | None = None
+    limits: Limits | None = None
+    model: str | None = None
+    """A tier or model name that overrides the agent's."""
+    deliver: str | None = None
+    """Where the result goes: `operator`, `session:<key>`, or None (kept in the record only)."""
+
+
+class NewTask(Value):
+    """A task to be added. `key` makes adding it idempotent: the same key and body give the same task back, the same
+    key with another body is a `Conflict`."""
+
+    kind: TaskKind
+    title: str
+    spec: TaskSpec = TaskSpec()
+    agent: str | None = None
+    session: str | None = None
+    """Session key; None for a goal means its own, `task:<id>`."""
+    pool: str = "default"
+    project: str = ""
+    type: str = ""
+    priority: int = 0
+    """Higher is more urgent; -100 to 100."""
+    not_before_at: Instant = 0
+    draft: bool = False
+    blocked: str = ""
+    """Why nobody can do it now; empty: it can be claimed once its dependencies are done."""
+    parent: int | None = None
+    depth: int = 0
+    after: tuple[int, ...] = ()
+    """Ids of tasks that must be done before this one."""
+    key: str | None = None
+
+
+class TaskResult(Value):
+    """How a task ended. `text` is for people and dependants; `error` names what failed."""
+
+    text: str = ""
+    data: dict[str, Any] | None = None
+    error: str = ""
+    error_class: str = ""
+
+
+class Task(Value):
+    """One task as it stands."""
+
+    id: int
+    kind: TaskKind
+    state: TaskState
+    title: str
+    agent: str | None
+    session: str | None
+    pool: str
+    project: str
+    type: str
+    priority: int
+    not_before_at: Instant
+    created_at: Instant
+    updated_at: Instant
+    finished_at: Instant | None
+    attempts: int
+    """Claims so far."""
+    failures: int
+    """Attempts of this journal that ended in an error; what the retry policy counts."""
+    losses: int
+    """Nodes that died with this task running, in a row; 3 make it `poison`."""
+    token: int
+    node: int | None
+    journal: int
+    """Generation of the journal; `retry --fresh` and replay start the next."""
+    unfinished: int
+    """Dependencies not yet done."""
+    parent: int | None
+    depth: int
+    key: str | None
+    wait: Wait | None
+    reason: str
+    """Why it is in this state, in words."""
+    dismissed: bool
+    spec: TaskSpec
+    result: TaskResult | None
+    tokens: int
+    usd_micros: int
+    steps: int
+    """Entries in the journal."""
+
+    @property
+    def name(self) -> str:
+        """How people call it: `T12`."""
+        return f"T{self.id}"
+
+
+class Done(Value, tag=True):
+    """The attempt ended well."""
+
+    result: TaskResult
+
+
+class Review(Value, tag=True):
+    """A result is there; a checker, agent or person must accept it."""
+
+    result: TaskResult
+
+
+class Retry(Value, tag=True):
+    """A transient error: the same journal goes on after a delay. `after_s` overrides the retry policy (Retry-After)."""
+
+    error: str
+    error_class: str = "transient"
+    after_s: float | None = None
+
+
+class Park(Value, tag=True):
+    """Wait holding nothing."""
+
+    wait: Wait
+    reason: str
+
+
+class Fail(Value, tag=True):
+    """Ended badly; a dead letter until somebody deals with it."""
+
+    error: str
+    error_class: str = "permanent"
+
+
+class Requeue(Value, tag=True):
+    """Given back at once without an error: drained, preempted, or its node was lost."""
+
+    reason: str
+
+
+class Cancelled(Value, tag=True):
+    """Somebody cancelled it while it ran."""
+
+    reason: str
+
+
+Outcome = Done | Review | Retry | Park | Fail | Requeue | Cancelled
+"""What a handler returns."""

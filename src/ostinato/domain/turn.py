@@ -1,0 +1,301 @@
+"""The turn, sans I/O: what to do next, given what the journal says has been done.
+
+The runner does what `next_action` says, appends the outcome and asks again. Resuming after a crash is nothing special:
+read the journal, ask again. Knows nothing of stores, models, tools or sessions. Replaying recorded code instead was
+tried by others and makes every deploy a hazard; a journal of facts has no code to stay faithful to.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from typing import Any, assert_never
+
+from ostinato.domain.chat import ToolCall, Usage
+from ostinato.domain.step import (
+    REPEATABLE,
+    Answered,
+    Decision,
+    Entry,
+    Input,
+    Judged,
+    LimitReached,
+    ModelAnswer,
+    ModelIntent,
+    Note,
+    ResultStatus,
+    ToolIntent,
+    ToolOutcome,
+)
+from ostinato.domain.values import Limits, Value, to_json
+
+REPAIRS_MAX = 2
+"""Malformed replies in a row that are handed back for repair before the turn fails (GUARANTEES.md §5)."""
+
+FINISH_TOOL = "finish"
+"""The tool whose result ends a turn."""
+
+
+class Stage(enum.StrEnum):
+    """How far a call has come."""
+
+    JUDGE = "judge"
+    PERFORM = "perform"
+    REPEAT = "repeat"
+    """An intent without a result, of an effect that may run again with the same key."""
+    REFUSE = "refuse"
+    """A person denied it; only the result that says so is missing."""
+
+
+class PendingCall(Value):
+    """A tool call that can go on now. `arguments` are the ones to use; None where the model's were malformed."""
+
+    call: ToolCall
+    stage: Stage
+    arguments: dict[str, Any] | None
+    refusal: str = ""
+    answer: Answered | None = None
+    """The person's decision that this stage rests on."""
+
+
+class CallModel(Value):
+    """Ask the model; `resumed` means that the intent is in the journal and only the reply is missing."""
+
+    call: int
+    resumed: bool
+
+
+class RunTools(Value):
+    """Take these calls one stage further, at the same time."""
+
+    calls: tuple[PendingCall, ...]
+
+
+class AskUnknown(Value):
+    """An effect that may have happened; a probe, the model or a person must settle it."""
+
+    call: ToolCall
+    intent: ToolIntent
+
+
+class AskLimit(Value):
+    """A limit is reached; may the turn go on?"""
+
+    limit: str
+    value: float
+    used: float
+
+
+class Park(Value):
+    """Everything left waits for these questions."""
+
+    questions: tuple[int, ...]
+
+
+class Finish(Value):
+    """The turn is over; `failed` says why it ended badly."""
+
+    text: str
+    data: dict[str, Any] | None = None
+    failed: str = ""
+
+
+Action = CallModel | RunTools | AskUnknown | AskLimit | Park | Finish
+
+
+class TurnView:
+    """A journal, folded: the facts that decide what is next. Mutable only while it folds."""
+
+    def __init__(self, journal: Sequence[Entry]) -> None:
+        self.model_calls = 0
+        self.tokens = 0
+        self.usd_micros = 0
+        self.open_intent: ModelIntent | None = None
+        self.reply: ModelAnswer | None = None
+        self.verdicts: dict[str, Judged] = {}
+        self.intents: dict[str, ToolIntent] = {}
+        self.outcomes: dict[str, ToolOutcome] = {}
+        self.answers: dict[int, Answered] = {}
+        self.settled: dict[str, Answered] = {}
+        self.limits: list[LimitReached] = []
+        self.malformed = 0
+        self.same_calls = 0
+        self.last_call = b""
+        self.noted = False
+        self.finish: ToolOutcome | None = None
+        for entry in journal:
+            self._add(entry)
+
+    def _add(self, entry: Entry) -> None:
+        match entry:
+            case ModelIntent():
+                self.open_intent = entry
+                self.model_calls = entry.call
+            case ModelAnswer():
+                self._add_reply(entry)
+            case Judged():
+                self.verdicts[entry.call_id] = entry
+            case ToolIntent():
+                self.intents[entry.call_id] = entry
+            case ToolOutcome():
+                self.outcomes[entry.call_id] = entry
+                if entry.tool == FINISH_TOOL and entry.status is ResultStatus.OK:
+                    self.finish = entry
+            case Answered():
+                self.answers[entry.question] = entry
+                if entry.call_id:
+                    self.settled[entry.call_id] = entry
+                self.same_calls, self.last_call = 0, b""
+            case LimitReached():
+                self.limits.append(entry)
+            case Note() | Input():
+                self.noted = True
+            case _:
+                assert_never(entry)
+
+    def _add_reply(self, reply: ModelAnswer) -> None:
+        self.open_intent = None
+        self.reply = reply
+        self.noted = False
+        self.finish = None
+        self.tokens += reply.usage.tokens
+        self.usd_micros += reply.usd_micros or 0
+        broken = reply.problem or (reply.calls and all(call.arguments is None for call in reply.calls))
+        self.malformed = self.malformed + 1 if broken else 0
+        for call in reply.calls:
+            this = to_json([call.name, call.arguments if call.arguments is not None else call.raw])
+            self.same_calls = self.same_calls + 1 if this == self.last_call else 1
+            self.last_call = this
+
+    def granted(self, limit: str) -> int:
+        """How many times people have let this limit be passed."""
+        return sum(
+            1
+            for each in self.limits
+            if each.limit == limit and each.question in self.answers and self.answers[each.question].decision == "allow"
+        )
+
+    def open_question_of_limit(self) -> LimitReached | None:
+        """The limit whose question nobody has answered."""
+        last = self.limits[-1] if self.limits else None
+        return last if last and last.question is not None and last.question not in self.answers else None
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens so far, as one number of input tokens."""
+        return Usage(input_tokens=self.tokens)
+
+
+def next_action(journal: Sequence[Entry], limits: Limits, *, worked_s: float = 0.0) -> Action:
+    """What the turn does next. Pure: equal journals give equal actions.
+
+    `worked_s` is the time spent working in this turn so far, in seconds. Never raises.
+    """
+    view = TurnView(journal)
+    if view.open_intent is not None:
+        return CallModel(call=view.open_intent.call, resumed=True)
+    if view.reply is not None:
+        pending = _open_calls(view, view.reply)
+        if pending is not None:
+            return pending
+        if view.finish is not None:
+            return Finish(text=view.finish.text, data=view.finish.data)
+        if not view.reply.calls and not view.noted and not view.reply.problem:
+            return Finish(text=view.reply.text)
+        if view.malformed > REPAIRS_MAX:
+            problem = view.reply.problem or next((c.problem for c in view.reply.calls if c.problem), "malformed calls")
+            return Finish(
+                text="", failed=f"The model's replies stayed malformed after {REPAIRS_MAX} repairs: {problem}"
+            )
+    waiting = view.open_question_of_limit()
+    if waiting is not None and waiting.question is not None:
+        return Park(questions=(waiting.question,))
+    refused = _refused_limit(view)
+    if refused is not None:
+        return Finish(text="", failed=f"Stopped at the limit of {refused.limit} ({refused.value:g}); a person said no")
+    over = _limit_reached(view, limits, worked_s=worked_s)
+    return over or CallModel(call=view.model_calls + 1, resumed=False)
+
+
+def _open_calls(view: TurnView, reply: ModelAnswer) -> Action | None:
+    """What to do about the calls of the last reply; None when each has its result."""
+    ready: list[PendingCall] = []
+    unknown: AskUnknown | None = None
+    questions: list[int] = []
+    for call in reply.calls:
+        if call.id in view.outcomes:
+            continue
+        step = _stage_of(view, call)
+        match step:
+            case PendingCall():
+                ready.append(step)
+            case AskUnknown():
+                unknown = unknown or step
+            case int():
+                questions.append(step)
+            case _:
+                assert_never(step)
+    if ready:
+        return RunTools(calls=tuple(ready))
+    if unknown is not None:
+        return unknown
+    return Park(questions=tuple(questions)) if questions else None
+
+
+def _stage_of(view: TurnView, call: ToolCall) -> PendingCall | AskUnknown | int:
+    """The next stage of one call, or the id of the question that it waits for."""
+    intent, verdict = view.intents.get(call.id), view.verdicts.get(call.id)
+    if intent is not None:
+        return _after_intent(view, call, intent)
+    if verdict is None:
+        return PendingCall(call=call, stage=Stage.JUDGE, arguments=call.arguments)
+    if verdict.decision is Decision.ASK and verdict.question is not None:
+        answer = view.answers.get(verdict.question)
+        if answer is None:
+            return verdict.question
+        if answer.decision != "allow":
+            refusal = f"{answer.decision} by {answer.by}" + (f": {answer.text}" if answer.text else "")
+            return PendingCall(call=call, stage=Stage.REFUSE, arguments=call.arguments, refusal=refusal, answer=answer)
+        used = answer.arguments if answer.arguments is not None else call.arguments
+        return PendingCall(call=call, stage=Stage.PERFORM, arguments=used, answer=answer)
+    if verdict.decision is Decision.DENY:
+        return PendingCall(call=call, stage=Stage.REFUSE, arguments=call.arguments, refusal=verdict.reason)
+    return PendingCall(call=call, stage=Stage.PERFORM, arguments=call.arguments)
+
+
+def _after_intent(view: TurnView, call: ToolCall, intent: ToolIntent) -> PendingCall | AskUnknown | int:
+    """An intent without a result: the effect decides (GUARANTEES.md §2)."""
+    if intent.effect in REPEATABLE:
+        return PendingCall(call=call, stage=Stage.REPEAT, arguments=intent.arguments)
+    verdict = view.verdicts.get(call.id)
+    settled = view.settled.get(call.id)
+    asked_before_intent = verdict is not None and settled is not None and settled.question == verdict.question
+    if settled is None or asked_before_intent:
+        return AskUnknown(call=call, intent=intent)
+    if settled.decision == "allow":  # a person says: it did not happen, do it again
+        return PendingCall(call=call, stage=Stage.REPEAT, arguments=intent.arguments, answer=settled)
+    return PendingCall(call=call, stage=Stage.REFUSE, arguments=intent.arguments, refusal=settled.text, answer=settled)
+
+
+def _refused_limit(view: TurnView) -> LimitReached | None:
+    last = view.limits[-1] if view.limits else None
+    if last is None or last.question is None:
+        return None
+    answer = view.answers.get(last.question)
+    return last if answer is not None and answer.decision != "allow" else None
+
+
+def _limit_reached(view: TurnView, limits: Limits, *, worked_s: float) -> AskLimit | None:
+    """The first limit that another model call would pass. Each permission grants the same amount once more."""
+    used: tuple[tuple[str, float, float], ...] = (
+        ("steps", view.model_calls, limits.steps),
+        ("tokens", view.tokens, limits.tokens),
+        ("usd_micros", view.usd_micros, limits.usd_micros),
+        ("wall_s", worked_s, limits.wall_s),
+    )
+    for name, amount, allowed in used:
+        if amount >= allowed * (1 + view.granted(name)):
+            return AskLimit(limit=name, value=allowed, used=amount)
+    if view.same_calls >= limits.identical:
+        return AskLimit(limit="identical", value=limits.identical, used=view.same_calls)
+    return None

@@ -1,0 +1,93 @@
+"""Words that every floor shares: instants, trust, origins, limits, and how values become JSON.
+
+Knows nothing of tasks, turns or stores.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+
+import msgspec
+
+
+Instant = int
+"""A moment: microseconds since 1970-01-01T00:00:00Z. Attributes that hold one end in `_at`."""
+
+SECOND: Instant = 1_000_000
+"""Instants in a second."""
+
+
+class Value(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Base of every fact: frozen, keyword-only, small as JSON. Change means a new value (`msgspec.structs.replace`)."""
+
+
+class Trust(enum.StrEnum):
+    """Who stands behind a text. Only `operator` can instruct; `external` text is data, never an instruction."""
+
+    OPERATOR = "operator"
+    AGENT = "agent"
+    EXTERNAL = "external"
+
+
+class Source(enum.StrEnum):
+    """What woke an agent: the trigger of a message or task."""
+
+    HEARTBEAT = "heartbeat"
+    SCHEDULE = "schedule"
+    WEBHOOK = "webhook"
+    CHANNEL = "channel"
+    ROOM = "room"
+    COMPLETION = "completion"
+    OPERATOR = "operator"
+    FILE = "file"
+    WAKE = "wake"
+    AGENT = "agent"
+    ANSWER = "answer"
+
+
+class Origin(Value):
+    """Where a reply belongs: a channel (`cli`, `mail`, `room`, `inbox`), a peer in it, and a thread."""
+
+    channel: str
+    peer: str = ""
+    thread: str = ""
+
+
+class Attachment(Value):
+    """A file that came with a message or task; its bytes are the blob `digest`."""
+
+    name: str
+    digest: str
+    media_type: str = "application/octet-stream"
+    size_bytes: int = 0
+
+
+class Limits(Value):
+    """What one turn may use before it parks (DESIGN.md §5, `limits`). Defaults are REQUIREMENTS.md D4's."""
+
+    steps: int = 40
+    """Model calls in a turn."""
+    tokens: int = 200_000
+    """Input plus output tokens of all model calls of a turn."""
+    usd_micros: int = 1_000_000
+    """Micro-dollars a turn."""
+    wall_s: float = 1_800.0
+    """Seconds of work in a turn; parked time does not count."""
+    identical: int = 3
+    """Identical tool calls in a row that stop a turn."""
+    per_day_usd_micros: int | None = None
+    """Micro-dollars an agent may spend in a UTC day; None: no limit of its own."""
+
+
+def digest_of(data: bytes) -> str:
+    """The name of a blob: hexadecimal SHA-256 of its bytes."""
+    return hashlib.sha256(data).hexdigest()
+
+
+_encoder = msgspec.json.Encoder(order="deterministic")
+
+
+def to_json(value: object) -> bytes:
+    """Canonical JSON: keys sorted, so that equal values have equal bytes and equal digests."""
+    return _encoder.encode(value)

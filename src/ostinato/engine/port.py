@@ -1,0 +1,88 @@
+"""What the engine needs from others: handlers for kinds of tasks, a clock, and a dispatcher.
+
+Knows nothing of agents, models or which store is beneath.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+from ostinato.domain.step import Entry
+from ostinato.domain.task import Outcome, Task, TaskKind
+from ostinato.domain.values import Instant, Value
+from ostinato.store.port import Claim, Store, Tx
+
+
+class Clock(Protocol):
+    """Time, injectable: real, manual for tests, or a story's."""
+
+    def now(self) -> Instant: ...
+
+    """Wall-clock time."""
+
+    def elapsed_s(self) -> float: ...
+
+    """Seconds from an arbitrary start; never goes back."""
+
+    async def sleep(self, seconds: float) -> None: ...
+
+
+class Ending(Value):
+    """An outcome that shares its commit with the last entries of the journal and with `within`."""
+
+    outcome: Outcome
+    entries: tuple[Entry, ...] = ()
+    within: Callable[[Tx], None] | None = None
+    """Run in the finishing transaction, before the task moves."""
+
+
+class AttemptPort(Protocol):
+    """What a handler is given: one attempt of one task."""
+
+    task: Task
+    claim: Claim
+    store: Store
+    clock: Clock
+
+    async def record(self, entries: Sequence[Entry], *, within: Callable[[Tx], None] | None = None) -> None: ...
+
+    """Appends to the journal in one commit, together with `within` (run first); raises Fenced when the claim is gone."""
+
+    @property
+    def draining(self) -> bool: ...
+
+    """True: the node wants to stop; return Requeue at the next step boundary."""
+
+
+class Handler(Protocol):
+    """Performs tasks of one kind."""
+
+    kind: TaskKind
+    timeout_s: float
+    """Default for attempts whose task names none."""
+
+    def open(self, tx: Tx, task: Task, *, now: Instant) -> None: ...
+
+    """Called in the claim's own transaction, on the store's thread; may record first steps so that they share the
+    claim's commit. Must be quick; an exception fails this attempt only."""
+
+    async def perform(self, attempt: AttemptPort) -> Outcome | Ending: ...
+
+    """Does the work. Exceptions are surprises: they become a Retry with the traceback in the log. Cancellation means
+    stop now."""
+
+
+class Dispatcher(Protocol):
+    """Placement hints; the row and its token alone decide. May drop, double and reorder."""
+
+    def offer(self, task: int, *, pool: str, priority: int) -> None: ...
+    async def take(self, pools: Sequence[str]) -> None: ...
+
+    """Returns when there may be something to claim."""
+
+    def close(self) -> None: ...
+
+
+Poll = Callable[[], Awaitable[float]]
+"""A service: does one bounded batch and returns the seconds until it wants to be called again."""

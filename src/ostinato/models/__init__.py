@@ -1,0 +1,1 @@
+"""How models are asked: adapters for providers' dialects, retries, prices, and scripted models."""
