@@ -8,7 +8,6 @@ from __future__ import annotations
 import enum
 from typing import Any
 
-
 from ostinato.domain.values import Value
 
 

@@ -74,7 +74,10 @@ def kind_of(key: str) -> SessionKind:
     """The kind of a session from its key: `main:triage`, `task:12`, `isolated:...`, `room:...`, `child:...`; every
     other prefix is a channel's."""
     prefix = key.partition(":")[0]
-    return SessionKind(prefix) if prefix in SessionKind else SessionKind.CHANNEL
+    try:
+        return SessionKind(prefix)
+    except ValueError:
+        return SessionKind.CHANNEL
 
 
 def main_session(agent: str) -> str:

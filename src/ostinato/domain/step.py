@@ -172,4 +172,5 @@ def entry_to_json(entry: Entry) -> bytes:
 
 def entry_from_json(data: bytes | str) -> Entry:
     """Reads back what `entry_to_json` wrote."""
-    return _decoder.decode(data)
+    entry: Entry = _decoder.decode(data)
+    return entry

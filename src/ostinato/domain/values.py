@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import enum
 import hashlib
+from typing import Any, dataclass_transform
 
 import msgspec
-
 
 Instant = int
 """A moment: microseconds since 1970-01-01T00:00:00Z. Attributes that hold one end in `_at`."""
@@ -18,7 +18,16 @@ SECOND: Instant = 1_000_000
 """Instants in a second."""
 
 
-class Value(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class _ValueMeta(msgspec.StructMeta):
+    """Makes every subclass keyword-only: msgspec inherits `frozen`, but not `kw_only`."""
+
+    def __new__(mcls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any) -> Any:
+        options.setdefault("kw_only", True)
+        return super().__new__(mcls, name, bases, namespace, **options)
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(msgspec.field,))
+class Value(msgspec.Struct, frozen=True, omit_defaults=True, metaclass=_ValueMeta):
     """Base of every fact: frozen, keyword-only, small as JSON. Change means a new value (`msgspec.structs.replace`)."""
 
 

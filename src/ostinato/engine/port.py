@@ -17,13 +17,11 @@ from ostinato.store.port import Claim, Store, Tx
 class Clock(Protocol):
     """Time, injectable: real, manual for tests, or a story's."""
 
-    def now(self) -> Instant: ...
+    def now(self) -> Instant:
+        """Wall-clock time."""
 
-    """Wall-clock time."""
-
-    def elapsed_s(self) -> float: ...
-
-    """Seconds from an arbitrary start; never goes back."""
+    def elapsed_s(self) -> float:
+        """Seconds from an arbitrary start; never goes back."""
 
     async def sleep(self, seconds: float) -> None: ...
 
@@ -45,14 +43,13 @@ class AttemptPort(Protocol):
     store: Store
     clock: Clock
 
-    async def record(self, entries: Sequence[Entry], *, within: Callable[[Tx], None] | None = None) -> None: ...
-
-    """Appends to the journal in one commit, together with `within` (run first); raises Fenced when the claim is gone."""
+    async def record(self, entries: Sequence[Entry], *, within: Callable[[Tx], None] | None = None) -> None:
+        """Appends to the journal in one commit, together with `within` (run first); raises Fenced when the claim is
+        gone."""
 
     @property
-    def draining(self) -> bool: ...
-
-    """True: the node wants to stop; return Requeue at the next step boundary."""
+    def draining(self) -> bool:
+        """True: the node wants to stop; return Requeue at the next step boundary."""
 
 
 class Handler(Protocol):
@@ -62,24 +59,21 @@ class Handler(Protocol):
     timeout_s: float
     """Default for attempts whose task names none."""
 
-    def open(self, tx: Tx, task: Task, *, now: Instant) -> None: ...
+    def open(self, tx: Tx, task: Task, *, now: Instant) -> None:
+        """Called in the claim's own transaction, on the store's thread; may record first steps so that they share the
+        claim's commit. Must be quick; an exception fails this attempt only."""
 
-    """Called in the claim's own transaction, on the store's thread; may record first steps so that they share the
-    claim's commit. Must be quick; an exception fails this attempt only."""
-
-    async def perform(self, attempt: AttemptPort) -> Outcome | Ending: ...
-
-    """Does the work. Exceptions are surprises: they become a Retry with the traceback in the log. Cancellation means
-    stop now."""
+    async def perform(self, attempt: AttemptPort) -> Outcome | Ending:
+        """Does the work. Exceptions are surprises: they become a Retry with the traceback in the log. Cancellation
+        means stop now."""
 
 
 class Dispatcher(Protocol):
     """Placement hints; the row and its token alone decide. May drop, double and reorder."""
 
     def offer(self, task: int, *, pool: str, priority: int) -> None: ...
-    async def take(self, pools: Sequence[str]) -> None: ...
-
-    """Returns when there may be something to claim."""
+    async def take(self, pools: Sequence[str]) -> None:
+        """Returns when there may be something to claim."""
 
     def close(self) -> None: ...
 

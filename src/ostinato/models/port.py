@@ -44,10 +44,9 @@ class Model(Protocol):
         *,
         on_attempt: Callable[[HttpAttempt], None],
         on_text: Callable[[str], None] | None = None,
-    ) -> ModelReply: ...
-
-    """One complete reply. Retries transient failures itself a few times, within seconds; `on_attempt` is told of each
-    HTTP attempt (a ledger row), `on_text` of each piece of text as it streams in. Raises ModelFailed."""
+    ) -> ModelReply:
+        """One complete reply. Retries transient failures itself a few times, within seconds; `on_attempt` is told of
+        each HTTP attempt (a ledger row), `on_text` of each piece of text as it streams in. Raises ModelFailed."""
 
     async def close(self) -> None: ...
 
@@ -55,6 +54,6 @@ class Model(Protocol):
 class Models(Protocol):
     """The models that a fleet may use."""
 
-    def resolve(self, wanted: str | None) -> Model: ...
-
-    """A tier (`cheap`, `standard`, `strong`) or a name; None: the fleet's default. Raises Invalid with the known names."""
+    def resolve(self, wanted: str | None) -> Model:
+        """A tier (`cheap`, `standard`, `strong`) or a name; None: the fleet's default. Raises Invalid with the known
+        names."""

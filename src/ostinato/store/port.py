@@ -183,35 +183,30 @@ class Reads(Protocol):
     def dependencies(self, task: int) -> list[Task]: ...
     def dependants(self, task: int) -> list[Task]: ...
     def attempts(self, task: int) -> list[Attempt]: ...
-    def steps(self, task: int, *, journal: int | None = None) -> list[Step]: ...
-
-    """Of the current journal unless another generation is named; in order."""
+    def steps(self, task: int, *, journal: int | None = None) -> list[Step]:
+        """Of the current journal unless another generation is named; in order."""
 
     def session(self, key: str) -> Session | None: ...
     def sessions(self, *, agent: str | None = None, limit: int = 100, after: str = "") -> list[Session]: ...
-    def inbox(self, key: str, *, limit: int = 50) -> list[Message]: ...
-
-    """Messages behind the cursor, oldest first."""
+    def inbox(self, key: str, *, limit: int = 50) -> list[Message]:
+        """Messages behind the cursor, oldest first."""
 
     def messages(self, key: str, *, after: int = 0, limit: int = 500) -> list[Message]: ...
     def messages_by_id(self, ids: Iterable[int]) -> dict[int, Message]: ...
-    def session_tasks(self, key: str, *, before: int | None = None, limit: int = 50) -> list[Task]: ...
-
-    """Turns that ran in a session, newest first: the session's transcript is their steps."""
+    def session_tasks(self, key: str, *, before: int | None = None, limit: int = 50) -> list[Task]:
+        """Turns that ran in a session, newest first: the session's transcript is their steps."""
 
     def question(self, question: int) -> Question: ...  # raises NotFound
     def questions(self, which: QuestionFilter, *, before: int | None = None, limit: int = 100) -> list[Question]: ...
-    def events(self, which: EventFilter, *, after: int = 0, limit: int = 500) -> list[Event]: ...
-
-    """Oldest first, from behind the id `after`."""
+    def events(self, which: EventFilter, *, after: int = 0, limit: int = 500) -> list[Event]:
+        """Oldest first, from behind the id `after`."""
 
     def latest_event(self) -> int: ...
     def tallies(self) -> Tallies: ...
     def spending(
         self, by: str, *, since_at: Instant, until_at: Instant | None = None, limit: int = 100
-    ) -> list[Spending]: ...
-
-    """`by`: agent, model, task, day or trigger. Largest first."""
+    ) -> list[Spending]:
+        """`by`: agent, model, task, day or trigger. Largest first."""
 
     def charges(self, task: int) -> list[Charge]: ...
     def schedules(self, *, agent: str | None = None) -> list[ScheduleRow]: ...
@@ -219,52 +214,46 @@ class Reads(Protocol):
     def flags(self) -> list[Flag]: ...
     def nodes(self, *, limit: int = 10) -> list[Node]: ...
     def blob(self, digest: str) -> bytes: ...  # raises NotFound
-    def next_due_at(self) -> Instant | None: ...
-
-    """The earliest instant at which a delayed task, a wait's end, a question's expiry or a schedule comes due."""
+    def next_due_at(self) -> Instant | None:
+        """The earliest instant at which a delayed task, a wait's end, a question's expiry or a schedule comes due."""
 
     def setting(self, name: str) -> str | None: ...
-    def size(self) -> Mapping[str, int]: ...
-
-    """Bytes: `database`, `wal`, `free`; and rows by table as estimates from counters."""
+    def size(self) -> Mapping[str, int]:
+        """Bytes: `database`, `wal`, `free`; and rows by table as estimates from counters."""
 
 
 class Tx(Reads, Protocol):
     """All verbs, bound to one transaction."""
 
-    def add_task(self, new: NewTask, *, now: Instant, actor: str = "runtime") -> Task: ...
+    def add_task(self, new: NewTask, *, now: Instant, actor: str = "runtime") -> Task:
+        """Draft, blocked or ready, with its event and counters; the same key gives the same task back (`Conflict` if
+        its body differs). Unknown dependencies are `NotFound`. A goal without a session gets `task:<id>`."""
 
-    """Draft, blocked or ready, with its event and counters; the same key gives the same task back (`Conflict` if its
-    body differs). Unknown dependencies are `NotFound`. A goal without a session gets `task:<id>`."""
+    def claim(self, request: ClaimRequest, *, now: Instant) -> list[Task]:
+        """Highest priority first, oldest first within it; flags, limits and due times respected; attempt counted, token
+        raised. Flat in the number of queued, waiting and blocked tasks."""
 
-    def claim(self, request: ClaimRequest, *, now: Instant) -> list[Task]: ...
+    def record_steps(self, claim: Claim, entries: Sequence[Entry], *, now: Instant) -> int:
+        """Appends to the journal; returns the last seq. `Fenced` where the token is not the task's or it is not
+        running."""
 
-    """Highest priority first, oldest first within it; flags, limits and due times respected; attempt counted, token
-    raised. Flat in the number of queued, waiting and blocked tasks."""
+    def check_claim(self, claim: Claim) -> Task:
+        """The task, if the claim still holds and neither fleet, agent, task nor session is halted; else `Fenced`.
+        Called in the transaction of every intent."""
 
-    def record_steps(self, claim: Claim, entries: Sequence[Entry], *, now: Instant) -> int: ...
+    def finish(self, claim: Claim, outcome: Outcome, *, now: Instant, chance: float = 0.5) -> Task:
+        """Ends the attempt: moves the task as the outcome says (a Retry without tries left fails), writes attempt,
+        event and counters, releases dependants, delivers the result (spec.deliver, parent's inbox), withdraws pending
+        questions of an ended task, and, if the session's inbox holds unread messages, makes its next turn. `Fenced`
+        on an old token."""
 
-    """Appends to the journal; returns the last seq. `Fenced` where the token is not the task's or it is not running."""
+    def move_task(self, task: int, event: TaskEvent, *, actor: str, reason: str = "", now: Instant) -> Task:
+        """What people and sweeps do: approve, reject, cancel, release, block, wake, accept, return, replay, dismiss,
+        fail. Approve releases at once what misses nothing. Cancel and fail fence a running attempt. Replay starts a
+        new journal."""
 
-    def check_claim(self, claim: Claim) -> Task: ...
-
-    """The task, if the claim still holds and neither fleet, agent, task nor session is halted; else `Fenced`. Called in
-    the transaction of every intent."""
-
-    def finish(self, claim: Claim, outcome: Outcome, *, now: Instant, chance: float = 0.5) -> Task: ...
-
-    """Ends the attempt: moves the task as the outcome says (a Retry without tries left fails), writes attempt, event and
-    counters, releases dependants, delivers the result (spec.deliver, parent's inbox), withdraws pending questions of an
-    ended task, and, if the session's inbox holds unread messages, makes its next turn. `Fenced` on an old token."""
-
-    def move_task(self, task: int, event: TaskEvent, *, actor: str, reason: str = "", now: Instant) -> Task: ...
-
-    """What people and sweeps do: approve, reject, cancel, release, block, wake, accept, return, replay, dismiss, fail.
-    Approve releases at once what misses nothing. Cancel and fail fence a running attempt. Replay starts a new journal."""
-
-    def retry_task(self, task: int, *, fresh: bool, actor: str, reason: str = "", now: Instant) -> Task: ...
-
-    """A failed task goes on with its journal, or with a new one that is told of the old one's effects."""
+    def retry_task(self, task: int, *, fresh: bool, actor: str, reason: str = "", now: Instant) -> Task:
+        """A failed task goes on with its journal, or with a new one that is told of the old one's effects."""
 
     def change_task(
         self,
@@ -277,27 +266,23 @@ class Tx(Reads, Protocol):
         not_before_at: Instant | None = None,
         project: str | None = None,
     ) -> Task: ...
-    def note_task(self, task: int, text: str, *, by: str, now: Instant) -> None: ...
+    def note_task(self, task: int, text: str, *, by: str, now: Instant) -> None:
+        """A comment: a Note step in the current journal and an event."""
 
-    """A comment: a Note step in the current journal and an event."""
+    def open_session(self, key: str, *, agent: str, now: Instant) -> Session:
+        """The session, made if it is missing; `Conflict` if another agent owns the key."""
 
-    def open_session(self, key: str, *, agent: str, now: Instant) -> Session: ...
-
-    """The session, made if it is missing; `Conflict` if another agent owns the key."""
-
-    def append_message(self, key: str, new: NewMessage, *, agent: str, now: Instant, wake: bool = True) -> Message: ...
-
-    """Into the inbox, once per `client_id`. With `wake`: makes or wakes the session's turn in the same commit (at most
-    one unfinished `turn` task per session; an own session wakes its parked task)."""
+    def append_message(self, key: str, new: NewMessage, *, agent: str, now: Instant, wake: bool = True) -> Message:
+        """Into the inbox, once per `client_id`. With `wake`: makes or wakes the session's turn in the same commit (at
+        most one unfinished `turn` task per session; an own session wakes its parked task)."""
 
     def advance_cursor(self, key: str, to: int, *, now: Instant) -> None: ...
 
     def ask(self, new: NewQuestion, *, now: Instant) -> Question: ...
-    def answer(self, question: int, answer: Answer, *, now: Instant) -> Question: ...
-
-    """First decision wins (domain.question.check_answer). Appends the Answered step to the task's journal and wakes it;
-    for a stored action of a shared session: allowed makes the one `delivery` task that performs it, anything else
-    appends a message saying so."""
+    def answer(self, question: int, answer: Answer, *, now: Instant) -> Question:
+        """First decision wins (domain.question.check_answer). Appends the Answered step to the task's journal and
+        wakes it; for a stored action of a shared session: allowed makes the one `delivery` task that performs it,
+        anything else appends a message saying so."""
 
     def expire_questions(self, *, now: Instant, limit: int = 100) -> int: ...
     def remind_question(self, question: int, *, now: Instant) -> None: ...
@@ -310,22 +295,20 @@ class Tx(Reads, Protocol):
         limit_usd_micros: int | None,
         fleet_limit_usd_micros: int | None,
         now: Instant,
-    ) -> None: ...
-
-    """Sets money aside in the agent's and the fleet's day; `Exhausted` (with the amounts) where a limit has no room."""
+    ) -> None:
+        """Sets money aside in the agent's and the fleet's day; `Exhausted` (with the amounts) where a limit has no
+        room."""
 
     def settle(self, *, agent: str, reserved_usd_micros: int, spent_usd_micros: int, now: Instant) -> None: ...
-    def charge(self, charge: Charge, *, now: Instant) -> None: ...
-
-    """A ledger row; adds to the task's tokens and money."""
+    def charge(self, charge: Charge, *, now: Instant) -> None:
+        """A ledger row; adds to the task's tokens and money."""
 
     def put_schedule(self, row: ScheduleRow, *, now: Instant, actor: str = "runtime") -> None: ...
     def remove_schedule(self, name: str, *, actor: str, now: Instant) -> None: ...  # raises NotFound
     def due_schedules(self, *, now: Instant, limit: int = 100) -> list[ScheduleRow]: ...
-    def fire(self, name: str, *, nominal_at: Instant, next_at: Instant | None, now: Instant) -> bool: ...
-
-    """Marks one nominal time as fired, once: False where it already was. Moves `last_at` and `next_at`, ends the run of
-    skips."""
+    def fire(self, name: str, *, nominal_at: Instant, next_at: Instant | None, now: Instant) -> bool:
+        """Marks one nominal time as fired, once: False where it already was. Moves `last_at` and `next_at`, ends the
+        run of skips."""
 
     def skip(
         self,
@@ -337,34 +320,28 @@ class Tx(Reads, Protocol):
         nominal_at: Instant,
         next_at: Instant | None,
         now: Instant,
-    ) -> int: ...
+    ) -> int:
+        """Marks one nominal time as skipped, once; lengthens or starts the run of skips; returns skips in a row."""
 
-    """Marks one nominal time as skipped, once; lengthens or starts the run of skips; returns skips in a row."""
+    def start_node(self, *, pid: int, host: str, version: str, lease_s: float, exclusive: bool, now: Instant) -> Node:
+        """`exclusive`: the caller holds the fleet's lock, so the claims of all older nodes are void at once (see
+        below)."""
 
-    def start_node(
-        self, *, pid: int, host: str, version: str, lease_s: float, exclusive: bool, now: Instant
-    ) -> Node: ...
-
-    """`exclusive`: the caller holds the fleet's lock, so the claims of all older nodes are void at once (see below)."""
-
-    def renew_node(self, node: int, *, lease_s: float) -> bool: ...
-
-    """False: the lease was lost; stop."""
+    def renew_node(self, node: int, *, lease_s: float) -> bool:
+        """False: the lease was lost; stop."""
 
     def end_node(self, node: int, *, now: Instant) -> None: ...
-    def rescue(self, *, now: Instant, limit: int = 100) -> int: ...
-
-    """Requeues running tasks of nodes whose lease is over (poison after POISON_LOSSES), wakes waits whose time has
-    come, and releases delayed tasks; returns how many moved."""
+    def rescue(self, *, now: Instant, limit: int = 100) -> int:
+        """Requeues running tasks of nodes whose lease is over (poison after POISON_LOSSES), wakes waits whose time has
+        come, and releases delayed tasks; returns how many moved."""
 
     def set_flag(self, scope: str, name: str, *, actor: str, reason: str, now: Instant) -> None: ...
     def clear_flag(self, scope: str, name: str, *, actor: str, reason: str = "", now: Instant) -> bool: ...
     def put_blob(self, data: bytes, *, now: Instant) -> str: ...
     def announce(self, event: NewEvent, *, now: Instant) -> None: ...
     def set_setting(self, name: str, value: str) -> None: ...
-    def prune(self, keep: Retention, *, now: Instant, limit: int = 500) -> int: ...
-
-    """Deletes at most `limit` expired things; returns how many, 0 when nothing is left to do."""
+    def prune(self, keep: Retention, *, now: Instant, limit: int = 500) -> int:
+        """Deletes at most `limit` expired things; returns how many, 0 when nothing is left to do."""
 
 
 Listener = Callable[[Sequence[Event]], None]
@@ -374,25 +351,20 @@ Listener = Callable[[Sequence[Event]], None]
 class Store(Protocol):
     """A database that keeps its word."""
 
-    async def run(self, fn: Callable[[Tx], T]) -> T: ...
+    async def run(self, fn: Callable[[Tx], T]) -> T:
+        """Runs `fn` in a transaction, in its own savepoint within a group commit; returns when it is on disk. An
+        exception of `fn` undoes only what `fn` did. `Exhausted` when the disk is full: nothing was done."""
 
-    """Runs `fn` in a transaction, in its own savepoint within a group commit; returns when it is on disk. An exception
-    of `fn` undoes only what `fn` did. `Exhausted` when the disk is full: nothing was done."""
+    async def read(self, fn: Callable[[Reads], T]) -> T:
+        """Runs `fn` over one snapshot, beside the writer."""
 
-    async def read(self, fn: Callable[[Reads], T]) -> T: ...
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Adds a listener; call the result to remove it."""
 
-    """Runs `fn` over one snapshot, beside the writer."""
+    async def backup(self, target: Path) -> int:
+        """Writes a consistent copy, while running; returns its bytes."""
 
-    def subscribe(self, listener: Listener) -> Callable[[], None]: ...
-
-    """Adds a listener; call the result to remove it."""
-
-    async def backup(self, target: Path) -> int: ...
-
-    """Writes a consistent copy, while running; returns its bytes."""
-
-    async def check(self) -> str: ...
-
-    """Integrity in words: `ok` or what is wrong."""
+    async def check(self) -> str:
+        """Integrity in words: `ok` or what is wrong."""
 
     async def close(self) -> None: ...
