@@ -1,0 +1,1 @@
+"""The house style as failing tests: rules with their own seeds, run by `tests/test_tidy.py`."""
