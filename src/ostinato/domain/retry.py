@@ -1,7 +1,7 @@
 """When to try again: exponential backoff with full jitter, a maximum, and what the other side asked for.
 
-Knows nothing of tasks or clocks; randomness is passed in as one number. Source of the formula: the "full jitter" variant
-of capped exponential backoff, which spreads retries best when many clients fail together.
+Knows nothing of tasks or clocks; randomness is passed in as one number. Source of the formula: the "full jitter"
+variant of capped exponential backoff, which spreads retries best when many clients fail together.
 """
 
 from __future__ import annotations

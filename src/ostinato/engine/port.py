@@ -35,6 +35,12 @@ class Ending(Value):
     """Run in the finishing transaction, before the task moves."""
 
 
+class Settled(Value):
+    """The handler has ended the attempt itself, by `Tx.finish` in a commit of its own that also held its last work."""
+
+    task: Task
+
+
 class AttemptPort(Protocol):
     """What a handler is given: one attempt of one task."""
 
@@ -63,7 +69,7 @@ class Handler(Protocol):
         """Called in the claim's own transaction, on the store's thread; may record first steps so that they share the
         claim's commit. Must be quick; an exception fails this attempt only."""
 
-    async def perform(self, attempt: AttemptPort) -> Outcome | Ending:
+    async def perform(self, attempt: AttemptPort) -> Outcome | Ending | Settled:
         """Does the work. Exceptions are surprises: they become a Retry with the traceback in the log. Cancellation
         means stop now."""
 
