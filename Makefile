@@ -14,7 +14,7 @@ help:
 	@echo 'make check    format, lint, types, floors, house style, docs'
 	@echo 'make bench    the figures, each beside its bound'
 	@echo 'make crash    the crash tests at full length'
-	@echo 'make docs     write the generated pages of docs/reference anew'
+	@echo 'make docs     write the generated parts of the docs anew'
 	@echo 'make system   Debian packages that the tests need ($(PACKAGES)); needs root'
 
 environment:
@@ -43,7 +43,7 @@ crash: environment
 	@OSTINATO_CRASH=full $(PYTHON) -m pytest -q tests/crash $(ARGS)
 
 docs: environment
-	@$(PYTHON) -m docs.reference.generate
+	@$(PYTHON) -m docs.generate
 
 system:
 	@if [ "$$(id -u)" != 0 ]; then echo 'make system installs packages and needs root: sudo make system' >&2; exit 1; fi
