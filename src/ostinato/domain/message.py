@@ -10,7 +10,7 @@ import enum
 from ostinato.domain.values import Attachment, Instant, Origin, Source, Trust, Value
 
 DEPTH_MAX = 5
-"""Longest chain of causes between agents (REQUIREMENTS.md G2)."""
+"""Longest chain of causes between agents."""
 
 
 class NewMessage(Value):

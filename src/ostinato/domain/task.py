@@ -28,7 +28,7 @@ class TaskKind(enum.StrEnum):
 
 
 class TaskState(enum.StrEnum):
-    """Where a task stands (DESIGN.md §1)."""
+    """Where a task stands."""
 
     DRAFT = "draft"
     BLOCKED = "blocked"

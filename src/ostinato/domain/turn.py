@@ -30,7 +30,7 @@ from ostinato.domain.step import (
 from ostinato.domain.values import Limits, Value, to_json
 
 REPAIRS_MAX = 2
-"""Malformed replies in a row that are handed back for repair before the turn fails (GUARANTEES.md §5)."""
+"""Malformed replies in a row that are handed back for repair before the turn fails."""
 
 FINISH_TOOL = "finish"
 """The tool whose result ends a turn."""
@@ -264,7 +264,7 @@ def _stage_of(view: TurnView, call: ToolCall) -> PendingCall | AskUnknown | int:
 
 
 def _after_intent(view: TurnView, call: ToolCall, intent: ToolIntent) -> PendingCall | AskUnknown | int:
-    """An intent without a result: the effect decides (GUARANTEES.md §2)."""
+    """An intent without a result: the effect decides whether it may run again."""
     if intent.effect in REPEATABLE:
         return PendingCall(call=call, stage=Stage.REPEAT, arguments=intent.arguments)
     verdict = view.verdicts.get(call.id)

@@ -73,7 +73,7 @@ class Attachment(Value):
 
 
 class Limits(Value):
-    """What one turn may use before it parks (DESIGN.md §5, `limits`). Defaults are REQUIREMENTS.md D4's."""
+    """What one turn may use before it parks: `limits` in the front matter of AGENTS.md."""
 
     steps: int = 40
     """Model calls in a turn."""

@@ -22,7 +22,7 @@ from ostinato.domain.values import Instant, Value
 T = TypeVar("T")
 
 POISON_LOSSES = 3
-"""Nodes that may die with the same task before it is set aside (GUARANTEES.md §1)."""
+"""Nodes that may die with the same task before it is set aside."""
 
 
 class Claim(Value):
