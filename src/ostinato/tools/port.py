@@ -1,0 +1,183 @@
+"""What a tool is: a name, a schema, an effect, and one of three ways to act.
+
+A *store tool* acts inside the caller's transaction: effect and record are one commit, exactly once. An *outside tool*
+acts on the world between an intent and a result. A *turn tool* acts on nothing but the turn. Knows nothing of models,
+journals or how a turn runs; whoever performs a tool has asked the gate before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from ostinato.domain.policy import Policy
+from ostinato.domain.step import Effect, ResultStatus, ToolOutcome
+from ostinato.domain.values import Attachment, Instant, Origin, Trust, Value
+from ostinato.store.port import Tx
+
+Arguments = dict[str, Any]
+"""Checked against the tool's schema before anything here sees them."""
+
+RESULT_BYTES_MAX = 64_000
+"""UTF-8 bytes of a result that a model is shown: about 16,000 tokens, a twelfth of a turn's default limit."""
+
+
+class FileRules(Value):
+    """Which parts of its workspace an agent may read and write: prefixes such as `.`, `notes/`, `out/report.md`."""
+
+    read: tuple[str, ...] = (".",)
+    write: tuple[str, ...] = ()
+
+
+class Colleague(Value):
+    """An agent of the fleet that could do a task, as far as routing must know it."""
+
+    id: str
+    skills: tuple[str, ...] = ()
+    pool: str = "default"
+    paused: bool = False
+
+
+class ToolContext(Value):
+    """The one call that a tool performs, and on whose behalf. Plain values: a tool looks nothing up."""
+
+    task: int
+    call_id: str
+    key: str
+    """Idempotency key of the call: equal for a repeat, different for every other call."""
+    agent: str
+    session: str
+    workspace: Path
+    """The agent's folder."""
+    now: Instant
+    timezone: str = "UTC"
+    policy: Policy
+    files: FileRules = FileRules()
+    requester: str = "operator"
+    trust: Trust = Trust.OPERATOR
+    """The least trusted text that the turn has read: taint is sticky."""
+    depth: int = 0
+    causes: tuple[str, ...] = ()
+    origin: Origin | None = None
+    attachments: tuple[Attachment, ...] = ()
+    """Of the task and of the messages that the turn has read."""
+    colleagues: tuple[Colleague, ...] = ()
+    """All agents of the fleet, this one included."""
+    delegates: tuple[str, ...] | None = None
+    """Agents that this one may give tasks to, `*` for any; None: nothing is declared, so any."""
+    fleet: str = "fleet"
+    repeated: bool = False
+    """True: an earlier attempt may have done it already, with the same key."""
+
+
+class ToolResult(Value):
+    """What came of a call. `text` is for the model."""
+
+    status: ResultStatus = ResultStatus.OK
+    text: str = ""
+    data: dict[str, Any] | None = None
+
+    def outcome(self, *, call_id: str, tool: str, duration_ms: float = 0.0) -> ToolOutcome:
+        """The entry of the journal, with the text capped at `RESULT_BYTES_MAX`."""
+        return ToolOutcome(
+            call_id=call_id,
+            tool=tool,
+            status=self.status,
+            text=capped(self.text),
+            data=self.data,
+            duration_ms=duration_ms,
+        )
+
+
+def failed(text: str) -> ToolResult:
+    """A failure that the model can read and act on."""
+    return ToolResult(status=ResultStatus.ERROR, text=text)
+
+
+def capped(text: str) -> str:
+    """At most `RESULT_BYTES_MAX` bytes of UTF-8, with a line that says what is missing; never a lone surrogate."""
+    data = text.encode(errors="replace")
+    if len(data) <= RESULT_BYTES_MAX:
+        return data.decode()
+    kept = data[:RESULT_BYTES_MAX].decode(errors="ignore")
+    return f"{kept}\n[truncated: the first {RESULT_BYTES_MAX} of {len(data)} bytes]"
+
+
+def _never(_arguments: Arguments) -> bool:
+    return False
+
+
+def _nobody(_arguments: Arguments) -> str | None:
+    return None
+
+
+class Tool(Value):
+    """What every tool says about itself. `description` is one short line: it is paid for in every prompt."""
+
+    name: str
+    description: str
+    parameters: dict[str, Any]
+    """A JSON Schema of type object."""
+    effect: Effect = Effect.IRREVERSIBLE
+    outward: bool = False
+    """Somebody outside the fleet may see it."""
+    always_allowed: bool = False
+    harmless: Callable[[Arguments], bool] = _never
+    """True for arguments with which an irreversible effect stays inside the fleet."""
+    recipient: Callable[[Arguments], str | None] = _nobody
+    """Whom the call reaches, in the form in which recipients are declared."""
+
+
+class StoreTool(Tool):
+    """Acts in the transaction that also records its result: exactly once, whatever `effect` says for the gate.
+
+    `act` raises an OstinatoError only before its first write. An intent without a result means that nothing happened.
+    """
+
+    act: Callable[[Tx, ToolContext, Arguments], ToolResult]
+
+
+class OutsideTool(Tool):
+    """Acts on files or on the world, between intent and result.
+
+    `probe`, where there is one, tells afterwards whether a call with this context has happened; None: cannot tell.
+    """
+
+    act: Callable[[ToolContext, Arguments], Awaitable[ToolResult]]
+    probe: Callable[[ToolContext, Arguments], Awaitable[bool | None]] | None = None
+    timeout_s: float = 60.0
+
+
+class TurnTool(Tool):
+    """Acts on nothing but the turn that calls it. `act` is pure; the turn runner does what the tool is for."""
+
+    act: Callable[[ToolContext, Arguments], ToolResult]
+
+
+AnyTool = StoreTool | OutsideTool | TurnTool
+"""Every way to act, consumed by `match`."""
+
+
+def object_schema(required: str = "", /, **properties: dict[str, Any]) -> dict[str, Any]:
+    """A JSON Schema of an object with these properties and no others; `required` names some, parted by spaces.
+
+    A trailing underscore is dropped from a property's name, so that `from_` can be one.
+    """
+    named = {name.removesuffix("_"): schema for name, schema in properties.items()}
+    schema: dict[str, Any] = {"type": "object", "properties": named, "additionalProperties": False}
+    if required:
+        schema["required"] = required.split()
+    return schema
+
+
+def text_schema(description: str = "", *, most: int | None = None, least: int = 0) -> dict[str, Any]:
+    """A JSON Schema of a text of `least` to `most` characters."""
+    schema: dict[str, Any] = {"type": "string"}
+    if description:
+        schema["description"] = description
+    if least:
+        schema["minLength"] = least
+    if most is not None:
+        schema["maxLength"] = most
+    return schema

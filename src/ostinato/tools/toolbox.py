@@ -1,0 +1,241 @@
+"""The box of all tools: finds one by name, shows the allowed ones to a model, checks arguments, performs.
+
+Arguments come from a model and are hostile: their size and shape are bounded before any schema sees them. Knows
+nothing of journals or transactions of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, assert_never
+
+from ostinato.domain.chat import ToolSpec
+from ostinato.domain.errors import Invalid, OstinatoError, unknown_name
+from ostinato.domain.policy import CallFacts, Policy, is_visible
+from ostinato.domain.step import REPEATABLE, ResultStatus
+from ostinato.store.port import Tx
+from ostinato.tools.port import (
+    AnyTool,
+    Arguments,
+    OutsideTool,
+    StoreTool,
+    Tool,
+    ToolContext,
+    ToolResult,
+    TurnTool,
+    failed,
+)
+
+if TYPE_CHECKING:
+    from jsonschema_rs import Validator
+
+ARGUMENTS_BYTES_MAX = 1_048_576
+"""Bytes of all texts in one call's arguments: above any file an agent should write in one go."""
+
+ARGUMENTS_DEPTH_MAX = 32
+"""Nesting of arguments; the schema library gives up at 255."""
+
+ARGUMENTS_VALUES_MAX = 10_000
+"""Values and keys in one call's arguments."""
+
+PROBLEMS_MAX = 5
+"""Findings told to the model at once."""
+
+PROBLEM_CHARS_MAX = 240
+"""Characters of one finding: it may quote a value of any size."""
+
+_INT_MIN, _INT_MAX = -(2**63), 2**64 - 1  # what the journal's JSON can hold
+
+
+class Toolbox:
+    """The tools there are. Which of them an agent may see or use, its policy says."""
+
+    def __init__(self, tools: Iterable[AnyTool]) -> None:
+        self._tools: dict[str, AnyTool] = {}
+        self._validators: dict[str, Validator] = {}
+        for tool in tools:
+            if tool.name in self._tools:
+                raise Invalid(f"Two tools are called {tool.name!r}", cure="Rename one of them.")
+            self._tools[tool.name] = tool
+
+    def __iter__(self) -> Iterator[AnyTool]:
+        return iter(self._tools.values())
+
+    def get(self, name: str) -> AnyTool | None:
+        """The tool of that name, if there is one."""
+        return self._tools.get(name)
+
+    def tool(self, name: str, policy: Policy) -> AnyTool:
+        """The tool of that name; raises Invalid with the names that this policy shows."""
+        found = self._tools.get(name)
+        if found is None:
+            visible = [spec.name for spec in self.specs(policy)]
+            raise Invalid(unknown_name("tool", name[:PROBLEM_CHARS_MAX], visible), cure="Nothing was done.")
+        return found
+
+    def specs(self, policy: Policy) -> tuple[ToolSpec, ...]:
+        """What a model under this policy is shown, always in the same order."""
+        return tuple(
+            ToolSpec(name=tool.name, description=tool.description, parameters=tool.parameters)
+            for tool in self._tools.values()
+            if tool.always_allowed or is_visible(tool.name, tool.effect, policy)
+        )
+
+    def check_arguments(self, tool: Tool, arguments: object) -> str:
+        """Empty when the arguments fit the tool's schema; else what is wrong and how a right call looks."""
+        problems = list(_shape_problems(arguments)) or self._schema_problems(tool, arguments)
+        if not problems:
+            return ""
+        told = "; ".join(_shortened(each) for each in problems[:PROBLEMS_MAX])
+        more = f"; and {len(problems) - PROBLEMS_MAX} more" if len(problems) > PROBLEMS_MAX else ""
+        return f"{told}{more}. Right: {usage(tool)}"
+
+    def facts(self, tool: Tool, arguments: Arguments, context: ToolContext) -> CallFacts:
+        """What the gate is told about a call whose arguments have been checked."""
+        harmless = tool.harmless(arguments)
+        return CallFacts(
+            tool=tool.name,
+            effect=tool.effect,
+            arguments=arguments,
+            outward=tool.outward and not harmless,
+            recipient=tool.recipient(arguments),
+            requester=context.requester,
+            trust=context.trust,
+            always_allowed=tool.always_allowed,
+            harmless=harmless,
+        )
+
+    def _schema_problems(self, tool: Tool, arguments: object) -> list[str]:
+        validator = self._validators.get(tool.name)
+        if validator is None:
+            from jsonschema_rs import validator_for
+
+            validator = self._validators[tool.name] = validator_for(tool.parameters)
+        problems = []
+        for error in validator.iter_errors(arguments):
+            place = ".".join(str(each) for each in error.instance_path)
+            problems.append(f"{place}: {error.message}" if place else error.message)
+            if len(problems) > 10 * PROBLEMS_MAX:  # a list of ten thousand wrong items says no more than fifty
+                break
+        return problems
+
+
+def perform_in(tx: Tx, tool: StoreTool, *, context: ToolContext, arguments: Arguments) -> ToolResult:
+    """Performs a store tool; what it refuses becomes a result that the model can read."""
+    try:
+        return tool.act(tx, context, arguments)
+    except OstinatoError as error:
+        return failed(str(error))
+
+
+async def perform(tool: OutsideTool | TurnTool, context: ToolContext, arguments: Arguments) -> ToolResult:
+    """Performs any other tool; every failure becomes a result. Where it is not known whether an effect that must not be
+    repeated took place, the result says `unknown`."""
+    try:
+        match tool:
+            case TurnTool():
+                return tool.act(context, arguments)
+            case OutsideTool():
+                async with asyncio.timeout(tool.timeout_s):
+                    return await tool.act(context, arguments)
+            case _:
+                assert_never(tool)
+    except OstinatoError as error:
+        return failed(str(error))
+    except TimeoutError:
+        return _surprised(
+            tool, f"no result within {tool.timeout_s:g} s" if isinstance(tool, OutsideTool) else "timeout"
+        )
+    except Exception as error:  # a tool may raise anything, and the turn must go on
+        return _surprised(tool, f"{type(error).__name__}: {error}")
+
+
+def usage(tool: Tool) -> str:
+    """A tool's arguments in one line: `files.read(path: string, from?: integer)`."""
+    required = tool.parameters.get("required", ())
+    parts = [
+        f"{name}{'' if name in required else '?'}: {_type_name(schema)}"
+        for name, schema in tool.parameters.get("properties", {}).items()
+    ]
+    return f"{tool.name}({', '.join(parts)})"
+
+
+def _type_name(schema: Mapping[str, Any]) -> str:
+    if "enum" in schema:
+        return "|".join(str(each) for each in schema["enum"])
+    kind = str(schema.get("type", "any"))
+    return f"[{_type_name(schema.get('items', {}))}]" if kind == "array" else kind
+
+
+def _surprised(tool: Tool, what: str) -> ToolResult:
+    if tool.effect in REPEATABLE:
+        return failed(f"{tool.name} failed: {what[:PROBLEM_CHARS_MAX]}")
+    text = f"{tool.name} broke off ({what[:PROBLEM_CHARS_MAX]}); it may have happened. Do not repeat it blindly."
+    return ToolResult(status=ResultStatus.UNKNOWN, text=text)
+
+
+def _shortened(problem: str) -> str:
+    """A finding without the bulk of the value that it quotes: beginning and end are kept."""
+    problem = "".join(each if each.isprintable() else " " for each in problem)
+    if len(problem) <= PROBLEM_CHARS_MAX:
+        return problem
+    half = PROBLEM_CHARS_MAX // 2
+    return f"{problem[:half]} ... {problem[-half:]}"
+
+
+def _shape_problems(arguments: object) -> Iterator[str]:
+    """What no schema should have to meet. Walks without recursion and stops at the first limit."""
+    if not isinstance(arguments, dict):
+        yield "the arguments are not a JSON object"
+        return
+    pending: list[tuple[object, int]] = [(arguments, 1)]
+    values = size = 0
+    while pending:
+        value, depth = pending.pop()
+        values += 1
+        if depth > ARGUMENTS_DEPTH_MAX:
+            yield f"nested more than {ARGUMENTS_DEPTH_MAX} deep"
+            return
+        match value:
+            case dict():
+                if not all(isinstance(key, str) for key in value):
+                    yield "a key is no text"
+                    return
+                pending.extend((key, depth + 1) for key in value)
+                pending.extend((each, depth + 1) for each in value.values())
+            case list():
+                pending.extend((each, depth + 1) for each in value)
+            case str():
+                size += len(value.encode(errors="surrogatepass"))
+                if not _is_text(value):
+                    yield "a text holds half a surrogate pair, which is no character"
+                    return
+            case _:
+                if not _is_plain(value):
+                    yield "a number is not finite or does not fit 64 bits, or a value is none of JSON's"
+                    return
+        if values + len(pending) > ARGUMENTS_VALUES_MAX:
+            yield f"more than {ARGUMENTS_VALUES_MAX} values"
+            return
+        if size > ARGUMENTS_BYTES_MAX:
+            yield f"more than {ARGUMENTS_BYTES_MAX} bytes of text"
+            return
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_plain(value: object) -> bool:
+    """True for null, booleans, numbers that are finite and fit 64 bits."""
+    if value is None or isinstance(value, bool):
+        return True
+    if isinstance(value, int):
+        return _INT_MIN <= value <= _INT_MAX
+    return isinstance(value, float) and math.isfinite(value)
