@@ -100,6 +100,14 @@ def judge(facts: CallFacts, policy: Policy) -> Verdict:
     return Verdict(decision=Decision.ALLOW, reason=f"granted by {granted!r}", rule="TOOLS.md allow")
 
 
+_STRICTNESS = {Decision.ALLOW: 0, Decision.ASK: 1, Decision.DENY: 2}
+
+
+def stricter(one: Verdict, other: Verdict) -> Verdict:
+    """The verdict that allows less; the first where both allow the same."""
+    return other if _STRICTNESS[other.decision] > _STRICTNESS[one.decision] else one
+
+
 def is_visible(tool: str, effect: Effect, policy: Policy) -> bool:
     """True where the agent's model is shown the tool at all."""
     return _grant(CallFacts(tool=tool, effect=effect), policy) is not None

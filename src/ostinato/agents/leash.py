@@ -1,0 +1,189 @@
+"""What one turn may do and what it is shown: the agent as it was when the turn began, and as it is now.
+
+The prompt comes from then, so that a deploy does not change a turn in flight; every verdict is the stricter of then and
+now. The gate is outside the model. Knows nothing of how a turn goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ostinato.agents.prompt import PromptPart, fixed_parts
+from ostinato.domain.chat import ToolCall, ToolSpec, estimate_tokens
+from ostinato.domain.errors import Invalid, OstinatoError
+from ostinato.domain.message import Message
+from ostinato.domain.policy import Verdict, judge, stricter
+from ostinato.domain.step import Entry, Input, ToolIntent
+from ostinato.domain.task import Task
+from ostinato.domain.values import Attachment, Instant, Trust, Value, to_json
+from ostinato.store.port import Tx
+from ostinato.tools.port import AnyTool, Colleague, FileRules, ToolContext
+from ostinato.tools.toolbox import Toolbox
+from ostinato.workspace.agent import AgentDefinition
+from ostinato.workspace.registry import Workspaces
+
+_CACHED_MAX = 512
+"""Versions of agents whose fixed prompt is kept ready; a few kilobytes each."""
+
+
+class _Fixed(Value):
+    """What depends on nothing but an agent's files."""
+
+    parts: tuple[PromptPart, ...]
+    specs: tuple[ToolSpec, ...]
+    tokens: int
+
+
+class Leash:
+    """Judges the calls of one turn and lends tools their context."""
+
+    def __init__(self, maker: LeashMaker, *, then: AgentDefinition, now: AgentDefinition) -> None:
+        self._maker = maker
+        self.then = then
+        self.now = now
+        fixed = maker.fixed(then)
+        self.fixed: Sequence[PromptPart] = fixed.parts
+        self.specs = fixed.specs
+        self.prompt_tokens = fixed.tokens
+
+    @property
+    def timezone(self) -> str:
+        """The agent's zone, in which it reads times."""
+        return self.then.timezone
+
+    @property
+    def fleet_per_day_usd_micros(self) -> int | None:
+        """Micro-dollars that the whole fleet may spend in a UTC day."""
+        return self._maker.fleet_per_day_usd_micros
+
+    def tool_or_none(self, name: str) -> AnyTool | None:
+        """A tool by name; a verdict has allowed it, but a deploy may have taken it away since."""
+        return self._maker.toolbox.get(name)
+
+    def judge(self, call: ToolCall, *, context: ToolContext, arguments: dict[str, Any] | None) -> Verdict | str:
+        """What is wrong with the call itself, in words; or the stricter verdict of then and now. Never raises."""
+        if arguments is None:
+            return call.problem or "the arguments are not a JSON object"
+        toolbox = self._maker.toolbox
+        try:
+            tool = toolbox.tool(call.name, self.now.policy)
+        except Invalid as unknown:
+            return str(unknown)
+        problem = toolbox.check_arguments(tool, arguments)
+        if problem:
+            return problem
+        facts = toolbox.facts(tool, arguments, context)
+        verdict = judge(facts, self.now.policy)
+        if self.then.version != self.now.version:
+            verdict = stricter(judge(facts, self.then.policy), verdict)
+        return verdict
+
+    def keep_files(self, tx: Tx, *, now: Instant) -> Mapping[str, str]:
+        """Stores the contents of the prompt files by digest, and returns name -> digest."""
+        return self._maker.keep_files(tx, self.then, now=now)
+
+    def kept(self, files: Mapping[str, str]) -> None:
+        """Called once the commit that stored these files is on disk."""
+        self._maker.kept(files)
+
+    def context(
+        self,
+        task: Task,
+        *,
+        intent: ToolIntent,
+        trust: Trust,
+        now: Instant,
+        messages: Sequence[Message] = (),
+        repeated: bool = False,
+    ) -> ToolContext:
+        """What a tool is told about one call."""
+        latest = messages[-1] if messages else None
+        return ToolContext(
+            task=task.id,
+            call_id=intent.call_id,
+            key=intent.key,
+            agent=self.then.id,
+            session=task.session or "",
+            workspace=self.then.folder,
+            now=now,
+            timezone=self.timezone,
+            policy=self.now.policy,
+            files=FileRules(read=self.now.files_read, write=self.now.files_write),
+            requester=task.spec.requester,
+            trust=trust,
+            depth=task.depth,
+            causes=(*task.spec.causes, task.name),
+            origin=(latest.origin if latest else None) or task.spec.origin,
+            attachments=_attachments(task, messages),
+            colleagues=self._maker.colleagues(),
+            delegates=self.now.delegates,
+            fleet=self._maker.fleet,
+            repeated=repeated,
+        )
+
+
+class LeashMaker:
+    """Makes the leash of each turn; keeps what does not change from turn to turn."""
+
+    def __init__(
+        self,
+        *,
+        workspaces: Workspaces,
+        toolbox: Toolbox,
+        fleet: str,
+        fleet_per_day_usd_micros: int | None = None,
+        colleagues: Callable[[], tuple[Colleague, ...]],
+    ) -> None:
+        self.toolbox = toolbox
+        self.fleet = fleet
+        self.fleet_per_day_usd_micros = fleet_per_day_usd_micros
+        self.colleagues = colleagues
+        self._workspaces = workspaces
+        self._fixed: dict[str, _Fixed] = {}
+        self._kept: set[str] = set()
+
+    def leash(self, tx: Tx, task: Task, *, journal: Sequence[Entry]) -> Leash:
+        """The leash of a task's turn. Raises Invalid where the agent's files are broken, NotFound where it is gone."""
+        now = self._workspaces.current(task.agent or "")
+        began = next((each for each in journal if isinstance(each, Input) and each.agent_version), None)
+        if began is None or began.agent_version == now.version:
+            return Leash(self, then=now, now=now)
+        return Leash(self, then=self._as_it_was(tx, now, began.files), now=now)
+
+    def _as_it_was(self, tx: Tx, now: AgentDefinition, files: Mapping[str, str]) -> AgentDefinition:
+        """The agent from the contents that its turn began with; today's where they are no longer kept."""
+        try:
+            texts = {name: tx.blob(digest).decode() for name, digest in files.items()}
+            return self._workspaces.from_texts(now.id, texts)
+        except OstinatoError:
+            return now
+
+    def fixed(self, agent: AgentDefinition) -> _Fixed:
+        """The fixed prompt and the tools of an agent's version."""
+        key = f"{agent.id}\0{agent.prompt_version}"
+        found = self._fixed.get(key)
+        if found is None:
+            parts = fixed_parts(agent=agent.id, fleet=self.fleet, files=agent.prompt_files)
+            specs = self.toolbox.specs(agent.policy)
+            tokens = sum(part.tokens for part in parts) + estimate_tokens(to_json(specs).decode())
+            found = _Fixed(parts=parts, specs=specs, tokens=tokens)
+            if len(self._fixed) >= _CACHED_MAX:
+                self._fixed.clear()
+            self._fixed[key] = found
+        return found
+
+    def keep_files(self, tx: Tx, agent: AgentDefinition, *, now: Instant) -> Mapping[str, str]:
+        """Stores each prompt file's contents, unless a commit that is known to be on disk has."""
+        for name, digest in agent.digests.items():
+            if digest not in self._kept:
+                tx.put_blob(agent.texts[name].encode(), now=now)
+        return agent.digests
+
+    def kept(self, files: Mapping[str, str]) -> None:
+        """Called once the commit that stored these files is on disk."""
+        self._kept.update(files.values())
+
+
+def _attachments(task: Task, messages: Sequence[Message]) -> tuple[Attachment, ...]:
+    return (*task.spec.attachments, *(each for message in messages for each in message.attachments))

@@ -1,0 +1,50 @@
+"""What a transaction of a turn leaves to the world: ask a model, act with tools, or nothing more.
+
+Knows nothing of how either is done.
+"""
+
+from __future__ import annotations
+
+from ostinato.domain.chat import ToolCall
+from ostinato.domain.message import Message
+from ostinato.domain.step import Entry, ToolIntent
+from ostinato.domain.task import Task
+from ostinato.domain.values import Value
+
+
+class Planned(Value):
+    """A tool call whose intent is durable: it may act now."""
+
+    call: ToolCall
+    intent: ToolIntent
+    repeated: bool = False
+    """True: an earlier attempt may have done it already, with the same key."""
+
+
+class AskModel(Value):
+    """The intent is durable: ask the model for its reply number `call`."""
+
+    call: int
+
+
+class Act(Value):
+    """These calls may act outside, at the same time."""
+
+    planned: tuple[Planned, ...]
+
+
+class Ended(Value):
+    """The turn is over, and with it this attempt of its task."""
+
+    task: Task
+
+
+Move = AskModel | Act | Ended
+
+
+class Advance(Value):
+    """What one transaction did: the entries it appended, the messages it read, and what comes next."""
+
+    entries: tuple[Entry, ...]
+    messages: tuple[Message, ...]
+    move: Move

@@ -1,0 +1,267 @@
+"""Performs goals and turns: asks models and lets tools act, and hands each answer of the world to `turn_step.advance`.
+
+The only room of a turn that awaits. Knows nothing of what a journal means.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from ostinato.agents.leash import LeashMaker
+from ostinato.agents.live import LiveText
+from ostinato.agents.moves import Act, Advance, AskModel, Ended, Planned
+from ostinato.agents.prompt import PastTurn, chat_parts
+from ostinato.agents.turn_state import TurnState
+from ostinato.agents.turn_step import advance
+from ostinato.domain import budget
+from ostinato.domain.chat import HttpAttempt, ModelReply, ModelRequest, StopReason
+from ostinato.domain.ledger import Charge
+from ostinato.domain.message import Message
+from ostinato.domain.step import Entry, Input, ModelAnswer, ModelIntent, ToolOutcome
+from ostinato.domain.task import Fail, Outcome, Requeue, Retry, Task, TaskKind
+from ostinato.domain.values import Instant
+from ostinato.engine.port import AttemptPort, Ending, Settled
+from ostinato.models.port import Model, ModelFailed, Models
+from ostinato.store.port import Reads, Tx
+from ostinato.tools.port import OutsideTool, failed
+from ostinato.tools.toolbox import perform
+
+PAST_TURNS_MAX = 40
+"""Earlier turns of a shared session that are read for its history."""
+
+RETRIED = frozenset({"transient", "rate_limited"})
+"""Classes of model failures after which the same journal goes on later."""
+
+
+class TurnHandler:
+    """The engine's handler for goals (own sessions) and turns (any session)."""
+
+    def __init__(self, kind: TaskKind, *, leashes: LeashMaker, models: Models, live: LiveText) -> None:
+        self.kind = kind
+        self.timeout_s = 3_600.0
+        self._leashes = leashes
+        self._models = models
+        self._live = live
+        self._opened: dict[tuple[int, int], tuple[TurnState, Advance]] = {}
+
+    def open(self, tx: Tx, task: Task, *, now: Instant) -> None:
+        """Takes the first steps of a new turn in the claim's own commit: its inbox, its files, its first intent."""
+        if task.steps:
+            return  # a resumed turn reads its journal in a commit of its own
+        state = self._state(tx, task, journal=())
+        done = advance(state, tx, now=now)
+        self._opened[task.id, task.token] = (state, done)
+
+    async def perform(self, attempt: AttemptPort) -> Outcome | Ending | Settled:
+        """Goes on until the turn ends, parks or must be tried again."""
+        task = attempt.task
+        opened = self._opened.pop((task.id, task.token), None)
+        if opened is None:
+            opened = await attempt.store.run(lambda tx: self._resume(tx, task, now=attempt.clock.now()))
+        state, done = opened
+        state.took_place(done)
+        run = _Run(state, attempt, live=self._live)
+        return await run.until_ended(done)
+
+    def _resume(self, tx: Tx, task: Task, *, now: Instant) -> tuple[TurnState, Advance]:
+        state = self._state(tx, task, journal=[step.entry for step in tx.steps(task.id)])
+        return state, advance(state, tx, now=now)
+
+    def _state(self, tx: Tx, task: Task, *, journal: Sequence[Entry]) -> TurnState:
+        leash = self._leashes.leash(tx, task, journal=journal)
+        model = self._models.resolve(task.spec.model or leash.then.model)
+        state = TurnState(task, leash=leash, model=model, journal=journal)
+        state.load(tx)
+        return state
+
+
+class _Run:
+    """One attempt in the outside world."""
+
+    def __init__(self, state: TurnState, attempt: AttemptPort, *, live: LiveText) -> None:
+        self._state = state
+        self._attempt = attempt
+        self._live = live
+        self._past: list[PastTurn] | None = None
+        self._past_messages: dict[int, Message] = {}
+
+    async def until_ended(self, done: Advance) -> Outcome | Ending | Settled:
+        """Model, tools, model, tools; the transaction in between says which."""
+        while True:
+            produced: list[Entry]
+            within: Callable[[Tx], None] | None = None
+            match done.move:
+                case Ended():
+                    return Settled(task=done.move.task)
+                case AskModel():
+                    if self._attempt.draining:
+                        return Requeue(reason="the node is stopping; the turn goes on from its journal")
+                    answer, charges = await self._ask(done.move.call)
+                    if not isinstance(answer, ModelAnswer):
+                        return Ending(outcome=answer, within=charges)
+                    produced, within = [answer], charges
+                case Act():
+                    produced = await self._act(done.move.planned)
+            done = await self._advance(produced, within=within)
+
+    async def _advance(self, produced: Sequence[Entry], *, within: Callable[[Tx], None] | None) -> Advance:
+        state, now = self._state, self._attempt.clock.now()
+        done = await self._attempt.store.run(lambda tx: advance(state, tx, produced, now=now, within=within))
+        state.took_place(done)
+        return done
+
+    async def _ask(self, call: int) -> tuple[ModelAnswer | Outcome, Callable[[Tx], None]]:
+        """The model's reply, or how the attempt ends without one; and what to write into the ledger."""
+        state, clock = self._state, self._attempt.clock
+        intent = _open_intent(state.journal)
+        attempts: list[HttpAttempt] = []
+        listens = self._live.listener(state.session) if state.session else None
+        request = await self._request(call)
+        began = clock.elapsed_s()
+        try:
+            reply = await state.model.ask(request, on_attempt=attempts.append, on_text=listens)
+        except ModelFailed as failure:
+            outcome: Outcome
+            if failure.error_class in RETRIED:
+                outcome = Retry(error=str(failure), error_class=failure.error_class, after_s=failure.after_s)
+                return outcome, self._charges(call, attempts, settled=None)
+            outcome = Fail(error=str(failure), error_class=failure.error_class)
+            return outcome, self._charges(call, attempts, settled=(intent.reserved_usd_micros, 0))
+        answer = _answer(call, reply, state.model, duration_ms=(clock.elapsed_s() - began) * 1_000)
+        return answer, self._charges(call, attempts, settled=(intent.reserved_usd_micros, answer.usd_micros or 0))
+
+    async def _request(self, call: int) -> ModelRequest:
+        state = self._state
+        if self._past is None:
+            self._past = [] if state.own and not state.past_tokens else await self._attempt.store.read(self._read_past)
+        parts = chat_parts(
+            state.leash.fixed,
+            past=self._past,
+            task=state.task,
+            entries=state.journal,
+            messages={**self._past_messages, **state.messages},
+            timezone=state.leash.timezone,
+        )
+        return ModelRequest(
+            model=state.model.model,
+            parts=parts,
+            tools=state.leash.specs,
+            output_tokens_max=state.model.output_tokens_max,
+            effort=state.leash.then.effort,
+            call=call,
+            user=state.task.name,
+        )
+
+    def _read_past(self, reads: Reads) -> list[PastTurn]:
+        """The session's earlier turns, oldest first, with their messages."""
+        state = self._state
+        tasks = reads.session_tasks(state.session, before=state.task.id, limit=PAST_TURNS_MAX)
+        past = [PastTurn(task=each, entries=tuple(s.entry for s in reads.steps(each.id))) for each in reversed(tasks)]
+        ids = [i for turn in past for e in turn.entries if isinstance(e, Input) for i in e.messages]
+        self._past_messages = reads.messages_by_id(ids) if ids else {}
+        return past
+
+    def _charges(
+        self, call: int, attempts: Sequence[HttpAttempt], *, settled: tuple[int, int] | None
+    ) -> Callable[[Tx], None]:
+        """Ledger rows, one for each HTTP attempt, and the reservation settled where the call is over."""
+        state, now = self._state, self._attempt.clock.now()
+        rows = [_charge(state, call, each) for each in attempts]
+
+        def write(tx: Tx) -> None:
+            for row in rows:
+                tx.charge(row, now=now)
+            if settled is not None:
+                tx.settle(
+                    agent=state.leash.then.id, reserved_usd_micros=settled[0], spent_usd_micros=settled[1], now=now
+                )
+
+        return write
+
+    async def _act(self, planned: Sequence[Planned]) -> list[Entry]:
+        """Lets the tools act at the same time. Each result is recorded as it comes; the last is left to the caller,
+        so that it shares its commit with what follows from it."""
+        if len(planned) == 1:
+            return [await self._act_once(planned[0])]
+        running = [asyncio.ensure_future(self._act_once(each)) for each in planned]
+        try:
+            for index, finished in enumerate(asyncio.as_completed(running)):
+                outcome = await finished
+                if index == len(running) - 1:
+                    return [outcome]
+                await self._attempt.record([outcome])
+                self._state.journal.append(outcome)
+        finally:
+            for each in running:
+                each.cancel()
+        raise AssertionError("as_completed yields once for each call")
+
+    async def _act_once(self, planned: Planned) -> ToolOutcome:
+        state, clock = self._state, self._attempt.clock
+        context = state.context(planned.intent, now=clock.now(), repeated=planned.repeated)
+        tool = state.leash.tool_or_none(planned.call.name)
+        began = clock.elapsed_s()
+        if isinstance(tool, OutsideTool):
+            result = await perform(tool, context, planned.intent.arguments)
+        else:
+            result = failed(f"{planned.call.name} is gone since it was allowed; nothing was done")
+        elapsed_ms = (clock.elapsed_s() - began) * 1_000
+        return result.outcome(call_id=planned.call.id, tool=planned.call.name, duration_ms=elapsed_ms)
+
+
+def _open_intent(journal: Sequence[Entry]) -> ModelIntent:
+    return next(each for each in reversed(journal) if isinstance(each, ModelIntent))
+
+
+def _answer(call: int, reply: ModelReply, model: Model, *, duration_ms: float) -> ModelAnswer:
+    """A reply as a journal entry, priced; what cannot be acted on is named as a problem."""
+    problem = reply.problem
+    if not problem and not reply.calls:
+        if reply.stop is StopReason.FILTER:
+            problem = "the provider's content filter stopped it"
+        elif not reply.text.strip():
+            problem = "it was cut off before anything was said" if reply.stop is StopReason.LENGTH else "it was empty"
+    usage = reply.usage
+    price = model.price
+    return ModelAnswer(
+        call=call,
+        model=reply.model or model.model,
+        text=reply.text,
+        calls=reply.calls,
+        stop=reply.stop,
+        usage=usage,
+        usd_micros=None if price is None else _cost(price, reply),
+        duration_ms=duration_ms,
+        problem=problem,
+    )
+
+
+def _cost(price: budget.Price, reply: ModelReply | HttpAttempt) -> int:
+    usage = reply.usage
+    return budget.cost(
+        price,
+        input_tokens=usage.input_tokens,
+        cached_tokens=usage.cached_tokens,
+        output_tokens=usage.output_tokens,
+    )
+
+
+def _charge(state: TurnState, call: int, attempt: HttpAttempt) -> Charge:
+    price = state.model.price
+    return Charge(
+        task=state.task.id,
+        agent=state.leash.then.id,
+        session=state.session,
+        trigger=state.task.spec.trigger.value,
+        call=call,
+        provider=attempt.provider,
+        model=attempt.model,
+        status=attempt.status,
+        input_tokens=attempt.usage.input_tokens,
+        cached_tokens=attempt.usage.cached_tokens,
+        output_tokens=attempt.usage.output_tokens,
+        usd_micros=None if price is None else _cost(price, attempt),
+        duration_ms=attempt.duration_ms,
+        error=attempt.error,
+    )

@@ -1,0 +1,74 @@
+"""One turn in memory: its journal so far, the messages it names, and the leash it runs on.
+
+Changed only by `load` and, once a transaction is on disk, by `took_place`. Knows nothing of what comes next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from ostinato.agents.leash import Leash
+from ostinato.agents.moves import Advance
+from ostinato.domain.message import OWN_KINDS, Message, kind_of
+from ostinato.domain.step import Entry, Input, ModelAnswer, ToolIntent, ToolOutcome
+from ostinato.domain.task import Task
+from ostinato.domain.values import Instant, Limits, Trust
+from ostinato.models.port import Model
+from ostinato.store.port import Claim, Tx
+from ostinato.tools.port import ToolContext
+
+
+class TurnState:
+    """The journal of one attempt. Changed only by `load` and `took_place`."""
+
+    def __init__(self, task: Task, *, leash: Leash, model: Model, journal: Sequence[Entry] = ()) -> None:
+        self.task = task
+        self.claim = Claim(task=task.id, token=task.token)
+        self.session = task.session or ""
+        self.own = kind_of(self.session) in OWN_KINDS
+        self.leash = leash
+        self.model = model
+        self.limits: Limits = task.spec.limits or leash.then.limits
+        self.journal: list[Entry] = list(journal)
+        self.messages: dict[int, Message] = {}
+        self.past_tokens = 0
+        """Tokens of the session's latest earlier turn: a bound for the history that the prompt will show."""
+        self.trust = task.spec.trust
+
+    def load(self, tx: Tx) -> None:
+        """Reads what the journal and the session's earlier turns bring along."""
+        if self.journal:
+            ids = [each for entry in self.journal if isinstance(entry, Input) for each in entry.messages]
+            self._keep(tx.messages_by_id(ids).values() if ids else ())
+        if not self.own:
+            latest = tx.session_tasks(self.session, before=self.task.id, limit=1)
+            self.past_tokens = latest[0].tokens if latest else 0
+
+    def took_place(self, done: Advance) -> None:
+        """Called once the transaction is on disk, never before."""
+        for entry in done.entries:
+            if isinstance(entry, Input):
+                self.leash.kept(entry.files)
+        self.journal.extend(done.entries)
+        self._keep(done.messages)
+
+    def worked_s(self) -> float:
+        """Seconds that models and tools have worked in this turn, over all attempts."""
+        return sum(e.duration_ms for e in self.journal if isinstance(e, ModelAnswer | ToolOutcome)) / 1_000
+
+    def context(self, intent: ToolIntent, *, now: Instant, repeated: bool = False) -> ToolContext:
+        """What a tool is told about one call of this turn."""
+        return self.leash.context(
+            self.task,
+            intent=intent,
+            trust=self.trust,
+            now=now,
+            messages=tuple(self.messages.values()),
+            repeated=repeated,
+        )
+
+    def _keep(self, messages: Iterable[Message]) -> None:
+        for message in messages:
+            self.messages[message.id] = message
+            if message.trust is Trust.EXTERNAL:
+                self.trust = Trust.EXTERNAL

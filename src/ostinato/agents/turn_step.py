@@ -1,0 +1,382 @@
+"""One transaction of a turn: follows the pure turn, and writes what it says, until the world is needed.
+
+`advance` appends what was produced outside (a reply, results) and goes on until a model must be asked, a tool must act
+outside, or the turn ends. So neighbours share a commit by construction, and a turn with one tool call costs four
+(DESIGN.md §3.4). Store tools act here, effect and record in one commit; outside tools only get their intent. Nothing
+here awaits; it knows nothing of HTTP or the event loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, assert_never
+
+from msgspec import structs
+
+from ostinato.agents.moves import Act, Advance, AskModel, Ended, Move, Planned
+from ostinato.agents.turn_state import TurnState
+from ostinato.domain import budget, turn
+from ostinato.domain.chat import ToolCall, estimate_tokens
+from ostinato.domain.errors import Exhausted
+from ostinato.domain.event import EventName, NewEvent
+from ostinato.domain.ledger import day_of
+from ostinato.domain.message import Message
+from ostinato.domain.question import Action, NewQuestion, Question, QuestionKind
+from ostinato.domain.step import (
+    Decision,
+    Effect,
+    Entry,
+    Input,
+    Judged,
+    LimitReached,
+    ModelAnswer,
+    ModelIntent,
+    ResultStatus,
+    ToolIntent,
+    ToolOutcome,
+)
+from ostinato.domain.task import Done, Fail, Outcome, Park, TaskResult, Wait, WaitKind
+from ostinato.domain.values import SECOND, Instant, digest_of
+from ostinato.store.port import Tx
+from ostinato.tools.port import AnyTool, OutsideTool, StoreTool, TurnTool
+from ostinato.tools.toolbox import perform_in
+from ostinato.tools.turn import ASK_TOOL, question_text
+
+DAY: Instant = 86_400 * SECOND
+
+INBOX_MAX = 20
+"""Messages that a turn takes at most at one step boundary; the rest waits for the next."""
+
+
+def advance(
+    state: TurnState,
+    tx: Tx,
+    produced: Sequence[Entry] = (),
+    *,
+    now: Instant,
+    within: Callable[[Tx], None] | None = None,
+) -> Advance:
+    """Appends `produced`, goes on until the world is needed, and says what for. `within` shares the transaction.
+
+    Raises Fenced where the claim is gone or its scope is halted; then nothing was done.
+    """
+    tx.check_claim(state.claim)
+    if within is not None:
+        within(tx)
+    step = _TurnStep(state, tx, produced, now=now)
+    reached = step.go()
+    tx.record_steps(state.claim, step.entries, now=now)
+    move: Move = (
+        reached if isinstance(reached, AskModel | Act) else Ended(task=tx.finish(state.claim, reached, now=now))
+    )
+    return Advance(entries=tuple(step.entries), messages=tuple(step.messages), move=move)
+
+
+class _TurnStep:
+    """Goes from one answer of the world to the next thing that only the world can answer."""
+
+    def __init__(self, state: TurnState, tx: Tx, produced: Sequence[Entry], *, now: Instant) -> None:
+        self._state = state
+        self._tx = tx
+        self._now = now
+        self.entries: list[Entry] = list(produced)
+        self.messages: list[Message] = []
+
+    def go(self) -> AskModel | Act | Outcome:
+        """What the world must do next, or how the attempt ends."""
+        state, worked_s = self._state, self._state.worked_s()
+        while True:
+            action = turn.next_action([*state.journal, *self.entries], state.limits, worked_s=worked_s)
+            match action:
+                case turn.CallModel():
+                    if action.resumed:
+                        return AskModel(call=action.call)
+                    broke = self._intend_model(action.call)
+                    if broke is not None:
+                        return broke
+                case turn.RunTools():
+                    planned = [act for each in action.calls if (act := self._advance_call(each)) is not None]
+                    if planned:
+                        return Act(planned=tuple(planned))
+                case turn.AskUnknown():
+                    parked = self._ask_unknown(action)
+                    if parked is not None:
+                        return parked
+                case turn.AskLimit():
+                    ended = self._ask_limit(action)
+                    if ended is not None:
+                        return ended
+                case turn.Park():
+                    return _park(action.questions, kind=WaitKind.QUESTION)
+                case turn.Finish():
+                    return _outcome(action)
+                case _:
+                    assert_never(action)
+
+    def _intend_model(self, call: int) -> Outcome | None:
+        """Takes what is new in the inbox, reserves money and writes the intent; an outcome where no money is left."""
+        state = self._state
+        self._take_inbox(first=not any(isinstance(each, Input) for each in state.journal))
+        tokens = state.leash.prompt_tokens + state.past_tokens + self._turn_tokens()
+        amount = 0
+        if state.model.price is not None:
+            amount = budget.reservation(
+                state.model.price, prompt_tokens=tokens, output_tokens_max=state.model.output_tokens_max
+            )
+        try:
+            self._tx.reserve(
+                agent=state.leash.then.id,
+                usd_micros=amount,
+                limit_usd_micros=state.leash.then.limits.per_day_usd_micros,
+                fleet_limit_usd_micros=state.leash.fleet_per_day_usd_micros,
+                now=self._now,
+            )
+        except Exhausted as refusal:
+            self._announce_limit("per_day", str(refusal))
+            tomorrow = (day_of(self._now) + 1) * DAY
+            return Park(wait=Wait(kind=WaitKind.TIME, until_at=tomorrow), reason=str(refusal))
+        self.entries.append(
+            ModelIntent(call=call, model=state.model.name, reserved_usd_micros=amount, prompt_tokens=tokens)
+        )
+        return None
+
+    def _take_inbox(self, *, first: bool) -> None:
+        state = self._state
+        new = self._tx.inbox(state.session, limit=INBOX_MAX) if state.session else []
+        if not new and not first:
+            return
+        if new:
+            self._tx.advance_cursor(state.session, new[-1].id, now=self._now)
+            self.messages.extend(new)
+        files = dict(state.leash.keep_files(self._tx, now=self._now)) if first else {}
+        version = state.leash.then.version if first else ""
+        self.entries.append(Input(messages=tuple(each.id for each in new), files=files, agent_version=version))
+
+    def _turn_tokens(self) -> int:
+        """Estimated tokens of this turn so far."""
+        state = self._state
+        tokens = estimate_tokens(state.task.spec.goal)
+        tokens += sum(estimate_tokens(each.text) for each in (*state.messages.values(), *self.messages))
+        for entry in (*state.journal, *self.entries):
+            if isinstance(entry, ToolOutcome):
+                tokens += estimate_tokens(entry.text)
+            elif isinstance(entry, ModelAnswer):
+                tokens += entry.usage.output_tokens
+        return tokens
+
+    def _advance_call(self, pending: turn.PendingCall) -> Planned | None:
+        """Takes one call one stage further; the plan where it must act outside."""
+        match pending.stage:
+            case turn.Stage.JUDGE:
+                self._judge(pending.call)
+            case turn.Stage.REFUSE:
+                self._refuse(pending)
+            case turn.Stage.PERFORM:
+                return self._perform(pending)
+            case turn.Stage.REPEAT:
+                return self._repeat(pending)
+            case _:
+                assert_never(pending.stage)
+        return None
+
+    def _judge(self, call: ToolCall) -> None:
+        """The gate speaks: a verdict, and for anything but allow what follows from it."""
+        state = self._state
+        context = state.context(self._draft_intent(call, call.arguments), now=self._now)
+        judged = state.leash.judge(call, context=context, arguments=call.arguments)
+        if isinstance(judged, str):
+            self._settle(call, ResultStatus.INVALID, judged)
+            return
+        verdict, question = judged, None
+        if call.name == ASK_TOOL:
+            question = self._ask_person(call)
+        elif verdict.decision is Decision.ASK:
+            action = Action(
+                tool=call.name,
+                arguments=call.arguments or {},
+                agent=state.leash.then.id,
+                policy=state.leash.now.version,
+            )
+            question = self._ask(
+                NewQuestion(
+                    kind=QuestionKind.APPROVAL,
+                    text=f"May {action.agent} call {call.name}?",
+                    agent=action.agent,
+                    task=state.task.id,
+                    session=state.session,
+                    call_id=call.id,
+                    action=action,
+                    reason=verdict.reason,
+                    rule=verdict.rule,
+                    expires_at=self._now + round(verdict.expires_s * SECOND),
+                    stored=not state.own,
+                )
+            )
+        self.entries.append(
+            Judged(
+                call_id=call.id,
+                tool=call.name,
+                decision=Decision.ASK if question else verdict.decision,
+                reason=verdict.reason,
+                rule=verdict.rule,
+                question=question.id if question else None,
+            )
+        )
+        if verdict.decision is Decision.DENY:
+            self._settle(call, ResultStatus.DENIED, f"{verdict.reason} [{verdict.rule}]")
+        elif question and not state.own:
+            self._settle(
+                call, ResultStatus.PENDING, f"{question.name} waits for a person; the result comes as a message"
+            )
+
+    def _ask_person(self, call: ToolCall) -> Question:
+        state = self._state
+        return self._ask(
+            NewQuestion(
+                kind=QuestionKind.ASK,
+                text=question_text(call.arguments or {}),
+                agent=state.leash.then.id,
+                task=state.task.id,
+                session=state.session,
+                call_id=call.id,
+                stored=not state.own,
+            )
+        )
+
+    def _ask(self, question: NewQuestion) -> Question:
+        return self._tx.ask(question, now=self._now)
+
+    def _perform(self, pending: turn.PendingCall) -> Planned | None:
+        """Acts where the effect is on our own store; else writes the intent."""
+        call, state = pending.call, self._state
+        if pending.answer is not None:
+            context = state.context(self._draft_intent(call, pending.arguments), now=self._now)
+            judged = state.leash.judge(call, context=context, arguments=pending.arguments)
+            if isinstance(judged, str) or judged.decision is Decision.DENY:
+                why = (
+                    judged if isinstance(judged, str) else f"{pending.answer.by} allowed it, but by now {judged.reason}"
+                )
+                self._settle(call, ResultStatus.DENIED, why)
+                return None
+        tool = state.leash.tool_or_none(call.name)
+        if tool is None:
+            self._settle(call, ResultStatus.INVALID, f"{call.name} is gone since it was allowed")
+            return None
+        intent = self._intent_of(call, tool, pending.arguments)
+        self.entries.append(intent)
+        match tool:
+            case OutsideTool():
+                return Planned(call=call, intent=intent)
+            case StoreTool():
+                result = perform_in(
+                    self._tx, tool, context=state.context(intent, now=self._now), arguments=intent.arguments
+                )
+            case TurnTool():
+                result = tool.act(state.context(intent, now=self._now), intent.arguments)
+            case _:
+                assert_never(tool)
+        self.entries.append(result.outcome(call_id=call.id, tool=call.name))
+        return None
+
+    def _draft_intent(self, call: ToolCall, arguments: dict[str, Any] | None) -> ToolIntent:
+        task = self._state.task
+        key = digest_of(f"{task.id}/{task.journal}/{call.id}".encode())[:32]
+        return ToolIntent(
+            call_id=call.id, tool=call.name, effect=Effect.IRREVERSIBLE, arguments=arguments or {}, key=key
+        )
+
+    def _intent_of(self, call: ToolCall, tool: AnyTool, arguments: dict[str, Any] | None) -> ToolIntent:
+        return structs.replace(self._draft_intent(call, arguments), effect=tool.effect)
+
+    def _repeat(self, pending: turn.PendingCall) -> Planned | None:
+        """The same intent once more, with the same key."""
+        call = pending.call
+        tool = self._state.leash.tool_or_none(call.name)
+        if not isinstance(tool, OutsideTool):
+            self._settle(call, ResultStatus.ERROR, f"{call.name} cannot be repeated: it is gone since")
+            return None
+        return Planned(call=call, intent=self._intent_of(call, tool, pending.arguments), repeated=True)
+
+    def _refuse(self, pending: turn.PendingCall) -> None:
+        """The result of a call that a person settled without letting it act."""
+        answer, call = pending.answer, pending.call
+        if call.name == ASK_TOOL and answer is not None and answer.decision == "answered":
+            self._settle(call, ResultStatus.OK, f"{answer.by} answers: {answer.text}")
+        elif call.id in self._intents():
+            self._settle(call, ResultStatus.UNKNOWN, f"settled by a person: {pending.refusal}")
+        else:
+            self._settle(call, ResultStatus.DENIED, pending.refusal)
+
+    def _intents(self) -> set[str]:
+        return {each.call_id for each in (*self._state.journal, *self.entries) if isinstance(each, ToolIntent)}
+
+    def _ask_unknown(self, action: turn.AskUnknown) -> Outcome | None:
+        """An effect that may have happened: a person settles it, or a shared session's model is told."""
+        state, call = self._state, action.call
+        if not state.own:
+            words = "it may have happened: the node died between the intent and the result. It was not repeated"
+            self._settle(call, ResultStatus.UNKNOWN, words)
+            return None
+        question = self._ask(
+            NewQuestion(
+                kind=QuestionKind.UNKNOWN,
+                text=f"Did {call.name} happen? The node died between intent and result. "
+                "Allow: it did not, do it again. Deny or answer: what is known.",
+                agent=state.leash.then.id,
+                task=state.task.id,
+                session=state.session,
+                call_id=call.id,
+                action=Action(tool=call.name, arguments=action.intent.arguments, agent=state.leash.then.id),
+                reason=f"the outcome of an effect that is {action.intent.effect.value} is unknown",
+            )
+        )
+        return _park((question.id,), kind=WaitKind.UNKNOWN)
+
+    def _ask_limit(self, action: turn.AskLimit) -> Outcome | None:
+        """A limit parks with what is there; in a shared session the turn ends and the question stays open."""
+        state = self._state
+        words = f"{state.task.name} has used {action.used:g} of {action.value:g} {action.limit}"
+        question = self._ask(
+            NewQuestion(
+                kind=QuestionKind.BUDGET,
+                text=f"{words}. May it go on?",
+                agent=state.leash.then.id,
+                task=state.task.id,
+                session=state.session,
+                reason=f"limit of {action.limit}",
+                stored=not state.own,
+            )
+        )
+        self.entries.append(LimitReached(limit=action.limit, value=action.value, question=question.id))
+        self._announce_limit(action.limit, words)
+        if state.own:
+            return None
+        return Done(result=TaskResult(text=f"Stopped at a limit: {words}. {question.name} asks whether to go on."))
+
+    def _announce_limit(self, limit: str, words: str) -> None:
+        state = self._state
+        self._tx.announce(
+            NewEvent(
+                name=EventName.TURN_LIMITED,
+                task=state.task.id,
+                agent=state.leash.then.id,
+                session=state.session,
+                reason=words,
+                data={"limit": limit},
+            ),
+            now=self._now,
+        )
+
+    def _settle(self, call: ToolCall, status: ResultStatus, text: str) -> None:
+        self.entries.append(ToolOutcome(call_id=call.id, tool=call.name, status=status, text=text))
+
+
+def _park(questions: Sequence[int], *, kind: WaitKind) -> Park:
+    names = tuple(f"Q{each}" for each in questions)
+    return Park(wait=Wait(kind=kind, refs=names), reason=f"waits for {', '.join(names)}")
+
+
+def _outcome(action: turn.Finish) -> Outcome:
+    if action.failed:
+        return Fail(error=action.failed, error_class="turn")
+    return Done(result=TaskResult(text=action.text, data=action.data))
