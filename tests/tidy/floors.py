@@ -158,6 +158,7 @@ BROAD = {"Exception", "BaseException"}
         "src/ostinato/x.py": "try:\n    f()\nexcept Exception:  # a handler may raise anything\n    g()",
         "src/ostinato/y.py": "try:\n    f()\nexcept Exception:\n    # a handler may raise anything\n    g()",
         "src/ostinato/z.py": "try:\n    f()\nexcept OSError:\n    g()",
+        "src/ostinato/w.py": "try:\n    f()\nexcept BaseException:\n    g()\n    raise",
     },
 )
 def a_broad_except_gives_its_reason(source: Source) -> Iterator[Finding]:
@@ -166,7 +167,8 @@ def a_broad_except_gives_its_reason(source: Source) -> Iterator[Finding]:
             continue
         caught = {ast.unparse(each) for each in ast.walk(node.type)} if node.type else BROAD
         said = any(line in source.comments for line in range(node.lineno, node.body[0].lineno + 1))
-        if caught & BROAD and not said:
+        passed_on = isinstance(node.body[-1], ast.Raise) and node.body[-1].exc is None
+        if caught & BROAD and not said and not passed_on:
             yield node.lineno, "catch the narrow type, or say in a comment why not"
 
 
