@@ -2,7 +2,7 @@
 
 `advance` appends what was produced outside (a reply, results) and goes on until a model must be asked, a tool must act
 outside, or the turn ends. So neighbours share a commit by construction, and a turn with one tool call costs four
-(DESIGN.md §3.4). Store tools act here, effect and record in one commit; outside tools only get their intent. Nothing
+commits. Store tools act here, effect and record in one commit; outside tools only get their intent. Nothing
 here awaits; it knows nothing of HTTP or the event loop.
 """
 
