@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from ostinato.domain.errors import OstinatoError
 from ostinato.domain.policy import Policy
 from ostinato.domain.step import Effect, ResultStatus, ToolOutcome
 from ostinato.domain.values import Attachment, Instant, Origin, Trust, Value
@@ -93,6 +94,11 @@ class ToolResult(Value):
 def failed(text: str) -> ToolResult:
     """A failure that the model can read and act on."""
     return ToolResult(status=ResultStatus.ERROR, text=text)
+
+
+def refused(error: OstinatoError) -> ToolResult:
+    """An error as the model reads it: what is wrong, then what to do."""
+    return failed(f"{error.message}. {error.cure}" if error.cure else error.message)
 
 
 def capped(text: str) -> str:

@@ -127,7 +127,7 @@ def perform_in(tx: Tx, tool: StoreTool, *, context: ToolContext, arguments: Argu
     try:
         return tool.act(tx, context, arguments)
     except OstinatoError as error:
-        return failed(str(error))
+        return refused(error)
 
 
 async def perform(tool: OutsideTool | TurnTool, context: ToolContext, arguments: Arguments) -> ToolResult:
@@ -143,7 +143,7 @@ async def perform(tool: OutsideTool | TurnTool, context: ToolContext, arguments:
             case _:
                 assert_never(tool)
     except OstinatoError as error:
-        return failed(str(error))
+        return refused(error)
     except TimeoutError:
         return _surprised(
             tool, f"no result within {tool.timeout_s:g} s" if isinstance(tool, OutsideTool) else "timeout"
