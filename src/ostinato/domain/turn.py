@@ -35,6 +35,9 @@ REPAIRS_MAX = 2
 FINISH_TOOL = "finish"
 """The tool whose result ends a turn."""
 
+RUNTIME = Note(text="").by
+"""Who signs the notes that no person wrote."""
+
 
 class Stage(enum.StrEnum):
     """How far a call has come."""
@@ -42,7 +45,7 @@ class Stage(enum.StrEnum):
     JUDGE = "judge"
     PERFORM = "perform"
     REPEAT = "repeat"
-    """An intent without a result, of an effect that may run again with the same key."""
+    """An intent without a result, of an effect that may run again with the same key and needs no second intent."""
     REFUSE = "refuse"
     """A person denied it; only the result that says so is missing."""
 
@@ -72,7 +75,8 @@ class RunTools(Value):
 
 
 class AskUnknown(Value):
-    """An effect that may have happened; a probe, the model or a person must settle it."""
+    """An effect that may have happened; a probe, the model or a person must settle it. Where a person is asked, a
+    verdict `ask` with the question goes into the journal, behind the intent, so that nobody is asked twice."""
 
     call: ToolCall
     intent: ToolIntent
@@ -117,8 +121,13 @@ class TurnView:
         self.outcomes: dict[str, ToolOutcome] = {}
         self.answers: dict[int, Answered] = {}
         self.settled: dict[str, Answered] = {}
+        """What people said about a call since its last intent: an intent uses up the leave that it rests on."""
+        self.doubts: dict[str, int] = {}
+        """The question that asks whether a call's last intent came about."""
         self.limits: list[LimitReached] = []
         self.malformed = 0
+        self.limits_forgiven = 0
+        """So many limits a person has set aside by sending a failed turn on."""
         self.same_calls = 0
         self.last_call = b""
         self.noted = False
@@ -134,22 +143,23 @@ class TurnView:
             case ModelAnswer():
                 self._add_reply(entry)
             case Judged():
-                self.verdicts[entry.call_id] = entry
+                self._add_verdict(entry)
             case ToolIntent():
                 self.intents[entry.call_id] = entry
+                self.settled.pop(entry.call_id, None)
+                self.doubts.pop(entry.call_id, None)
             case ToolOutcome():
                 self.outcomes[entry.call_id] = entry
                 if entry.tool == FINISH_TOOL and entry.status is ResultStatus.OK:
                     self.finish = entry
             case Answered():
-                self.answers[entry.question] = entry
-                if entry.call_id:
-                    self.settled[entry.call_id] = entry
-                self.same_calls, self.last_call = 0, b""
+                self._add_answer(entry)
             case LimitReached():
                 self.limits.append(entry)
-            case Note() | Input():
+            case Input():
                 self.noted = True
+            case Note():
+                self._add_note(entry)
             case _:
                 assert_never(entry)
 
@@ -166,6 +176,26 @@ class TurnView:
             this = to_json([call.name, call.arguments if call.arguments is not None else call.raw])
             self.same_calls = self.same_calls + 1 if this == self.last_call else 1
             self.last_call = this
+
+    def _add_verdict(self, verdict: Judged) -> None:
+        if verdict.call_id not in self.intents:
+            self.verdicts[verdict.call_id] = verdict
+        elif verdict.question is not None:
+            self.doubts[verdict.call_id] = verdict.question
+
+    def _add_answer(self, answer: Answered) -> None:
+        if answer.question in self.answers:
+            return  # the first decision stands
+        self.answers[answer.question] = answer
+        if answer.call_id:
+            self.settled[answer.call_id] = answer
+        self.same_calls, self.last_call = 0, b""
+
+    def _add_note(self, note: Note) -> None:
+        """A person's word after a failure sends the turn on; the runtime's own remarks never do."""
+        self.noted = True
+        if note.by != RUNTIME:
+            self.malformed, self.limits_forgiven = 0, len(self.limits)
 
     def granted(self, limit: str) -> int:
         """How many times people have let this limit be passed."""
@@ -195,7 +225,7 @@ def next_action(journal: Sequence[Entry], limits: Limits, *, worked_s: float = 0
     if view.open_intent is not None:
         return CallModel(call=view.open_intent.call, resumed=True)
     if view.reply is not None:
-        pending = _open_calls(view, view.reply)
+        pending = None if view.reply.problem else _open_calls(view, view.reply)
         if pending is not None:
             return pending
         if view.finish is not None:
@@ -210,9 +240,9 @@ def next_action(journal: Sequence[Entry], limits: Limits, *, worked_s: float = 0
     waiting = view.open_question_of_limit()
     if waiting is not None and waiting.question is not None:
         return Park(questions=(waiting.question,))
-    refused = _refused_limit(view)
-    if refused is not None:
-        return Finish(text="", failed=f"Stopped at the limit of {refused.limit} ({refused.value:g}); a person said no")
+    stopped = _stopped_by_limit(view)
+    if stopped:
+        return Finish(text="", failed=stopped)
     over = _limit_reached(view, limits, worked_s=worked_s)
     return over or CallModel(call=view.model_calls + 1, resumed=False)
 
@@ -249,7 +279,10 @@ def _stage_of(view: TurnView, call: ToolCall) -> PendingCall | AskUnknown | int:
         return _after_intent(view, call, intent)
     if verdict is None:
         return PendingCall(call=call, stage=Stage.JUDGE, arguments=call.arguments)
-    if verdict.decision is Decision.ASK and verdict.question is not None:
+    if verdict.decision is Decision.ASK:
+        if verdict.question is None:
+            refusal = f"{verdict.reason}, and nobody could be asked"
+            return PendingCall(call=call, stage=Stage.REFUSE, arguments=call.arguments, refusal=refusal)
         answer = view.answers.get(verdict.question)
         if answer is None:
             return verdict.question
@@ -267,22 +300,27 @@ def _after_intent(view: TurnView, call: ToolCall, intent: ToolIntent) -> Pending
     """An intent without a result: the effect decides whether it may run again."""
     if intent.effect in REPEATABLE:
         return PendingCall(call=call, stage=Stage.REPEAT, arguments=intent.arguments)
-    verdict = view.verdicts.get(call.id)
     settled = view.settled.get(call.id)
-    asked_before_intent = verdict is not None and settled is not None and settled.question == verdict.question
-    if settled is None or asked_before_intent:
-        return AskUnknown(call=call, intent=intent)
-    if settled.decision == "allow":  # a person says: it did not happen, do it again
-        return PendingCall(call=call, stage=Stage.REPEAT, arguments=intent.arguments, answer=settled)
+    if settled is None:
+        asked = view.doubts.get(call.id)
+        return AskUnknown(call=call, intent=intent) if asked is None or asked in view.answers else asked
+    if settled.decision == "allow":  # a person says: it did not happen, do it again; with an intent of its own
+        return PendingCall(call=call, stage=Stage.PERFORM, arguments=intent.arguments, answer=settled)
     return PendingCall(call=call, stage=Stage.REFUSE, arguments=intent.arguments, refusal=settled.text, answer=settled)
 
 
-def _refused_limit(view: TurnView) -> LimitReached | None:
-    last = view.limits[-1] if view.limits else None
-    if last is None or last.question is None:
-        return None
-    answer = view.answers.get(last.question)
-    return last if answer is not None and answer.decision != "allow" else None
+def _stopped_by_limit(view: TurnView) -> str:
+    """Why the last limit ends the turn; empty where it does not."""
+    last = view.limits[-1] if len(view.limits) > view.limits_forgiven else None
+    if last is None:
+        return ""
+    answer = view.answers.get(last.question) if last.question is not None else None
+    if answer is not None and answer.decision == "allow":
+        return ""
+    why = "nobody is asked" if answer is None else "a person said no"
+    if answer is not None and answer.decision == "expired":
+        why = "nobody answered in time"
+    return f"Stopped at the limit of {last.limit} ({last.value:g}); {why}"
 
 
 def _limit_reached(view: TurnView, limits: Limits, *, worked_s: float) -> AskLimit | None:
