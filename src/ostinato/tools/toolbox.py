@@ -26,6 +26,7 @@ from ostinato.tools.port import (
     ToolResult,
     TurnTool,
     failed,
+    refused,
 )
 
 if TYPE_CHECKING:
