@@ -330,6 +330,11 @@ class _TurnStep:
                 reason=f"the outcome of an effect that is {action.intent.effect.value} is unknown",
             )
         )
+        self.entries.append(  # so that nobody is asked twice about one doubt
+            Judged(
+                call_id=call.id, tool=call.name, decision=Decision.ASK, reason="outcome unknown", question=question.id
+            )
+        )
         return _park((question.id,), kind=WaitKind.UNKNOWN)
 
     def _ask_limit(self, action: turn.AskLimit) -> Outcome | None:
