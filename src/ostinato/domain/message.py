@@ -12,6 +12,12 @@ from ostinato.domain.values import Attachment, Instant, Origin, Source, Trust, V
 DEPTH_MAX = 5
 """Longest chain of causes between agents."""
 
+OPERATOR_SESSION = "operator:inbox"
+"""Key of the session in which what agents tell the operator is kept. No agent reads it: append with `wake=False`."""
+
+OPERATOR = "operator"
+"""Owner of that session."""
+
 
 class NewMessage(Value):
     """A message to be appended to a session's inbox. `client_id` makes it idempotent within the session."""

@@ -144,6 +144,8 @@ class TaskSpec(Value):
     input: dict[str, Any] = msgspec.field(default_factory=dict)
     skills: tuple[str, ...] = ()
     requester: str = "operator"
+    created_by: str = ""
+    """The agent whose tool call made it; empty: a person or the runtime."""
     trust: Trust = Trust.OPERATOR
     trigger: Source = Source.OPERATOR
     origin: Origin | None = None
