@@ -107,9 +107,15 @@ def check_answer(question: Question, answer: Answer, *, now: Instant) -> None:
     if question.state is not QuestionState.PENDING:
         who = f" by {question.decided_by}" if question.decided_by else ""
         raise Conflict(f"{name} is already {question.state.value}{who}", cure="The first decision stands.")
-    if question.expires_at is not None and now >= question.expires_at and answer.state is not QuestionState.EXPIRED:
+    if answer.state is QuestionState.WITHDRAWN:
+        return  # its task has ended, whenever that was
+    has_expired = question.expires_at is not None and now >= question.expires_at
+    if answer.state is QuestionState.EXPIRED:
+        if not has_expired:
+            raise Conflict(f"{name} has not expired", cure="Expiry is the runtime's to say, at its time.")
+        return
+    if has_expired:
         raise Conflict(f"{name} has expired, which counts as a denial", cure="Let the agent ask again.")
-    automatic = {QuestionState.EXPIRED, QuestionState.WITHDRAWN}
-    if answer.state not in _ALLOWED_ANSWERS[question.kind] | automatic:
+    if answer.state not in _ALLOWED_ANSWERS[question.kind]:
         wants = " or ".join(sorted(s.value for s in _ALLOWED_ANSWERS[question.kind]))
         raise Conflict(f"{name} is a question of kind {question.kind.value}", cure=f"It can be {wants}.")

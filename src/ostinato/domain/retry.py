@@ -28,7 +28,9 @@ def delay_s(policy: RetryPolicy, *, failures: int, chance: float, asked_s: float
     """
     if failures >= policy.attempts_max:
         return None
-    exponent = min(failures - 1, 60)  # 2**60 s is beyond any maximum; more would overflow a float
-    window = min(policy.max_s, policy.base_s * policy.factor**exponent)
+    try:
+        window = min(policy.max_s, policy.base_s * policy.factor ** (failures - 1))
+    except OverflowError:  # beyond any maximum
+        window = policy.max_s
     wait = window * chance if policy.jitter else window
     return max(wait, asked_s or 0.0)
