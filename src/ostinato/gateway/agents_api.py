@@ -1,0 +1,319 @@
+"""Operations on agents: list, show, add, and the leash: pause, drain, kill, resume.
+
+Knows nothing of HTTP or of screens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import msgspec
+
+from ostinato.domain.errors import Conflict
+from ostinato.domain.task import TaskState
+from ostinato.domain.values import SECOND
+from ostinato.gateway.context import AgentCard, Context
+from ostinato.gateway.notation import iso_or_none
+from ostinato.gateway.operation import Ask, Role, View, operation
+from ostinato.gateway.tasks_api import Text, Word
+from ostinato.gateway.views import (
+    EventView,
+    FlagView,
+    ScheduleView,
+    SkipView,
+    TaskRow,
+    event_view,
+    flag_view,
+    schedule_view,
+    skip_view,
+    task_rows,
+)
+from ostinato.store.port import EventFilter, Flag, Reads, TaskFilter, Tx
+
+DAY = 86_400 * SECOND
+
+AgentId = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+
+
+class WhichAgents(Ask):
+    """All of them."""
+
+
+class WhichAgent(Ask):
+    """One agent."""
+
+    agent: Word
+
+
+class AddAgent(Ask):
+    """A new workspace, secure by default: no tools until its TOOLS.md grants some."""
+
+    agent: AgentId
+    purpose: Text = ""
+    skills: Annotated[list[Word], msgspec.Meta(max_length=20)] = []
+    template: Word = "worker"
+
+
+class LeashAgent(Ask):
+    """One agent and the reason for what is done to it."""
+
+    agent: Word
+    reason: Text = ""
+
+
+class ProblemView(View):
+    """Something wrong in a file: where, what, and what to do."""
+
+    level: str
+    place: str
+    message: str
+    cure: str
+    agent: str
+
+
+class AgentRow(View):
+    """An agent in a list. `state`: ready, working, waiting, paused, draining, halted, invalid."""
+
+    id: str
+    state: str
+    purpose: str
+    skills: list[str]
+    model: str
+    tools: int
+    tasks: dict[str, int]
+    """State -> tasks of every kind."""
+    next_wake_at: str | None
+    problems: int
+
+
+class AgentList(View):
+    """All agents by id."""
+
+    agents: list[AgentRow]
+
+
+class BeatView(View):
+    """A heartbeat as its file defines it."""
+
+    name: str
+    rule: str
+    active: str
+    timezone: str
+    check: str
+    model: str
+    session: str
+
+
+class AgentView(View):
+    """An agent: what its files say, and what it is doing."""
+
+    agent: AgentRow
+    folder: str
+    concurrency: int
+    tools: list[str]
+    recipients: list[str]
+    gates: list[str]
+    heartbeats: list[BeatView]
+    files: dict[str, int]
+    stop: str
+    version: str
+    problems: list[ProblemView]
+    flags: list[FlagView]
+    schedules: list[ScheduleView]
+    tasks: list[TaskRow]
+    """Unfinished, newest first."""
+    recent: list[EventView]
+    """The last day's latest events, oldest first."""
+    skips: list[SkipView]
+    usd_today: float | None
+    unpriced_calls_today: int
+
+
+class ContextPartView(View):
+    """A part of the prompt and what it costs."""
+
+    name: str
+    tokens: int
+    size_bytes: int
+    cached: bool
+    note: str
+
+
+class ContextView(View):
+    """What a model is shown at the start of a turn of this agent."""
+
+    agent: str
+    parts: list[ContextPartView]
+    tokens: int
+
+
+class AddedAgent(View):
+    """A new workspace."""
+
+    agent: str
+    folder: str
+    files: list[str]
+
+
+class Leashed(View):
+    """An agent and the flags that hold it now."""
+
+    agent: str
+    flags: list[FlagView]
+    running: int
+    """Its tasks that are at work this moment."""
+
+
+@operation("agents.list", "GET /api/v1/agents")
+async def list_agents(context: Context, request: WhichAgents) -> AgentList:
+    """Every agent with its state."""
+    cards = context.definitions.agents()
+
+    def read(tx: Reads) -> AgentList:
+        return AgentList(agents=agent_rows(tx, cards))
+
+    return await context.store.read(read)
+
+
+@operation("agents.show", "GET /api/v1/agents/{agent}")
+async def show(context: Context, request: WhichAgent) -> AgentView:
+    """One agent: its leash, its work, what it did last."""
+    card, now = context.definitions.agent(request.agent), context.now
+
+    def read(tx: Reads) -> AgentView:
+        spent = next((each for each in tx.spending("agent", since_at=now - now % DAY) if each.name == card.id), None)
+        unfinished = frozenset({TaskState.READY, TaskState.RUNNING, TaskState.WAITING, TaskState.BLOCKED})
+        tasks = tx.tasks(TaskFilter(agent=card.id, states=unfinished), limit=20)
+        events = tx.events(EventFilter(agent=card.id, since_at=now - DAY), limit=500)
+        return AgentView(
+            agent=agent_rows(tx, [card])[0],
+            folder=card.folder,
+            concurrency=card.concurrency,
+            tools=list(card.tools),
+            recipients=list(card.recipients),
+            gates=list(card.gates),
+            heartbeats=[BeatView(**msgspec.structs.asdict(each)) for each in card.heartbeats],
+            files=dict(card.files),
+            stop=card.stop,
+            version=card.version,
+            problems=problem_views(card),
+            flags=[flag_view(each) for each in tx.flags() if each.scope == f"agent:{card.id}"],
+            schedules=[schedule_view(each) for each in tx.schedules(agent=card.id)],
+            tasks=task_rows(tx, tasks),
+            recent=[event_view(each) for each in events[-12:]],
+            skips=[skip_view(each) for each in tx.skips(agent=card.id, since_at=now - DAY, limit=20)],
+            usd_today=spent.usd_micros / 1_000_000 if spent else 0.0,
+            unpriced_calls_today=spent.unpriced_calls if spent else 0,
+        )
+
+    return await context.store.read(read)
+
+
+@operation("agents.context", "GET /api/v1/agents/{agent}/context")
+async def show_context(context: Context, request: WhichAgent) -> ContextView:
+    """Each part of an agent's prompt with its tokens."""
+    card = context.definitions.agent(request.agent)
+    parts = [ContextPartView(**msgspec.structs.asdict(each)) for each in context.definitions.context(card.id)]
+    return ContextView(agent=card.id, parts=parts, tokens=sum(each.tokens for each in parts))
+
+
+@operation("agents.add", "POST /api/v1/agents", role=Role.ADMIN)
+async def add(context: Context, request: AddAgent) -> AddedAgent:
+    """Write a new workspace, secure by default."""
+    folder = context.definitions.add_agent(
+        request.agent, purpose=request.purpose, skills=request.skills, template=request.template
+    )
+    files = sorted(each.relative_to(folder).as_posix() for each in folder.rglob("*") if each.is_file())
+    return AddedAgent(agent=request.agent, folder=str(folder), files=files)
+
+
+@operation("agents.pause", "POST /api/v1/agents/{agent}/pause", role=Role.OPERATOR)
+async def pause(context: Context, request: LeashAgent) -> Leashed:
+    """Nothing new starts; what runs goes on."""
+    return await _set(context, request, flag="paused")
+
+
+@operation("agents.drain", "POST /api/v1/agents/{agent}/drain", role=Role.OPERATOR)
+async def drain(context: Context, request: LeashAgent) -> Leashed:
+    """What runs is finished or parked at its next step; nothing new starts."""
+    return await _set(context, request, flag="draining")
+
+
+@operation("agents.kill", "POST /api/v1/agents/{agent}/kill", role=Role.OPERATOR)
+async def kill(context: Context, request: LeashAgent) -> Leashed:
+    """What runs is stopped now, and nothing new starts until resume."""
+    return await _set(context, request, flag="halted")
+
+
+@operation("agents.resume", "POST /api/v1/agents/{agent}/resume", role=Role.OPERATOR)
+async def resume(context: Context, request: LeashAgent) -> Leashed:
+    """Let a paused, draining or killed agent go on."""
+    agent, now = context.definitions.agent(request.agent).id, context.now
+    scope = f"agent:{agent}"
+
+    def write(tx: Tx) -> Leashed:
+        held = [each.name for each in tx.flags() if each.scope == scope]
+        if not held:
+            raise Conflict(f"{agent} is not paused", cure="Nothing has to be done.")
+        for name in held:
+            tx.clear_flag(scope, name, actor=context.caller.name, reason=request.reason, now=now)
+        return _leashed(tx, agent)
+
+    return await context.store.run(write)
+
+
+def problem_views(card: AgentCard) -> list[ProblemView]:
+    """What is wrong in an agent's files."""
+    return [ProblemView(**msgspec.structs.asdict(each)) for each in card.problems]
+
+
+def agent_rows(tx: Reads, cards: Sequence[AgentCard]) -> list[AgentRow]:
+    """Agents of a list, with what the store knows of them."""
+    tallies = tx.tallies().agents
+    flags = tx.flags()
+    due: dict[str, int] = {}
+    for row in tx.schedules():
+        if row.next_at is not None:
+            due[row.agent] = min(row.next_at, due.get(row.agent, row.next_at))
+    return [_agent_row(each, tallies=dict(tallies.get(each.id, {})), flags=flags, due=due) for each in cards]
+
+
+def _agent_row(card: AgentCard, *, tallies: dict[str, int], flags: list[Flag], due: dict[str, int]) -> AgentRow:
+    held = {each.name for each in flags if each.scope == f"agent:{card.id}"}
+    if any(each.level == "error" for each in card.problems):
+        state = "invalid"
+    elif held:
+        state = next(each for each in ("halted", "draining", "paused", *held) if each in held)
+    elif tallies.get("running"):
+        state = "working"
+    elif tallies.get("waiting"):
+        state = "waiting"
+    else:
+        state = "ready"
+    return AgentRow(
+        id=card.id,
+        state=state,
+        purpose=card.purpose,
+        skills=list(card.skills),
+        model=card.model,
+        tools=len(card.tools),
+        tasks={name: count for name, count in tallies.items() if count},
+        next_wake_at=iso_or_none(due.get(card.id)),
+        problems=len(card.problems),
+    )
+
+
+async def _set(context: Context, request: LeashAgent, *, flag: str) -> Leashed:
+    agent, now = context.definitions.agent(request.agent).id, context.now
+
+    def write(tx: Tx) -> Leashed:
+        tx.set_flag(f"agent:{agent}", flag, actor=context.caller.name, reason=request.reason, now=now)
+        return _leashed(tx, agent)
+
+    return await context.store.run(write)
+
+
+def _leashed(tx: Tx, agent: str) -> Leashed:
+    flags = [flag_view(each) for each in tx.flags() if each.scope == f"agent:{agent}"]
+    return Leashed(agent=agent, flags=flags, running=tx.tallies().agents.get(agent, {}).get("running", 0))

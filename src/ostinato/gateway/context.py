@@ -1,0 +1,179 @@
+"""What every operation is given: the store, the clock, the fleet's definitions, the running node if there is one, and
+who calls.
+
+Knows nothing of HTTP. The protocols here say what the gateway needs of rooms that only the composition root names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from ostinato.agents.live import LiveText
+from ostinato.domain.values import Instant, Value
+from ostinato.engine.port import Clock
+from ostinato.store.port import Store
+
+
+class Caller(Value):
+    """Who calls. `name` stands in the record of whatever they decide; `role` is 1 viewer, 2 operator, 3 admin."""
+
+    name: str
+    role: int
+
+
+class Problem(Value):
+    """Something wrong in a fleet's files. `level`: `error` (the agent does not run) or `warning`."""
+
+    level: str
+    place: str
+    message: str
+    cure: str = ""
+    agent: str = ""
+
+
+class HeartbeatCard(Value):
+    """A heartbeat as its file defines it. `rule` is `every 15m` or a cron expression."""
+
+    name: str
+    rule: str
+    active: str = ""
+    timezone: str = ""
+    check: str = ""
+    model: str = ""
+    session: str = "main"
+
+
+class AgentCard(Value):
+    """What an agent's files say, for people. Nothing here is secret."""
+
+    id: str
+    purpose: str = ""
+    folder: str = ""
+    skills: tuple[str, ...] = ()
+    model: str = ""
+    """As written; empty: the fleet's default."""
+    concurrency: int = 1
+    tools: tuple[str, ...] = ()
+    recipients: tuple[str, ...] = ()
+    gates: tuple[str, ...] = ()
+    heartbeats: tuple[HeartbeatCard, ...] = ()
+    files: Mapping[str, int] = {}
+    """Prompt files and their bytes."""
+    stop: str = ""
+    version: str = ""
+    problems: tuple[Problem, ...] = ()
+
+
+class ContextPart(Value):
+    """A part of what a model is shown at the start of a turn, and what it costs."""
+
+    name: str
+    tokens: int
+    size_bytes: int
+    cached: bool = True
+    note: str = ""
+
+
+class KeyNeed(Value):
+    """A key that the fleet's file names, and whether it is in the node's environment. Never its value."""
+
+    name: str
+    wanted_by: str
+    present: bool
+
+
+class Routed(Value):
+    """The choice of an agent for a task."""
+
+    agent: str | None
+    why: tuple[str, ...] = ()
+    """One line for each candidate and the choice."""
+    blocked: str = ""
+    """Why nobody can do it now."""
+
+
+class Definitions(Protocol):
+    """The fleet's files, as far as the gateway shows or changes them."""
+
+    root: Path
+    name: str
+
+    def agents(self) -> Sequence[AgentCard]:
+        """Every agent, also those with problems, by id."""
+
+    def agent(self, agent: str) -> AgentCard:
+        """One agent; raises NotFound with the known ones."""
+
+    def problems(self) -> Sequence[Problem]:
+        """Whatever is wrong in the fleet's file and the agents' files."""
+
+    def context(self, agent: str) -> Sequence[ContextPart]:
+        """Each part of an agent's prompt with its tokens."""
+
+    def add_agent(self, agent: str, *, purpose: str, skills: Sequence[str], template: str) -> Path:
+        """Writes a new workspace; Conflict where it exists."""
+
+    def route(self, *, agent: str | None, skills: Sequence[str]) -> Routed:
+        """Who gets a task: the agent asked for, or one with all the skills. Raises NotFound for an unknown agent."""
+
+    def key_needs(self) -> Sequence[KeyNeed]:
+        """Each key that the fleet's file names."""
+
+    def scripts(self) -> Sequence[Path]:
+        """Script files that the fleet's file names, for scripted models."""
+
+    def money_note(self) -> str:
+        """A sentence for every screen, such as `scripted model, no money spent`; empty for real models."""
+
+
+class NodeFacts(Value):
+    """The node that answers."""
+
+    pid: int
+    version: str
+    started_at: Instant
+    story_time: bool = False
+    """True where the clock is not the machine's (the demo)."""
+
+
+class Context:
+    """What every operation is given. One per caller; `as_caller` makes another."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        definitions: Definitions,
+        state_dir: Path,
+        caller: Caller,
+        node: NodeFacts | None = None,
+        live: LiveText | None = None,
+    ) -> None:
+        self.store = store
+        self.clock = clock
+        self.definitions = definitions
+        self.state_dir = state_dir
+        self.caller = caller
+        self.node = node
+        """None: in the process of a command, with the engine off."""
+        self.live = live
+
+    def as_caller(self, caller: Caller) -> Context:
+        """The same, called by somebody else."""
+        return Context(
+            store=self.store,
+            clock=self.clock,
+            definitions=self.definitions,
+            state_dir=self.state_dir,
+            caller=caller,
+            node=self.node,
+            live=self.live,
+        )
+
+    @property
+    def now(self) -> Instant:
+        """The clock's now."""
+        return self.clock.now()

@@ -1,0 +1,216 @@
+"""The examinations behind `doctor`: the machine, the state directory, the keys, the sandbox, the fleet's files.
+
+Each finding says ok, warn or bad, and what to do. Nothing is changed, beside one small file that is written and removed
+to time the disk. Knows nothing of HTTP or of screens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal
+
+from ostinato.domain.errors import OstinatoError
+from ostinato.domain.values import SECOND, Value
+from ostinato.gateway.context import Context
+
+Level = Literal["ok", "warn", "bad"]
+
+DISK_FREE_BAD = 100_000_000
+DISK_FREE_WARN = 1_000_000_000
+FSYNC_SLOW_S = 0.05
+"""Each commit waits for one; above this a fleet feels slow."""
+
+SQLITE_MIN = (3, 37, 0)
+"""STRICT tables."""
+
+CLOCK_MIN = 1_735_689_600
+"""2025-01-01: an earlier clock was never set."""
+
+
+class Finding(Value):
+    """One examination."""
+
+    name: str
+    level: Level
+    text: str
+    cure: str = ""
+
+
+async def examine(context: Context) -> list[Finding]:
+    """All examinations, in the order in which one would cure them. Never raises."""
+    machine = await asyncio.to_thread(lambda: list(_machine(context.state_dir)))
+    findings = [*machine, _clock(context), _node(context), await _store(context)]
+    for part in (_keys, _scripts, _agents):
+        try:
+            findings.extend(part(context))
+        except OstinatoError as error:
+            findings.append(Finding(name="fleet file", level="bad", text=str(error), cure=error.cure))
+    return findings
+
+
+def _machine(state_dir: Path) -> Iterator[Finding]:
+    yield _python()
+    yield _sqlite()
+    yield _guarded("state directory", lambda: _permissions(state_dir))
+    yield _guarded("disk space", lambda: _space(state_dir))
+    yield _guarded("disk speed", lambda: _fsync(state_dir))
+    yield _guarded("sandbox", _sandbox)
+
+
+def _guarded(name: str, examination: Callable[[], Finding]) -> Finding:
+    """A finding also where the examination itself cannot be done."""
+    try:
+        return examination()
+    except (OSError, subprocess.SubprocessError) as error:
+        return Finding(
+            name=name, level="bad", text=f"could not be examined: {error}", cure="See that the disk is there."
+        )
+
+
+def _python() -> Finding:
+    version = ".".join(map(str, sys.version_info[:3]))
+    return Finding(name="python", level="ok", text=f"{version} ({sys.executable})")
+
+
+def _sqlite() -> Finding:
+    import sqlite3
+
+    version = sqlite3.sqlite_version
+    if sqlite3.sqlite_version_info < SQLITE_MIN:
+        return Finding(name="sqlite", level="bad", text=version, cure="Use a Python with SQLite 3.37 or newer.")
+    return Finding(name="sqlite", level="ok", text=version)
+
+
+def _permissions(state_dir: Path) -> Finding:
+    name, mode = "state directory", stat.S_IMODE(state_dir.stat().st_mode)
+    if mode & 0o077:
+        cure = f"chmod 700 {state_dir}"
+        level: Level = "bad" if mode & 0o022 else "warn"
+        return Finding(name=name, level=level, text=f"{state_dir} is open to others (mode {mode:o})", cure=cure)
+    if not os.access(state_dir, os.W_OK):
+        return Finding(name=name, level="bad", text=f"{state_dir} cannot be written", cure="Use the fleet's own user.")
+    return Finding(name=name, level="ok", text=f"{state_dir} (mode {mode:o})")
+
+
+def _space(state_dir: Path) -> Finding:
+    free = shutil.disk_usage(state_dir).free
+    text = f"{free / 1e9:.1f} GB free"
+    if free < DISK_FREE_BAD:
+        return Finding(name="disk space", level="bad", text=text, cure="Make room: without it new work is refused.")
+    if free < DISK_FREE_WARN:
+        return Finding(name="disk space", level="warn", text=text, cure="Make room before it is full.")
+    return Finding(name="disk space", level="ok", text=text)
+
+
+def _fsync(state_dir: Path) -> Finding:
+    probe = state_dir / f".doctor-{os.getpid()}"
+    descriptor = os.open(probe, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600)
+    try:
+        times = []
+        for _ in range(5):
+            os.write(descriptor, b"\0" * 4096)
+            began = time.perf_counter()
+            os.fsync(descriptor)
+            times.append(time.perf_counter() - began)
+    finally:
+        os.close(descriptor)
+        probe.unlink()
+    median = sorted(times)[2]
+    text = f"a write is on disk after {median * 1000:.1f} ms"
+    if median > FSYNC_SLOW_S:
+        return Finding(name="disk speed", level="warn", text=text, cure="Put the fleet on a faster, local disk.")
+    return Finding(name="disk speed", level="ok", text=text)
+
+
+def _sandbox() -> Finding:
+    """Whether commands of agents could be locked in here; until they can, they are refused."""
+    refused = "commands of agents are refused until this is cured; everything else works"
+    if sys.platform != "linux":
+        return Finding(name="sandbox", level="warn", text=f"only on Linux: {refused}", cure="Run the fleet on Linux.")
+    program = shutil.which("bwrap")
+    if program is None:
+        cure = "Install bubblewrap (Debian: apt-get install bubblewrap)."
+        return Finding(name="sandbox", level="warn", text=f"bubblewrap is not installed: {refused}", cure=cure)
+    command = [program, "--ro-bind", "/usr", "/usr", "--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64"]
+    command += ["--unshare-all", "--die-with-parent", "/usr/bin/true"]
+    done = subprocess.run(command, capture_output=True, timeout=5, check=False)
+    if done.returncode != 0:
+        said = " ".join(done.stderr.decode(errors="replace").split())[:120]
+        cure = "Allow unprivileged user namespaces (sysctl kernel.unprivileged_userns_clone, AppArmor)."
+        return Finding(name="sandbox", level="warn", text=f"bubblewrap fails ({said}): {refused}", cure=cure)
+    if os.geteuid() == 0:
+        cure = "Run the fleet as a user of its own."
+        return Finding(name="sandbox", level="warn", text=f"the fleet runs as root: {refused}", cure=cure)
+    return Finding(name="sandbox", level="ok", text="bubblewrap works")
+
+
+def _clock(context: Context) -> Finding:
+    if context.node is not None and context.node.story_time:
+        return Finding(name="clock", level="ok", text="story time: this fleet lives in a demo's clock")
+    now_s = context.now / SECOND
+    if now_s < CLOCK_MIN:
+        return Finding(name="clock", level="bad", text="the clock was never set", cure="Set the machine's clock (NTP).")
+    return Finding(name="clock", level="ok", text=time.strftime("%Y-%m-%dT%H:%M:%S%z"))
+
+
+def _node(context: Context) -> Finding:
+    node = context.node
+    if node is None:
+        return Finding(name="node", level="warn", text="not running: nothing is done", cure="ostinato up")
+    return Finding(name="node", level="ok", text=f"running, pid {node.pid}, version {node.version}")
+
+
+async def _store(context: Context) -> Finding:
+    try:
+        said = await context.store.check()
+    except OstinatoError as error:
+        return Finding(name="database", level="bad", text=error.message, cure=error.cure or _RESTORE)
+    if said != "ok":
+        return Finding(name="database", level="bad", text=said, cure=_RESTORE)
+    return Finding(name="database", level="ok", text="sound")
+
+
+_RESTORE = "Stop the node and restore a backup: ostinato restore FILE"
+
+
+def _keys(context: Context) -> Iterator[Finding]:
+    for need in context.definitions.key_needs():
+        name = f"key {need.name}"
+        if need.present:
+            yield Finding(name=name, level="ok", text=f"is set, for {need.wanted_by}")
+        else:
+            where = "the node's environment" if context.node is not None else "this environment"
+            cure = f"Set {need.name} (or {need.name}_FILE) where `ostinato up` is started."
+            yield Finding(name=name, level="bad", text=f"is not in {where}; {need.wanted_by} needs it", cure=cure)
+
+
+def _scripts(context: Context) -> Iterator[Finding]:
+    for path in context.definitions.scripts():
+        if path.is_file():
+            yield Finding(name="script", level="ok", text=f"{path}")
+        else:
+            cure = "Correct `script` in ostinato.toml."
+            yield Finding(name="script", level="bad", text=f"there is no file {path}", cure=cure)
+
+
+def _agents(context: Context) -> Iterator[Finding]:
+    cards, problems = context.definitions.agents(), context.definitions.problems()
+    for each in problems:
+        level: Level = "bad" if each.level == "error" else "warn"
+        yield Finding(
+            name=each.agent or "fleet file", level=level, text=f"{each.place}: {each.message}", cure=each.cure
+        )
+    broken = {each.agent for each in problems if each.level == "error"}
+    sound = [card.id for card in cards if card.id not in broken]
+    if not cards:
+        yield Finding(name="agents", level="warn", text="there are none", cure="ostinato agents add NAME")
+    elif sound:
+        yield Finding(name="agents", level="ok", text=f"{len(sound)} of {len(cards)} can work")

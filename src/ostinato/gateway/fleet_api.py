@@ -1,0 +1,189 @@
+"""Operations on the fleet as a whole: check, wake, stop, start, backup, doctor.
+
+Knows nothing of HTTP or of screens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from ostinato.domain.errors import Conflict, Invalid
+from ostinato.domain.message import NewMessage, main_session
+from ostinato.domain.values import Source
+from ostinato.gateway.agents_api import ProblemView
+from ostinato.gateway.context import Context
+from ostinato.gateway.doctor import Finding, examine
+from ostinato.gateway.operation import Ask, Nothing, Role, View, operation
+from ostinato.gateway.tasks_api import Text, Word
+from ostinato.gateway.views import FlagView, flag_view
+from ostinato.store.port import Tx
+
+FLEET = "fleet"
+"""The scope of a stop."""
+
+
+class WakeAgent(Ask):
+    """Wake an agent now, or leave the text for its next wake-up with `next`."""
+
+    agent: Word
+    text: Text = ""
+    session: Word | None = None
+    next: bool = False
+
+
+class StopFleet(Ask):
+    """Why the fleet is stopped or goes on."""
+
+    reason: Text = ""
+
+
+class BackupFleet(Ask):
+    """Where to write the copy: an absolute path on the node's machine that does not exist yet."""
+
+    file: Annotated[str, msgspec.Meta(min_length=1, max_length=4_000)]
+
+
+class CheckView(View):
+    """What is wrong in the fleet's files."""
+
+    ok: bool
+    agents: int
+    problems: list[ProblemView]
+
+
+class Woken(View):
+    """A wake-up that is durable now."""
+
+    agent: str
+    session: str
+    message: str
+    node_running: bool
+
+
+class HeldView(View):
+    """What holds the fleet, and what is still at work."""
+
+    halted: bool
+    running: int
+    flags: list[FlagView]
+
+
+class BackedUp(View):
+    """A consistent copy of everything."""
+
+    file: str
+    size_bytes: int
+
+
+class DoctorLine(View):
+    """One examination. `level`: ok, warn, bad."""
+
+    name: str
+    level: str
+    text: str
+    cure: str
+
+
+class DoctorView(View):
+    """All examinations; `ok` is false where one is bad."""
+
+    ok: bool
+    lines: list[DoctorLine]
+
+
+@operation("fleet.check", "GET /api/v1/check")
+async def check(context: Context, request: Nothing) -> CheckView:
+    """Load every agent and name what is wrong, with place and cure."""
+    problems = [ProblemView(**msgspec.structs.asdict(each)) for each in context.definitions.problems()]
+    return CheckView(
+        ok=not any(each.level == "error" for each in problems),
+        agents=len(context.definitions.agents()),
+        problems=problems,
+    )
+
+
+@operation("fleet.wake", "POST /api/v1/wake", role=Role.OPERATOR)
+async def wake(context: Context, request: WakeAgent) -> Woken:
+    """Wake an agent, with a text or without."""
+    agent, now = context.definitions.agent(request.agent).id, context.now
+    key = request.session or main_session(agent)
+    new = NewMessage(source=Source.WAKE, text=request.text or "Wake up.", sender=context.caller.name)
+    message = await context.store.run(
+        lambda tx: tx.append_message(key, new, agent=agent, now=now, wake=not request.next)
+    )
+    return Woken(agent=agent, session=key, message=f"M{message.id}", node_running=context.node is not None)
+
+
+@operation("fleet.stop", "POST /api/v1/stop", role=Role.OPERATOR)
+async def stop(context: Context, request: StopFleet) -> HeldView:
+    """Halt the fleet: nothing starts, and what runs is stopped, until `start`. It survives a restart."""
+    now = context.now
+
+    def write(tx: Tx) -> HeldView:
+        tx.set_flag(FLEET, "halted", actor=context.caller.name, reason=request.reason, now=now)
+        return _held(tx)
+
+    return await context.store.run(write)
+
+
+@operation("fleet.start", "POST /api/v1/start", role=Role.OPERATOR)
+async def start(context: Context, request: StopFleet) -> HeldView:
+    """Let a halted fleet go on."""
+    now = context.now
+
+    def write(tx: Tx) -> HeldView:
+        held = [each.name for each in tx.flags() if each.scope == FLEET]
+        if not held:
+            raise Conflict("The fleet is not stopped", cure="Nothing has to be done. A node starts with: ostinato up")
+        for name in held:
+            tx.clear_flag(FLEET, name, actor=context.caller.name, reason=request.reason, now=now)
+        return _held(tx)
+
+    return await context.store.run(write)
+
+
+@operation("fleet.backup", "POST /api/v1/backup", role=Role.ADMIN)
+async def backup(context: Context, request: BackupFleet) -> BackedUp:
+    """Write a consistent copy of the database while everything goes on."""
+    target = await asyncio.to_thread(_backup_target, request.file)
+    try:
+        size = await context.store.backup(target)
+    except OSError as error:
+        raise Conflict(f"The backup could not be written: {error.strerror}", place=str(target)) from error
+    return BackedUp(file=str(target), size_bytes=size)
+
+
+def _backup_target(file: str) -> Path:
+    """A path that a backup may be written to. Raises Invalid or Conflict."""
+    target = Path(file)
+    if not target.is_absolute() or "\0" in file:
+        raise Invalid("The path of a backup is absolute", place="key 'file'", cure="Begin it with '/'.")
+    try:
+        taken, reachable = target.exists() or target.is_symlink(), target.parent.is_dir()
+    except OSError as error:
+        raise Invalid(f"That path cannot be used: {error.strerror}", place=file[:200]) from None
+    if taken:
+        raise Conflict(f"{target} exists already", cure="Name a file that does not exist.")
+    if not reachable:
+        raise Invalid(f"There is no folder {target.parent}", place="key 'file'", cure="Make it first.")
+    return target
+
+
+@operation("fleet.doctor", "GET /api/v1/doctor")
+async def doctor(context: Context, request: Nothing) -> DoctorView:
+    """Examine the machine, the state and the fleet's files; each finding with its cure."""
+    lines = [_line(each) for each in await examine(context)]
+    return DoctorView(ok=not any(each.level == "bad" for each in lines), lines=lines)
+
+
+def _line(finding: Finding) -> DoctorLine:
+    return DoctorLine(name=finding.name, level=finding.level, text=finding.text, cure=finding.cure)
+
+
+def _held(tx: Tx) -> HeldView:
+    flags = [flag_view(each) for each in tx.flags() if each.scope == FLEET]
+    return HeldView(halted=bool(flags), running=tx.tallies().tasks.get("running", 0), flags=flags)

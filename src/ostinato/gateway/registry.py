@@ -1,0 +1,53 @@
+"""All operations and streams there are, by name: HTTP, the OpenAPI document and the reference are made from this.
+
+Knows nothing of what any of them does.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from ostinato.domain.errors import NotFound, unknown_name
+from ostinato.gateway import (
+    agents_api,
+    approvals_api,
+    cost_api,
+    dead_api,
+    events_api,
+    fleet_api,
+    schedules_api,
+    sessions_api,
+    status_api,
+    talk_api,
+    task_story_api,
+    tasks_api,
+)
+from ostinato.gateway.operation import AnyRoute, Operation, Stream
+
+ROOMS: tuple[ModuleType, ...] = (
+    status_api,
+    fleet_api,
+    agents_api,
+    tasks_api,
+    task_story_api,
+    sessions_api,
+    talk_api,
+    approvals_api,
+    schedules_api,
+    dead_api,
+    cost_api,
+    events_api,
+)
+
+
+def routes() -> tuple[AnyRoute, ...]:
+    """Every operation and stream, in the order of the rooms."""
+    return tuple(each for room in ROOMS for each in vars(room).values() if isinstance(each, Operation | Stream))
+
+
+def route_named(name: str) -> AnyRoute:
+    """The operation or stream of a name such as `tasks.add`. Raises NotFound."""
+    known = {each.name: each for each in routes()}
+    if name not in known:
+        raise NotFound(unknown_name("operation", name, known))
+    return known[name]

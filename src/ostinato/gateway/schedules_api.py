@@ -1,0 +1,169 @@
+"""Operations on schedules: list, add, remove, run now.
+
+Heartbeats stand in the agents' files and are only listed here. Knows nothing of HTTP or of screens.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from ostinato.domain.errors import Conflict, Invalid, NotFound, unknown_name
+from ostinato.domain.instant import format_instant, zone_named
+from ostinato.domain.message import NewMessage, main_session
+from ostinato.domain.schedule import next_fire, parse_rule, rule_to_texts
+from ostinato.domain.values import Source
+from ostinato.gateway.context import Context
+from ostinato.gateway.notation import parse_moment
+from ostinato.gateway.operation import Ask, Role, View, operation
+from ostinato.gateway.tasks_api import Word
+from ostinato.gateway.views import ScheduleList, ScheduleView, schedule_view
+from ostinato.store.port import ScheduleRow, Tx
+
+
+class WhichSchedules(Ask):
+    """Which to list."""
+
+    agent: Word | None = None
+
+
+class AddSchedule(Ask):
+    """A message to an agent, at a time or again and again. One of `at`, `every` and `cron`."""
+
+    name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")]
+    agent: Word
+    text: Annotated[str, msgspec.Meta(min_length=1, max_length=20_000)]
+    at: Word | None = None
+    every: Word | None = None
+    cron: Word | None = None
+    timezone: Word | None = None
+    active: Word | None = None
+    weekdays: Word | None = None
+    misfire: Word | None = None
+    session: Word = "main"
+    model: Word | None = None
+
+
+class WhichSchedule(Ask):
+    """One schedule."""
+
+    name: Annotated[str, msgspec.Meta(max_length=300)]
+
+
+class Removed(View):
+    """A schedule that is gone."""
+
+    name: str
+
+
+class Ran(View):
+    """A schedule whose message was sent now, beside its own times."""
+
+    name: str
+    agent: str
+    session: str
+    message: str
+    node_running: bool
+
+
+@operation("schedules.list", "GET /api/v1/schedules")
+async def list_schedules(context: Context, request: WhichSchedules) -> ScheduleList:
+    """Heartbeats and schedules, the next one due first."""
+    rows = await context.store.read(lambda tx: tx.schedules(agent=request.agent))
+    rows.sort(key=lambda row: (row.next_at is None, row.next_at or 0, row.name))
+    return ScheduleList(schedules=[schedule_view(each) for each in rows])
+
+
+@operation("schedules.add", "POST /api/v1/schedules", role=Role.OPERATOR)
+async def add(context: Context, request: AddSchedule) -> ScheduleView:
+    """Add a schedule: a message to an agent, at a time or again and again."""
+    now, agent = context.now, context.definitions.agent(request.agent).id
+    texts = {
+        key: value
+        for key in ("every", "cron", "timezone", "active", "weekdays", "misfire")
+        if (value := getattr(request, key)) is not None
+    }
+    if request.timezone is not None:
+        zone_named(request.timezone)
+    if request.at is not None:
+        texts["at"] = request.at if request.timezone else _iso_at(request.at, now=now)
+    rule = msgspec.structs.replace(parse_rule(texts), anchor_at=now)
+    next_at = next_fire(rule, after=now)
+    if next_at is None:
+        raise Invalid(f"That time has passed: {request.at}", place="key 'at'", cure="Give a time to come, or 15m.")
+    row = ScheduleRow(
+        name=request.name,
+        agent=agent,
+        rule=rule_to_texts(rule),
+        text=request.text,
+        session=request.session,
+        model=request.model,
+        last_at=now if rule.every_s is not None else None,
+        next_at=next_at,
+    )
+
+    def write(tx: Tx) -> ScheduleView:
+        if any(each.name == request.name for each in tx.schedules()):
+            cure = f"Remove it first: ostinato schedules remove {request.name}"
+            raise Conflict(f"There is a schedule {request.name!r} already", cure=cure)
+        tx.put_schedule(row, now=now, actor=context.caller.name)
+        return schedule_view(row)
+
+    return await context.store.run(write)
+
+
+@operation("schedules.remove", "DELETE /api/v1/schedules/{name}", role=Role.OPERATOR)
+async def remove(context: Context, request: WhichSchedule) -> Removed:
+    """Remove a schedule; a heartbeat is removed in its agent's file."""
+    now = context.now
+
+    def write(tx: Tx) -> Removed:
+        row = _find(tx, request.name)
+        if row.source == "file":
+            raise Conflict(
+                f"{row.name} stands in the files of {row.agent}", cure="Remove it there: HEARTBEAT.md or heartbeats/."
+            )
+        tx.remove_schedule(row.name, actor=context.caller.name, now=now)
+        return Removed(name=row.name)
+
+    return await context.store.run(write)
+
+
+@operation("schedules.run", "POST /api/v1/schedules/{name}/run", role=Role.OPERATOR)
+async def run(context: Context, request: WhichSchedule) -> Ran:
+    """Send a schedule's message now, beside its own times."""
+    now = context.now
+
+    def write(tx: Tx) -> Ran:
+        row = _find(tx, request.name)
+        key = main_session(row.agent) if row.session in ("main", "isolated") else row.session
+        new = NewMessage(
+            source=Source.SCHEDULE,
+            text=row.text or f"{row.name}, run by {context.caller.name}",
+            sender=row.name,
+            model=row.model,
+        )
+        message = tx.append_message(key, new, agent=row.agent, now=now)
+        return Ran(
+            name=row.name,
+            agent=row.agent,
+            session=key,
+            message=f"M{message.id}",
+            node_running=context.node is not None,
+        )
+
+    return await context.store.run(write)
+
+
+def _iso_at(text: str, *, now: int) -> str:
+    """`15m` counted from now, or a time that names its zone, as ISO 8601."""
+    return format_instant(parse_moment(text, now=now, ahead=True))
+
+
+def _find(tx: Tx, name: str) -> ScheduleRow:
+    rows = tx.schedules()
+    found = next((row for row in rows if row.name == name), None)
+    if found is None:
+        raise NotFound(unknown_name("schedule", name, [row.name for row in rows]))
+    return found

@@ -1,0 +1,291 @@
+"""The fleet on one screen: what needs a person first, then how things stand.
+
+Knows nothing of HTTP or of screens.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+from ostinato.domain.question import Question, QuestionKind
+from ostinato.domain.task import Task, TaskKind, TaskState
+from ostinato.domain.values import SECOND, Instant
+from ostinato.gateway.agents_api import DAY, AgentRow, agent_rows
+from ostinato.gateway.context import AgentCard, Context, Problem
+from ostinato.gateway.notation import iso, iso_or_none, usd
+from ostinato.gateway.operation import Nothing, View, operation
+from ostinato.gateway.sentences import quoted
+from ostinato.gateway.views import next_command
+from ostinato.store.port import EventFilter, Flag, Node, QuestionFilter, Reads, Tallies, TaskFilter
+
+SHOWN_MAX = 8
+"""Things of one kind that are named one by one; the rest are counted."""
+
+STALLED_AFTER = 1_800 * SECOND
+"""A running task without a step for this long is shown: three times what a slow model and a slow tool take together."""
+
+DISK_FREE_MIN = 500_000_000
+"""Bytes; below this the disk is named before it is full."""
+
+
+class Attention(View):
+    """Something that needs a person. `level`: `wrong` (broken, or at a standstill) or `waiting` (for a decision)."""
+
+    level: Literal["wrong", "waiting"]
+    text: str
+    command: str
+    """What to type next."""
+    age_s: float | None = None
+    id: str | None = None
+
+
+class NodeStatus(View):
+    """The node that answers, or the last one that ran."""
+
+    running: bool
+    pid: int | None
+    version: str | None
+    started_at: str | None
+    uptime_s: float | None
+    clean_end: bool | None
+    """Of the last node, where none runs: false where it died."""
+    story_time: bool
+
+
+class DataStatus(View):
+    """Where the data are and how large."""
+
+    folder: str
+    database_bytes: int
+    wal_bytes: int
+    disk_free_bytes: int
+
+
+class SpendStatus(View):
+    """Spending of the UTC day."""
+
+    calls: int
+    tokens: int
+    usd: float | None
+    unpriced_calls: int
+    note: str
+
+
+class StatusView(View):
+    """Everything on one screen. `ok` is false where something is wrong; questions that wait do not count."""
+
+    fleet: str
+    folder: str
+    now: str
+    ok: bool
+    needs_you: list[Attention]
+    node: NodeStatus
+    tasks: dict[str, int]
+    """State -> goals."""
+    questions: int
+    dead: int
+    agents: list[AgentRow]
+    next_wake_at: str | None
+    last_event_at: str | None
+    spent_today: SpendStatus
+    data: DataStatus
+
+
+@operation("fleet.status", "GET /api/v1/status")
+async def status(context: Context, request: Nothing) -> StatusView:
+    """What needs a person first, then how things stand."""
+    cards, problems = context.definitions.agents(), context.definitions.problems()
+    now = context.now
+    free = shutil.disk_usage(context.state_dir).free
+
+    def read(tx: Reads) -> StatusView:
+        tallies, flags = tx.tallies(), tx.flags()
+        nodes = tx.nodes(limit=1)
+        node = _node(context, nodes, now=now)
+        needs = [
+            *_about_node(node, flags),
+            *_about_disk(free, context),
+            *_about_questions(tx, tallies, now=now),
+            *_about_tasks(tx, tallies, now=now),
+            *_about_agents(cards, problems, flags),
+        ]
+        needs.sort(key=lambda each: each.level != "wrong")  # stable: the order above within each level
+        size = tx.size()
+        rows = agent_rows(tx, cards)
+        latest = tx.latest_event()
+        last = tx.events(EventFilter(), after=max(0, latest - 1), limit=1)
+        return StatusView(
+            fleet=context.definitions.name,
+            folder=str(context.definitions.root),
+            now=iso(now),
+            ok=not any(each.level == "wrong" for each in needs),
+            needs_you=needs,
+            node=node,
+            tasks={state.value: tallies.goals.get(state.value, 0) for state in TaskState},
+            questions=tallies.questions,
+            dead=tallies.dead,
+            agents=rows,
+            next_wake_at=iso_or_none(tx.next_due_at()),
+            last_event_at=iso(last[0].at) if last else None,
+            spent_today=_spent(tx, context, now=now),
+            data=DataStatus(
+                folder=str(context.state_dir),
+                database_bytes=size.get("database", 0),
+                wal_bytes=size.get("wal", 0),
+                disk_free_bytes=free,
+            ),
+        )
+
+    return await context.store.read(read)
+
+
+def _node(context: Context, nodes: Sequence[Node], *, now: Instant) -> NodeStatus:
+    last = nodes[0] if nodes else None
+    facts = context.node
+    if facts is None:
+        return NodeStatus(
+            running=False,
+            pid=None,
+            version=last.version if last else None,
+            started_at=iso(last.started_at) if last else None,
+            uptime_s=None,
+            clean_end=last.clean if last else None,
+            story_time=False,
+        )
+    return NodeStatus(
+        running=True,
+        pid=facts.pid,
+        version=facts.version,
+        started_at=iso(facts.started_at),
+        uptime_s=max(0, now - facts.started_at) / SECOND,
+        clean_end=None,
+        story_time=facts.story_time,
+    )
+
+
+def _about_node(node: NodeStatus, flags: Sequence[Flag]) -> Iterator[Attention]:
+    if not node.running:
+        how = "No node is running: nothing is done until one is"
+        if node.clean_end is False:
+            how = "No node is running, and the last one died: its work goes on from the last step once one is"
+        yield Attention(level="wrong", text=how, command="ostinato up")
+    for flag in flags:
+        if flag.scope == "fleet":
+            why = f": {flag.reason}" if flag.reason else ""
+            yield Attention(level="wrong", text=f"The fleet was stopped by {flag.actor}{why}", command="ostinato start")
+
+
+def _about_disk(free: int, context: Context) -> Iterator[Attention]:
+    if free < DISK_FREE_MIN:
+        yield Attention(
+            level="wrong",
+            text=f"Only {free // 1_000_000} MB are free on the disk of {context.state_dir}",
+            command="ostinato doctor",
+        )
+
+
+def _about_questions(tx: Reads, tallies: Tallies, *, now: Instant) -> Iterator[Attention]:
+    """Oldest first: whoever waits longest is answered first; unknown outcomes before everything else."""
+    pending = tx.questions(QuestionFilter(), limit=200)
+    ordered = sorted(pending, key=lambda each: (each.kind is not QuestionKind.UNKNOWN, each.id))
+    for each in ordered[:SHOWN_MAX]:
+        yield Attention(
+            level="waiting",
+            text=_question_words(each, now=now),
+            command=next_command(each),
+            age_s=max(0, now - each.created_at) / SECOND,
+            id=each.name,
+        )
+    if tallies.questions > SHOWN_MAX:
+        text = f"{tallies.questions - SHOWN_MAX} more questions wait for an answer"
+        yield Attention(level="waiting", text=text, command="ostinato approvals list")
+
+
+def _question_words(question: Question, *, now: Instant) -> str:
+    about = {
+        QuestionKind.APPROVAL: f"{question.agent} asks before {question.action.tool if question.action else 'acting'}",
+        QuestionKind.ASK: f"{question.agent} asks",
+        QuestionKind.UNKNOWN: f"{question.agent}: it is unknown whether an action happened",
+        QuestionKind.BUDGET: f"{question.agent} has reached a limit",
+    }[question.kind]
+    left = ""
+    if question.expires_at is not None:
+        hours = (question.expires_at - now) / SECOND / 3_600
+        left = f" (denied by itself in {hours:.0f} h)" if hours >= 1 else " (denied by itself within the hour)"
+    return f"{question.name} {about}: {quoted(question.text, chars_max=100)}{left}"
+
+
+def _about_tasks(tx: Reads, tallies: Tallies, *, now: Instant) -> Iterator[Attention]:
+    if tallies.dead:
+        for each in tx.tasks(TaskFilter(dead=True), limit=SHOWN_MAX):
+            error = each.result.error if each.result and each.result.error else each.reason
+            text = f"{each.name} {quoted(each.title, chars_max=60)} of {each.agent} failed: {quoted(error)}"
+            yield _about_task(each, "wrong", text, command=f"ostinato dead show {each.name}", now=now)
+        if tallies.dead > SHOWN_MAX:
+            text = f"{tallies.dead - SHOWN_MAX} more tasks failed and were not dealt with"
+            yield Attention(level="wrong", text=text, command="ostinato dead list")
+    if tallies.tasks.get("running"):
+        running = tx.tasks(TaskFilter(states=frozenset({TaskState.RUNNING})), limit=200)
+        for each in running:
+            if now - each.updated_at > STALLED_AFTER:
+                text = f"{each.name} {quoted(each.title, chars_max=60)} of {each.agent} makes no step"
+                yield _about_task(each, "wrong", text, command=f"ostinato tasks show {each.name}", now=now)
+    yield from _about_held(tx, tallies, now=now)
+
+
+def _about_held(tx: Reads, tallies: Tallies, *, now: Instant) -> Iterator[Attention]:
+    """Goals that only a person can bring further: drafts, results to accept, and those that nobody can do."""
+    plans = (
+        (TaskState.REVIEW, "has a result to accept or return", "tasks show"),
+        (TaskState.DRAFT, "is proposed", "tasks approve"),
+        (TaskState.BLOCKED, "cannot be done", "tasks explain"),
+    )
+    for state, words, command in plans:
+        if not tallies.goals.get(state.value):
+            continue
+        which = TaskFilter(states=frozenset({state}), kinds=frozenset({TaskKind.GOAL}))
+        found = [each for each in tx.tasks(which, limit=50) if state is not TaskState.BLOCKED or not each.unfinished]
+        for each in found[:SHOWN_MAX]:
+            why = f": {each.reason}" if each.reason and state is TaskState.BLOCKED else ""
+            text = f"{each.name} {quoted(each.title, chars_max=60)} {words}{why}"
+            yield _about_task(each, "waiting", text, command=f"ostinato {command} {each.name}", now=now)
+        if len(found) > SHOWN_MAX:
+            text = f"{tallies.goals[state.value] - SHOWN_MAX} more such tasks"
+            yield Attention(level="waiting", text=text, command=f"ostinato tasks list --state {state.value}")
+
+
+def _about_task(task: Task, level: Literal["wrong", "waiting"], text: str, *, command: str, now: Instant) -> Attention:
+    age_s = max(0, now - task.updated_at) / SECOND
+    return Attention(level=level, text=text, command=command, age_s=age_s, id=task.name)
+
+
+def _about_agents(
+    cards: Sequence[AgentCard], problems: Sequence[Problem], flags: Sequence[Flag]
+) -> Iterator[Attention]:
+    errors = [each for each in problems if each.level == "error"]
+    for each in errors[:SHOWN_MAX]:
+        yield Attention(level="wrong", text=f"{each.place}: {each.message}", command="ostinato check")
+    if len(errors) > SHOWN_MAX:
+        text = f"{len(errors) - SHOWN_MAX} more errors in the fleet's files"
+        yield Attention(level="wrong", text=text, command="ostinato check")
+    known = {card.id for card in cards}
+    for flag in flags:
+        scope, _, agent = flag.scope.partition(":")
+        if scope == "agent" and agent in known:
+            why = f": {flag.reason}" if flag.reason else ""
+            text = f"{agent} is {flag.name} (by {flag.actor}{why})"
+            yield Attention(level="waiting", text=text, command=f"ostinato agents resume {agent}")
+
+
+def _spent(tx: Reads, context: Context, *, now: Instant) -> SpendStatus:
+    days = tx.spending("day", since_at=now - now % DAY)
+    calls, unpriced = sum(each.calls for each in days), sum(each.unpriced_calls for each in days)
+    return SpendStatus(
+        calls=calls,
+        tokens=sum(each.input_tokens + each.output_tokens for each in days),
+        usd=None if calls and unpriced == calls else usd(sum(each.usd_micros for each in days)),
+        unpriced_calls=unpriced,
+        note=context.definitions.money_note(),
+    )

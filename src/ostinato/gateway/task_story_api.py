@@ -1,0 +1,174 @@
+"""Operations that explain a task: why this agent has it, why it failed, and what it does right now.
+
+Knows nothing of HTTP or of screens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from ostinato.domain.step import Answered, Decision, Judged, LimitReached, ModelAnswer, ResultStatus, Step, ToolOutcome
+from ostinato.domain.task import ENDED, Task, TaskState
+from ostinato.gateway.context import Context
+from ostinato.gateway.follow import changes_of
+from ostinato.gateway.journal_view import step_view
+from ostinato.gateway.notation import iso, parse_id
+from ostinato.gateway.operation import View, operation, stream
+from ostinato.gateway.sentences import quoted
+from ostinato.gateway.tasks_api import WhichTask, why_here
+from ostinato.gateway.views import EventView, StepView, event_view, waits_for
+from ostinato.store.port import EventFilter, Reads
+
+WALK_MAX = 20
+"""How many tasks back a walk from a failure goes."""
+
+
+class Explanation(View):
+    """Why a task is where it is."""
+
+    task: str
+    agent: str | None
+    state: str
+    lines: list[str]
+
+
+class WhyLine(View):
+    """One finding on the way back from a failure."""
+
+    task: str
+    at: str
+    text: str
+
+
+class WhyView(View):
+    """The way back from a failure to the step and agent whose output caused it, nearest first."""
+
+    task: str
+    state: str
+    lines: list[WhyLine]
+
+
+class TailItem(View):
+    """What happened to a task: a step of its journal or an event; `ended` in the last one."""
+
+    at: str
+    text: str
+    step: StepView | None = None
+    event: EventView | None = None
+    ended: bool = False
+    state: str = ""
+
+
+@operation("tasks.explain", "GET /api/v1/tasks/{task}/explain")
+async def explain(context: Context, request: WhichTask) -> Explanation:
+    """Why this agent has the task, and why it is in its state."""
+    number = parse_id(request.task, "T")
+
+    def read(tx: Reads) -> tuple[Task, list[Task]]:
+        return tx.task(number), tx.dependencies(number)
+
+    task, after = await context.store.read(read)
+    lines = [f"asked for by {task.spec.requester} through {task.spec.trigger.value}"]
+    lines += why_here(context, task.agent, list(task.spec.skills))
+    state = f"{task.state.value}{f': {task.reason}' if task.reason else ''}"
+    lines.append(f"it is {state}")
+    if task.state is TaskState.WAITING and waits_for(task):
+        lines.append(f"it waits for {waits_for(task)}")
+    if missing := [each for each in after if each.state is not TaskState.DONE]:
+        lines.append("it needs first: " + ", ".join(f"{each.name} ({each.state.value})" for each in missing))
+    if task.not_before_at > context.now:
+        lines.append(f"not before {iso(task.not_before_at)}")
+    return Explanation(task=task.name, agent=task.agent, state=task.state.value, lines=lines)
+
+
+@operation("tasks.why", "GET /api/v1/tasks/{task}/why")
+async def why(context: Context, request: WhichTask) -> WhyView:
+    """Walk back from a failure to the step and agent whose output caused it."""
+    number = parse_id(request.task, "T")
+
+    def read(tx: Reads) -> WhyView:
+        task = tx.task(number)
+        return WhyView(task=task.name, state=task.state.value, lines=_walk(tx, task))
+
+    return await context.store.read(read)
+
+
+@stream("tasks.tail", "GET /api/v1/tasks/{task}/tail")
+async def tail(context: Context, request: WhichTask) -> AsyncIterator[TailItem]:
+    """Steps and events of a task as they come, from its beginning until it has ended."""
+    number = parse_id(request.task, "T")
+    seq, event_id, journal = 0, 0, 0
+
+    def read(tx: Reads) -> tuple[Task, list[Step], list[Any]]:
+        task = tx.task(number)
+        return task, tx.steps(number), tx.events(EventFilter(task=number), after=event_id, limit=500)
+
+    async with changes_of(context.store) as changes:
+        while True:
+            task, steps, events = await context.store.read(read)
+            if task.journal != journal:
+                journal, seq = task.journal, 0
+            fresh = [step_view(each) for each in steps if each.seq > seq]
+            items = [TailItem(at=each.at, text=each.text, step=each) for each in fresh]
+            items += [TailItem(at=view.at, text=view.text, event=view) for view in map(event_view, events)]
+            seq = steps[-1].seq if steps else seq
+            event_id = events[-1].id if events else event_id
+            for item in sorted(items, key=lambda each: each.at):
+                yield item
+            if task.state in ENDED and len(events) < 500:
+                text = f"{task.name} is {task.state.value}"
+                yield TailItem(at=iso(task.updated_at), text=text, ended=True, state=task.state.value)
+                return
+            await changes.wait()
+
+
+def _walk(tx: Reads, task: Task) -> list[WhyLine]:
+    """From a task to the cause of its state: its own journal, then what it depended on, then who made it."""
+    lines: list[WhyLine] = []
+    pending, seen = [task], set[int]()
+    while pending and len(seen) < WALK_MAX:
+        each = pending.pop(0)
+        if each.id in seen:
+            continue
+        seen.add(each.id)
+        lines += _findings(tx, each)
+        bad = [other for other in tx.dependencies(each.id) if other.state in (TaskState.FAILED, TaskState.CANCELLED)]
+        pending += bad
+        pending += [tx.task(int(cause[1:])) for cause in each.spec.causes[-1:] if cause[:1] == "T"]
+    return lines
+
+
+def _findings(tx: Reads, task: Task) -> list[WhyLine]:
+    who = f"{task.name} {quoted(task.title, chars_max=60)} of {task.agent or 'nobody'}"
+    state = f"{who} is {task.state.value}{f': {task.reason}' if task.reason else ''}"
+    lines = [WhyLine(task=task.name, at=iso(task.updated_at), text=state)]
+    if task.result and task.result.error:
+        text = f"it ended with: {task.result.error} ({task.result.error_class or 'error'})"
+        lines.append(WhyLine(task=task.name, at=iso(task.updated_at), text=text))
+    telling = [each for each in tx.steps(task.id) if _is_telling(each)]
+    for each in reversed(telling[-5:]):
+        view = step_view(each)
+        lines.append(WhyLine(task=task.name, at=view.at, text=f"step {view.seq}: {view.text}"))
+    for attempt in tx.attempts(task.id):
+        if attempt.error and not (task.result and attempt.error == task.result.error):
+            text = f"attempt {attempt.token} ended with {attempt.outcome}: {attempt.error}"
+            lines.append(WhyLine(task=task.name, at=iso(attempt.ended_at or attempt.started_at), text=text))
+    return lines
+
+
+def _is_telling(step: Step) -> bool:
+    """True for a step that may be the cause of a bad end."""
+    match step.entry:
+        case ToolOutcome(status=status):
+            return status in {ResultStatus.ERROR, ResultStatus.INVALID, ResultStatus.DENIED, ResultStatus.UNKNOWN}
+        case Judged(decision=decision):
+            return decision is Decision.DENY
+        case Answered(decision=decision):
+            return decision in {"deny", "denied", "expired"}
+        case ModelAnswer(problem=problem):
+            return bool(problem)
+        case LimitReached():
+            return True
+        case _:
+            return False

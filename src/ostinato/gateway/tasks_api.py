@@ -1,0 +1,384 @@
+"""Operations on tasks: add, list, show, decide, move.
+
+Knows nothing of HTTP or of screens.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+
+from ostinato.domain.duration import parse_duration
+from ostinato.domain.errors import Conflict, Invalid, unknown_name
+from ostinato.domain.question import Answer, QuestionKind, QuestionState
+from ostinato.domain.step import Input
+from ostinato.domain.task import NewTask, Task, TaskEvent, TaskKind, TaskSpec, TaskState
+from ostinato.gateway.context import Context
+from ostinato.gateway.journal_view import step_views
+from ostinato.gateway.notation import iso, parse_id, parse_moment
+from ostinato.gateway.operation import Ask, Role, View, operation
+from ostinato.gateway.views import (
+    AttemptView,
+    FileView,
+    QuestionView,
+    StepView,
+    TaskList,
+    TaskRow,
+    attempt_view,
+    charged,
+    file_view,
+    question_view,
+    task_row,
+    task_rows,
+    task_usd,
+)
+from ostinato.store.port import QuestionFilter, Reads, TaskFilter, Tx
+
+Title = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+Text = Annotated[str, msgspec.Meta(max_length=200_000)]
+Word = Annotated[str, msgspec.Meta(max_length=200)]
+Priority = Annotated[int, msgspec.Meta(ge=-100, le=100)]
+PageSize = Annotated[int, msgspec.Meta(ge=1, le=500)]
+
+
+class AddTask(Ask):
+    """A task to add. `agent` or `skills` say who does it; `not_before` and `deadline` are times or durations from
+    now; `key` makes adding it twice harmless."""
+
+    title: Title
+    goal: Text = ""
+    agent: Word | None = None
+    skills: Annotated[list[Word], msgspec.Meta(max_length=20)] = []
+    project: Word = ""
+    type: Word = ""
+    priority: Priority = 0
+    input: dict[str, Any] = {}
+    after: Annotated[list[Word], msgspec.Meta(max_length=100)] = []
+    not_before: Word | None = None
+    deadline: Word | None = None
+    timeout: Word | None = None
+    model: Word | None = None
+    deliver: Word | None = None
+    draft: bool = False
+    key: Word | None = None
+
+
+class WhichTasks(Ask):
+    """Which tasks to list; goals of every state unless said otherwise."""
+
+    state: list[str] = []
+    kind: list[str] = []
+    all: bool = False
+    """Also turns, deliveries and wake-ups."""
+    agent: Word | None = None
+    project: Word | None = None
+    session: Word | None = None
+    parent: Word | None = None
+    dead: bool = False
+    text: Word = ""
+    before: Word | None = None
+    limit: PageSize = 50
+
+
+class WhichTask(Ask):
+    """One task."""
+
+    task: Word
+
+
+class DecideTask(Ask):
+    """One task and the reason for what is done to it."""
+
+    task: Word
+    reason: Text = ""
+
+
+class RetryTask(Ask):
+    """A failed task goes on with its journal; `fresh` begins a new one; `more` grants a parked turn its limit again."""
+
+    task: Word
+    reason: Text = ""
+    fresh: bool = False
+    more: bool = False
+
+
+class MoveTask(Ask):
+    """What to change; what is not named stays."""
+
+    task: Word
+    priority: Priority | None = None
+    agent: Word | None = None
+    project: Word | None = None
+    not_before: Word | None = None
+
+
+class CommentTask(Ask):
+    """A remark for whoever works on the task."""
+
+    task: Word
+    text: Annotated[str, msgspec.Meta(min_length=1, max_length=20_000)]
+
+
+class TaskView(View):
+    """A task with everything that happened to it."""
+
+    task: TaskRow
+    goal: str
+    input: dict[str, Any]
+    type: str
+    skills: list[str]
+    requester: str
+    trust: str
+    trigger: str
+    causes: list[str]
+    deadline_at: str | None
+    files: list[FileView]
+    """What came with it."""
+    why_here: list[str]
+    """Why this agent has it."""
+    result: str
+    result_data: dict[str, Any] | None
+    error: str
+    error_class: str
+    after: list[str]
+    """Tasks it waits for."""
+    before: list[str]
+    """Tasks that wait for it."""
+    attempts: list[AttemptView]
+    steps: list[StepView]
+    questions: list[QuestionView]
+    prompt_files: dict[str, str]
+    """Name -> digest of the agent's files that the last attempt ran with."""
+    model_calls: int
+    unpriced_calls: int
+
+
+@operation("tasks.add", "POST /api/v1/tasks", role=Role.OPERATOR)
+async def add(context: Context, request: AddTask) -> TaskRow:
+    """Add a task. It is durable when this returns; the same `key` gives the same task back."""
+    now = context.now
+    routed = context.definitions.route(agent=request.agent, skills=request.skills)
+    spec = TaskSpec(
+        goal=request.goal,
+        input=request.input,
+        skills=tuple(request.skills),
+        timeout_s=parse_duration(request.timeout) if request.timeout else None,
+        deadline_at=parse_moment(request.deadline, now=now, ahead=True) if request.deadline else None,
+        model=request.model,
+        deliver=request.deliver,
+    )
+    new = NewTask(
+        kind=TaskKind.GOAL,
+        title=" ".join(request.title.split()) or request.title,
+        spec=spec,
+        agent=routed.agent,
+        project=request.project,
+        type=request.type,
+        priority=request.priority,
+        not_before_at=parse_moment(request.not_before, now=now, ahead=True) if request.not_before else 0,
+        draft=request.draft,
+        blocked=routed.blocked,
+        after=tuple(parse_id(each, "T") for each in request.after),
+        key=request.key,
+    )
+    task = await context.store.run(lambda tx: tx.add_task(new, now=now, actor=context.caller.name))
+    return task_row(task, usd=0.0)
+
+
+@operation("tasks.list", "GET /api/v1/tasks")
+async def list_tasks(context: Context, request: WhichTasks) -> TaskList:
+    """Tasks, newest first."""
+    which = TaskFilter(
+        states=frozenset(_member(TaskState, each, "state") for each in request.state),
+        kinds=_kinds(request),
+        agent=request.agent,
+        project=request.project,
+        session=request.session,
+        parent=parse_id(request.parent, "T") if request.parent else None,
+        dead=request.dead,
+        text=request.text,
+    )
+    before = parse_id(request.before, "T") if request.before else None
+
+    def read(tx: Reads) -> TaskList:
+        tasks = tx.tasks(which, before=before, limit=request.limit)
+        more = tasks[-1].name if len(tasks) == request.limit else None
+        return TaskList(tasks=task_rows(tx, tasks), next=more)
+
+    return await context.store.read(read)
+
+
+@operation("tasks.show", "GET /api/v1/tasks/{task}")
+async def show(context: Context, request: WhichTask) -> TaskView:
+    """One task: why this agent, every attempt and step with time, tokens and cost, questions, files."""
+    number = parse_id(request.task, "T")
+
+    def read(tx: Reads) -> TaskView:
+        return _task_view(tx, tx.task(number))
+
+    shown = await context.store.read(read)
+    routed = why_here(context, shown.task.agent, shown.skills)
+    return msgspec.structs.replace(shown, why_here=[*shown.why_here, *routed])
+
+
+@operation("tasks.approve", "POST /api/v1/tasks/{task}/approve", role=Role.OPERATOR)
+async def approve(context: Context, request: DecideTask) -> TaskRow:
+    """Let a draft run, or accept a result that waits for it."""
+    return await _decide(context, request, {TaskState.DRAFT: TaskEvent.APPROVE, TaskState.REVIEW: TaskEvent.ACCEPT})
+
+
+@operation("tasks.reject", "POST /api/v1/tasks/{task}/reject", role=Role.OPERATOR)
+async def reject(context: Context, request: DecideTask) -> TaskRow:
+    """Refuse a draft, or return a result with the reason as notes."""
+    return await _decide(context, request, {TaskState.DRAFT: TaskEvent.REJECT, TaskState.REVIEW: TaskEvent.RETURN})
+
+
+@operation("tasks.cancel", "POST /api/v1/tasks/{task}/cancel", role=Role.OPERATOR)
+async def cancel(context: Context, request: DecideTask) -> TaskRow:
+    """End a task that has not ended; a running attempt stops at once."""
+    return await _decide(context, request, dict.fromkeys(TaskState, TaskEvent.CANCEL))
+
+
+@operation("tasks.retry", "POST /api/v1/tasks/{task}/retry", role=Role.OPERATOR)
+async def retry(context: Context, request: RetryTask) -> TaskRow:
+    """Let a failed task go on with its journal, or with a new one; or grant a parked turn its limit once more."""
+    number, now, actor = parse_id(request.task, "T"), context.now, context.caller.name
+
+    def write(tx: Tx) -> TaskRow:
+        if request.more:
+            task = _grant_more(tx, number, by=actor, now=now)
+        else:
+            task = tx.retry_task(number, fresh=request.fresh, actor=actor, reason=request.reason, now=now)
+        return task_row(task, usd=task_usd(tx, task))
+
+    return await context.store.run(write)
+
+
+@operation("tasks.move", "POST /api/v1/tasks/{task}/move", role=Role.OPERATOR)
+async def move(context: Context, request: MoveTask) -> TaskRow:
+    """Change a task's priority, agent, project or time."""
+    number, now = parse_id(request.task, "T"), context.now
+    if all(getattr(request, each) is None for each in ("priority", "agent", "project", "not_before")):
+        raise Invalid("Nothing to change", cure="Name priority, agent, project or not_before.")
+    if request.agent is not None:
+        context.definitions.agent(request.agent)
+    not_before_at = parse_moment(request.not_before, now=now, ahead=True) if request.not_before else None
+
+    def write(tx: Tx) -> TaskRow:
+        task = tx.change_task(
+            number,
+            actor=context.caller.name,
+            now=now,
+            priority=request.priority,
+            agent=request.agent,
+            not_before_at=not_before_at,
+            project=request.project,
+        )
+        return task_row(task, usd=task_usd(tx, task))
+
+    return await context.store.run(write)
+
+
+@operation("tasks.comment", "POST /api/v1/tasks/{task}/comment", role=Role.OPERATOR)
+async def comment(context: Context, request: CommentTask) -> TaskRow:
+    """Leave a remark in the task's journal; the agent reads it with its next model call."""
+    number, now = parse_id(request.task, "T"), context.now
+
+    def write(tx: Tx) -> TaskRow:
+        tx.note_task(number, request.text, by=context.caller.name, now=now)
+        task = tx.task(number)
+        return task_row(task, usd=task_usd(tx, task))
+
+    return await context.store.run(write)
+
+
+def why_here(context: Context, agent: str | None, skills: list[str]) -> list[str]:
+    """Why a task is with its agent, by today's files."""
+    if agent is None:
+        return list(context.definitions.route(agent=None, skills=skills).why)
+    if not skills:
+        return [f"{agent} was named when the task was added"]
+    return list(context.definitions.route(agent=None, skills=skills).why)
+
+
+def _kinds(request: WhichTasks) -> frozenset[TaskKind]:
+    if request.kind:
+        return frozenset(_member(TaskKind, each, "kind") for each in request.kind)
+    narrow = request.all or request.dead or request.session is not None or request.parent is not None
+    return frozenset() if narrow else frozenset({TaskKind.GOAL})
+
+
+def _member(kind: Any, name: str, what: str) -> Any:
+    try:
+        return kind(name.lower())
+    except ValueError:
+        raise Invalid(unknown_name(what, name[:60], [each.value for each in kind])) from None
+
+
+async def _decide(context: Context, request: DecideTask, moves: dict[TaskState, TaskEvent]) -> TaskRow:
+    number, now = parse_id(request.task, "T"), context.now
+
+    def write(tx: Tx) -> TaskRow:
+        task = tx.task(number)
+        event = moves.get(task.state) or next(iter(moves.values()))
+        task = tx.move_task(number, event, actor=context.caller.name, reason=request.reason, now=now)
+        return task_row(task, usd=task_usd(tx, task))
+
+    return await context.store.run(write)
+
+
+def _grant_more(tx: Tx, number: int, *, by: str, now: int) -> Task:
+    """Allows the question in which a turn asks whether it may go on past a limit."""
+    asked = tx.questions(QuestionFilter(kind=QuestionKind.BUDGET, task=number), limit=1)
+    if not asked:
+        raise Conflict(
+            f"T{number} does not wait at a limit",
+            cure=f"See what it waits for: ostinato tasks show T{number}. A failed task goes on without --more.",
+        )
+    tx.answer(asked[0].id, Answer(state=QuestionState.ALLOWED, by=by), now=now)
+    return tx.task(number)
+
+
+def _task_view(tx: Reads, task: Task) -> TaskView:
+    steps = tx.steps(task.id)
+    charges = tx.charges(task.id)
+    cost, unpriced = charged(charges)
+    questions = tx.questions(QuestionFilter(state=None, task=task.id), limit=200)
+    prompt_files: dict[str, str] = {}
+    for each in steps:
+        if isinstance(each.entry, Input) and each.entry.files:
+            prompt_files = dict(each.entry.files)
+    result = task.result
+    return TaskView(
+        task=task_row(task, usd=cost if charges else task_usd(tx, task)),
+        goal=task.spec.goal,
+        input=task.spec.input,
+        type=task.type,
+        skills=list(task.spec.skills),
+        requester=task.spec.requester,
+        trust=task.spec.trust.value,
+        trigger=task.spec.trigger.value,
+        causes=list(task.spec.causes),
+        deadline_at=iso(task.spec.deadline_at) if task.spec.deadline_at else None,
+        files=[file_view(each) for each in task.spec.attachments],
+        why_here=_came_from(task),
+        result=result.text if result else "",
+        result_data=result.data if result else None,
+        error=result.error if result else "",
+        error_class=result.error_class if result else "",
+        after=[each.name for each in tx.dependencies(task.id)],
+        before=[each.name for each in tx.dependants(task.id)],
+        attempts=[attempt_view(each) for each in tx.attempts(task.id)],
+        steps=step_views(steps),
+        questions=[question_view(each) for each in reversed(questions)],
+        prompt_files=prompt_files,
+        model_calls=len({each.call for each in charges}),
+        unpriced_calls=unpriced,
+    )
+
+
+def _came_from(task: Task) -> list[str]:
+    """Who asked for it and through what."""
+    causes = f", because of {' > '.join(task.spec.causes)}" if task.spec.causes else ""
+    return [f"asked for by {task.spec.requester} through {task.spec.trigger.value}{causes}"]
