@@ -1,0 +1,220 @@
+"""AGENTS.md: what an agent is good at, which model it uses, how much it may spend, and what it must ask about.
+
+Knows nothing of tools (TOOLS.md grants them) or of when the agent wakes (HEARTBEAT.md).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+
+from ostinato.domain.condition import Kind, compile_condition
+from ostinato.domain.errors import Invalid
+from ostinato.domain.instant import zone_named
+from ostinato.domain.policy import DEFAULT_GATE, Gate
+from ostinato.domain.step import Effect
+from ostinato.domain.values import Limits, Value, to_json
+from ostinato.workspace.fields import ID, ID_CURE, Fields
+from ostinato.workspace.front_matter import Node
+
+ABOUT_KEYS = ("title", "summary", "description", "read_when")
+"""Keys for people, which every file may have and the runtime does not use, but for AGENTS.md's `description`."""
+
+AGENT_KEYS = (
+    *ABOUT_KEYS,
+    "skills",
+    "model",
+    "effort",
+    "timezone",
+    "accepts",
+    "produces",
+    "delegates",
+    "concurrency",
+    "inbox",
+    "limits",
+    "gates",
+    "gates_off",
+    "stop",
+)
+LIMIT_KEYS = ("steps", "tokens", "usd", "wall", "identical", "per_day")
+PER_DAY_KEYS = ("usd",)
+GATE_KEYS = ("tool", "effect", "when", "ask", "expires")
+PRODUCES_KEYS = ("name", "version", "schema")
+
+GATE_VARIABLES: dict[str, Kind] = {
+    "args": dict,
+    "tool": str,
+    "effect": str,
+    "outward": bool,
+    "requester": str,
+    "trust": str,
+}
+"""What a gate's condition can ask about."""
+
+GATES_BY_DEFAULT = {"irreversible": DEFAULT_GATE}
+"""Gates that hold unless `gates_off` names them."""
+
+INBOX_WAKES = ("now", "heartbeat")
+EFFORTS = ("low", "medium", "high")
+CONCURRENCY_MAX = 1_000
+SKILL = re.compile(r"[\w][\w.+-]{0,62}")
+
+
+class Contract(Value):
+    """A kind of document with its version: `ticket@1`. `schema` is a JSON Schema, where it is given."""
+
+    name: str
+    version: int
+    schema: dict[str, Any] | None = None
+
+
+class AgentSettings(Value):
+    """The settings of AGENTS.md. The defaults are those of a file without any."""
+
+    description: str = ""
+    skills: tuple[str, ...] = ()
+    model: str | None = None
+    """A tier or a model of the fleet; None: the fleet's default."""
+    effort: str | None = None
+    """Reasoning effort; None: the model's own."""
+    timezone: str | None = None
+    """None: the fleet's."""
+    accepts: tuple[Contract, ...] = ()
+    produces: Contract | None = None
+    delegates: tuple[str, ...] | None = None
+    """Agents that it may give tasks to; None: nothing is declared."""
+    concurrency: int = 1
+    """Tasks that it may work on at once."""
+    inbox: str = "now"
+    """When files dropped in the agent's inbox wake it: `now`, or with its next `heartbeat`."""
+    limits: Limits = Limits()
+    gates: tuple[Gate, ...] = (DEFAULT_GATE,)
+    stop: str = ""
+    """How people stop it for good, in words."""
+
+
+def parse_agent_settings(node: Node, *, file: str, limits: Limits) -> AgentSettings:
+    """The settings of AGENTS.md; `limits` are the fleet's, for whatever the file does not limit itself."""
+    fields = Fields(node, file=file, known=AGENT_KEYS)
+    zone = fields.text("timezone")
+    fields.read("timezone", zone_named)
+    return AgentSettings(
+        description=fields.text("description"),
+        skills=_skills(fields),
+        model=fields.text("model") or None,
+        effort=fields.choice("effort", EFFORTS, "medium") if fields.has("effort") else None,
+        timezone=zone or None,
+        accepts=tuple(_contract(fields, each) for each in fields.texts("accepts")),
+        produces=_produces(fields),
+        delegates=fields.ids("delegates", also=("*",)) if "delegates" in fields.names() else None,
+        concurrency=fields.integer("concurrency", 1, least=1, most=CONCURRENCY_MAX),
+        inbox=fields.choice("inbox", INBOX_WAKES, "now"),
+        limits=parse_limits(fields.group("limits", LIMIT_KEYS), limits),
+        gates=_gates(fields, file=file),
+        stop=fields.text("stop"),
+    )
+
+
+def parse_limits(fields: Fields | None, default: Limits) -> Limits:
+    """Limits of a turn and a day, as `limits` writes them."""
+    if fields is None:
+        return default
+    per_day = fields.group("per_day", PER_DAY_KEYS)
+    usd, day = fields.usd_micros("usd"), per_day.usd_micros("usd") if per_day else None
+    return Limits(
+        steps=fields.integer("steps", default.steps, least=1, most=10_000),
+        tokens=fields.integer("tokens", default.tokens, least=1_000, most=1_000_000_000),
+        usd_micros=default.usd_micros if usd is None else usd,
+        wall_s=fields.duration_s("wall", default.wall_s, least=1.0),
+        identical=fields.integer("identical", default.identical, least=2, most=100),
+        per_day_usd_micros=default.per_day_usd_micros if day is None else day,
+    )
+
+
+def _skills(fields: Fields) -> tuple[str, ...]:
+    found = fields.texts("skills")
+    for each in found:
+        if not SKILL.fullmatch(each):
+            cure = "Use letters, digits, '-', '_', '.' and '+', without spaces."
+            raise fields.wrong("skills", f"{each[:64]!r} is not a skill", cure=cure)
+    return found
+
+
+def _contract(fields: Fields, text: str) -> Contract:
+    name, _, version = text.partition("@")
+    if not re.fullmatch(r"[A-Za-z][\w-]{0,62}", name, re.ASCII) or not re.fullmatch(r"[1-9]\d{0,5}", version, re.ASCII):
+        raise fields.wrong("accepts", f"{text[:64]!r} is not a contract", cure="Write name and version: 'ticket@1'.")
+    return Contract(name=name, version=int(version))
+
+
+def _produces(fields: Fields) -> Contract | None:
+    group = fields.group("produces", PRODUCES_KEYS)
+    if group is None:
+        return None
+    name = group.text("name")
+    if not re.fullmatch(r"[A-Za-z][\w-]{0,62}", name, re.ASCII):
+        raise group.wrong("name", f"{name[:64]!r} is not the name of a contract", cure="For example 'triage_result'.")
+    schema = group.plain("schema")
+    if schema is not None:
+        _check_schema(group, schema)
+    return Contract(name=name, version=group.integer("version", 1, least=1, most=999_999), schema=schema)
+
+
+def _check_schema(fields: Fields, schema: Any) -> None:
+    import jsonschema_rs
+
+    if not isinstance(schema, dict):
+        raise fields.wrong("schema", "A schema is a group of keys", cure="For example {type: object}.")
+    try:
+        jsonschema_rs.validator_for(schema)
+    except (ValueError, TypeError, OverflowError) as error:  # its errors are ValueErrors
+        message = str(error).splitlines()[0][:200]
+        raise fields.wrong("schema", f"This is not a JSON Schema: {message}") from None
+
+
+def _gates(fields: Fields, *, file: str) -> tuple[Gate, ...]:
+    off = fields.texts("gates_off")
+    for each in off:
+        if each not in GATES_BY_DEFAULT:
+            known = ", ".join(repr(name) for name in GATES_BY_DEFAULT)
+            raise fields.wrong("gates_off", f"There is no default gate {each[:64]!r}", cure=f"There are: {known}.")
+    own = [_gate(each) for each in fields.groups("gates", GATE_KEYS)]
+    return (*own, *(gate for name, gate in GATES_BY_DEFAULT.items() if name not in off))
+
+
+def _gate(fields: Fields) -> Gate:
+    if not any(fields.has(each) for each in ("tool", "effect", "when")):
+        raise fields.wrong("", "The gate does not say what it asks about", cure="Give it 'tool', 'effect' or 'when'.")
+    tool = fields.text("tool", "*")
+    if not re.fullmatch(r"[A-Za-z0-9_.*-]{1,100}", tool):
+        raise fields.wrong("tool", f"{tool[:64]!r} is not a tool", cure="For example 'message.send' or 'files.*'.")
+    when = fields.text("when")
+    effect = fields.choice("effect", tuple(Effect), Effect.IRREVERSIBLE) if fields.has("effect") else None
+    fields.choice("ask", ("operator",), "operator")
+    condition = fields.read("when", lambda text: compile_condition(text, variables=GATE_VARIABLES))
+    return Gate(
+        tool=tool,
+        effect=Effect(effect) if effect else None,
+        when=condition,
+        when_text=when,
+        expires_s=fields.duration_s("expires", 86_400.0, least=1.0),
+        place=fields.place().partition(",")[0],
+    )
+
+
+def settings_as_plain(settings: AgentSettings) -> dict[str, Any]:
+    """The settings as JSON could say them, conditions as they were written."""
+    plain = msgspec.structs.replace(
+        settings, gates=tuple(msgspec.structs.replace(each, when=None) for each in settings.gates)
+    )
+    decoded: dict[str, Any] = msgspec.json.decode(to_json(plain))
+    return decoded
+
+
+def check_agent_id(agent: str) -> str:
+    """The id, where it can name an agent. Raises Invalid."""
+    if not ID.fullmatch(agent):
+        raise Invalid(f"{agent[:80]!r} cannot be the name of an agent", cure=ID_CURE)
+    return agent

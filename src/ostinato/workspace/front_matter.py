@@ -1,0 +1,214 @@
+"""Front matter: the YAML between two `---` lines at the head of a Markdown file, as a tree that knows its lines.
+
+Knows nothing of keys and their meaning. Only plain data is taken: no tags, anchors or aliases, bounded in size, depth
+and number, because these files come from anywhere. Values are built from the parser's events rather than by a loader:
+a loader of YAML makes dates, sets and bombs, and forgets where a key stood.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from ostinato.domain.errors import Invalid
+
+MATTER_BYTES_MAX = 65_536
+DEPTH_MAX = 20
+VALUES_MAX = 5_000
+
+Plain = str | int | float | bool | None
+
+
+class Node(NamedTuple):
+    """A value and the line where its key, or it itself, begins; lists and mappings hold nodes."""
+
+    value: Plain | list[Any] | dict[str, Any]
+    line: int
+
+    def plain(self) -> Any:
+        """The value without lines: what JSON could say."""
+        match self.value:
+            case dict():
+                return {key: each.plain() for key, each in self.value.items()}
+            case list():
+                return [each.plain() for each in self.value]
+            case _:
+                return self.value
+
+
+class Split(NamedTuple):
+    """A file in two: its settings (None: it has none) and the prose below them."""
+
+    settings: Node | None
+    prose: str
+
+
+def split_front_matter(text: str, *, place: str, keys: tuple[str, ...] = ()) -> Split:
+    """Parts a file's front matter from its prose. `keys` are those that the file may have.
+
+    A first line `---` that opens no settings, but merely draws a line, leaves the whole file prose. Raises Invalid with
+    file and line for settings that cannot be read.
+    """
+    lines = text.split("\n")
+    first = next((at for at, line in enumerate(lines[:100]) if line.strip()), 0)
+    if lines[first].rstrip() != "---":
+        return Split(settings=None, prose=text)
+    end = next((at for at in range(first + 1, len(lines)) if lines[at].rstrip() in {"---", "..."}), None)
+    block = lines[first + 1 : end]
+    if not _is_settings(block, keys=keys, is_closed=end is not None):
+        return Split(settings=None, prose=text)
+    if end is None:
+        cure = "End it with a line '---'. For a line across the page write '***' instead."
+        raise Invalid("The front matter has no end", place=f"{place}:{first + 1}", cure=cure)
+    node = parse_yaml("\n".join(block), place=place, line=first + 2)
+    if node.value is None:
+        node = Node(value={}, line=first + 2)
+    if not isinstance(node.value, dict):
+        raise Invalid("The front matter is not 'key: value' lines", place=f"{place}:{node.line}", cure=_PROSE)
+    return Split(settings=node, prose="\n".join(lines[end + 1 :]).lstrip("\n"))
+
+
+_PROSE = "Settings are lines such as 'model: cheap'. For a line across the page write '***' instead of '---'."
+_KEY_LINE = re.compile(r"""\s*["']?([A-Za-z_][\w-]{0,62})["']?\s*:(\s|$)""", re.ASCII)
+
+
+def _is_settings(block: list[str], *, keys: tuple[str, ...], is_closed: bool) -> bool:
+    """Settings, where the first line that says anything is `key:`, or any line is one with a known key; when in doubt
+    settings, so that a slip of the pen is told and does not silently lift a rule."""
+    said = [line for line in block if line.strip() and not line.lstrip().startswith("#")]
+    if not said:
+        return is_closed
+    found = _KEY_LINE.match(said[0])
+    if found or said[0].lstrip()[:1] in {"{", "?", "&", "!", "%"}:
+        return is_closed or (found is not None and found[1] in keys)
+    known = (_KEY_LINE.match(line) for line in said[:200])
+    return is_closed and any(each and each[1] in keys for each in known)
+
+
+@lru_cache(maxsize=2_048)
+def parse_yaml(text: str, *, place: str, line: int = 1) -> Node:
+    """A YAML document of plain data as nodes; `line` is the number of its first line. Raises Invalid with the line.
+
+    Nodes are kept, since an agent's settings change more seldom than its memory: whoever gets one must not change it.
+    """
+    if len(text.encode()) > MATTER_BYTES_MAX:
+        raise Invalid(f"Over {MATTER_BYTES_MAX} bytes of settings", place=f"{place}:{line}", cure="Say less here.")
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        return _Builder(YAML(typ="safe", pure=True).parse(text), place=place, line=line).document()
+    except YAMLError as error:
+        mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+        problem = str(getattr(error, "problem", "") or "it cannot be read").strip()
+        at = line + mark.line if mark else line
+        raise Invalid(f"This is not YAML: {problem[:200]}", place=f"{place}:{at}", cure=_cure_of(problem)) from None
+    except (ValueError, RecursionError, AttributeError, IndexError, TypeError, AssertionError, OverflowError) as error:
+        # The parser stumbles over some broken texts instead of refusing them.
+        raise Invalid(f"This is not YAML: {type(error).__name__}", place=f"{place}:{line}", cure=_PROSE) from None
+
+
+def _cure_of(problem: str) -> str:
+    if "\\t" in problem:
+        return "Indent with spaces, not with tabs."
+    if "mapping values are not allowed" in problem:
+        return "Put texts with a colon in quotes."
+    return "Look at the indentation, the quotes and the brackets."
+
+
+class _Builder:
+    """Turns the parser's events into nodes, and counts while it does."""
+
+    def __init__(self, events: Iterator[Any], *, place: str, line: int) -> None:
+        self._events = events
+        self._place = place
+        self._line = line
+        self._count = 0
+
+    def document(self) -> Node:
+        node: Node | None = None
+        while (event := self._next()) is not None:
+            match type(event).__name__:
+                case "DocumentStartEvent" if node is not None:
+                    raise self._wrong(event, "There is a second document here", cure="One is enough.")
+                case "ScalarEvent" | "SequenceStartEvent" | "MappingStartEvent" | "AliasEvent":
+                    node = self._node(event, 1)
+                case _:  # where streams and documents begin and end
+                    pass
+        return node or Node(value=None, line=self._line)
+
+    def _next(self) -> Any:
+        self._count += 1
+        return next(self._events, None)
+
+    def _node(self, event: Any, depth: int) -> Node:
+        kind = type(event).__name__
+        if self._count > VALUES_MAX:
+            raise self._wrong(event, f"Over {VALUES_MAX} values of settings", cure="Say less here.")
+        if depth > DEPTH_MAX:
+            raise self._wrong(event, f"Settings nested deeper than {DEPTH_MAX}", cure="Say it more simply.")
+        if kind == "AliasEvent" or getattr(event, "anchor", None):
+            raise self._wrong(
+                event, "Anchors (&) and aliases (*) are not taken here", cure="Quote it, or write it out."
+            )
+        if (tag := getattr(event, "tag", None)) and not _is_plain_tag(str(tag)):
+            raise self._wrong(event, "Tags (!) are not taken here", cure="Put the text in quotes.")
+        line = self._line_of(event)
+        if kind == "ScalarEvent":
+            return Node(value=_scalar(event), line=line)
+        if kind == "SequenceStartEvent":
+            items: list[Node] = []
+            while type(event := self._next()).__name__ != "SequenceEndEvent":
+                items.append(self._node(event, depth + 1))
+            return Node(value=items, line=line)
+        return Node(value=self._mapping(depth), line=line)
+
+    def _mapping(self, depth: int) -> dict[str, Node]:
+        pairs: dict[str, Node] = {}
+        while type(event := self._next()).__name__ != "MappingEndEvent":
+            line = self._line_of(event)
+            key = self._node(event, depth + 1).value
+            if not isinstance(key, str | int | float | bool):
+                raise self._wrong(event, "A key must be one word", cure=_PROSE)
+            name = key if isinstance(key, str) else str(event.value)
+            if name in pairs:
+                raise Invalid(
+                    f"The key {name[:64]!r} is here twice",
+                    place=f"{self._place}:{line}",
+                    cure=f"The first is in line {pairs[name].line}.",
+                )
+            pairs[name] = Node(value=self._node(self._next(), depth + 1).value, line=line)
+        return pairs
+
+    def _line_of(self, event: Any) -> int:
+        mark = getattr(event, "start_mark", None)
+        return self._line + (mark.line if mark is not None else 0)
+
+    def _wrong(self, event: Any, message: str, *, cure: str) -> Invalid:
+        return Invalid(message, place=f"{self._place}:{self._line_of(event)}", cure=cure)
+
+
+def _is_plain_tag(tag: str) -> bool:
+    return tag in {"!", "tag:yaml.org,2002:str", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}
+
+
+_INT = re.compile(r"[-+]?[0-9]{1,18}", re.ASCII)
+_FLOAT = re.compile(
+    r"[-+]?(?:[0-9]{1,18}\.[0-9]{0,18}|\.[0-9]{1,18}|[0-9]{1,18}(?:\.[0-9]{0,18})?[eE][-+]?[0-9]{1,3})", re.ASCII
+)
+_CONSTANTS: dict[str, Plain] = {"": None, "~": None, "null": None, "Null": None, "NULL": None}
+_CONSTANTS |= {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+
+
+def _scalar(event: Any) -> Plain:
+    """The core schema of YAML 1.2 without its odd corners: dates, octal and hexadecimal numbers stay texts."""
+    text = str(event.value)
+    if event.style or (event.tag and not event.implicit[0]):
+        return text
+    if text in _CONSTANTS:
+        return _CONSTANTS[text]
+    if _INT.fullmatch(text):
+        return int(text)
+    return float(text) if _FLOAT.fullmatch(text) else text

@@ -1,0 +1,318 @@
+"""The agents of a fleet's folder: looked at on each wake, read only when something changed.
+
+An agent that nobody asks for costs nothing; those in use are kept, up to a bound. Safe to call from several threads.
+Knows nothing of stores or turns. A watcher over all workspaces was tried by others: it runs out of handles long before
+ten thousand folders.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import msgspec
+
+from ostinato.domain.errors import Invalid, NotFound, OstinatoError, unknown_name
+from ostinato.domain.values import Value
+from ostinato.workspace.agent import AGENT_FILES, HEARTBEATS_MAX, AgentDefinition, FleetDefaults, make_agent
+from ostinato.workspace.agent_file import check_agent_id
+from ostinato.workspace.fields import ID
+from ostinato.workspace.file_text import FileText, Finding, Signature, read_text, signature, text_of
+
+KEPT_MAX = 1_024
+"""Definitions kept in memory; at some 20 kB each they stay near 20 MB however many agents there are."""
+
+KEPT_CHARACTERS_MAX = 32_000_000
+"""Of all files of the definitions kept, whichever bound is met first."""
+
+NOTE_NAME = re.compile(r"\d{4}-\d{2}-\d{2}\.md", re.ASCII)
+"""Daily notes in memory/."""
+
+SETTLE_NS = 100_000_000
+"""File systems count time in ticks of up to 10 ms: a file that changed just before it was read may change again without
+looking different, so that it is read once more."""
+
+
+class Problem(Value):
+    """Something wrong in a workspace. An `error` keeps the agent from running, a `warning` does not."""
+
+    agent: str
+    level: str
+    code: str
+    place: str
+    message: str
+    cure: str = ""
+
+
+class _Entry:
+    """What is known of an agent in use: its files as they were, and what came of them."""
+
+    __slots__ = ("definition", "error", "files", "paths", "settled", "state")
+
+    def __init__(self) -> None:
+        self.paths: tuple[str, ...] = ()
+        self.state: tuple[Signature | None, ...] = ()
+        self.settled = False
+        self.files: dict[str, tuple[Signature, FileText]] = {}
+        self.definition: AgentDefinition | None = None
+        self.error: OstinatoError | None = None
+
+
+class _Seen:
+    """What is remembered of every agent: enough to tell in a sweep that nothing has changed."""
+
+    __slots__ = ("mark", "problems", "version")
+
+    def __init__(self, *, mark: int, version: str, problems: tuple[Problem, ...]) -> None:
+        self.mark = mark
+        self.version = version
+        self.problems = problems
+
+
+class Workspaces:
+    """The agents of one fleet."""
+
+    def __init__(
+        self,
+        fleet: Path,
+        *,
+        defaults: FleetDefaults | None = None,
+        kept_max: int = KEPT_MAX,
+        kept_characters_max: int = KEPT_CHARACTERS_MAX,
+    ) -> None:
+        self.fleet = fleet
+        self.folder = fleet / "agents"
+        self.defaults = defaults or FleetDefaults()
+        self._kept_max = kept_max
+        self._kept_characters_max = kept_characters_max
+        self._characters = 0
+        self._entries: OrderedDict[str, _Entry] = OrderedDict()
+        self._seen: dict[str, _Seen] = {}
+        self._lock = threading.RLock()
+
+    def ids(self) -> list[str]:
+        """Every agent's id, sorted: the folders in agents/ whose names can be one."""
+        try:
+            with os.scandir(self.folder) as found:
+                return sorted(each.name for each in found if ID.fullmatch(each.name) and each.is_dir())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def current(self, agent: str) -> AgentDefinition:
+        """The agent as its files are now. Raises Invalid where they are broken, NotFound where there is no such agent.
+
+        Costs one look at each of its files when none has changed.
+        """
+        with self._lock:
+            entry = self._entries.get(agent)
+            if entry is None or not entry.settled or entry.state != _look(entry.paths):
+                entry = self._load(agent)
+            else:
+                self._entries.move_to_end(agent)
+            if entry.definition is None:
+                assert entry.error is not None
+                raise type(entry.error)(entry.error.message, place=entry.error.place, cure=entry.error.cure)
+            return entry.definition
+
+    def from_texts(self, agent: str, texts: Mapping[str, str]) -> AgentDefinition:
+        """The agent that these texts of its files make: one that a turn began with, kept by digest."""
+        place = f"agents/{check_agent_id(agent)}"
+        files = {name: text_of(text.encode(), name=name, place=f"{place}/{name}") for name, text in texts.items()}
+        return make_agent(agent, files, folder=self.folder / agent, defaults=self.defaults, place=place)
+
+    def daily_notes(self, agent: str, *, most: int = 2) -> Mapping[str, str]:
+        """The newest daily notes that say anything, oldest first: `memory/2026-03-01.md` -> text."""
+        path = self.folder / check_agent_id(agent) / "memory"
+        notes: dict[str, str] = {}
+        with suppress(OSError), _opened(path, follow=False) as folder:
+            names = sorted((each for each in os.listdir(folder) if NOTE_NAME.fullmatch(each)), reverse=True)
+            for name in names[: most * 4]:
+                with suppress(Invalid):  # a note that is no text keeps nobody from working
+                    found = read_text(folder, name, place=f"agents/{agent}/memory/{name}")
+                    if found is not None and found[0].text.strip() and len(notes) < most:
+                        notes[f"memory/{name}"] = found[0].text
+        return dict(sorted(notes.items()))
+
+    def problems(self) -> tuple[Problem, ...]:
+        """What was wrong with each agent when it was last read, by agent. `refresh_all` reads all of them."""
+        with self._lock:
+            return tuple(each for agent in sorted(self._seen) for each in self._seen[agent].problems)
+
+    def refresh_all(self) -> list[str]:
+        """Looks at every agent; returns the ids of those whose definition is new or another than at the last look, or
+        that are gone or broken since.
+
+        Slow: for a sweep in a thread. Holds the lock for one agent at a time; keeps no more in memory than `current`.
+        """
+        changed = []
+        ids = self.ids()
+        for agent in ids:
+            with self._lock:
+                before = self._seen.get(agent)
+                if before is not None and before.mark and before.mark == _mark(*_paths(self.folder / agent)):
+                    continue
+                kept = agent in self._entries
+                self._load(agent)
+                after = self._seen.get(agent)
+                if after is None or before is None or after.version != before.version:
+                    changed.append(agent)
+                if not kept:
+                    self._forget(agent)
+        with self._lock:
+            for agent in set(self._seen).difference(ids):
+                self._forget(agent)
+                del self._seen[agent]
+                changed.append(agent)
+        return changed
+
+    def _load(self, agent: str) -> _Entry:
+        """Reads what has changed, and remembers what came of it."""
+        entry = _Entry()
+        path = self.folder / agent
+        old = self._entries.get(agent)
+        began_ns = time.time_ns()  # to be compared with times of files, so it cannot be an injected clock
+        if not ID.fullmatch(agent) or not path.is_dir():
+            self._forget(agent)
+            self._seen.pop(agent, None)
+            raise NotFound(unknown_name("agent", agent[:80], self.ids()))
+        names, paths = _paths(path)
+        entry.paths, entry.state = paths, _look(paths)
+        entry.settled = all(each is None or began_ns - each[3] > SETTLE_NS for each in entry.state)
+        try:
+            with _opened(path) as folder:
+                entry.files = self._read(agent, folder, names=names, old=old)
+            files = {name: file for name, (_, file) in entry.files.items()}
+            if old is not None and old.definition is not None and _same(old.definition, files):
+                entry.definition = old.definition
+            else:
+                place = f"agents/{agent}"
+                entry.definition = make_agent(agent, files, folder=path, defaults=self.defaults, place=place)
+        except OstinatoError as error:
+            entry.error = error
+        except OSError as error:
+            cure = "Give the fleet's user the right to read it."
+            entry.error = Invalid(f"It cannot be read: {error.strerror}", place=f"agents/{agent}", cure=cure)
+        self._remember(agent, entry, mark=_mark(names, paths) if entry.settled else 0)
+        return entry
+
+    def _read(
+        self, agent: str, folder: int, *, names: Iterable[str], old: _Entry | None
+    ) -> dict[str, tuple[Signature, FileText]]:
+        files = {}
+        for name in names:
+            place = f"agents/{agent}/{name}"
+            kept = old.files.get(name) if old is not None and old.settled else None
+            if kept is not None and kept[0] == _look((f"{self.folder}/{agent}/{name}",))[0]:
+                files[name] = kept
+                continue
+            found = read_text(folder, name, place=place) if "/" not in name else _read_below(folder, name, place=place)
+            if found is not None:
+                files[name] = (found[1], found[0])
+        return files
+
+    def _remember(self, agent: str, entry: _Entry, *, mark: int) -> None:
+        self._forget(agent)
+        self._entries[agent] = entry
+        self._characters += _size(entry)
+        while len(self._entries) > 1 and (
+            len(self._entries) > self._kept_max or self._characters > self._kept_characters_max
+        ):
+            self._forget(next(iter(self._entries)))
+        problems: tuple[Problem, ...]
+        if entry.error is not None:
+            problems = (_problem(agent, entry.error),)
+            version = f"broken: {entry.error}"
+        else:
+            assert entry.definition is not None
+            problems = tuple(_warning(agent, each) for each in entry.definition.findings)
+            version = entry.definition.version
+        self._seen[agent] = _Seen(mark=mark, version=version, problems=problems)
+
+    def _forget(self, agent: str) -> None:
+        entry = self._entries.pop(agent, None)
+        if entry is not None:
+            self._characters -= _size(entry)
+
+
+def _problem(agent: str, error: OstinatoError) -> Problem:
+    place = error.place or f"agents/{agent}"
+    return Problem(agent=agent, level="error", code=error.code, place=place, message=error.message, cure=error.cure)
+
+
+def _warning(agent: str, found: Finding) -> Problem:
+    return Problem(
+        agent=agent, level="warning", code=found.code, place=found.place, message=found.message, cure=found.cure
+    )
+
+
+def _size(entry: _Entry) -> int:
+    return sum(len(file.text) for _, file in entry.files.values())
+
+
+def _same(definition: AgentDefinition, files: Mapping[str, FileText]) -> bool:
+    return definition.digests == {name: file.digest for name, file in files.items()}
+
+
+def _look(paths: Iterable[str]) -> tuple[Signature | None, ...]:
+    """How these paths are right now. Links are followed: a change of what they lead to counts."""
+    found: list[Signature | None] = []
+    for path in paths:
+        try:
+            found.append(signature(os.stat(path)))
+        except OSError:
+            found.append(None)
+    return tuple(found)
+
+
+def _mark(names: tuple[str, ...], paths: tuple[str, ...]) -> int:
+    """One number for how an agent's files are; 0 is none."""
+    return hash((names, _look(paths))) or 1
+
+
+def _paths(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of the files that an agent has, and the paths to look at: the folders are among them, since a file that
+    comes or goes changes its folder."""
+    names, paths = [], [str(folder)]
+    for name in AGENT_FILES:
+        if os.path.lexists(path := f"{folder}/{name}"):
+            names.append(name)
+            paths.append(path)
+    beats = f"{folder}/heartbeats"
+    if os.path.lexists(beats):
+        paths.append(beats)
+        with suppress(OSError):
+            found = sorted(each for each in os.listdir(beats) if each.endswith(".md") and not each.startswith("."))
+            names.extend(f"heartbeats/{each}" for each in found[: HEARTBEATS_MAX + 1])
+            paths.extend(f"{beats}/{each}" for each in found[: HEARTBEATS_MAX + 1])
+    return tuple(names), tuple(paths)
+
+
+def _read_below(folder: int, name: str, *, place: str) -> tuple[FileText, Signature] | None:
+    """A file of heartbeats/; the folder must be one of the agent's own."""
+    parent, _, child = name.partition("/")
+    try:
+        inner = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    except OSError as error:
+        raise Invalid(
+            f"The folder {parent}/ cannot be read: {error.strerror}", place=place, cure="Make it a plain folder."
+        ) from None
+    try:
+        found = read_text(inner, child, place=place)
+    finally:
+        os.close(inner)
+    return found and (msgspec.structs.replace(found[0], name=name), found[1])
+
+
+@contextmanager
+def _opened(path: Path, *, follow: bool = True) -> Iterator[int]:
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
+    try:
+        yield folder
+    finally:
+        os.close(folder)

@@ -1,0 +1,130 @@
+"""TOOLS.md: the only place that grants tools, and what they may touch.
+
+Knows nothing of the tools themselves; whether a name is one, the toolbox says. A file without front matter grants none.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+
+from ostinato.domain.values import Value
+from ostinato.workspace.agent_file import ABOUT_KEYS
+from ostinato.workspace.fields import Fields
+from ostinato.workspace.file_text import Finding
+from ostinato.workspace.front_matter import Node
+
+TOOLS_KEYS = (*ABOUT_KEYS, "allow", "files", "exec", "network", "recipients", "secrets", "mcp")
+FILES_KEYS = ("read", "write")
+EXEC_KEYS = ("commands", "timeout", "network")
+
+EXEC_TIMEOUT_S = 600.0
+
+_TOOL = re.compile(r"[A-Za-z0-9_*-]+(\.[A-Za-z0-9_*-]+){0,4}", re.ASCII)
+_HOST = re.compile(r"(\*\.)?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*(:\d{1,5})?", re.ASCII)
+_SECRET = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}", re.ASCII)
+_COMMAND = re.compile(r"[A-Za-z0-9_.+-]{1,100}", re.ASCII)
+_SERVER = re.compile(r"[A-Za-z0-9_-]{1,63}", re.ASCII)
+
+
+class ExecRules(Value):
+    """Which commands an agent may run in its sandbox."""
+
+    commands: tuple[str, ...] = ()
+    timeout_s: float = EXEC_TIMEOUT_S
+    network: bool = False
+
+
+class ToolsSettings(Value):
+    """The settings of TOOLS.md. The defaults are those of a file without any: no tools."""
+
+    allow: tuple[str, ...] = ()
+    """Names of tools, or patterns with `*`, which never cover irreversible effects."""
+    files_read: tuple[str, ...] = (".",)
+    files_write: tuple[str, ...] = ()
+    exec: ExecRules | None = None
+    network: tuple[str, ...] = ()
+    recipients: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = ()
+    """Names in the environment, never values."""
+    mcp: Mapping[str, tuple[str, ...]] = {}
+    """Server -> its tools."""
+
+
+def parse_tools_settings(node: Node, *, file: str) -> tuple[ToolsSettings, tuple[Finding, ...]]:
+    """The settings of TOOLS.md, and what is odd about them."""
+    fields = Fields(node, file=file, known=TOOLS_KEYS)
+    files = fields.group("files", FILES_KEYS)
+    settings = ToolsSettings(
+        allow=_matching(fields, "allow", _TOOL, cure="For example 'files.read' or 'memory.*'."),
+        files_read=_paths(files, "read") if files and files.has("read") else (".",),
+        files_write=_paths(files, "write") if files else (),
+        exec=_exec(fields),
+        network=_matching(fields, "network", _HOST, cure="For example 'api.example.com' or '*.example.com'."),
+        recipients=_recipients(fields),
+        secrets=_matching(fields, "secrets", _SECRET, cure="Name it only; the value stays in the environment."),
+        mcp=_mcp(fields),
+    )
+    wide = [each for each in settings.allow if each.startswith("*")]
+    findings = [
+        Finding(
+            code="wildcard-tools",
+            place=fields.place("allow"),
+            message=f"{each!r} grants every tool that comes to be",
+            cure="Name the tools that the agent needs.",
+        )
+        for each in wide
+    ]
+    return settings, tuple(findings)
+
+
+def _matching(fields: Fields, key: str, pattern: re.Pattern[str], *, cure: str) -> tuple[str, ...]:
+    found = fields.texts(key)
+    for each in found:
+        if not pattern.fullmatch(each):
+            raise fields.wrong(key, f"{each[:64]!r} is not understood here", cure=cure)
+    return found
+
+
+def _paths(fields: Fields, key: str) -> tuple[str, ...]:
+    found = fields.texts(key)
+    for each in found:
+        path = PurePosixPath(each)
+        if path.is_absolute() or ".." in path.parts or "\\" in each or each.startswith("~") or "\n" in each:
+            cure = "Paths are relative to the agent's folder, such as 'notes/'; '.' is all of it."
+            raise fields.wrong(key, f"{each[:64]!r} leads out of the agent's folder", cure=cure)
+    return found
+
+
+def _exec(fields: Fields) -> ExecRules | None:
+    group = fields.group("exec", EXEC_KEYS)
+    if group is None:
+        return None
+    return ExecRules(
+        commands=_matching(group, "commands", _COMMAND, cure="Name programs, such as 'git', without arguments."),
+        timeout_s=group.duration_s("timeout", EXEC_TIMEOUT_S, least=1.0),
+        network=group.flag("network", default=False),
+    )
+
+
+def _recipients(fields: Fields) -> tuple[str, ...]:
+    found = fields.texts("recipients")
+    for each in found:
+        is_one = each == "operator" or (":" in each.strip(":") and not re.search(r"\s", each))
+        if not is_one or len(each) > 320 or each.strip("*:") == "":
+            cure = "Write 'operator', or channel and address, such as 'mail:ann@example.com' or 'slack:#updates'."
+            raise fields.wrong("recipients", f"{each[:64]!r} is not a recipient", cure=cure)
+    return found
+
+
+def _mcp(fields: Fields) -> dict[str, tuple[str, ...]]:
+    group = fields.group("mcp", ())
+    if group is None:
+        return {}
+    servers = {}
+    for name in group.names():
+        if not _SERVER.fullmatch(name):
+            raise group.wrong(name, f"{name[:64]!r} is not the name of a server", cure="Use letters, digits and '-'.")
+        servers[name] = _matching(group, name, _TOOL, cure="List the server's tools, such as [list_issues].")
+    return servers
