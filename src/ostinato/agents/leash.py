@@ -6,22 +6,26 @@ now. The gate is outside the model. Knows nothing of how a turn goes on.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ostinato.agents.prompt import PromptPart, fixed_parts
+from ostinato.agents.prompt import PromptPart, fixed_parts, note_parts
 from ostinato.domain.chat import ToolCall, ToolSpec, estimate_tokens
-from ostinato.domain.errors import Invalid, OstinatoError
+from ostinato.domain.errors import Invalid, NotFound, OstinatoError
 from ostinato.domain.message import Message
 from ostinato.domain.policy import Verdict, judge, stricter
 from ostinato.domain.step import Entry, Input, ToolIntent
 from ostinato.domain.task import Task
-from ostinato.domain.values import Attachment, Instant, Trust, Value, to_json
+from ostinato.domain.values import Attachment, Instant, Trust, Value, digest_of, to_json
 from ostinato.store.port import Tx
 from ostinato.tools.port import AnyTool, Colleague, FileRules, ToolContext
 from ostinato.tools.toolbox import Toolbox
-from ostinato.workspace.agent import AgentDefinition
+from ostinato.workspace.agent import AgentDefinition, is_agent_file
 from ostinato.workspace.registry import Workspaces
+
+NOTES_S = 1.0
+"""Seconds for which an agent's daily notes are not read again: a busy agent ends many turns in one."""
 
 _CACHED_MAX = 512
 """Versions of agents whose fixed prompt is kept ready; a few kilobytes each."""
@@ -38,14 +42,18 @@ class _Fixed(Value):
 class Leash:
     """Judges the calls of one turn and lends tools their context."""
 
-    def __init__(self, maker: LeashMaker, *, then: AgentDefinition, now: AgentDefinition) -> None:
+    def __init__(
+        self, maker: LeashMaker, *, then: AgentDefinition, now: AgentDefinition, notes: Mapping[str, str]
+    ) -> None:
         self._maker = maker
         self.then = then
         self.now = now
+        self._notes = notes
         fixed = maker.fixed(then)
-        self.fixed: Sequence[PromptPart] = fixed.parts
+        late = note_parts(notes)
+        self.fixed: Sequence[PromptPart] = (*fixed.parts, *late)
         self.specs = fixed.specs
-        self.prompt_tokens = fixed.tokens
+        self.prompt_tokens = fixed.tokens + sum(part.tokens for part in late)
 
     @property
     def timezone(self) -> str:
@@ -81,7 +89,10 @@ class Leash:
 
     def keep_files(self, tx: Tx, *, now: Instant) -> Mapping[str, str]:
         """Stores the contents of the prompt files by digest, and returns name -> digest."""
-        return self._maker.keep_files(tx, self.then, now=now)
+        texts = {**self.then.texts, **self._notes}
+        digests = {**self.then.digests, **{name: digest_of(text.encode()) for name, text in self._notes.items()}}
+        self._maker.keep(tx, texts, digests, now=now)
+        return digests
 
     def kept(self, files: Mapping[str, str]) -> None:
         """Called once the commit that stored these files is on disk."""
@@ -142,22 +153,37 @@ class LeashMaker:
         self._workspaces = workspaces
         self._fixed: dict[str, _Fixed] = {}
         self._kept: set[str] = set()
+        self._notes: dict[str, tuple[float, Mapping[str, str]]] = {}
 
     def leash(self, tx: Tx, task: Task, *, journal: Sequence[Entry]) -> Leash:
         """The leash of a task's turn. Raises Invalid where the agent's files are broken, NotFound where it is gone."""
         now = self._workspaces.current(task.agent or "")
         began = next((each for each in journal if isinstance(each, Input) and each.agent_version), None)
-        if began is None or began.agent_version == now.version:
-            return Leash(self, then=now, now=now)
-        return Leash(self, then=self._as_it_was(tx, now, began.files), now=now)
+        if began is None:
+            return Leash(self, then=now, now=now, notes=self._daily_notes(now.id))
+        texts = _kept_texts(tx, began.files)
+        notes = {name: text for name, text in texts.items() if not is_agent_file(name)}
+        if began.agent_version == now.version:
+            return Leash(self, then=now, now=now, notes=notes)
+        return Leash(self, then=self._as_it_was(now, texts), now=now, notes=notes)
 
-    def _as_it_was(self, tx: Tx, now: AgentDefinition, files: Mapping[str, str]) -> AgentDefinition:
-        """The agent from the contents that its turn began with; today's where they are no longer kept."""
+    def _as_it_was(self, now: AgentDefinition, texts: Mapping[str, str]) -> AgentDefinition:
+        """The agent that a turn began with; today's where its files are no longer kept, or no longer make one."""
+        files = {name: text for name, text in texts.items() if is_agent_file(name)}
         try:
-            texts = {name: tx.blob(digest).decode() for name, digest in files.items()}
-            return self._workspaces.from_texts(now.id, texts)
+            return self._workspaces.from_texts(now.id, files) if files else now
         except OstinatoError:
             return now
+
+    def _daily_notes(self, agent: str) -> Mapping[str, str]:
+        """The last notes, at most `NOTES_S` old: the runtime writes them, after each turn."""
+        at, notes = self._notes.get(agent, (0.0, {}))
+        if time.monotonic() - at > NOTES_S:
+            notes = self._workspaces.daily_notes(agent)
+            if len(self._notes) >= _CACHED_MAX:
+                self._notes.clear()
+            self._notes[agent] = (time.monotonic(), notes)
+        return notes
 
     def fixed(self, agent: AgentDefinition) -> _Fixed:
         """The fixed prompt and the tools of an agent's version."""
@@ -173,16 +199,25 @@ class LeashMaker:
             self._fixed[key] = found
         return found
 
-    def keep_files(self, tx: Tx, agent: AgentDefinition, *, now: Instant) -> Mapping[str, str]:
-        """Stores each prompt file's contents, unless a commit that is known to be on disk has."""
-        for name, digest in agent.digests.items():
+    def keep(self, tx: Tx, texts: Mapping[str, str], digests: Mapping[str, str], *, now: Instant) -> None:
+        """Stores each file's contents, unless a commit that is known to be on disk has."""
+        for name, digest in digests.items():
             if digest not in self._kept:
-                tx.put_blob(agent.texts[name].encode(), now=now)
-        return agent.digests
+                tx.put_blob(texts[name].encode(), now=now)
 
     def kept(self, files: Mapping[str, str]) -> None:
         """Called once the commit that stored these files is on disk."""
         self._kept.update(files.values())
+
+
+def _kept_texts(tx: Tx, files: Mapping[str, str]) -> dict[str, str]:
+    texts = {}
+    for name, digest in files.items():
+        try:
+            texts[name] = tx.blob(digest).decode()
+        except NotFound:
+            continue  # pruned: the turn goes on with what is left
+    return texts
 
 
 def _attachments(task: Task, messages: Sequence[Message]) -> tuple[Attachment, ...]:

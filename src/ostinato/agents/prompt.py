@@ -39,6 +39,9 @@ What matters later belongs into your memory or files: your next turn sees nothin
 HISTORY_TOKENS_MAX = 24_000
 """Estimated tokens of earlier turns that are shown; whole turns, newest kept."""
 
+NOTE_CHARACTERS_MAX = 4_000
+"""How much of each daily note a prompt shows: about 1,000 tokens, some twenty turns."""
+
 OUTCOME_CHARS_MAX = 2_000
 """How much of a tool result of an earlier turn is shown again."""
 
@@ -68,6 +71,17 @@ def fixed_parts(*, agent: str, fleet: str, files: Mapping[str, str]) -> tuple[Pr
     parts.extend(
         PromptPart(name=name, text=f"# {name}\n{text.strip()}") for name, text in files.items() if text.strip()
     )
+    return tuple(parts)
+
+
+def note_parts(notes: Mapping[str, str]) -> tuple[PromptPart, ...]:
+    """The last daily notes, cut to their newest part: they grow all day, and stand last for the sake of caches."""
+    parts = []
+    for name, text in notes.items():
+        shown = text.strip()
+        if len(shown) > NOTE_CHARACTERS_MAX:
+            shown = f"[the beginning is not shown]\n{shown[-NOTE_CHARACTERS_MAX:].partition(chr(10))[2]}"
+        parts.append(PromptPart(name=name, text=f"# {name}\n{shown}"))
     return tuple(parts)
 
 

@@ -1,0 +1,246 @@
+"""Fires heartbeats and schedules: decides in one transaction whether an agent is woken or the wake is skipped.
+
+The check is free: it asks counters, never a model. A skip is recorded like a completion, with its reason. Knows nothing
+of when something is due (`domain.due` does) or of how a turn runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ostinato.agents.inbox import InboxTaker, waiting_files
+from ostinato.domain.due import Due, due
+from ostinato.domain.errors import Invalid, OstinatoError
+from ostinato.domain.event import EventName, NewEvent
+from ostinato.domain.instant import format_instant
+from ostinato.domain.message import NewMessage, main_session
+from ostinato.domain.schedule import is_active, parse_rule
+from ostinato.domain.task import UNFINISHED, TaskState
+from ostinato.domain.values import SECOND, Instant, Source, Trust
+from ostinato.engine.port import Clock
+from ostinato.store.port import QuestionFilter, Reads, ScheduleRow, Store, TaskFilter, Tx
+from ostinato.workspace.agent import AgentDefinition
+from ostinato.workspace.heartbeat_file import Heartbeat
+from ostinato.workspace.registry import Workspaces
+
+STALLED: Instant = 900 * SECOND
+"""A task that is running and has not moved for this long is stalled."""
+
+COUNTED_MAX = 1_000
+"""A check's counts stop here: beyond it the number changes nothing."""
+
+EACH_MAX = 200
+"""Files that one fire of an `each: inbox` heartbeat wakes at most; the rest waits for the next."""
+
+QUIET = frozenset({"paused", "halted", "draining"})
+
+
+class Fires:
+    """What the scheduler calls for each row that is due."""
+
+    def __init__(self, *, store: Store, workspaces: Workspaces, inbox: InboxTaker, clock: Clock) -> None:
+        self._store = store
+        self._workspaces = workspaces
+        self._inbox = inbox
+        self._clock = clock
+
+    async def fire(self, row: ScheduleRow, *, nominal_at: Instant | None = None) -> bool:
+        """Fires or skips one row, once for each nominal time; True where the agent was woken. `nominal_at` fires out of
+        turn: a person asked for it."""
+        broken, agent, heartbeat = "", None, None
+        try:
+            agent = self._workspaces.current(row.agent)
+            heartbeat = heartbeat_of(agent, row)
+        except OstinatoError as error:
+            broken = f"the agent's files are not valid: {error}"
+        if heartbeat is not None and (heartbeat.each or heartbeat.check is not None):
+            await self._inbox.take_agent(row.agent)
+        now = self._clock.now()
+        fire = _Fire(row, heartbeat, agent=agent, broken=broken, now=now)
+        return await self._store.run(lambda tx: fire.decide(tx, out_of_turn_at=nominal_at))
+
+
+def heartbeat_of(agent: AgentDefinition, row: ScheduleRow) -> Heartbeat | None:
+    """The heartbeat that a row stands for; None for a schedule. Raises Invalid where the file has gone."""
+    if not row.name.startswith("heartbeat:"):
+        return None
+    name = row.name.rpartition(":")[2]
+    found = next((each for each in agent.heartbeats if each.name == name), None)
+    if found is None:
+        raise Invalid(f"{agent.id} has no heartbeat {name!r} any more")
+    return found
+
+
+class _Fire:
+    """One decision, inside its transaction."""
+
+    def __init__(
+        self, row: ScheduleRow, heartbeat: Heartbeat | None, *, agent: AgentDefinition | None, broken: str, now: Instant
+    ) -> None:
+        self._row = row
+        self._heartbeat = heartbeat
+        self._agent = agent
+        self._broken = broken
+        self._now = now
+        self._name = row.name.rpartition(":")[2]
+
+    def decide(self, tx: Tx, *, out_of_turn_at: Instant | None) -> bool:
+        """Wakes the agent, or says why not."""
+        row, now = self._row, self._now
+        if out_of_turn_at is not None:
+            return self._wake(tx, nominal_at=out_of_turn_at, next_at=row.next_at)
+        if row.next_at is None:
+            return False
+        rule = self._heartbeat.rule if self._heartbeat else parse_rule(row.rule)
+        plan = due(rule, nominal_at=row.next_at, now=now)
+        self._tell_missed(tx, plan)
+        nominal_at = plan.fire_at if plan.fire_at is not None else row.next_at
+        reason = "missed: no node ran" if plan.fire_at is None else self._why_not(tx, plan.fire_at)
+        if not reason:
+            return self._wake(tx, nominal_at=nominal_at, next_at=plan.next_at)
+        skips = tx.skip(
+            row.name,
+            heartbeat=self._name,
+            agent=row.agent,
+            reason=reason,
+            nominal_at=nominal_at,
+            next_at=plan.next_at,
+            now=now,
+        )
+        self._escalate(tx, skips, reason)
+        return False
+
+    def _why_not(self, tx: Tx, at: Instant) -> str:
+        """Why this wake would be for nothing; empty where the agent should wake."""
+        row, heartbeat = self._row, self._heartbeat
+        if self._broken:
+            return self._broken
+        scopes = {"fleet", f"agent:{row.agent}"}
+        quiet = next((flag for flag in tx.flags() if flag.scope in scopes and flag.name in QUIET), None)
+        if quiet is not None:
+            return f"{quiet.scope} is {quiet.name}"
+        rule = heartbeat.rule if heartbeat else parse_rule(row.rule)
+        if not is_active(rule, at):
+            return "outside active hours"
+        if heartbeat is None or self._agent is None:
+            return ""
+        busy = self._busy(tx)
+        if busy:
+            return busy
+        if heartbeat.check is None:
+            return ""
+        return self._checked(tx, heartbeat)
+
+    def _busy(self, tx: Tx) -> str:
+        """A heartbeat does not queue behind itself: the session's turn is still at work."""
+        if self._heartbeat is None or self._heartbeat.each or self._row.session != "main":
+            return ""
+        latest = tx.session_tasks(main_session(self._row.agent), limit=1)
+        if latest and latest[0].state in UNFINISHED:
+            return f"still busy with {latest[0].name}"
+        return ""
+
+    def _checked(self, tx: Tx, heartbeat: Heartbeat) -> str:
+        assert heartbeat.check is not None
+        names = heartbeat.check.names
+        facts = check_facts(tx, self._row, now=self._now, names=names)
+        try:
+            if heartbeat.check(facts):
+                return ""
+        except Invalid as error:  # a check that cannot be evaluated wakes, and says so
+            tx.announce(
+                NewEvent(name=EventName.HEARTBEAT_FIRED, agent=self._row.agent, reason=f"the check failed: {error}"),
+                now=self._now,
+            )
+            return ""
+        if tx.inbox(main_session(self._row.agent), limit=1):
+            return ""  # somebody left a message for the next heartbeat
+        return f"nothing to do: {heartbeat.check.text}"
+
+    def _wake(self, tx: Tx, *, nominal_at: Instant, next_at: Instant | None) -> bool:
+        row, now = self._row, self._now
+        if not tx.fire(row.name, nominal_at=nominal_at, next_at=next_at, now=now):
+            return False
+        if self._heartbeat is not None and self._heartbeat.each:
+            for session in waiting_files(tx, row.agent, limit=EACH_MAX):
+                self._append(tx, session, nominal_at=nominal_at)
+            return True
+        session = row.session
+        if session == "main":
+            session = main_session(row.agent)
+        elif session == "isolated":
+            session = f"isolated:{row.agent}:{self._name}:{format_instant(nominal_at)}"
+        self._append(tx, session, nominal_at=nominal_at)
+        return True
+
+    def _append(self, tx: Tx, session: str, *, nominal_at: Instant) -> None:
+        row, heartbeat = self._row, self._heartbeat
+        tx.append_message(
+            session,
+            NewMessage(
+                source=Source.HEARTBEAT if heartbeat else Source.SCHEDULE,
+                text=(heartbeat.text if heartbeat else row.text) or "Do what your files say for this wake.",
+                sender=self._name,
+                trust=Trust.OPERATOR,
+                client_id=f"{row.name}@{nominal_at}",
+                model=row.model,
+            ),
+            agent=row.agent,
+            now=self._now,
+        )
+
+    def _tell_missed(self, tx: Tx, plan: Due) -> None:
+        if plan.missed:
+            tx.announce(
+                NewEvent(
+                    name=EventName.SCHEDULE_MISSED,
+                    agent=self._row.agent,
+                    reason=f"{self._row.name}: {plan.missed} times passed unseen",
+                    data={"schedule": self._row.name, "missed": plan.missed},
+                ),
+                now=self._now,
+            )
+
+    def _escalate(self, tx: Tx, skips: int, reason: str) -> None:
+        most = self._heartbeat.escalate_after if self._heartbeat else None
+        if most is None or skips < most or skips % most:
+            return
+        tx.append_message(
+            main_session(self._row.agent),
+            NewMessage(
+                source=Source.HEARTBEAT,
+                text=f"The heartbeat {self._name} was skipped {skips} times in a row. Last reason: {reason}",
+                sender="runtime",
+                client_id=f"{self._row.name}#skips{skips}@{self._now}",
+            ),
+            agent=self._row.agent,
+            now=self._now,
+        )
+
+
+def check_facts(tx: Reads, row: ScheduleRow, *, now: Instant, names: frozenset[str]) -> Mapping[str, Mapping[str, int]]:
+    """The variables of a check (`CHECK_VARIABLES`), only those that it reads."""
+    facts: dict[str, Mapping[str, int]] = {}
+    if "inbox" in names:
+        facts["inbox"] = {
+            "files": len(waiting_files(tx, row.agent, limit=COUNTED_MAX)),
+            "messages": len(tx.inbox(main_session(row.agent), limit=COUNTED_MAX)),
+        }
+    if "tasks" in names:
+        facts["tasks"] = _task_facts(tx, row.agent, now=now)
+    if "questions" in names:
+        facts["questions"] = {"pending": len(tx.questions(QuestionFilter(agent=row.agent), limit=COUNTED_MAX))}
+    if "skips" in names:
+        facts["skips"] = {"in_row": row.skips_in_row}
+    return facts
+
+
+def _task_facts(tx: Reads, agent: str, *, now: Instant) -> Mapping[str, int]:
+    tally = tx.agent_tally(agent)
+    counts = {state.value: tally.get(state.value, 0) for state in TaskState}
+    pending = sum(counts[state.value] for state in UNFINISHED)
+    stalled = 0
+    if counts["running"]:
+        running = tx.tasks(TaskFilter(agent=agent, states=frozenset({TaskState.RUNNING})), limit=COUNTED_MAX)
+        stalled = sum(now - task.updated_at >= STALLED for task in running)
+    return {**counts, "drafts": counts["draft"], "pending": pending, "stalled": stalled}
