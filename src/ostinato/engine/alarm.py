@@ -1,0 +1,82 @@
+"""Rings when something comes due: a delayed task, the end of a wait, an expiry, a schedule.
+
+One look at the earliest due instant replaces polling by everybody: an idle node sleeps until there is something to do.
+Knows nothing of what is due; whoever it rings looks for itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from ostinato.domain.event import Event, EventName
+from ostinato.domain.values import SECOND, Instant
+from ostinato.engine.service import Ground, Service
+
+REST_S = 30.0
+"""Longest rest: a wall clock that is set forward is noticed within half a minute."""
+
+AGAIN_S = 1.0
+"""Rest when the same instant is still due after ringing: whoever should have dealt with it could not yet."""
+
+BRINGS_DUE = frozenset(
+    {
+        EventName.TASK_PARKED,
+        EventName.QUESTION_ASKED,
+        EventName.SCHEDULE_ADDED,
+        EventName.SCHEDULE_REMOVED,
+        EventName.SCHEDULE_FIRED,
+        EventName.SCHEDULE_MISSED,
+        EventName.HEARTBEAT_FIRED,
+        EventName.HEARTBEAT_SKIPPED,
+        EventName.TASK_CHANGED,
+    }
+)
+"""Events that may bring an earlier due instant. Delayed tasks are told by the worker, which looks after each claim."""
+
+
+class Alarm:
+    """Calls every one of `bells` when the store's earliest due instant has come."""
+
+    def __init__(self, ground: Ground, bells: Sequence[Callable[[], None]]) -> None:
+        self._store = ground.store
+        self._bells = bells
+        self._clock = ground.clock
+        self._planned_at: Instant | None = None
+        self._rung_at: Instant | None = None
+        self._service = Service("alarm", self._poll, ground)
+        self._unsubscribe: Callable[[], None] | None = None
+
+    def start(self) -> None:
+        """Begins to listen and to look."""
+        if self._unsubscribe is None:
+            self._unsubscribe = self._store.subscribe(self._heard)
+        self._service.start()
+
+    async def stop(self) -> None:
+        """Rings no more."""
+        if self._unsubscribe is not None:
+            self._unsubscribe()
+            self._unsubscribe = None
+        await self._service.stop()
+
+    def learn(self, due_at: Instant | None) -> None:
+        """Somebody has just looked: the earliest due instant is `due_at`."""
+        if due_at is not None and (self._planned_at is None or due_at < self._planned_at):
+            self._planned_at = due_at
+            self._service.wake()
+
+    async def _poll(self) -> float:
+        due_at = self._planned_at = await self._store.read(lambda reads: reads.next_due_at())
+        if due_at is None:
+            return REST_S
+        now = self._clock.now()
+        if due_at > now:
+            return min(REST_S, (due_at - now) / SECOND)
+        for ring in self._bells:
+            ring()
+        again, self._rung_at = due_at == self._rung_at, due_at
+        return AGAIN_S if again else AGAIN_S / 20
+
+    def _heard(self, events: Sequence[Event]) -> None:
+        if any(event.name in BRINGS_DUE for event in events):
+            self._service.wake()

@@ -1,0 +1,281 @@
+"""One running engine: takes the fleet's lock, starts the services in order, and brings them to an end in order.
+
+Start: lock, incarnation, hints, worker, alarm and sweeps, lease. Stop is the same backwards, with a drain: claim
+nothing more, let attempts come to a step boundary, cancel what takes too long, say goodbye to the store, unlock.
+Knows nothing of agents, nor which store it stands on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import socket
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from ostinato.domain.errors import Internal
+from ostinato.domain.event import EventName, NewEvent
+from ostinato.domain.values import Value
+from ostinato.engine.alarm import Alarm
+from ostinato.engine.attempt import Stop
+from ostinato.engine.completion import Completions
+from ostinato.engine.dispatcher import LocalDispatcher
+from ostinato.engine.lease import Lease, LeaseTimes
+from ostinato.engine.limits import EngineLimits, limits_for, measure_machine
+from ostinato.engine.lock import FleetLock
+from ostinato.engine.notice import Notify, StoreChecked
+from ostinato.engine.port import Clock, Dispatcher, Handler
+from ostinato.engine.pruner import Pruner
+from ostinato.engine.rescuer import Rescuer
+from ostinato.engine.scheduler import Fire, Scheduler
+from ostinato.engine.service import Ground
+from ostinato.engine.worker import Worker
+from ostinato.store.port import Node, Retention, Store
+
+RENEWAL_TIMEOUT_S = 10.0
+"""A renewal that takes longer has failed; the lease runs on meanwhile."""
+
+DRAIN_S = 20.0
+"""How long attempts may take to come to a step boundary when the node stops."""
+
+CANCEL_S = 5.0
+"""How long an attempt may take to end once it is cancelled."""
+
+
+class NodeSettings(Value):
+    """What a node is told about itself. `limits` None: derived from the machine."""
+
+    version: str
+    pools: tuple[str, ...] = ("default",)
+    limits: EngineLimits | None = None
+    retention: Retention = Retention()
+    lease: LeaseTimes | None = LeaseTimes()
+    """None: not renewed, for tests whose time is not the machine's."""
+    exclusive: bool = True
+    """The store is this node's alone, proved by the fleet's lock: claims of older nodes are void at once."""
+    drain_s: float = DRAIN_S
+    cancel_s: float = CANCEL_S
+
+
+class EngineNode:
+    """An engine over `store` that performs tasks with `handlers` and fires schedules with `fire`.
+
+    `start` and `stop` may each be called twice, and `stop` before `start`; a node that was stopped can be started again
+    and is a new incarnation then. `lock` is taken at start where it is not held yet, and released at the end.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        handlers: Sequence[Handler],
+        *,
+        clock: Clock,
+        settings: NodeSettings,
+        fire: Fire,
+        notify: Notify,
+        lock: FleetLock | None = None,
+        dispatcher: Dispatcher | None = None,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self.store = store
+        self.clock = clock
+        self.settings = settings
+        self.limits = settings.limits or limits_for(measure_machine())
+        self.node: Node | None = None
+        """This incarnation, once started."""
+        self._handlers = handlers
+        self._fire = fire
+        self._notify = notify
+        self._lock = lock
+        self._dispatcher = dispatcher
+        self._chance = chance
+        self._worker: Worker | None = None
+        self._completions: Completions | None = None
+        self._ends = contextlib.AsyncExitStack()
+        self._changing = asyncio.Lock()
+        self._started = False
+        self._stopped = asyncio.Event()
+        self._failure: str | None = None
+        self._lease_lost = False
+
+    @property
+    def running(self) -> int:
+        """Attempts under way."""
+        return self._worker.running if self._worker is not None else 0
+
+    @property
+    def completions(self) -> Completions:
+        """For waiting until a task has ended; raises Internal unless the node runs."""
+        if self._completions is None:
+            raise Internal("The engine is not running")
+        return self._completions
+
+    async def start(self) -> None:
+        """Begins to work; raises `Conflict` where another process holds the fleet. What had been started before a
+        failure is stopped again."""
+        async with self._changing:
+            if self._started:
+                return
+            self._failure, self._lease_lost = None, False
+            self._stopped.clear()
+            try:
+                await self._start()
+            except BaseException:  # also a cancelled start leaves nothing running
+                await self._ends.aclose()
+                raise
+            self._started = True
+
+    async def stop(self) -> None:
+        """Drains and returns when everything has stopped. Cancelling it does not leave a node half stopped."""
+        await asyncio.shield(asyncio.ensure_future(self._stop()))
+
+    async def wait_stopped(self) -> None:
+        """Returns when the node has been stopped; raises `Internal` where it had to stop by itself."""
+        await self._stopped.wait()
+        if self._failure is not None:
+            raise Internal(self._failure)
+
+    def set_limits(self, limits: EngineLimits) -> None:
+        """Other limits from now on; attempts under way are not touched."""
+        self.limits = limits
+        if self._worker is not None:
+            self._worker.set_limits(limits)
+
+    # --- in order ---
+
+    async def _start(self) -> None:
+        if self._lock is not None:
+            self._lock.acquire()
+            self._ends.callback(self._lock.release)
+        before = await self.store.read(lambda reads: reads.nodes(limit=1))
+        self.node = await self._begin_incarnation()
+        self._ends.push_async_callback(self._end_incarnation, self.node)
+        self._completions = Completions(self.store)
+        self._ends.callback(self._close_completions)
+        self._start_services(self.node)
+        if before and not before[0].clean:
+            check = asyncio.create_task(self._check(), name="check of the store")
+            self._ends.push_async_callback(_end_task, check)
+
+    def _start_services(self, node: Node) -> None:
+        ground = Ground(store=self.store, clock=self.clock, notify=self._notify)
+        rescuer = Rescuer(ground)
+        scheduler = Scheduler(ground, self._fire, at_once=self.limits.fires)
+        alarm = Alarm(ground, (rescuer.wake, scheduler.wake))
+        worker = self._worker = Worker(
+            ground,
+            self._handlers,
+            node=node.id,
+            dispatcher=self._hints(),
+            limits=self.limits,
+            chance=self._chance,
+            pools=self.settings.pools,
+            due=alarm.learn,
+        )
+        pruner = Pruner(ground, self.settings.retention, lambda: worker.running > 0)
+        self._begin(worker.start, self._drain)
+        for service in (alarm, rescuer, scheduler, pruner):
+            self._begin(service.start, service.stop)
+        if self.settings.lease is not None:
+            renew = self._renewal(node.id, self.settings.lease.lease_s)
+            lease = Lease(node.id, renew, self._lose, times=self.settings.lease, notify=self._notify)
+            self._begin(lease.start, lease.stop)
+
+    def _begin(self, start: Callable[[], None], end: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        start()
+        self._ends.push_async_callback(end)
+
+    def _hints(self) -> Dispatcher:
+        """The dispatcher that was given, or one of this process's own, which ends with the node."""
+        if self._dispatcher is not None:
+            return self._dispatcher
+        local = LocalDispatcher()
+        local.listen(self.store)
+        self._ends.callback(local.close)
+        return local
+
+    async def _stop(self) -> None:
+        async with self._changing:
+            if self._started:
+                self._started = False
+                await self._ends.aclose()
+            self._stopped.set()
+
+    async def _drain(self) -> None:
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            drain_s = 0.0 if self._lease_lost else self.settings.drain_s
+            await worker.stop(drain_s=drain_s, cancel_s=self.settings.cancel_s)
+
+    def _close_completions(self) -> None:
+        if self._completions is not None:
+            self._completions.close()
+            self._completions = None
+
+    # --- the incarnation ---
+
+    async def _begin_incarnation(self) -> Node:
+        now = self.clock.now()
+        settings = self.settings
+        lease_s = settings.lease.lease_s if settings.lease is not None else LeaseTimes().lease_s
+        return await self.store.run(
+            lambda tx: tx.start_node(
+                pid=os.getpid(),
+                host=socket.gethostname(),
+                version=settings.version,
+                lease_s=lease_s,
+                exclusive=settings.exclusive,
+                now=now,
+            )
+        )
+
+    async def _end_incarnation(self, node: Node) -> None:
+        """Says goodbye; a store that cannot hear it must not keep the rest from ending, the next start sees it."""
+        self.node = None
+        if self._lease_lost:
+            return
+        now = self.clock.now()
+        try:
+            await self.store.run(lambda tx: tx.end_node(node.id, now=now))
+        except Exception as error:  # the store may be what is broken
+            self._failure = self._failure or f"The node could not be ended in order: {error}"
+
+    def _renewal(self, node: int, lease_s: float) -> Callable[[], bool]:
+        """A blocking renewal for the lease's thread, which waits on a small loop of its own."""
+
+        async def renew() -> bool:
+            async with asyncio.timeout(RENEWAL_TIMEOUT_S):
+                return await self.store.run(lambda tx: tx.renew_node(node, lease_s=lease_s))
+
+        return lambda: asyncio.run(renew())
+
+    def _lose(self) -> None:
+        """The lease is lost: whatever runs here is no longer ours."""
+        self._lease_lost = True
+        if self._worker is not None:
+            self._worker.draining = True
+            self._worker.stop_all(Stop.LOST)
+        self.fail("The node has lost its lease; another node may hold its tasks now")
+
+    def fail(self, reason: str) -> None:
+        """Stops the node by itself: `wait_stopped` raises with this reason then."""
+        if self._failure is None:
+            self._failure = reason
+            self._failing = asyncio.ensure_future(self._stop())
+
+    async def _check(self) -> None:
+        """Looks the database through after an end that was not clean, beside all other work, and says what it found."""
+        result = await self.store.check()
+        self._notify(StoreChecked(result=result))
+        event = NewEvent(name=EventName.STORE_CHECKED, reason=result)
+        now = self.clock.now()
+        await self.store.run(lambda tx: tx.announce(event, now=now))
+
+
+async def _end_task(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait((task,))
+    if not task.cancelled():
+        task.exception()  # said by a notice, or a matter of the store

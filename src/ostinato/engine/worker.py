@@ -1,0 +1,294 @@
+"""Claims tasks when a commit says that there may be some, and runs an attempt for each.
+
+One claim is under way at a time, and takes as many tasks as there are free places: what ends or arrives meanwhile is in
+the next one, so claims grow with the load by themselves. Knows nothing of what the tasks are, or of who made them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+from ostinato.domain.event import Event, EventName
+from ostinato.domain.message import task_session
+from ostinato.domain.task import Task, TaskKind
+from ostinato.domain.values import Instant, Value
+from ostinato.engine.attempt import Attempt, Stop, error_class, outcome_of_error
+from ostinato.engine.deadlines import Deadlines
+from ostinato.engine.limits import EngineLimits
+from ostinato.engine.notice import AttemptCrashed, Notice, traceback_of
+from ostinato.engine.port import Dispatcher, Handler
+from ostinato.engine.service import Ground, Service
+from ostinato.store.port import Claim, ClaimRequest, Tx
+
+SWEEP_S = 30.0
+"""Rest without a hint: hints may be lost, and another node's finishing may free an agent's limit."""
+
+MOVED = frozenset(
+    {
+        EventName.TASK_CANCELLED,
+        EventName.TASK_FAILED,
+        EventName.TASK_REQUEUED,
+        EventName.TASK_BLOCKED,
+        EventName.TASK_DISMISSED,
+    }
+)
+"""Events that say of a running task that its attempt has no right to go on, unless the attempt itself made them."""
+
+HALTED = "halted"
+
+
+class _Claimed(Value):
+    """What one claim brought."""
+
+    tasks: tuple[Task, ...]
+    """To be performed; those whose `open` failed have ended already."""
+    taken: int
+    due_at: Instant | None
+    failures: tuple[Notice, ...]
+
+
+class Worker:
+    """Performs tasks of the kinds that `handlers` know, as many at once as `limits` allow."""
+
+    def __init__(
+        self,
+        ground: Ground,
+        handlers: Sequence[Handler],
+        *,
+        node: int,
+        dispatcher: Dispatcher,
+        limits: EngineLimits,
+        chance: Callable[[], float],
+        pools: tuple[str, ...] = ("default",),
+        due: Callable[[Instant | None], None] | None = None,
+    ) -> None:
+        self.store = ground.store
+        self.clock = ground.clock
+        self.notify = ground.notify
+        self.chance = chance
+        self.limits = limits
+        self.draining = False
+        self._handlers: Mapping[TaskKind, Handler] = {each.kind: each for each in handlers}
+        self._node = node
+        self._dispatcher = dispatcher
+        self._pools = pools
+        self._due = due
+        self._running: dict[int, Attempt] = {}
+        self._of_agent: Counter[str] = Counter()
+        self._of_kind: Counter[TaskKind] = Counter()
+        self._more = False
+        self._unseen: list[Event] | None = None
+        self._emptied: asyncio.Future[None] | None = None
+        self._service = Service("worker", self._poll, ground)
+        self._deadlines = Deadlines(self._running.values, Attempt.expire, ground)
+        self._listener: asyncio.Task[None] | None = None
+        self._unsubscribe: Callable[[], None] | None = None
+
+    # --- for its node ---
+
+    @property
+    def running(self) -> int:
+        """Attempts under way."""
+        return len(self._running)
+
+    def start(self) -> None:
+        """Begins to claim."""
+        if self._listener is not None:
+            return
+        self.draining = False
+        self._unsubscribe = self.store.subscribe(self._heard)
+        self._deadlines.start()
+        self._service.start()
+        self._listener = asyncio.create_task(self._listen(), name="worker hints")
+
+    async def stop(self, *, drain_s: float, cancel_s: float) -> None:
+        """Drains: claims no more, lets attempts come to a step boundary for `drain_s` seconds, then cancels them and
+        waits `cancel_s` at most. What is still running then is left to the next node, with a notice each."""
+        self.draining = True
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.cancel()
+            await asyncio.wait((listener,))
+        await self._service.stop()
+        if not await self._wait_empty(drain_s):
+            self.stop_all(Stop.DRAINED)
+            if not await self._wait_empty(cancel_s):
+                for attempt in self._running.values():
+                    attempt.expire()
+        await self._deadlines.stop()
+        if self._unsubscribe is not None:
+            self._unsubscribe()
+            self._unsubscribe = None
+
+    def stop_all(self, why: Stop) -> None:
+        """Stops every attempt, now."""
+        for attempt in list(self._running.values()):
+            attempt.stop(why)
+
+    def set_limits(self, limits: EngineLimits) -> None:
+        """From the next claim on; what runs already runs on."""
+        self.limits = limits
+        self._service.wake()
+
+    def wake(self) -> None:
+        """Looks for tasks, whether or not there was a hint."""
+        self._service.wake()
+
+    # --- claiming ---
+
+    async def _listen(self) -> None:
+        while True:
+            await self._dispatcher.take(self._pools)
+            self._service.wake()
+
+    async def _poll(self) -> float:
+        free = self.limits.tasks - len(self._running)
+        if free <= 0 or self.draining:
+            self._more = True
+            return SWEEP_S
+        most = min(free, self.limits.claim)
+        self._unseen = []
+        try:
+            claimed = await self.store.run(partial(self._claim, self._request(most), self.clock.now()))
+            for task in claimed.tasks:
+                self._begin(task)
+            unseen, self._unseen = self._unseen, None
+            self._stop_moved(unseen)
+        finally:
+            self._unseen = None
+        for failure in claimed.failures:
+            self.notify(failure)
+        self._more = claimed.taken == most
+        if self._more:
+            return 0.0
+        if self._due is not None:
+            self._due(claimed.due_at)
+        return SWEEP_S
+
+    def _request(self, most: int) -> ClaimRequest:
+        return ClaimRequest(
+            node=self._node,
+            pools=self._pools,
+            most=most,
+            kinds=tuple(self._handlers),
+            agent_limits=self.limits.agents,
+            agent_limit_default=self.limits.agent_default,
+            kind_limits=self.limits.kinds,
+        )
+
+    def _claim(self, request: ClaimRequest, now: Instant, tx: Tx) -> _Claimed:
+        """On the store's thread: claims, and lets each handler open its tasks in the same commit."""
+        tasks = tx.claim(request, now=now)
+        opened: list[Task] = []
+        failures: list[Notice] = []
+        for task in tasks:
+            try:
+                self._handlers[task.kind].open(tx, task, now=now)
+            except Exception as error:  # one task that cannot be opened must not keep the others from their work
+                claim = Claim(task=task.id, token=task.token)
+                tx.finish(claim, outcome_of_error(error), now=now, chance=self.chance())
+                failures.append(
+                    AttemptCrashed(
+                        task=task.id,
+                        kind=task.kind,
+                        token=task.token,
+                        error=f"{error_class(error)}: {error}",
+                        traceback=traceback_of(error),
+                    )
+                )
+            else:
+                opened.append(task)
+        due_at = tx.next_due_at() if len(tasks) < request.most else None
+        return _Claimed(tasks=tuple(opened), taken=len(tasks), due_at=due_at, failures=tuple(failures))
+
+    # --- attempts ---
+
+    def _begin(self, task: Task) -> None:
+        attempt = Attempt(task, self._handlers[task.kind], self)
+        self._running[task.id] = attempt
+        if task.agent is not None:
+            self._of_agent[task.agent] += 1
+        self._of_kind[task.kind] += 1
+        self._deadlines.watch(attempt.ends_at_s)
+        attempt.start()
+
+    def ended(self, attempt: Attempt) -> None:
+        """An attempt is over: its place is free."""
+        task = attempt.task
+        if self._running.get(task.id) is attempt:
+            del self._running[task.id]
+        if self._free_limit(task) or self._more:
+            self._service.wake()
+        if not self._running and self._emptied is not None and not self._emptied.done():
+            self._emptied.set_result(None)
+
+    def _free_limit(self, task: Task) -> bool:
+        """Gives back what the task counted against; True where that limit was reached, so that others may wait."""
+        reached = False
+        if task.agent is not None:
+            count = self._of_agent[task.agent]
+            reached = count >= self.limits.agents.get(task.agent, self.limits.agent_default)
+            if count > 1:
+                self._of_agent[task.agent] = count - 1
+            else:
+                del self._of_agent[task.agent]
+        if task.session is not None and task.session != task_session(task.id):
+            reached = True  # another task of the session may wait for this one
+        count = self._of_kind[task.kind]
+        self._of_kind[task.kind] = count - 1
+        return reached or (task.kind in self.limits.kinds and count >= self.limits.kinds[task.kind])
+
+    async def _wait_empty(self, seconds: float) -> bool:
+        """True once nothing runs; False after `seconds` on the clock."""
+        if not self._running:
+            return True
+        self._emptied = asyncio.get_running_loop().create_future()
+        sleeper = asyncio.create_task(self.clock.sleep(seconds))
+        await asyncio.wait((self._emptied, sleeper), return_when=asyncio.FIRST_COMPLETED)
+        self._emptied = None
+        sleeper.cancel()
+        return not self._running
+
+    # --- what others decide ---
+
+    def _heard(self, events: Sequence[Event]) -> None:
+        """On the loop, after each commit. A commit may reach this before the claim that it is about has come back."""
+        for event in events:
+            if event.name in MOVED or event.name is EventName.FLAG_SET:
+                if self._unseen is not None:
+                    self._unseen.append(event)
+                self._stop_moved((event,))
+
+    def _stop_moved(self, events: Sequence[Event]) -> None:
+        for event in events:
+            if event.name is not EventName.FLAG_SET:
+                attempt = self._running.get(event.task or 0)
+                if attempt is not None:
+                    attempt.stop(Stop.MOVED)
+            elif event.data.get("name") == HALTED:
+                scope = str(event.data.get("scope", ""))
+                for attempt in list(self._running.values()):
+                    if is_in_scope(attempt.task, scope):
+                        attempt.stop(Stop.HALTED)
+
+
+def is_in_scope(task: Task, scope: str) -> bool:
+    """True where a flag on `scope` (`fleet`, `agent:<id>`, `task:<id>`, `session:<key>`, `pool:<name>`) is about
+    `task`."""
+    kind, _, name = scope.partition(":")
+    match kind:
+        case "fleet":
+            return True
+        case "agent":
+            return task.agent == name
+        case "task":
+            return str(task.id) == name
+        case "session":
+            return task.session == name
+        case "pool":
+            return task.pool == name
+        case _:
+            return False
