@@ -47,6 +47,8 @@ PROBLEMS_MAX = 5
 PROBLEM_CHARS_MAX = 240
 """Characters of one finding: it may quote a value of any size."""
 
+_ONLY_CHECKED = frozenset("additionalProperties minLength maxLength minItems maxItems minimum maximum pattern".split())
+
 _INT_MIN, _INT_MAX = -(2**63), 2**64 - 1  # what the journal's JSON can hold
 
 
@@ -79,7 +81,7 @@ class Toolbox:
     def specs(self, policy: Policy) -> tuple[ToolSpec, ...]:
         """What a model under this policy is shown, always in the same order."""
         return tuple(
-            ToolSpec(name=tool.name, description=tool.description, parameters=tool.parameters)
+            ToolSpec(name=tool.name, description=tool.description, parameters=shown_schema(tool.parameters))
             for tool in self._tools.values()
             if tool.always_allowed or is_visible(tool.name, tool.effect, policy)
         )
@@ -161,6 +163,16 @@ def usage(tool: Tool) -> str:
         for name, schema in tool.parameters.get("properties", {}).items()
     ]
     return f"{tool.name}({', '.join(parts)})"
+
+
+def shown_schema(schema: dict[str, Any]) -> dict[str, Any]:
+    """A schema without the bounds that only the check needs: each of its bytes is paid for in every prompt."""
+    kept = {name: value for name, value in schema.items() if name not in _ONLY_CHECKED}
+    if "properties" in kept:
+        kept["properties"] = {name: shown_schema(each) for name, each in kept["properties"].items()}
+    if "items" in kept:
+        kept["items"] = shown_schema(kept["items"])
+    return kept
 
 
 def _type_name(schema: Mapping[str, Any]) -> str:

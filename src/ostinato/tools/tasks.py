@@ -1,0 +1,254 @@
+"""The tools for tasks: create, propose, list, show, comment.
+
+All act on the store, in the transaction that records their result. An agent sees its own tasks and those it created;
+any other task is as unknown to it as one that does not exist. Knows nothing of how a task is performed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+from ostinato.domain.errors import Denied, Exhausted, Invalid, NotFound, unknown_name
+from ostinato.domain.message import DEPTH_MAX
+from ostinato.domain.routing import Candidate, Route, route
+from ostinato.domain.step import Effect, Note, ToolIntent
+from ostinato.domain.task import UNFINISHED, NewTask, Task, TaskKind, TaskSpec, TaskState
+from ostinato.domain.values import Attachment, Source, Trust
+from ostinato.store.port import Reads, TaskFilter, Tx
+from ostinato.tools.port import AnyTool, Arguments, StoreTool, ToolContext, ToolResult, object_schema, text_schema
+
+CREATED_MAX = 50
+"""Tasks that one turn makes; a model that always delegates stops here."""
+
+LISTED_MAX = 50
+SCANNED_MAX = 300
+"""Newest goals among which a list looks for those that the agent created."""
+
+COMMENTS_SHOWN = 10
+TEXT_CHARS_MAX = 4_000
+"""Of a goal or result that `tasks.show` tells."""
+
+_MAKERS = frozenset({"tasks.create", "tasks.propose"})
+
+
+def _create(tx: Tx, context: ToolContext, arguments: Arguments) -> ToolResult:
+    routed = _route(tx, context, arguments)
+    task = tx.add_task(_new_task(tx, context, arguments, routed=routed), now=context.now, actor=context.agent)
+    whom = f"for {task.agent}" if task.agent else f"for nobody yet: {routed.blocked}"
+    return ToolResult(text=f"{task.name} {whom} ({task.state.value})", data={"task": task.name})
+
+
+def _propose(tx: Tx, context: ToolContext, arguments: Arguments) -> ToolResult:
+    wants = arguments.get("agent") or arguments.get("skills")
+    routed = _route(tx, context, arguments) if wants else Route(blocked="no agent is chosen yet")
+    new = _new_task(tx, context, arguments, routed=routed, draft=True)
+    task = tx.add_task(new, now=context.now, actor=context.agent)
+    return ToolResult(text=f"{task.name} is proposed; a person decides", data={"task": task.name})
+
+
+def _route(tx: Reads, context: ToolContext, arguments: Arguments) -> Route:
+    """Who gets it, among those whom this agent may give tasks to."""
+    agent, skills = arguments.get("agent"), arguments.get("skills", [])
+    if agent is None and not skills:
+        raise Invalid("Name an agent or skills", cure="Nothing was created.")
+    allowed = [each for each in context.colleagues if _may_ask(context, each.id)]
+    if not allowed:
+        raise Denied("You may not give tasks to anybody", cure="Do it yourself, or propose it (tasks.propose).")
+    if agent is not None and agent not in {each.id for each in allowed}:
+        raise NotFound(unknown_name("agent", agent, [each.id for each in allowed]), cure="Nothing was created.")
+    loads = tx.tallies().agents if agent is None else {}
+    unfinished = {each.value for each in UNFINISHED}
+    candidates = [
+        Candidate(
+            id=each.id,
+            skills=each.skills,
+            pool=each.pool,
+            paused=each.paused,
+            unfinished=sum(count for state, count in loads.get(each.id, {}).items() if state in unfinished),
+        )
+        for each in allowed
+    ]
+    return route(candidates, agent=agent, skills=skills)
+
+
+def _may_ask(context: ToolContext, agent: str) -> bool:
+    if context.delegates is None or agent == context.agent:
+        return True
+    return any(fnmatchcase(agent, each) for each in context.delegates)
+
+
+def _new_task(tx: Reads, context: ToolContext, arguments: Arguments, *, routed: Route, draft: bool = False) -> NewTask:
+    if context.depth >= DEPTH_MAX:
+        raise Exhausted(f"The chain of causes is {context.depth} tasks long already", cure="Finish, and say so.")
+    _check_fan_out(tx, context)
+    title = " ".join(arguments["title"].split())
+    if not title:
+        raise Invalid("The title is empty", cure="Nothing was created.")
+    after = tuple(_visible(tx, context, each).id for each in arguments.get("after", ()))
+    return NewTask(
+        kind=TaskKind.GOAL,
+        title=title,
+        spec=TaskSpec(
+            goal=arguments.get("goal", ""),
+            input=arguments.get("input", {}),
+            skills=tuple(arguments.get("skills", ())),
+            requester=context.requester,
+            created_by=context.agent,
+            trust=taint_of(context),
+            trigger=Source.AGENT,
+            origin=context.origin,
+            attachments=_attached(context, arguments.get("attach", ())),
+            causes=context.causes,
+            deliver=f"session:{context.session}" if arguments.get("deliver") else None,
+        ),
+        agent=routed.agent,
+        pool=routed.pool,
+        project=tx.task(context.task).project,
+        priority=arguments.get("priority", 0),
+        draft=draft,
+        blocked=routed.blocked,
+        depth=context.depth + 1,
+        after=after,
+        key=f"call:{context.key}",
+    )
+
+
+def taint_of(context: ToolContext) -> Trust:
+    """The trust of what an agent makes: never more than an agent's, and less where it has read text from outside."""
+    return Trust.EXTERNAL if context.trust is Trust.EXTERNAL else Trust.AGENT
+
+
+def _check_fan_out(tx: Reads, context: ToolContext) -> None:
+    made = sum(
+        1 for step in tx.steps(context.task) if isinstance(step.entry, ToolIntent) and step.entry.tool in _MAKERS
+    )
+    in_reply = context.call_id.rpartition(".")[2]  # calls of one reply are recorded together, after they have acted
+    if max(made, int(in_reply) if in_reply.isdecimal() else 0) >= CREATED_MAX:
+        raise Exhausted(f"This turn has made {CREATED_MAX} tasks, the most that one turn makes")
+
+
+def _attached(context: ToolContext, names: Sequence[str]) -> tuple[Attachment, ...]:
+    known = {each.name: each for each in context.attachments}
+    for name in names:
+        if name not in known:
+            raise NotFound(unknown_name("attachment", name, known), cure="Nothing was created.")
+    return tuple(known[name] for name in names)
+
+
+def _visible(tx: Reads, context: ToolContext, name: str) -> Task:
+    """A task that this agent may know of, by its name; raises NotFound alike for one that is hidden or missing."""
+    digits = name.strip().upper().removeprefix("T")
+    try:
+        task = tx.task(int(digits)) if digits.isascii() and digits.isdecimal() and len(digits) < 16 else None
+    except NotFound:
+        task = None
+    if task is None or not _is_own(task, context.agent):
+        raise NotFound(f"{name[:40]!r} is none of your tasks", cure="tasks.list shows them.")
+    return task
+
+
+def _is_own(task: Task, agent: str) -> bool:
+    return agent in (task.agent, task.spec.created_by)
+
+
+def _list(tx: Tx, context: ToolContext, arguments: Arguments) -> ToolResult:
+    states = _states(arguments.get("state"))
+    goals = frozenset({TaskKind.GOAL})
+    own = tx.tasks(TaskFilter(states=states, kinds=goals, agent=context.agent), limit=LISTED_MAX)
+    newest = tx.tasks(TaskFilter(states=states, kinds=goals), limit=SCANNED_MAX)
+    found = {task.id: task for task in (*own, *newest) if _is_own(task, context.agent)}
+    lines = [_line_of(found[number]) for number in sorted(found, reverse=True)[:LISTED_MAX]]
+    return ToolResult(text="\n".join(lines) or "none")
+
+
+def _states(state: str | None) -> frozenset[TaskState]:
+    if state is None:
+        return UNFINISHED
+    if state == "all":
+        return frozenset()
+    known = [each.value for each in TaskState]
+    if state not in known:
+        raise Invalid(unknown_name("state", state, [*known, "all"]))
+    return frozenset({TaskState(state)})
+
+
+def _line_of(task: Task) -> str:
+    reason = f" ({task.reason})" if task.reason else ""
+    return f"{task.name} {task.state.value}{reason}, {task.agent or 'nobody'}: {task.title}"
+
+
+def _show(tx: Tx, context: ToolContext, arguments: Arguments) -> ToolResult:
+    task = _visible(tx, context, arguments["task"])
+    lines = [_line_of(task)]
+    if task.spec.goal:
+        lines.append(f"goal: {_shortened(task.spec.goal)}")
+    if task.result is not None and task.result.text:
+        lines.append(f"result: {_shortened(task.result.text)}")
+    if task.result is not None and task.result.error:
+        lines.append(f"error: {_shortened(task.result.error)}")
+    comments = [step.entry for step in tx.steps(task.id) if isinstance(step.entry, Note)]
+    lines.extend(f"{note.by}: {_shortened(note.text)}" for note in comments[-COMMENTS_SHOWN:])
+    return ToolResult(text="\n".join(lines), data=task.result.data if task.result else None)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= TEXT_CHARS_MAX else f"{text[:TEXT_CHARS_MAX]} [{len(text)} characters]"
+
+
+def _comment(tx: Tx, context: ToolContext, arguments: Arguments) -> ToolResult:
+    task = _visible(tx, context, arguments["task"])
+    tx.note_task(task.id, arguments["text"], by=context.agent, now=context.now)
+    return ToolResult(text=f"noted on {task.name}")
+
+
+def task_tools() -> tuple[AnyTool, ...]:
+    """`tasks.create`, `propose`, `list`, `show` and `comment`."""
+    texts = {"type": "array", "items": {"type": "string"}, "maxItems": 20}
+    wanted = {
+        "title": text_schema(least=1, most=200),
+        "goal": text_schema(),
+        "agent": text_schema(),
+        "skills": texts,
+        "input": {"type": "object"},
+        "after": texts,
+        "attach": texts,
+        "priority": {"type": "integer", "minimum": -100, "maximum": 100},
+    }
+    return (
+        StoreTool(
+            name="tasks.create",
+            description="Give a task to an agent, or to one with these skills. deliver: its result comes back here.",
+            parameters=object_schema("title", **wanted, deliver={"type": "boolean"}),
+            effect=Effect.IDEMPOTENT,
+            act=_create,
+        ),
+        StoreTool(
+            name="tasks.propose",
+            description="Propose a task; a person decides.",
+            parameters=object_schema("title", **wanted),
+            effect=Effect.IDEMPOTENT,
+            act=_propose,
+        ),
+        StoreTool(
+            name="tasks.list",
+            description="List your tasks and those you created: unfinished ones, one state, or all.",
+            parameters=object_schema(state=text_schema()),
+            effect=Effect.READ,
+            act=_list,
+        ),
+        StoreTool(
+            name="tasks.show",
+            description="Show one of them (T12) with result and comments.",
+            parameters=object_schema("task", task=text_schema()),
+            effect=Effect.READ,
+            act=_show,
+        ),
+        StoreTool(
+            name="tasks.comment",
+            description="Add a comment to one of them.",
+            parameters=object_schema("task text", task=text_schema(), text=text_schema(least=1, most=TEXT_CHARS_MAX)),
+            effect=Effect.IDEMPOTENT,
+            act=_comment,
+        ),
+    )
