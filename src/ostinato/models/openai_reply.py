@@ -1,0 +1,325 @@
+"""A reply in the OpenAI chat dialect: from bytes to `ModelReply`. Pure.
+
+Knows nothing of connections, nor of what was asked. What is wrong with a reply is said in `ModelReply.problem` or
+`ToolCall.problem`; nothing here raises because of what a server sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from ostinato.domain.chat import ModelReply, ModelRequest, StopReason, ToolCall, Usage
+from ostinato.domain.values import Value
+from ostinato.models.tool_names import ToolNames
+
+CALLS_MAX = 128
+"""Tool calls in one reply; the most parallel calls that any provider documents."""
+
+NESTING_MAX = 100
+"""Levels of arrays and objects in arguments; far below where encoders of any language give up."""
+
+ARGUMENTS_MAX_BYTES = 2 * 1024 * 1024
+"""Arguments of one call; a file of that size can still be written."""
+
+NAME_MAX = 256
+"""Characters of a tool name that are worth showing to anybody."""
+
+
+class Function(Value, gc=False):
+    """A call's name and arguments; the arguments are JSON in a string."""
+
+    name: str | None = None
+    arguments: str | dict[str, Any] | None = None
+
+
+class WireCall(Value, gc=False):
+    """A tool call, or a piece of one when streamed."""
+
+    id: str | None = None
+    type: str | None = None
+    function: Function | None = None
+    index: int | None = None
+
+
+class ContentPart(Value, gc=False):
+    """A piece of content, where content is a list."""
+
+    type: str | None = None
+    text: str | None = None
+
+
+class WireMessage(Value, gc=False):
+    """A message of an assistant, or a delta of one when streamed."""
+
+    role: str | None = None
+    content: str | list[ContentPart] | None = None
+    tool_calls: list[WireCall] | None = None
+    refusal: str | None = None
+
+
+class TokenDetails(Value, gc=False):
+    """What part of the prompt came from the provider's cache."""
+
+    cached_tokens: int | None = None
+
+
+class WireUsage(Value, gc=False):
+    """Tokens as the provider counts them."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    prompt_tokens_details: TokenDetails | None = None
+
+
+class Choice(Value, gc=False):
+    """One answer; `delta` where the reply is streamed."""
+
+    message: WireMessage | None = None
+    delta: WireMessage | None = None
+    finish_reason: str | None = None
+
+
+class WireReply(Value, gc=False):
+    """A reply, or an event of a streamed one. `error` is any JSON: some servers put it into a reply with status 200."""
+
+    choices: list[Choice] | None = None
+    usage: WireUsage | None = None
+    model: str | None = None
+    error: Any = None
+
+
+_encoder = msgspec.json.Encoder()
+_reply_decoder = msgspec.json.Decoder(WireReply)
+_json_decoder = msgspec.json.Decoder()
+
+DECODE_ERRORS = (msgspec.MsgspecError, UnicodeError, RecursionError, OverflowError)
+"""Everything that decoding foreign bytes can raise."""
+
+
+def decode_reply(body: bytes) -> WireReply | None:
+    """A reply or an event; None where it is no JSON object. Fields of an unexpected type count as absent."""
+    try:
+        return _reply_decoder.decode(body)
+    except DECODE_ERRORS:
+        return _decode_leniently(body)
+
+
+def _decode_leniently(body: bytes) -> WireReply | None:
+    """The slow way, for servers that are loose with types: what does not fit is dropped, field by field."""
+    try:
+        found = _json_decoder.decode(body)
+    except DECODE_ERRORS:
+        return None
+    if not isinstance(found, dict):
+        return None
+    choices = found.get("choices")
+    return WireReply(
+        choices=[_choice(each) for each in choices if isinstance(each, dict)] if isinstance(choices, list) else None,
+        usage=_usage(found.get("usage")),
+        model=_fitting(found.get("model"), str),
+        error=found.get("error"),
+    )
+
+
+def _choice(found: dict[str, Any]) -> Choice:
+    return Choice(
+        message=_fitting(found.get("message"), WireMessage),
+        delta=_fitting(found.get("delta"), WireMessage),
+        finish_reason=_fitting(found.get("finish_reason"), str),
+    )
+
+
+def _usage(found: Any) -> WireUsage | None:
+    """Counts that are numbers of any kind; whatever else is dropped."""
+    if not isinstance(found, dict):
+        return None
+    details = found.get("prompt_tokens_details")
+    return WireUsage(
+        prompt_tokens=_count(found.get("prompt_tokens")),
+        completion_tokens=_count(found.get("completion_tokens")),
+        prompt_tokens_details=TokenDetails(cached_tokens=_count(details.get("cached_tokens")))
+        if isinstance(details, dict)
+        else None,
+    )
+
+
+def _count(found: Any) -> int | None:
+    return int(found) if isinstance(found, int | float) and 0 <= found < 1e12 else None
+
+
+def _fitting(found: Any, kind: Any) -> Any:
+    """The value as `kind`, None where it does not fit."""
+    try:
+        return msgspec.convert(found, kind)
+    except DECODE_ERRORS:
+        return None
+
+
+def usage_of(found: WireUsage | None) -> Usage | None:
+    """Tokens, None where the provider named none; nonsense (negative counts, more cached than read) is cut."""
+    if found is None or (found.prompt_tokens is None and found.completion_tokens is None):
+        return None
+    read = min(max(found.prompt_tokens or 0, 0), 10**12)
+    details = found.prompt_tokens_details
+    cached = min(max((details.cached_tokens or 0) if details else 0, 0), read)
+    return Usage(
+        input_tokens=read, cached_tokens=cached, output_tokens=min(max(found.completion_tokens or 0, 0), 10**12)
+    )
+
+
+class RawCall(Value, gc=False):
+    """A call as the provider sent it, put together."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+class Whole(Value, gc=False):
+    """Everything a provider said in one reply, before it is judged well-formed."""
+
+    text: str = ""
+    calls: tuple[RawCall, ...] = ()
+    finish: str | None = None
+    refused: bool = False
+    usage: Usage | None = None
+    model: str = ""
+    problem: str = ""
+    """Not empty: something did not fit the dialect."""
+
+
+def whole_of(reply: WireReply) -> Whole:
+    """A reply that came in one piece."""
+    usage, model = usage_of(reply.usage), reply.model or ""
+    if not reply.choices:
+        return Whole(usage=usage, model=model, problem="the reply has no choices")
+    choice = reply.choices[0]
+    if choice.message is None:
+        return Whole(usage=usage, model=model, problem="the reply's choice has no message of a known shape")
+    found = choice.message
+    return Whole(
+        text=text_of(found.content) or found.refusal or "",
+        calls=tuple(
+            RawCall(id=call.id or "", name=name_of(call), arguments=arguments_of(call)) for call in found.tool_calls
+        )
+        if found.tool_calls
+        else (),
+        finish=choice.finish_reason,
+        refused=bool(found.refusal),
+        usage=usage,
+        model=model,
+    )
+
+
+def text_of(content: str | list[ContentPart] | None) -> str:
+    """Content as text; some servers send it in parts."""
+    if content is None or isinstance(content, str):
+        return content or ""
+    return "".join(part.text or "" for part in content if part.type in (None, "text", "output_text"))
+
+
+def name_of(call: WireCall) -> str:
+    """The called tool's wire name, empty where there is none."""
+    return (call.function.name or "") if call.function else ""
+
+
+def arguments_of(call: WireCall) -> str:
+    """Arguments as text; a server that sends an object instead of a string is understood."""
+    found = call.function.arguments if call.function else None
+    return found or "" if not isinstance(found, dict) else _encoder.encode(found).decode()
+
+
+def reply_of(whole: Whole, request: ModelRequest, names: ToolNames) -> ModelReply:
+    """The finished reply. A reply with a problem carries no calls: it must not be acted on."""
+    problem = whole.problem or _problem_of(whole.calls)
+    calls = () if problem else tuple(_calls(whole, request.call, names))
+    return ModelReply(
+        text=whole.text,
+        calls=calls,
+        stop=StopReason.FILTER if whole.refused else _stop(whole.finish, bool(calls)),
+        usage=whole.usage or Usage(),
+        model=whole.model or request.model,
+        problem=problem,
+    )
+
+
+def _problem_of(calls: tuple[RawCall, ...]) -> str:
+    if not calls:
+        return ""
+    if len(calls) > CALLS_MAX:
+        return f"the reply has {len(calls)} tool calls; at most {CALLS_MAX} are read"
+    ids = [call.id for call in calls if call.id]
+    if len(set(ids)) != len(ids):
+        return f"two tool calls share the id {next(each for each in ids if ids.count(each) > 1)[:NAME_MAX]!r}"
+    for number, call in enumerate(calls, 1):
+        if not call.name or len(call.name) > NAME_MAX:
+            return f"tool call {number} has no name" if not call.name else f"tool call {number} has an endless name"
+    return ""
+
+
+def _calls(whole: Whole, number: int, names: ToolNames) -> Iterable[ToolCall]:
+    for index, call in enumerate(whole.calls):
+        arguments, problem = read_arguments(call.arguments)
+        if problem and whole.finish == "length":
+            problem = f"the reply was cut off at the output limit; {problem}"
+        yield ToolCall(
+            id=f"{number}.{index}",
+            name=names.from_wire(call.name),
+            arguments=arguments,
+            provider_id=call.id[:NAME_MAX],
+            raw=call.arguments[:ARGUMENTS_MAX_BYTES],
+            problem=problem,
+        )
+
+
+def read_arguments(raw: str) -> tuple[dict[str, Any] | None, str]:
+    """Arguments as an object and an empty problem, or None and what is wrong. Empty text means no arguments."""
+    if not raw or raw.isspace():
+        return {}, ""
+    if len(raw) > ARGUMENTS_MAX_BYTES:
+        return None, f"the arguments have {len(raw)} characters; at most {ARGUMENTS_MAX_BYTES} are read"
+    if raw.count("{") + raw.count("[") > NESTING_MAX and _nesting(raw) > NESTING_MAX:
+        return None, f"the arguments are nested deeper than {NESTING_MAX} levels"
+    try:
+        found = _json_decoder.decode(raw)
+    except DECODE_ERRORS as error:
+        return None, f"the arguments are not valid JSON: {error}"
+    if not isinstance(found, dict):
+        return None, f"the arguments are a JSON {_kind(found)}, not an object"
+    return found, ""
+
+
+def _nesting(raw: str) -> int:
+    """Deepest level of brackets outside strings."""
+    depth = deepest = 0
+    quoted = escaped = False
+    for each in raw:
+        if quoted:
+            quoted = escaped or each != '"'
+            escaped = each == "\\" and not escaped
+        elif each == '"':
+            quoted = True
+        elif each in "{[":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif each in "}]":
+            depth -= 1
+    return deepest
+
+
+def _kind(found: object) -> str:
+    kinds = {list: "array", str: "string", bool: "boolean", type(None): "null"}
+    return kinds.get(type(found), "number")
+
+
+def _stop(finish: str | None, has_calls: bool) -> StopReason:
+    match finish:
+        case "length":
+            return StopReason.LENGTH
+        case "content_filter":
+            return StopReason.FILTER
+        case _:
+            return StopReason.TOOLS if has_calls else StopReason.END
