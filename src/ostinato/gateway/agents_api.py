@@ -270,13 +270,12 @@ def problem_views(card: AgentCard) -> list[ProblemView]:
 
 def agent_rows(tx: Reads, cards: Sequence[AgentCard]) -> list[AgentRow]:
     """Agents of a list, with what the store knows of them."""
-    tallies = tx.tallies().agents
     flags = tx.flags()
     due: dict[str, int] = {}
     for row in tx.schedules():
         if row.next_at is not None:
             due[row.agent] = min(row.next_at, due.get(row.agent, row.next_at))
-    return [_agent_row(each, tallies=dict(tallies.get(each.id, {})), flags=flags, due=due) for each in cards]
+    return [_agent_row(each, tallies=dict(tx.agent_tally(each.id)), flags=flags, due=due) for each in cards]
 
 
 def _agent_row(card: AgentCard, *, tallies: dict[str, int], flags: list[Flag], due: dict[str, int]) -> AgentRow:
@@ -316,4 +315,4 @@ async def _set(context: Context, request: LeashAgent, *, flag: str) -> Leashed:
 
 def _leashed(tx: Tx, agent: str) -> Leashed:
     flags = [flag_view(each) for each in tx.flags() if each.scope == f"agent:{agent}"]
-    return Leashed(agent=agent, flags=flags, running=tx.tallies().agents.get(agent, {}).get("running", 0))
+    return Leashed(agent=agent, flags=flags, running=tx.agent_tally(agent).get("running", 0))

@@ -6,14 +6,14 @@ Knows nothing of HTTP. The protocols here say what the gateway needs of rooms th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from ostinato.agents.live import LiveText
 from ostinato.domain.values import Instant, Value
 from ostinato.engine.port import Clock
-from ostinato.store.port import Store
+from ostinato.store.port import ScheduleRow, Store
 
 
 class Caller(Value):
@@ -84,16 +84,6 @@ class KeyNeed(Value):
     present: bool
 
 
-class Routed(Value):
-    """The choice of an agent for a task."""
-
-    agent: str | None
-    why: tuple[str, ...] = ()
-    """One line for each candidate and the choice."""
-    blocked: str = ""
-    """Why nobody can do it now."""
-
-
 class Definitions(Protocol):
     """The fleet's files, as far as the gateway shows or changes them."""
 
@@ -115,9 +105,6 @@ class Definitions(Protocol):
     def add_agent(self, agent: str, *, purpose: str, skills: Sequence[str], template: str) -> Path:
         """Writes a new workspace; Conflict where it exists."""
 
-    def route(self, *, agent: str | None, skills: Sequence[str]) -> Routed:
-        """Who gets a task: the agent asked for, or one with all the skills. Raises NotFound for an unknown agent."""
-
     def key_needs(self) -> Sequence[KeyNeed]:
         """Each key that the fleet's file names."""
 
@@ -138,6 +125,10 @@ class NodeFacts(Value):
     """True where the clock is not the machine's (the demo)."""
 
 
+FireNow = Callable[[ScheduleRow], Awaitable[bool]]
+"""Fires a heartbeat or schedule beside its own times; True where the agent was woken."""
+
+
 class Context:
     """What every operation is given. One per caller; `as_caller` makes another."""
 
@@ -149,6 +140,7 @@ class Context:
         definitions: Definitions,
         state_dir: Path,
         caller: Caller,
+        fire: FireNow,
         node: NodeFacts | None = None,
         live: LiveText | None = None,
     ) -> None:
@@ -157,6 +149,7 @@ class Context:
         self.definitions = definitions
         self.state_dir = state_dir
         self.caller = caller
+        self.fire = fire
         self.node = node
         """None: in the process of a command, with the engine off."""
         self.live = live
@@ -169,6 +162,7 @@ class Context:
             definitions=self.definitions,
             state_dir=self.state_dir,
             caller=caller,
+            fire=self.fire,
             node=self.node,
             live=self.live,
         )

@@ -11,15 +11,13 @@ import msgspec
 
 from ostinato.domain.errors import Conflict, Invalid, NotFound, unknown_name
 from ostinato.domain.instant import format_instant, zone_named
-from ostinato.domain.message import NewMessage, main_session
 from ostinato.domain.schedule import next_fire, parse_rule, rule_to_texts
-from ostinato.domain.values import Source
 from ostinato.gateway.context import Context
 from ostinato.gateway.notation import parse_moment
 from ostinato.gateway.operation import Ask, Role, View, operation
 from ostinato.gateway.tasks_api import Word
 from ostinato.gateway.views import ScheduleList, ScheduleView, schedule_view
-from ostinato.store.port import ScheduleRow, Tx
+from ostinato.store.port import Reads, ScheduleRow, Tx
 
 
 class WhichSchedules(Ask):
@@ -58,12 +56,12 @@ class Removed(View):
 
 
 class Ran(View):
-    """A schedule whose message was sent now, beside its own times."""
+    """A schedule that was fired beside its own times."""
 
     name: str
     agent: str
-    session: str
-    message: str
+    woken: bool
+    """False: there was nothing to wake the agent for."""
     node_running: bool
 
 
@@ -132,28 +130,10 @@ async def remove(context: Context, request: WhichSchedule) -> Removed:
 
 @operation("schedules.run", "POST /api/v1/schedules/{name}/run", role=Role.OPERATOR)
 async def run(context: Context, request: WhichSchedule) -> Ran:
-    """Send a schedule's message now, beside its own times."""
-    now = context.now
-
-    def write(tx: Tx) -> Ran:
-        row = _find(tx, request.name)
-        key = main_session(row.agent) if row.session in ("main", "isolated") else row.session
-        new = NewMessage(
-            source=Source.SCHEDULE,
-            text=row.text or f"{row.name}, run by {context.caller.name}",
-            sender=row.name,
-            model=row.model,
-        )
-        message = tx.append_message(key, new, agent=row.agent, now=now)
-        return Ran(
-            name=row.name,
-            agent=row.agent,
-            session=key,
-            message=f"M{message.id}",
-            node_running=context.node is not None,
-        )
-
-    return await context.store.run(write)
+    """Fire a heartbeat or schedule now, beside its own times."""
+    row = await context.store.read(lambda tx: _find(tx, request.name))
+    woken = await context.fire(row)
+    return Ran(name=row.name, agent=row.agent, woken=woken, node_running=context.node is not None)
 
 
 def _iso_at(text: str, *, now: int) -> str:
@@ -161,7 +141,7 @@ def _iso_at(text: str, *, now: int) -> str:
     return format_instant(parse_moment(text, now=now, ahead=True))
 
 
-def _find(tx: Tx, name: str) -> ScheduleRow:
+def _find(tx: Reads, name: str) -> ScheduleRow:
     rows = tx.schedules()
     found = next((row for row in rows if row.name == name), None)
     if found is None:

@@ -65,12 +65,13 @@ async def explain(context: Context, request: WhichTask) -> Explanation:
     """Why this agent has the task, and why it is in its state."""
     number = parse_id(request.task, "T")
 
-    def read(tx: Reads) -> tuple[Task, list[Task]]:
-        return tx.task(number), tx.dependencies(number)
+    cards = context.definitions.agents()
 
-    task, after = await context.store.read(read)
-    lines = [f"asked for by {task.spec.requester} through {task.spec.trigger.value}"]
-    lines += why_here(context, task.agent, list(task.spec.skills))
+    def read(tx: Reads) -> tuple[Task, list[Task], list[str]]:
+        task = tx.task(number)
+        return task, tx.dependencies(number), why_here(tx, task, cards)
+
+    task, after, lines = await context.store.read(read)
     state = f"{task.state.value}{f': {task.reason}' if task.reason else ''}"
     lines.append(f"it is {state}")
     if task.state is TaskState.WAITING and waits_for(task):

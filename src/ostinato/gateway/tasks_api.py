@@ -5,6 +5,7 @@ Knows nothing of HTTP or of screens.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -12,9 +13,10 @@ import msgspec
 from ostinato.domain.duration import parse_duration
 from ostinato.domain.errors import Conflict, Invalid, unknown_name
 from ostinato.domain.question import Answer, QuestionKind, QuestionState
+from ostinato.domain.routing import Candidate, route
 from ostinato.domain.step import Input
-from ostinato.domain.task import NewTask, Task, TaskEvent, TaskKind, TaskSpec, TaskState
-from ostinato.gateway.context import Context
+from ostinato.domain.task import UNFINISHED, NewTask, Task, TaskEvent, TaskKind, TaskSpec, TaskState
+from ostinato.gateway.context import AgentCard, Context
 from ostinato.gateway.journal_view import step_views
 from ostinato.gateway.notation import iso, parse_id, parse_moment
 from ostinato.gateway.operation import Ask, Role, View, operation
@@ -158,7 +160,6 @@ class TaskView(View):
 async def add(context: Context, request: AddTask) -> TaskRow:
     """Add a task. It is durable when this returns; the same `key` gives the same task back."""
     now = context.now
-    routed = context.definitions.route(agent=request.agent, skills=request.skills)
     spec = TaskSpec(
         goal=request.goal,
         input=request.input,
@@ -172,18 +173,22 @@ async def add(context: Context, request: AddTask) -> TaskRow:
         kind=TaskKind.GOAL,
         title=" ".join(request.title.split()) or request.title,
         spec=spec,
-        agent=routed.agent,
         project=request.project,
         type=request.type,
         priority=request.priority,
         not_before_at=parse_moment(request.not_before, now=now, ahead=True) if request.not_before else 0,
         draft=request.draft,
-        blocked=routed.blocked,
         after=tuple(parse_id(each, "T") for each in request.after),
         key=request.key,
     )
-    task = await context.store.run(lambda tx: tx.add_task(new, now=now, actor=context.caller.name))
-    return task_row(task, usd=0.0)
+    cards = cards_for(context, agent=request.agent)
+
+    def write(tx: Tx) -> TaskRow:
+        chosen = route(candidates(tx, cards), agent=request.agent, skills=request.skills)
+        routed = msgspec.structs.replace(new, agent=chosen.agent, pool=chosen.pool, blocked=chosen.blocked)
+        return task_row(tx.add_task(routed, now=now, actor=context.caller.name), usd=0.0)
+
+    return await context.store.run(write)
 
 
 @operation("tasks.list", "GET /api/v1/tasks")
@@ -214,12 +219,12 @@ async def show(context: Context, request: WhichTask) -> TaskView:
     """One task: why this agent, every attempt and step with time, tokens and cost, questions, files."""
     number = parse_id(request.task, "T")
 
-    def read(tx: Reads) -> TaskView:
-        return _task_view(tx, tx.task(number))
+    cards = context.definitions.agents()
 
-    shown = await context.store.read(read)
-    routed = why_here(context, shown.task.agent, shown.skills)
-    return msgspec.structs.replace(shown, why_here=[*shown.why_here, *routed])
+    def read(tx: Reads) -> TaskView:
+        return _task_view(tx, tx.task(number), cards)
+
+    return await context.store.read(read)
 
 
 @operation("tasks.approve", "POST /api/v1/tasks/{task}/approve", role=Role.OPERATOR)
@@ -293,13 +298,39 @@ async def comment(context: Context, request: CommentTask) -> TaskRow:
     return await context.store.run(write)
 
 
-def why_here(context: Context, agent: str | None, skills: list[str]) -> list[str]:
-    """Why a task is with its agent, by today's files."""
-    if agent is None:
-        return list(context.definitions.route(agent=None, skills=skills).why)
-    if not skills:
-        return [f"{agent} was named when the task was added"]
-    return list(context.definitions.route(agent=None, skills=skills).why)
+def cards_for(context: Context, *, agent: str | None) -> Sequence[AgentCard]:
+    """The agents that routing has to look at: one where it is named, else all."""
+    return context.definitions.agents() if agent is None else [context.definitions.agent(agent)]
+
+
+def candidates(tx: Reads, cards: Sequence[AgentCard]) -> list[Candidate]:
+    """Agents as routing sees them. Those whose files have errors cannot be chosen by skill."""
+    held = {each.scope for each in tx.flags()}
+    sound = [each for each in cards if len(cards) == 1 or not any(p.level == "error" for p in each.problems)]
+    return [
+        Candidate(
+            id=each.id,
+            skills=each.skills,
+            paused=f"agent:{each.id}" in held,
+            unfinished=sum(tx.agent_tally(each.id).get(state.value, 0) for state in UNFINISHED),
+        )
+        for each in sound
+    ]
+
+
+def why_here(tx: Reads, task: Task, cards: Sequence[AgentCard]) -> list[str]:
+    """Who asked for a task and through what, and why it is with its agent, by today's files and load."""
+    causes = f", because of {' > '.join(task.spec.causes)}" if task.spec.causes else ""
+    lines = [f"asked for by {task.spec.requester} through {task.spec.trigger.value}{causes}"]
+    if task.spec.skills:
+        lines.append(f"needs {', '.join(task.spec.skills)}")
+        chosen = route(candidates(tx, cards), skills=task.spec.skills)
+        lines += [*chosen.why, *([chosen.blocked] if chosen.blocked else [])]
+    elif task.agent is not None:
+        lines.append(f"{task.agent} was named")
+    elif task.kind is TaskKind.GOAL:
+        lines.append("neither an agent nor skills are named")
+    return lines
 
 
 def _kinds(request: WhichTasks) -> frozenset[TaskKind]:
@@ -340,7 +371,7 @@ def _grant_more(tx: Tx, number: int, *, by: str, now: int) -> Task:
     return tx.task(number)
 
 
-def _task_view(tx: Reads, task: Task) -> TaskView:
+def _task_view(tx: Reads, task: Task, cards: Sequence[AgentCard]) -> TaskView:
     steps = tx.steps(task.id)
     charges = tx.charges(task.id)
     cost, unpriced = charged(charges)
@@ -362,7 +393,7 @@ def _task_view(tx: Reads, task: Task) -> TaskView:
         causes=list(task.spec.causes),
         deadline_at=iso(task.spec.deadline_at) if task.spec.deadline_at else None,
         files=[file_view(each) for each in task.spec.attachments],
-        why_here=_came_from(task),
+        why_here=why_here(tx, task, cards),
         result=result.text if result else "",
         result_data=result.data if result else None,
         error=result.error if result else "",
@@ -376,9 +407,3 @@ def _task_view(tx: Reads, task: Task) -> TaskView:
         model_calls=len({each.call for each in charges}),
         unpriced_calls=unpriced,
     )
-
-
-def _came_from(task: Task) -> list[str]:
-    """Who asked for it and through what."""
-    causes = f", because of {' > '.join(task.spec.causes)}" if task.spec.causes else ""
-    return [f"asked for by {task.spec.requester} through {task.spec.trigger.value}{causes}"]
