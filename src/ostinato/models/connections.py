@@ -22,13 +22,12 @@ KEEP_ALIVE_S = 30.0
 class Connections:
     """Opens the client when it is first needed, in the loop that needs it."""
 
-    def __init__(self, *, connect_s: float = 10.0) -> None:
-        self._connect_s = connect_s
+    def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def session(self) -> aiohttp.ClientSession:
-        """The shared client. Its own timeouts are off, except for connecting: the adapter counts them by phase."""
+        """The shared client. Its own timeouts are off: each exchange counts its own."""
         import aiohttp  # heavy, and a fleet with nothing to do never needs it
 
         loop = asyncio.get_running_loop()
@@ -37,7 +36,7 @@ class Connections:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=CONNECTIONS_MAX, keepalive_timeout=KEEP_ALIVE_S),
                 cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_s),
+                timeout=aiohttp.ClientTimeout(total=None),
                 skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
                 auto_decompress=False,  # identity is asked for; whatever else comes is no bomb that we unpack
                 trust_env=any(name.lower().endswith("_proxy") for name in os.environ),

@@ -1,0 +1,184 @@
+"""The models that a fleet may use: names and tiers to models that can be asked.
+
+Models are built when they are first wanted; a fleet with nothing to do loads neither an HTTP client nor a price list.
+Knows nothing of agents; settings come in as values.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from ostinato.domain.budget import Price
+from ostinato.domain.errors import Invalid, unknown_name
+from ostinato.engine.port import Clock
+from ostinato.models.connections import Connections
+from ostinato.models.openai_chat import ChatModel, Transport
+from ostinato.models.openai_http import HttpTransport
+from ostinato.models.port import Model
+from ostinato.models.prices import PriceBook, PriceQuery
+from ostinato.models.providers import SCRIPTED, dialect_of
+from ostinato.models.scripted.player import Player
+from ostinato.models.scripted.provider import ScriptTransport
+from ostinato.models.scripted.server import ScriptServer
+from ostinato.models.settings import TIERS, ModelSettings
+
+FREE = Price(input_usd_micros=0, cached_usd_micros=0, output_usd_micros=0)
+"""What a script costs that names no price."""
+
+
+class FleetModels:
+    """All models of a fleet (see `Models`). Checks names at once; raises Invalid for tiers or a default that lead
+    nowhere.
+
+    `settings` by name; `tiers` from `cheap`, `standard`, `strong` to a name, and one that is not set is the default;
+    `folder` is where paths of scripts begin; `environment` is where keys are looked up (None: the process's own).
+    """
+
+    def __init__(
+        self,
+        settings: Mapping[str, ModelSettings],
+        *,
+        clock: Clock,
+        tiers: Mapping[str, str] | None = None,
+        default: str | None = None,
+        folder: Path = Path(),
+        prices: PriceBook | None = None,
+        environment: Mapping[str, str] | None = None,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._settings = dict(settings)
+        self._tiers = dict(tiers or {})
+        self._default = default or self._tiers.get("standard") or (next(iter(settings)) if len(settings) == 1 else None)
+        self._clock = clock
+        self._folder = folder
+        self._prices = prices or PriceBook()
+        self._environment = environment
+        self._jitter = jitter
+        self._connections = Connections()
+        self._models: dict[str, ChatModel] = {}
+        self._stages: dict[Path, _Stage] = {}
+        self._check()
+
+    def _check(self) -> None:
+        for tier, name in self._tiers.items():
+            if tier not in TIERS:
+                raise Invalid(unknown_name("tier", tier, TIERS), place="models.tiers")
+            if name not in self._settings:
+                raise Invalid(unknown_name("model", name, self._settings), place=f"models.tiers.{tier}")
+        if self._default is not None and self._default not in self._settings:
+            raise Invalid(unknown_name("model", self._default, self._settings), place="models.default")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The fleet's names, sorted, without tiers."""
+        return tuple(sorted(self._settings))
+
+    def name_of(self, wanted: str | None) -> str:
+        """The name that a tier, a name or None stands for. Raises Invalid with the known names."""
+        if wanted in self._settings:
+            return wanted
+        name = self._tiers.get(wanted, self._default) if wanted in TIERS else (wanted or self._default)
+        if name in self._settings:
+            return name
+        if wanted is None or wanted in TIERS:
+            cure = "Name one in the fleet's file: `[models] default = ...`."
+            raise Invalid("the fleet has no default model" if self._settings else "the fleet has no model", cure=cure)
+        raise Invalid(unknown_name("model", wanted, {*self._settings, *TIERS}))
+
+    def resolve(self, wanted: str | None) -> Model:
+        """A tier, a name, or None for the default (see `Models`). Reads a script or looks up a price when a model is
+        wanted for the first time; `prepare` does that ahead. Raises Invalid."""
+        name = self.name_of(wanted)
+        if name not in self._models:
+            self._models[name] = self._build(name)
+        return self._models[name]
+
+    async def prepare(self) -> None:
+        """Look all prices up without holding up the loop. Nothing is built and nothing connects; twice is fine."""
+        queries = [query for name in self._settings if (query := self._query(name)) is not None]
+        if queries:
+            await asyncio.to_thread(self._prices.find, queries)
+
+    async def close(self) -> None:
+        """Close connections and script servers; twice is fine."""
+        await self._connections.close()
+        for stage in self._stages.values():
+            await stage.close()
+
+    def _build(self, name: str) -> ChatModel:
+        settings = self._settings[name]
+        if settings.provider == SCRIPTED:
+            return self._build_scripted(name, settings)
+        dialect = dialect_of(name, settings)
+        transport = HttpTransport(
+            dialect.base_url, connections=self._connections, now=self._clock.now, timeouts=settings.timeouts
+        )
+        return ChatModel(
+            name,
+            settings,
+            transport,
+            clock=self._clock,
+            dialect=dialect,
+            price=self._price(name),
+            environment=self._environment,
+            jitter=self._jitter,
+        )
+
+    def _build_scripted(self, name: str, settings: ModelSettings) -> ChatModel:
+        if not settings.script:
+            raise Invalid("a scripted model needs a script", place=f"models.{name}.script", cure="Name its file.")
+        path = self._folder / settings.script
+        if path not in self._stages:
+            self._stages[path] = _Stage(Player.of_file(path))
+        stage = self._stages[path]
+        transport: Transport
+        if settings.in_process:
+            transport = ScriptTransport(stage.player, clock=self._clock, timeouts=settings.timeouts)
+        else:
+            transport = HttpTransport(
+                stage.url, connections=self._connections, now=self._clock.now, timeouts=settings.timeouts
+            )
+        price = settings.price or stage.player.script.price or FREE
+        return ChatModel(name, settings, transport, clock=self._clock, price=price, jitter=self._jitter)
+
+    def _price(self, name: str) -> Price | None:
+        """The price of one model. The list is asked for all models at once, as asking takes a moment."""
+        override = self._settings[name].price
+        if override is not None:
+            return override
+        queries = {each: query for each in self._settings if (query := self._query(each)) is not None}
+        found = dict(zip(queries, self._prices.find(list(queries.values())), strict=True))
+        return found.get(name)
+
+    def _query(self, name: str) -> PriceQuery | None:
+        settings = self._settings[name]
+        if settings.provider == SCRIPTED or settings.price is not None:
+            return None
+        return PriceQuery(provider=settings.provider, model=settings.model, address=settings.base_url)
+
+
+class _Stage:
+    """A script that serves from inside this process once somebody asks."""
+
+    def __init__(self, player: Player) -> None:
+        self.player = player
+        self._server: ScriptServer | None = None
+        self._starting = asyncio.Lock()
+
+    async def url(self) -> str:
+        """Where it listens; starts it if need be."""
+        if self._server is None:
+            async with self._starting:
+                if self._server is None:
+                    server = ScriptServer(self.player)
+                    await server.start()
+                    self._server = server
+        return self._server.url
+
+    async def close(self) -> None:
+        server, self._server = self._server, None
+        if server is not None:
+            await server.stop()

@@ -1,0 +1,46 @@
+"""Providers that are known by name: where they are, which variable usually holds their key, how they differ.
+
+Any other name works too, with a `base_url`. Knows nothing of models or prices.
+"""
+
+from __future__ import annotations
+
+from ostinato.domain.errors import Invalid
+from ostinato.models.openai_chat import Dialect
+from ostinato.models.settings import ModelSettings
+
+SCRIPTED = "scripted"
+"""The provider whose models are scripts."""
+
+KNOWN: dict[str, Dialect] = {
+    "openai": Dialect(base_url="https://api.openai.com/v1", api_key_env="OPENAI_API_KEY", completion_limit=True),
+    "openrouter": Dialect(base_url="https://openrouter.ai/api/v1", api_key_env="OPENROUTER_API_KEY"),
+    "mistral": Dialect(base_url="https://api.mistral.ai/v1", api_key_env="MISTRAL_API_KEY"),
+    "groq": Dialect(base_url="https://api.groq.com/openai/v1", api_key_env="GROQ_API_KEY"),
+    "deepseek": Dialect(base_url="https://api.deepseek.com/v1", api_key_env="DEEPSEEK_API_KEY"),
+    "x-ai": Dialect(base_url="https://api.x.ai/v1", api_key_env="XAI_API_KEY"),
+    "google": Dialect(base_url="https://generativelanguage.googleapis.com/v1beta/openai", api_key_env="GEMINI_API_KEY"),
+    "ollama": Dialect(base_url="http://127.0.0.1:11434/v1"),
+}
+"""Names as the price list has them, where it has them."""
+
+
+def dialect_of(name: str, settings: ModelSettings) -> Dialect:
+    """Where and how the model `name` is asked. Raises Invalid where neither the settings nor this table say where."""
+    known = KNOWN.get(settings.provider, Dialect())
+    base_url = settings.base_url or known.base_url
+    place = f"models.{name}.base_url"
+    if not base_url:
+        names = ", ".join(repr(each) for each in sorted(KNOWN))
+        words = f"Provider {settings.provider!r} has no usual address. Known: {names}."
+        raise Invalid(words, place=place, cure="Set `base_url`.")
+    if not base_url.startswith(("http://", "https://")) or any(each.isspace() for each in base_url):
+        words = f"{base_url!r} is no HTTP address"
+        raise Invalid(
+            words, place=place, cure="Write it up to and including `/v1`, as in 'https://api.example.com/v1'."
+        )
+    return Dialect(
+        base_url=base_url,
+        api_key_env=settings.api_key_env or ("" if settings.base_url else known.api_key_env),
+        completion_limit=known.completion_limit,
+    )
