@@ -11,20 +11,23 @@ from typing import Annotated
 import msgspec
 
 from ostinato.domain.errors import Conflict, Invalid, unknown_name
-from ostinato.domain.event import Event, EventName
+from ostinato.domain.event import EventName
 from ostinato.domain.values import SECOND, Instant
 from ostinato.gateway.context import Context
 from ostinato.gateway.follow import changes_of
 from ostinato.gateway.notation import parse_id, parse_moment
 from ostinato.gateway.operation import Ask, operation, stream
 from ostinato.gateway.tasks_api import Word
-from ostinato.gateway.views import EventList, EventView, event_view
-from ostinato.store.port import EventFilter
+from ostinato.gateway.views import EventList, EventView, event_views
+from ostinato.store.port import EventFilter, Reads
 
 SINCE_DEFAULT = 86_400 * SECOND
 """How far back a list goes where nothing is said: a day."""
 
 BATCH = 500
+
+LATEST_OF = 5_000
+"""Events among which the latest are looked for."""
 
 
 class WhichEvents(Ask):
@@ -46,35 +49,37 @@ class WhichEvents(Ask):
 async def list_events(context: Context, request: WhichEvents) -> EventList:
     """Events, oldest first, each with its sentence."""
     which = _filter(request, now=context.now)
-    events = await context.store.read(
-        lambda tx: tx.events(which, after=request.after, limit=5_000 if request.latest else request.limit)
-    )
-    if request.latest:
-        events = events[-request.limit :]
-    more = str(events[-1].id) if len(events) == request.limit and not request.latest else None
-    return EventList(events=[event_view(each) for each in events], next=more)
+
+    def read(tx: Reads) -> EventList:
+        events = tx.events(which, after=request.after, limit=LATEST_OF if request.latest else request.limit)
+        more = str(events[-1].id) if len(events) == request.limit and not request.latest else None
+        return EventList(events=event_views(tx, events[-request.limit :]), next=more)
+
+    return await context.store.read(read)
 
 
 @stream("events.follow", "GET /api/v1/events/follow")
-async def follow(context: Context, request: WhichEvents) -> AsyncIterator[EventView]:
+async def follow(context: Context, request: WhichEvents) -> AsyncIterator[EventView | None]:
     """Events as they happen: from now on, or from `since` or `after`."""
     if context.node is None:
         raise Conflict("No node is running, so nothing happens", cure="Start one: ostinato up")
     which = _filter(request, now=context.now, ahead=True)
     begins = request.since is not None or request.after > 0
     after = request.after if begins else await context.store.read(lambda tx: tx.latest_event())
+    yield None
     async with changes_of(context.store) as changes:
         while True:
             events = await _behind(context, which, after)
             for each in events:
-                yield event_view(each)
+                yield each
                 after = each.id
             if len(events) < BATCH:
                 await changes.wait()
+                yield None
 
 
-async def _behind(context: Context, which: EventFilter, after: int) -> list[Event]:
-    return await context.store.read(lambda tx: tx.events(which, after=after, limit=BATCH))
+async def _behind(context: Context, which: EventFilter, after: int) -> list[EventView]:
+    return await context.store.read(lambda tx: event_views(tx, tx.events(which, after=after, limit=BATCH)))
 
 
 def _filter(request: WhichEvents, *, now: Instant, ahead: bool = False) -> EventFilter:

@@ -81,13 +81,21 @@ class Operation(_Route, Generic[Request, Response]):
 
 
 class Stream(_Route, Generic[Request, Response]):
-    """One request, many responses, until it ends or the caller goes away."""
+    """One request, many responses, until it ends or the caller goes away.
+
+    A handler yields None once the request is accepted, and whenever it has waited in vain: whoever carries the stream
+    learns by it that the reader has gone."""
 
     def __init__(
-        self, name: str, route: str, *, role: Role, handler: Callable[[Context, Request], AsyncIterator[Response]]
+        self,
+        name: str,
+        route: str,
+        *,
+        role: Role,
+        handler: Callable[[Context, Request], AsyncIterator[Response | None]],
     ) -> None:
         hints = get_type_hints(handler)
-        item = get_args(hints["return"])[0]
+        item = next(each for each in get_args(get_args(hints["return"])[0]) if each is not type(None))
         super().__init__(name, route, role=role, request=hints["request"], response=item)
         self.handler = handler
         self.summary = (handler.__doc__ or "").strip()
@@ -107,10 +115,10 @@ def operation(
 
 def stream(
     name: str, route: str, *, role: Role = Role.VIEWER
-) -> Callable[[Callable[[Context, Request], AsyncIterator[Response]]], Stream[Request, Response]]:
+) -> Callable[[Callable[[Context, Request], AsyncIterator[Response | None]]], Stream[Request, Response]]:
     """Makes an async generator a stream of responses."""
 
-    def make(handler: Callable[[Context, Request], AsyncIterator[Response]]) -> Stream[Request, Response]:
+    def make(handler: Callable[[Context, Request], AsyncIterator[Response | None]]) -> Stream[Request, Response]:
         return Stream(name, route, role=role, handler=handler)
 
     return make

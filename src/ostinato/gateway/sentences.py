@@ -1,179 +1,244 @@
 """Events as sentences: the one place where the record is put into words, for screens, logs and notes.
 
 A sentence leaves out the time and ends without a period. What agents and outsiders wrote is quoted and cut, never
-interpreted; whoever prints it escapes it. Knows nothing of stores or screens.
+interpreted; whoever prints it escapes it. Knows nothing of screens.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ostinato.domain.errors import NotFound
 from ostinato.domain.event import Event, EventName
+from ostinato.domain.message import Message
+from ostinato.domain.question import Question
+from ostinato.domain.task import Task
+from ostinato.domain.values import Value
+from ostinato.store.port import Reads
 
 QUOTE_CHARS_MAX = 120
 """How much of a foreign text a sentence quotes."""
 
 
+class Known(Value):
+    """What events speak of, as far as it is still there: it makes their sentences say more than ids."""
+
+    tasks: Mapping[int, Task] = {}
+    questions: Mapping[int, Question] = {}
+    messages: Mapping[int, Message] = {}
+
+
+def known_of(tx: Reads, events: Sequence[Event]) -> Known:
+    """Reads what these events speak of."""
+    tasks = {each.task for each in events if each.task}
+    questions = {number for each in events if isinstance(number := each.data.get("question"), int)}
+    messages = {number for each in events if isinstance(number := each.data.get("message"), int)}
+    return Known(
+        tasks={number: task for number in tasks if (task := _found(tx.task, number)) is not None},
+        questions={number: each for number in questions if (each := _found(tx.question, number)) is not None},
+        messages=tx.messages_by_id(sorted(messages)),
+    )
+
+
+def _found(read: Callable[[int], Any], number: int) -> Any:
+    """What is there, or None where it was pruned."""
+    try:
+        return read(number)
+    except NotFound:
+        return None
+
+
 def quoted(text: object, *, chars_max: int = QUOTE_CHARS_MAX) -> str:
     """A text in quotation marks on one line, cut where it is long."""
+    return f'"{one_line(text, chars_max=chars_max)}"'
+
+
+def one_line(text: object, *, chars_max: int = QUOTE_CHARS_MAX) -> str:
+    """A text on one line, cut where it is long."""
     line = " ".join(str(text).split())
-    if len(line) > chars_max:
-        line = line[: chars_max - 1] + "…"
-    return f'"{line}"'
+    return line if len(line) <= chars_max else line[: chars_max - 1] + "…"
 
 
-_TASK_WORDS = {
-    EventName.TASK_APPROVED: "was approved by {actor}",
-    EventName.TASK_RELEASED: "is ready to be worked on",
-    EventName.TASK_BLOCKED: "is blocked",
-    EventName.TASK_CLAIMED: "was taken up by {agent}",
-    EventName.TASK_DONE: "was finished by {agent}",
-    EventName.TASK_REVIEW: "has a result that somebody must accept",
-    EventName.TASK_RETURNED: "was returned with notes by {actor}",
-    EventName.TASK_PARKED: "is waiting",
-    EventName.TASK_WOKEN: "goes on",
-    EventName.TASK_RETRIED: "failed and will be tried again",
-    EventName.TASK_REQUEUED: "was given back and will go on",
-    EventName.TASK_FAILED: "failed and is a dead letter",
-    EventName.TASK_CANCELLED: "was cancelled by {actor}",
-    EventName.TASK_REPLAYED: "is tried again on the word of {actor}",
-    EventName.TASK_DISMISSED: "was dismissed by {actor}",
-    EventName.TASK_CHANGED: "was changed by {actor}",
-    EventName.TASK_NOTED: "got a comment from {actor}",
-    EventName.TURN_LIMITED: "reached a limit of its turn",
+_ABOUT_TASKS = {
+    EventName.TASK_APPROVED: "{task} was approved by {actor}",
+    EventName.TASK_RELEASED: "{task} is ready to be worked on",
+    EventName.TASK_BLOCKED: "{task} is blocked",
+    EventName.TASK_CLAIMED: "{agent} began {task}",
+    EventName.TASK_DONE: "{agent} finished {task}",
+    EventName.TASK_REVIEW: "{agent} finished {task}, which somebody must accept",
+    EventName.TASK_RETURNED: "{task} was returned with notes by {actor}",
+    EventName.TASK_PARKED: "{task} is waiting",
+    EventName.TASK_WOKEN: "{task} goes on",
+    EventName.TASK_RETRIED: "{task} met an error and will be tried again",
+    EventName.TASK_REQUEUED: "{task} was given back and will go on",
+    EventName.TASK_FAILED: "{task} failed and is a dead letter",
+    EventName.TASK_CANCELLED: "{task} was cancelled by {actor}",
+    EventName.TASK_REPLAYED: "{task} is tried again on the word of {actor}",
+    EventName.TASK_DISMISSED: "{task} was dismissed by {actor}",
+    EventName.TURN_LIMITED: "{task} reached a limit",
 }
 
-_OTHER_WORDS = {
+_ABOUT_OTHERS = {
     EventName.QUESTION_REMINDED: "{question} of {agent} was asked once more: nobody has answered yet",
     EventName.HEARTBEAT_FIRED: "the {heartbeat} of {agent} fired",
-    EventName.SCHEDULE_FIRED: "the schedule {name} fired for {agent}",
-    EventName.SCHEDULE_MISSED: "the schedule {name} missed a time",
-    EventName.SCHEDULE_ADDED: "{actor} added the schedule {name} for {agent}",
-    EventName.SCHEDULE_REMOVED: "{actor} removed the schedule {name}",
-    EventName.FILE_TAKEN: "the file {file} was taken from the inbox",
-    EventName.FILE_REFUSED: "the file {file} was moved aside",
-    EventName.DELIVERY_SENT: "{task} delivered to {to}",
-    EventName.NODE_STARTED: "the node started{node}",
-    EventName.NODE_STOPPED: "the node stopped in order{node}",
-    EventName.NODE_LOST: "a node was lost{node}; its work goes on",
-    EventName.AGENT_LOADED: "{agent} was loaded{version}",
-    EventName.AGENT_INVALID: "{agent} cannot run: its files are invalid",
-    EventName.STORE_CHECKED: "the database was checked{result}",
+    EventName.HEARTBEAT_SKIPPED: "the {heartbeat} of {agent} was skipped, no model was asked",
+    EventName.SCHEDULE_FIRED: "the schedule {schedule} fired for {agent}",
+    EventName.SCHEDULE_MISSED: "times of {schedule} passed unseen",
+    EventName.SCHEDULE_ADDED: "the schedule {schedule} was {added} for {agent} by {actor}",
+    EventName.SCHEDULE_REMOVED: "the schedule {schedule} was removed by {actor}",
+    EventName.FILE_TAKEN: "the file {file} was taken from the inbox{for_agent}",
+    EventName.FILE_REFUSED: "the file {file} in the inbox was moved aside{for_agent}",
+    EventName.NODE_STARTED: "the node started{pid}",
+    EventName.NODE_STOPPED: "the node stopped in order",
+    EventName.NODE_LOST: "a node was lost; its work goes on",
+    EventName.AGENT_LOADED: "the files of {agent} were read{version}",
+    EventName.AGENT_INVALID: "{agent} cannot run, its files are invalid",
+    EventName.STORE_CHECKED: "the database was checked",
     EventName.DISK_FULL: "the disk is full: nothing can be written until there is room",
 }
 
+_NOTHING = Known()
 
-def sentence(event: Event) -> str:
+
+def sentence(event: Event, known: Known = _NOTHING) -> str:
     """What happened, in one sentence."""
-    words = _sentence(event)
-    if event.reason and event.reason not in words:
-        words += f": {_line(event.reason)}"
+    words = _words(event, known)
+    reason = one_line(event.reason, chars_max=200)
+    if reason and reason not in words and event.name is not EventName.DELIVERY_SENT:
+        words += f": {reason}"
     return words
 
 
-def _sentence(event: Event) -> str:
-    if event.name is EventName.TASK_ADDED:
-        return _task_added(event)
-    if event.name in _TASK_WORDS:
-        return _about_task(event, _TASK_WORDS[event.name])
-    if event.name is EventName.MESSAGE_APPENDED:
-        return _message(event)
-    if event.name in (EventName.QUESTION_ASKED, EventName.QUESTION_SETTLED):
-        return _question(event)
-    if event.name is EventName.HEARTBEAT_SKIPPED:
-        return _skipped(event)
-    if event.name in (EventName.FLAG_SET, EventName.FLAG_CLEARED):
-        return _flag(event)
-    return _filled(event, _OTHER_WORDS.get(event.name, event.name.value))
+def _words(event: Event, known: Known) -> str:
+    special = _SPECIAL.get(event.name)
+    if special is not None:
+        return special(event, known)
+    if event.name in _ABOUT_TASKS:
+        words = _filled(event, known, _ABOUT_TASKS[event.name])
+        return words + _outcome(event, known)
+    return _filled(event, known, _ABOUT_OTHERS[event.name])
 
 
-def _task_added(event: Event) -> str:
-    data = event.data
-    kind = str(data.get("kind") or "goal")
-    noun = {"goal": "task", "fire": "wake-up"}.get(kind, kind)
-    owner = f" for {event.agent}" if event.agent else ", which nobody can do yet"
-    how = "was proposed" if data.get("draft") or data.get("state") == "draft" else "was added"
-    return f"{_name(event)}{_title(data)} {how} as a {noun}{owner} by {event.actor}"
+def _outcome(event: Event, known: Known) -> str:
+    task = known.tasks.get(event.task or 0)
+    if task is None or task.result is None or event.at != task.finished_at:
+        return ""
+    if event.name is EventName.TASK_DONE and task.result.text:
+        return f": {quoted(task.result.text)}"
+    if event.name is EventName.TASK_FAILED and task.result.error:
+        return f": {one_line(task.result.error)}"
+    return ""
 
 
-def _about_task(event: Event, words: str) -> str:
-    data = event.data
-    text = f"{_name(event)}{_title(data)} {_filled(event, words)}"
-    if said := data.get("text") or data.get("result"):
-        text += f": {quoted(said)}" if isinstance(said, str) else ""
-    if error := data.get("error"):
-        text += f": {_line(error)}"
-    return text
+def _task_added(event: Event, known: Known) -> str:
+    task = known.tasks.get(event.task or 0)
+    draft = task is not None and task.state.value == "draft"
+    how = "was proposed" if draft else "was added"
+    owner = f" for {event.agent}" if event.agent else ", which nobody can do yet,"
+    return f"{_task(event, known)} {how}{owner} by {event.actor}"
 
 
-def _message(event: Event) -> str:
-    data = event.data
-    source = str(data.get("source") or "message")
-    sender = str(data.get("sender") or event.actor)
-    said = f": {quoted(data['text'])}" if data.get("text") else ""
-    return f"{event.agent or 'a session'} got a message ({source} from {_line(sender)}){said}"
+def _task_changed(event: Event, known: Known) -> str:
+    before, after = event.data.get("from"), event.data.get("to")
+    changes = ""
+    if isinstance(before, dict) and isinstance(after, dict):
+        changes = ": " + ", ".join(f"{key} {before.get(key)} → {value}" for key, value in after.items())
+    return f"{_task(event, known)} was changed by {event.actor}{one_line(changes)}"
 
 
-def _question(event: Event) -> str:
-    data = event.data
-    name = _question_name(data)
-    tool = f" about {data['tool']}" if data.get("tool") else ""
-    if event.name is EventName.QUESTION_ASKED:
-        said = f": {quoted(data['text'])}" if data.get("text") else ""
-        return f"{event.agent or 'an agent'} asks a person, {name}{tool}{said}"
-    decision = str(data.get("state") or data.get("decision") or "settled")
+def _task_noted(event: Event, known: Known) -> str:
+    return f"{event.actor} left a comment on {_task(event, known)}: {quoted(event.data.get('text', ''))}"
+
+
+def _message(event: Event, known: Known) -> str:
+    message = known.messages.get(_number(event.data.get("message")))
+    who = event.agent or event.session or "a session"
+    if message is None:
+        return f"{who} got a message ({event.data.get('source', 'unknown')})"
+    kind = message.source.value
+    sender = f" from {one_line(message.sender, chars_max=60)}" if message.sender != kind else ""
+    return f"{who} got a message ({kind}{sender}): {quoted(message.text)}"
+
+
+def _question_asked(event: Event, known: Known) -> str:
+    question = known.questions.get(_number(event.data.get("question")))
+    who = event.agent or "an agent"
+    if question is None:
+        return f"{who} asks a person, {_question(event)}"
+    tool = f" before {question.action.tool}" if question.action else ""
+    return f"{who} asks a person{tool}, {question.name}: {quoted(question.text)}"
+
+
+def _question_settled(event: Event, known: Known) -> str:
+    question = known.questions.get(_number(event.data.get("question")))
+    decision = str(event.data.get("state", "settled"))
     who = f" by {event.actor}" if event.actor != "runtime" else ""
-    said = f": {quoted(data['answer'])}" if data.get("answer") else ""
-    return f"{name}{tool} of {event.agent or 'an agent'} was {decision}{who}{said}"
+    changed = " with changed arguments" if event.data.get("edited") else ""
+    tool = f", {question.action.tool}," if question and question.action else ""
+    said = f": {quoted(question.answer)}" if question and question.answer else ""
+    return f"{_question(event)}{tool} of {event.agent or 'an agent'} was {decision}{who}{changed}{said}"
 
 
-def _skipped(event: Event) -> str:
-    count = event.data.get("count")
-    times = f", {count} times in a row" if isinstance(count, int) and count > 1 else ""
-    beat = _line(event.data.get("heartbeat") or "heartbeat")
-    return f"the {beat} of {event.agent} had nothing to do{times}, no model was asked"
+def _delivery(event: Event, _known: Known) -> str:
+    to = one_line(event.data.get("to") or "its recipient", chars_max=80)
+    said = event.data.get("subject") or event.reason or event.data.get("text")
+    return f"{event.agent or 'the runtime'} sent a message to {to}{f': {quoted(said)}' if said else ''}"
 
 
-def _flag(event: Event) -> str:
-    scope = str(event.data.get("scope") or event.agent or "fleet")
-    name = str(event.data.get("flag") or event.data.get("name") or "paused")
-    what = "the fleet" if scope == "fleet" else scope.replace("agent:", "agent ")
-    if event.name is EventName.FLAG_SET:
-        return f"{event.actor} {'stopped' if name == 'halted' else name} {what}"
-    return f"{event.actor} let {what} go on (no longer {name})"
+def _flag(event: Event, _known: Known) -> str:
+    scope = str(event.data.get("scope") or "fleet")
+    name = str(event.data.get("flag") or event.data.get("name") or "halted")
+    what = "the fleet" if scope == "fleet" else scope.replace(":", " ", 1)
+    if event.name is EventName.FLAG_CLEARED:
+        return f"{event.actor} let {what} go on, it is no longer {name}"
+    return f"{event.actor} stopped {what}" if name == "halted" else f"{event.actor} made {what} {name}"
 
 
-def _filled(event: Event, words: str) -> str:
+_SPECIAL: Mapping[EventName, Callable[[Event, Known], str]] = {
+    EventName.TASK_ADDED: _task_added,
+    EventName.TASK_CHANGED: _task_changed,
+    EventName.TASK_NOTED: _task_noted,
+    EventName.MESSAGE_APPENDED: _message,
+    EventName.QUESTION_ASKED: _question_asked,
+    EventName.QUESTION_SETTLED: _question_settled,
+    EventName.DELIVERY_SENT: _delivery,
+    EventName.FLAG_SET: _flag,
+    EventName.FLAG_CLEARED: _flag,
+}
+
+
+def _filled(event: Event, known: Known, words: str) -> str:
     data = event.data
+    schedule = one_line(data.get("schedule") or data.get("name") or "a schedule", chars_max=80)
+    beat = one_line(data.get("heartbeat") or schedule.rpartition(":")[2] or "heartbeat", chars_max=80)
     fields: dict[str, Any] = {
         "actor": event.actor,
         "agent": event.agent or event.actor,
-        "task": _name(event),
-        "question": _question_name(data),
-        "heartbeat": _line(data.get("heartbeat") or "heartbeat"),
-        "name": _line(data.get("name") or data.get("schedule") or ""),
-        "file": _line(data.get("file") or data.get("name") or data.get("path") or ""),
-        "to": _line(data.get("to") or data.get("recipient") or "its recipient"),
-        "node": f" (pid {data['pid']})" if data.get("pid") else "",
+        "task": _task(event, known),
+        "question": _question(event),
+        "heartbeat": beat if beat == "heartbeat" else f"heartbeat {beat}",
+        "schedule": schedule,
+        "added": "changed" if data.get("changed") else "added",
+        "file": one_line(data.get("file") or data.get("name") or data.get("path") or "", chars_max=80),
+        "for_agent": f" for {event.agent}" if event.agent else "",
+        "pid": f" (pid {data['pid']})" if data.get("pid") else "",
         "version": f" ({str(data['version'])[:12]})" if data.get("version") else "",
-        "result": f": {_line(data['result'])}" if data.get("result") else "",
     }
     return words.format_map(fields)
 
 
-def _question_name(data: dict[str, Any]) -> str:
-    question = data.get("question") or data.get("id")
-    return f"Q{question}" if isinstance(question, int) else str(question or "a question")
+def _question(event: Event) -> str:
+    number = event.data.get("question")
+    return f"Q{number}" if isinstance(number, int) else "a question"
 
 
-def _name(event: Event) -> str:
-    return f"T{event.task}" if event.task else "a task"
+def _task(event: Event, known: Known) -> str:
+    if not event.task:
+        return "a task"
+    task = known.tasks.get(event.task)
+    return f"T{event.task} {quoted(task.title, chars_max=60)}" if task else f"T{event.task}"
 
 
-def _title(data: dict[str, Any]) -> str:
-    return f" {quoted(data['title'], chars_max=60)}" if data.get("title") else ""
-
-
-def _line(text: object) -> str:
-    line = " ".join(str(text).split())
-    return line if len(line) <= QUOTE_CHARS_MAX else line[: QUOTE_CHARS_MAX - 1] + "…"
+def _number(value: object) -> int:
+    return value if isinstance(value, int) else 0

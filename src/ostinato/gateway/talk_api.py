@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 
 from ostinato.domain.errors import Conflict
+from ostinato.domain.message import Message
 from ostinato.domain.question import QuestionState
 from ostinato.domain.step import Input
 from ostinato.domain.task import ENDED, Task, TaskState
@@ -54,7 +55,7 @@ class FollowItem(View):
 
 
 @stream("sessions.talk", "POST /api/v1/sessions/talk", role=Role.OPERATOR)
-async def talk(context: Context, request: SendMessage) -> AsyncIterator[TalkItem]:
+async def talk(context: Context, request: SendMessage) -> AsyncIterator[TalkItem | None]:
     """Send an agent a message and stream what comes of it, until its turn ends or waits for a person."""
     if context.node is None:
         raise Conflict("No node is running, so nobody would answer", cure="Start one: ostinato up")
@@ -75,8 +76,9 @@ async def talk(context: Context, request: SendMessage) -> AsyncIterator[TalkItem
                 await changes.wait()
                 while pieces:
                     yield TalkItem(kind="piece", text=pieces.popleft())
-                found = await context.store.read(lambda tx: _turn_that_read(tx, message.session, message.id))
+                found = await context.store.read(lambda tx: _turn_that_read(tx, message))
                 if found is None:
+                    yield None
                     continue
                 task, lines, questions = found
                 for line in lines:
@@ -97,30 +99,33 @@ async def talk(context: Context, request: SendMessage) -> AsyncIterator[TalkItem
 
 
 @stream("sessions.tail", "GET /api/v1/sessions/{session}/tail")
-async def tail(context: Context, request: WhichSession) -> AsyncIterator[FollowItem]:
+async def tail(context: Context, request: WhichSession) -> AsyncIterator[FollowItem | None]:
     """The latest turns of a session, then every line as it is written."""
     told: dict[str, int] = {}
 
-    def read(tx: Reads) -> list[tuple[str, bool, list[TranscriptLine]]]:
+    def read(tx: Reads) -> list[tuple[str, list[TranscriptLine]]]:
         session = session_of(tx, request.session)
         tasks = reversed(tx.session_tasks(session.key, limit=request.turns))
-        return [(each.name, each.state in ENDED, transcript_of(tx, each)) for each in tasks]
+        return [(each.name, transcript_of(tx, each)) for each in tasks]
 
     async with changes_of(context.store) as changes:
         while True:
-            for name, _ended, lines in await context.store.read(read):
+            for name, lines in await context.store.read(read):
                 for line in lines[told.get(name, 0) :]:
                     yield FollowItem(line=line)
                 told[name] = max(len(lines), told.get(name, 0))
+            yield None
             await changes.wait()
 
 
-def _turn_that_read(
-    tx: Reads, session: str, message: int
-) -> tuple[Task, list[TranscriptLine], list[tuple[str, str]]] | None:
-    """The turn whose input has the message, its lines, and its open questions."""
-    for task in tx.session_tasks(session, limit=TURNS_LOOKED_AT):
-        if any(isinstance(each.entry, Input) and message in each.entry.messages for each in tx.steps(task.id)):
+def _turn_that_read(tx: Reads, message: Message) -> tuple[Task, list[TranscriptLine], list[tuple[str, str]]] | None:
+    """The turn whose input has the message, its lines, and its open questions; or one that failed before it could
+    read it."""
+    for task in tx.session_tasks(message.session, limit=TURNS_LOOKED_AT):
+        unread = task.state is TaskState.FAILED and not task.steps and task.updated_at >= message.at
+        if unread or any(
+            isinstance(each.entry, Input) and message.id in each.entry.messages for each in tx.steps(task.id)
+        ):
             asked = tx.questions(QuestionFilter(state=QuestionState.PENDING, task=task.id), limit=20)
             questions = [(view.id, view.text) for view in map(question_view, reversed(asked))]
             return task, transcript_of(tx, task), questions

@@ -6,7 +6,6 @@ Knows nothing of HTTP or of screens.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
 
 from ostinato.domain.step import Answered, Decision, Judged, LimitReached, ModelAnswer, ResultStatus, Step, ToolOutcome
 from ostinato.domain.task import ENDED, Task, TaskState
@@ -17,7 +16,7 @@ from ostinato.gateway.notation import iso, parse_id
 from ostinato.gateway.operation import View, operation, stream
 from ostinato.gateway.sentences import quoted
 from ostinato.gateway.tasks_api import WhichTask, why_here
-from ostinato.gateway.views import EventView, StepView, event_view, waits_for
+from ostinato.gateway.views import EventView, StepView, event_views, waits_for
 from ostinato.store.port import EventFilter, Reads
 
 WALK_MAX = 20
@@ -96,14 +95,14 @@ async def why(context: Context, request: WhichTask) -> WhyView:
 
 
 @stream("tasks.tail", "GET /api/v1/tasks/{task}/tail")
-async def tail(context: Context, request: WhichTask) -> AsyncIterator[TailItem]:
+async def tail(context: Context, request: WhichTask) -> AsyncIterator[TailItem | None]:
     """Steps and events of a task as they come, from its beginning until it has ended."""
     number = parse_id(request.task, "T")
     seq, event_id, journal = 0, 0, 0
 
-    def read(tx: Reads) -> tuple[Task, list[Step], list[Any]]:
+    def read(tx: Reads) -> tuple[Task, list[Step], list[EventView]]:
         task = tx.task(number)
-        return task, tx.steps(number), tx.events(EventFilter(task=number), after=event_id, limit=500)
+        return task, tx.steps(number), event_views(tx, tx.events(EventFilter(task=number), after=event_id, limit=500))
 
     async with changes_of(context.store) as changes:
         while True:
@@ -112,7 +111,7 @@ async def tail(context: Context, request: WhichTask) -> AsyncIterator[TailItem]:
                 journal, seq = task.journal, 0
             fresh = [step_view(each) for each in steps if each.seq > seq]
             items = [TailItem(at=each.at, text=each.text, step=each) for each in fresh]
-            items += [TailItem(at=view.at, text=view.text, event=view) for view in map(event_view, events)]
+            items += [TailItem(at=view.at, text=view.text, event=view) for view in events]
             seq = steps[-1].seq if steps else seq
             event_id = events[-1].id if events else event_id
             for item in sorted(items, key=lambda each: each.at):
@@ -122,6 +121,7 @@ async def tail(context: Context, request: WhichTask) -> AsyncIterator[TailItem]:
                 yield TailItem(at=iso(task.updated_at), text=text, ended=True, state=task.state.value)
                 return
             await changes.wait()
+            yield None
 
 
 def _walk(tx: Reads, task: Task) -> list[WhyLine]:

@@ -17,7 +17,7 @@ from ostinato.domain.task import Task, TaskState, WaitKind
 from ostinato.domain.values import SECOND, Attachment, Instant
 from ostinato.gateway.notation import iso, iso_or_none, usd
 from ostinato.gateway.operation import View
-from ostinato.gateway.sentences import sentence
+from ostinato.gateway.sentences import known_of, sentence
 from ostinato.store.port import Attempt, Flag, Node, Reads, ScheduleRow, Skip
 
 _COST_LOOKUPS_MAX = 200
@@ -404,20 +404,24 @@ def message_view(message: Message) -> MessageView:
     )
 
 
-def event_view(event: Event) -> EventView:
-    """An event with its sentence."""
-    return EventView(
-        id=event.id,
-        at=iso(event.at),
-        name=event.name.value,
-        task=f"T{event.task}" if event.task else None,
-        agent=event.agent,
-        session=event.session,
-        actor=event.actor,
-        reason=event.reason,
-        data=event.data,
-        text=sentence(event),
-    )
+def event_views(tx: Reads, events: Sequence[Event]) -> list[EventView]:
+    """Events with their sentences."""
+    known = known_of(tx, events)
+    return [
+        EventView(
+            id=event.id,
+            at=iso(event.at),
+            name=event.name.value,
+            task=f"T{event.task}" if event.task else None,
+            agent=event.agent,
+            session=event.session,
+            actor=event.actor,
+            reason=event.reason,
+            data=event.data,
+            text=sentence(event, known),
+        )
+        for event in events
+    ]
 
 
 def schedule_view(row: ScheduleRow) -> ScheduleView:
