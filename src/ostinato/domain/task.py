@@ -187,6 +187,9 @@ class NewTask(Value):
     after: tuple[int, ...] = ()
     """Ids of tasks that must be done before this one."""
     key: str | None = None
+    body: str = ""
+    """What the key is compared by, where this value was made from something else that stays the same while routing and
+    "in an hour" do not: the digest of that. Empty: this value's own."""
 
 
 class TaskResult(Value):

@@ -16,6 +16,7 @@ from ostinato.domain.question import Answer, QuestionKind, QuestionState
 from ostinato.domain.routing import Candidate, route
 from ostinato.domain.step import Input
 from ostinato.domain.task import UNFINISHED, NewTask, Task, TaskEvent, TaskKind, TaskSpec, TaskState
+from ostinato.domain.values import digest_of, to_json
 from ostinato.gateway.context import AgentCard, Context
 from ostinato.gateway.journal_view import step_views
 from ostinato.gateway.notation import iso, parse_id, parse_moment
@@ -180,6 +181,7 @@ async def add(context: Context, request: AddTask) -> TaskRow:
         draft=request.draft,
         after=tuple(parse_id(each, "T") for each in request.after),
         key=request.key,
+        body=digest_of(to_json(request)) if request.key else "",
     )
     cards = cards_for(context, agent=request.agent)
 
