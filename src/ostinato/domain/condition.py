@@ -72,6 +72,15 @@ class CompiledCondition:
         self._weight = max(1, PATTERN_WORK * uses)
         self._weight *= 1 if uses or _macro_depth(tokens) else 0
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, CompiledCondition) and (self.text, self.names) == (other.text, other.names)
+
+    def __hash__(self) -> int:
+        return hash((self.text, self.names))
+
+    def __repr__(self) -> str:
+        return f"CompiledCondition({self.text!r})"
+
     def __call__(self, variables: Mapping[str, Any]) -> bool:
         """True or false for these variables; more than it reads may be given, less is an error."""
         given = {name: variables[name] for name in self.names if name in variables}
@@ -100,7 +109,7 @@ def compile_condition(text: str, *, variables: Mapping[str, Kind]) -> CompiledCo
     Raises Invalid for text over 2 kB, deep nesting, wrong syntax, unknown variables, fields or functions, operators
     that do not fit their kinds, patterns that cost too much, and answers that are not true or false.
     """
-    if not isinstance(text, str) or not text.strip():
+    if not text.strip():
         raise Invalid("The condition is empty", cure=_CURE)
     if len(text.encode("utf-8", "replace")) > TEXT_BYTES_MAX:
         raise Invalid(f"The condition is longer than {TEXT_BYTES_MAX} bytes", cure="Say it in fewer words.")

@@ -35,7 +35,9 @@ class OstinatoError(Exception):
 
     def __str__(self) -> str:
         head = f"{self.place}: {self.message}" if self.place else self.message
-        return f"{head} {self.cure}".strip() if self.cure else head
+        if not self.cure:
+            return head
+        return f"{head}{'' if head.endswith(('.', '?', '!', ':')) else '.'} {self.cure}"
 
 
 class Invalid(OstinatoError):

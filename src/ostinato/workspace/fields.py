@@ -82,19 +82,19 @@ class Fields:
         except Invalid as error:
             raise Invalid(error.message, place=self.place(key), cure=error.cure) from None
 
-    def text(self, key: str, default: str = "") -> str:
-        """A text; numbers and such must be in quotes to be one."""
+    def text(self, key: str, default: str = "", *, limit: int = TEXT_MAX) -> str:
+        """A text of at most `limit` characters; numbers and such must be in quotes to be one."""
         if not self.has(key):
             return default
-        return self._checked_text(key, self._pairs[key])
+        return self._checked_text(key, self._pairs[key], limit=limit)
 
-    def _checked_text(self, key: str, node: Node) -> str:
+    def _checked_text(self, key: str, node: Node, *, limit: int = TEXT_MAX) -> str:
         value = node.value
         place = _place(self._file, line=node.line, key=self._key(key))
         if not isinstance(value, str):
             raise Invalid(f"{_shown(node)} is not a text", place=place, cure="Put it in quotes.")
-        if len(value) > TEXT_MAX:
-            raise Invalid(f"The text is longer than {TEXT_MAX} characters", place=place, cure="Shorten it.")
+        if len(value) > limit:
+            raise Invalid(f"The text is longer than {limit} characters", place=place, cure="Shorten it.")
         if any(ord(each) < 32 and each not in "\n\t" for each in value):
             raise Invalid("The text contains control characters", place=place, cure="Type it again.")
         return value.strip()
@@ -175,6 +175,10 @@ class Fields:
         if seconds < least:
             raise self.wrong(key, f"{self.text(key)!r} is too short", cure=f"It can be {least:g}s or more.")
         return seconds
+
+    def nothing(self, key: str) -> Fields:
+        """Settings below a key that is missing: all of them have their defaults."""
+        return Fields(Node(value={}, line=self._line), file=self._file, known=(), path=self._key(key))
 
     def group(self, key: str, known: Sequence[str]) -> Fields | None:
         """The settings below a key; None where it is missing."""

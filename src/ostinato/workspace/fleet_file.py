@@ -1,0 +1,303 @@
+"""ostinato.toml: the fleet's name and zone, its models, limits, server, retention and inbox.
+
+Knows nothing of the rooms that these settings are for, and so repeats their shapes: the composition root hands each
+room its own. Unknown keys are errors; everything has a default.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from ostinato.domain.budget import Price
+from ostinato.domain.errors import Invalid, NotFound, unknown_name
+from ostinato.domain.instant import zone_named
+from ostinato.domain.values import Limits, Value
+from ostinato.store.port import Retention
+from ostinato.workspace.agent import FleetDefaults
+from ostinato.workspace.agent_file import EFFORTS, LIMIT_KEYS, check_agent_id, parse_limits
+from ostinato.workspace.fields import Fields
+from ostinato.workspace.file_text import FileText, Finding, read_text
+from ostinato.workspace.toml_nodes import parse_toml
+
+FLEET_FILE = "ostinato.toml"
+"""Its folder is the fleet."""
+
+TIERS = ("cheap", "standard", "strong")
+
+FLEET_FILE_KEYS: dict[str, tuple[str, ...]] = {
+    "": ("fleet", "models", "tiers", "limits", "server", "retention", "store", "engine", "inbox"),
+    "fleet": ("name", "description", "timezone", "model"),
+    "models.<name>": (
+        "provider",
+        "model",
+        "base_url",
+        "api_key_env",
+        "script",
+        "in_process",
+        "context_tokens",
+        "output_tokens_max",
+        "price",
+        "temperature",
+        "effort",
+        "stream",
+        "timeouts",
+    ),
+    "models.<name>.price": ("input", "cached", "output"),
+    "models.<name>.timeouts": ("connect", "first_byte", "silence", "total"),
+    "tiers": TIERS,
+    "limits": LIMIT_KEYS,
+    "limits.per_day": ("usd",),
+    "server": ("port", "host"),
+    "retention": ("tasks", "events", "blobs", "skips", "charges"),
+    "store": ("kind",),
+    "engine": ("tasks",),
+    "inbox": ("agent", "settle"),
+}
+"""Keys of each table."""
+
+CONTEXT_TOKENS_MAX = 100_000_000
+PRICE_MAX = 100_000
+"""Dollars for a million tokens."""
+
+SETTLE_S = 0.5
+
+
+class ModelEntry(Value):
+    """One model as `[models.<name>]` describes it; the fields are those that the models' own settings have."""
+
+    provider: str
+    model: str
+    base_url: str = ""
+    api_key_env: str = ""
+    script: str = ""
+    in_process: bool = False
+    context_tokens: int = 128_000
+    output_tokens_max: int = 8_192
+    price: Price | None = None
+    temperature: float | None = None
+    effort: str | None = None
+    stream: bool = True
+    timeouts: Mapping[str, float] = {}
+    """`connect_s`, `first_byte_s`, `silence_s`, `total_s`; only those that are given."""
+
+
+class FleetSettings(Value):
+    """A fleet as its file describes it."""
+
+    name: str
+    description: str = ""
+    timezone: str = "UTC"
+    model: str | None = None
+    """The model or tier of agents that name none; None: there are no models."""
+    models: Mapping[str, ModelEntry] = {}
+    tiers: Mapping[str, str] = {}
+    """Tier -> name of a model."""
+    limits: Limits = Limits()
+    """Of a turn, for agents that set none themselves."""
+    per_day_usd_micros: int | None = None
+    """Micro-dollars that the whole fleet may spend in a UTC day."""
+    port: int | None = None
+    """None: no public listener."""
+    host: str = "127.0.0.1"
+    retention: Retention = Retention()
+    store: str = "sqlite"
+    tasks_max: int | None = None
+    """Tasks that a node runs at once; None: derived from the machine."""
+    inbox_agent: str | None = None
+    """Who gets files of the fleet's inbox that name nobody."""
+    settle_s: float = SETTLE_S
+    """How long a file must have been left alone before it is taken, in seconds."""
+    digest: str = ""
+    """Of the file."""
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def defaults(self) -> FleetDefaults:
+        """What agents inherit."""
+        return FleetDefaults(timezone=self.timezone, limits=self.limits)
+
+
+def find_fleet(start: Path) -> Path:
+    """The fleet's folder: `start` or the nearest folder above it that holds an ostinato.toml. Raises NotFound."""
+    start = Path(os.path.abspath(start))
+    for folder in (start, *start.parents):
+        if os.path.lexists(folder / FLEET_FILE):
+            return folder
+    cure = "Go into a fleet's folder, name it with --fleet, or make one with: ostinato init"
+    raise NotFound(f"There is no {FLEET_FILE} in {start} or above it", cure=cure)
+
+
+def read_fleet(fleet: Path) -> FleetSettings:
+    """The settings of the fleet in this folder. Raises NotFound without a file, Invalid with file, line and key."""
+    try:
+        folder = os.open(fleet, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise NotFound(
+            f"There is no fleet in {fleet}: {error.strerror}", cure="Name its folder with --fleet."
+        ) from None
+    try:
+        found = read_text(folder, FLEET_FILE, place=FLEET_FILE)
+    finally:
+        os.close(folder)
+    if found is None:
+        raise NotFound(f"There is no {FLEET_FILE} in {fleet}", cure="Make one with: ostinato init")
+    return parse_fleet(found[0], name=fleet.resolve().name)
+
+
+def parse_fleet(file: FileText, *, name: str) -> FleetSettings:
+    """The settings in the file's text; `name` is the fleet's, unless the file gives one. Raises Invalid."""
+    keys = FLEET_FILE_KEYS
+    root = Fields(parse_toml(file.text, place=FLEET_FILE), file=FLEET_FILE, known=keys[""])
+    fleet, server, inbox, engine = (_table(root, each) for each in ("fleet", "server", "inbox", "engine"))
+    models = _models(root)
+    tiers = _tiers(root, models)
+    limits = root.group("limits", keys["limits"])
+    turn = parse_limits(limits, Limits())
+    fleet.read("timezone", zone_named)
+    port = server.integer("port", 0, least=1, most=65_535) if server.has("port") else None
+    _table(root, "store").choice("kind", ("sqlite",), "sqlite")
+    return FleetSettings(
+        name=_name(fleet, name),
+        description=fleet.text("description"),
+        timezone=fleet.text("timezone") or "UTC",
+        model=_default_model(fleet, models, tiers),
+        models=models,
+        tiers=tiers,
+        limits=Limits(
+            steps=turn.steps,
+            tokens=turn.tokens,
+            usd_micros=turn.usd_micros,
+            wall_s=turn.wall_s,
+            identical=turn.identical,
+        ),
+        per_day_usd_micros=turn.per_day_usd_micros,
+        port=port,
+        host=server.text("host") or "127.0.0.1",
+        retention=_retention(_table(root, "retention")),
+        tasks_max=engine.integer("tasks", 1, least=1, most=100_000) if engine.has("tasks") else None,
+        inbox_agent=inbox.read("agent", check_agent_id),
+        settle_s=inbox.duration_s("settle", SETTLE_S),
+        digest=file.digest,
+        findings=file.findings,
+    )
+
+
+def _table(root: Fields, name: str) -> Fields:
+    found = root.group(name, FLEET_FILE_KEYS[name])
+    return found if found is not None else root.nothing(name)
+
+
+def _name(fleet: Fields, default: str) -> str:
+    name = fleet.text("name") or default or "fleet"
+    if len(name) > 100 or not name.isprintable():
+        raise fleet.wrong("name", "The fleet's name is too long or has odd characters", cure="At most 100 characters.")
+    return name
+
+
+_MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./:-]{0,99}", re.ASCII)
+_ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}", re.ASCII)
+
+
+def _models(root: Fields) -> dict[str, ModelEntry]:
+    group = root.group("models", ())
+    if group is None:
+        return {}
+    found = {}
+    for name in group.names():
+        if not _MODEL_NAME.fullmatch(name):
+            raise group.wrong(name, f"{name[:64]!r} cannot be the name of a model", cure="For example [models.fast].")
+        fields = group.group(name, FLEET_FILE_KEYS["models.<name>"])
+        if fields is not None:
+            found[name] = _model(fields)
+    return found
+
+
+def _model(fields: Fields) -> ModelEntry:
+    provider = fields.text("provider")
+    if not provider:
+        raise fields.wrong("provider", "The model does not say who provides it", cure="For example 'openai'.")
+    script = fields.text("script")
+    if provider == "scripted" and not script:
+        raise fields.wrong("script", "A scripted model needs a script", cure='For example script = "models/demo.yaml".')
+    model = fields.text("model") or ("scripted" if provider == "scripted" else "")
+    if not model:
+        raise fields.wrong("model", "The provider's own name of the model is missing", cure='model = "..."')
+    url = fields.text("base_url")
+    if url and not re.match(r"https?://[^\s/]+", url):
+        raise fields.wrong("base_url", f"{url[:64]!r} is not a URL", cure="For example 'http://127.0.0.1:8000/v1'.")
+    key = fields.text("api_key_env")
+    if key and not _ENVIRONMENT_NAME.fullmatch(key):
+        cure = "Put the key into the environment, and here the variable's name, such as 'OPENAI_API_KEY'."
+        raise fields.wrong("api_key_env", "This is not the name of an environment variable", cure=cure)
+    return ModelEntry(
+        provider=provider,
+        model=model,
+        base_url=url,
+        api_key_env=key,
+        script=script,
+        in_process=fields.flag("in_process", default=False),
+        context_tokens=fields.integer("context_tokens", 128_000, least=1_000, most=CONTEXT_TOKENS_MAX),
+        output_tokens_max=fields.integer("output_tokens_max", 8_192, least=16, most=CONTEXT_TOKENS_MAX),
+        price=_price(fields.group("price", FLEET_FILE_KEYS["models.<name>.price"])),
+        temperature=fields.number("temperature", least=0, most=2),
+        effort=fields.choice("effort", EFFORTS, "medium") if fields.has("effort") else None,
+        stream=fields.flag("stream", default=True),
+        timeouts=_timeouts(fields.group("timeouts", FLEET_FILE_KEYS["models.<name>.timeouts"])),
+    )
+
+
+def _price(fields: Fields | None) -> Price | None:
+    """Dollars for a million tokens are micro-dollars for one: the same number, a million times as fine."""
+    if fields is None:
+        return None
+    amounts = {each: fields.number(each, least=0, most=PRICE_MAX) for each in ("input", "cached", "output")}
+    fresh, out = amounts["input"], amounts["output"]
+    if fresh is None or out is None:
+        raise fields.wrong("", "A price needs 'input' and 'output'", cure="In dollars for a million tokens.")
+    cached = amounts["cached"] if amounts["cached"] is not None else fresh
+    return Price(
+        input_usd_micros=round(fresh * 1_000_000),
+        cached_usd_micros=round(cached * 1_000_000),
+        output_usd_micros=round(out * 1_000_000),
+    )
+
+
+def _timeouts(fields: Fields | None) -> dict[str, float]:
+    if fields is None:
+        return {}
+    return {f"{name}_s": fields.duration_s(name, 0.0, least=0.1) for name in fields.names() if fields.has(name)}
+
+
+def _tiers(root: Fields, models: Mapping[str, ModelEntry]) -> dict[str, str]:
+    fields = _table(root, "tiers")
+    found = {tier: fields.text(tier) for tier in TIERS if fields.has(tier)}
+    for tier, name in found.items():
+        if name not in models:
+            raise fields.wrong(tier, unknown_name("model", name[:64], models), cure=f"Describe it in [models.{name}].")
+    return found
+
+
+def _default_model(fleet: Fields, models: Mapping[str, ModelEntry], tiers: Mapping[str, str]) -> str | None:
+    """What is asked for; else the standard tier, any tier, the first model."""
+    name = fleet.text("model")
+    if name and name not in models and name not in tiers:
+        raise fleet.wrong("model", unknown_name("model", name[:64], {*models, *tiers}))
+    return name or tiers.get("standard") or next(iter(tiers.values()), None) or next(iter(models), None)
+
+
+def _retention(fields: Fields) -> Retention:
+    kept: dict[str, float | None] = {}
+    for name in fields.names():
+        forever = fields.plain(name) == "forever"
+        kept[f"{name}_s"] = None if forever else fields.duration_s(name, 0.0, least=3_600.0)
+    return Retention(**kept)
+
+
+def check_inbox_agent(settings: FleetSettings, agents: list[str]) -> None:
+    """Raises Invalid where the inbox belongs to an agent that does not exist."""
+    if settings.inbox_agent is not None and settings.inbox_agent not in agents:
+        message = unknown_name("agent", settings.inbox_agent, agents)
+        raise Invalid(message, place=f"{FLEET_FILE}, key 'inbox.agent'")
