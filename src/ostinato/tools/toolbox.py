@@ -47,7 +47,9 @@ PROBLEMS_MAX = 5
 PROBLEM_CHARS_MAX = 240
 """Characters of one finding: it may quote a value of any size."""
 
-_ONLY_CHECKED = frozenset("additionalProperties minLength maxLength minItems maxItems minimum maximum pattern".split())
+_ONLY_CHECKED = frozenset(
+    ("additionalProperties", "minLength", "maxLength", "minItems", "maxItems", "minimum", "maximum", "pattern")
+)
 
 _INT_MIN, _INT_MAX = -(2**63), 2**64 - 1  # what the journal's JSON can hold
 
