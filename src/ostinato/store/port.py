@@ -203,6 +203,9 @@ class Reads(Protocol):
 
     def latest_event(self) -> int: ...
     def tallies(self) -> Tallies: ...
+    def agent_tally(self, agent: str) -> Mapping[str, int]:
+        """State -> tasks of every kind of one agent: one look at its counters, whatever the size of the fleet."""
+
     def spending(
         self, by: str, *, since_at: Instant, until_at: Instant | None = None, limit: int = 100
     ) -> list[Spending]:

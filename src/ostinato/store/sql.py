@@ -1,0 +1,59 @@
+"""Named queries: reads `.sql` files once and prepares each query for a driver that binds by position.
+
+A query begins with `-- name: x` and a line that says what it is for. `:name` is a parameter; `{name}` is the text of
+another query (a list of columns) or of a word handed in (a list of states). Knows nothing of databases or of what the
+queries mean.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+from ostinato.domain.errors import Internal
+
+Values = Mapping[str, Any]
+_HEAD = re.compile(r"^-- name: ([a-z][a-z0-9_]*)$", re.MULTILINE)
+_PARAMETER = re.compile(r"(?<![:\w]):([a-z][a-z0-9_]*)")
+
+
+class Query:
+    """One query with `?` for its parameters, and the function that puts named values into their order."""
+
+    __slots__ = ("names", "pick", "text")
+
+    def __init__(self, text: str) -> None:
+        self.names = tuple(_PARAMETER.findall(text))
+        self.text = _PARAMETER.sub("?", text)
+        self.pick: Callable[[Values], tuple[Any, ...]] = _picker(self.names)
+
+
+def _picker(names: tuple[str, ...]) -> Callable[[Values], tuple[Any, ...]]:
+    """`itemgetter` is the fastest way to a tuple, but gives a bare value for one name."""
+    if not names:
+        return lambda _: ()
+    if len(names) == 1:
+        only = names[0]
+        return lambda values: (values[only],)
+    return itemgetter(*names)
+
+
+def load_queries(folder: Path, words: Mapping[str, str]) -> dict[str, Query]:
+    """Every query of every `.sql` file in `folder`, by name."""
+    texts: dict[str, str] = {}
+    for file in sorted(folder.glob("*.sql")):
+        _head, *parts = _HEAD.split(file.read_text(encoding="utf-8"))
+        for name, body in zip(parts[::2], parts[1::2], strict=True):
+            if name in texts:
+                raise Internal(f"The query {name!r} is written twice", place=str(file))
+            lines = (line for line in body.splitlines() if not line.lstrip().startswith("--"))
+            texts[name] = "\n".join(lines).strip().rstrip(";")
+    known = {**texts, **words}
+
+    def filled(text: str) -> str:
+        return re.sub(r"\{([a-z_]+)\}", lambda found: filled(known[found[1]]), text)
+
+    return {name: Query(filled(text)) for name, text in texts.items()}

@@ -1,0 +1,177 @@
+"""One SQLite connection as the verbs see it, and what the errors of SQLite mean.
+
+Knows nothing of threads: whoever holds the connection sees to it that only one uses it at a time.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+from ostinato.domain.errors import Exhausted, Internal, OstinatoError
+from ostinato.domain.task import UNFINISHED, TaskState
+from ostinato.store.sql import Query, load_queries
+from ostinato.store.verbs.database import Row
+
+BUSY_TIMEOUT_S: Final = 10.0
+"""How long to wait for another process's transaction; group commits take milliseconds."""
+CACHE_KB: Final = 16_384
+"""Pages that one connection keeps, at most; holds the hot part of 1,000,000 tasks."""
+STATEMENTS_CACHED: Final = 256
+"""More than there are queries, so that each is compiled once."""
+
+_HERE = Path(__file__).parent
+
+
+def queries() -> dict[str, Query]:
+    """Every query of this dialect, read from its files."""
+    states = ", ".join(f"'{each.value}'" for each in TaskState if each in UNFINISHED)  # as the indexes say it
+    return load_queries(_HERE / "queries", {"unfinished": states})
+
+
+class StoreFull(Exhausted):
+    """There is no room for more; nothing was done."""
+
+
+class StoreBroken(Internal):
+    """The database cannot be trusted to have written what it was told: the node must end and begin from disk."""
+
+
+_FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE}
+_FATAL = {
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_NOTADB,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_PROTOCOL,
+    sqlite3.SQLITE_NOMEM,
+}
+
+
+def meaning_of(error: sqlite3.Error) -> OstinatoError:
+    """What an error of SQLite means for the caller."""
+    code = getattr(error, "sqlite_errorcode", 0)
+    if code in _FULL:
+        return StoreFull("The disk is full: nothing was written", cure="Make room; the runtime goes on by itself.")
+    if code & 0xFF in _FATAL:
+        name = getattr(error, "sqlite_errorname", "an error")
+        return StoreBroken(
+            f"The database reports {name} ({error})",
+            cure="Look at the disk; the node begins again from what is on it. `ostinato doctor` tells more.",
+        )
+    if code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return Exhausted(
+            f"Another process has held the database for {BUSY_TIMEOUT_S:g} s", cure="Try again when it is done."
+        )
+    return Internal(f"The database refused a statement: {error}")
+
+
+def connect(path: Path | None, *, read_only: bool = False) -> sqlite3.Connection:
+    """A connection with the settings that the store relies on; None: in memory."""
+    mode = "?mode=ro" if read_only else ""
+    target = "file::memory:" if path is None else f"file:{quote(os.fspath(path))}{mode}"
+    connection = sqlite3.connect(
+        target,
+        uri=True,
+        timeout=BUSY_TIMEOUT_S,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=STATEMENTS_CACHED,
+    )
+    connection.execute(f"PRAGMA cache_size = -{CACHE_KB}")
+    connection.execute("PRAGMA temp_store = MEMORY")
+    connection.execute("PRAGMA trusted_schema = OFF")
+    if read_only:
+        connection.execute("PRAGMA query_only = ON")
+    return connection
+
+
+class SqliteDatabase:
+    """Queries by name over one connection; satisfies `ostinato.store.verbs.database.Database`."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path | None, known: dict[str, Query]) -> None:
+        self.connection = connection
+        self.path = path
+        self.failed: OstinatoError | None = None
+        """The full disk or broken file that this transaction has met, also where its function has hidden it."""
+        self.last_ids: dict[str, int] = {}
+        self._queries = known
+
+    def _execute(self, query: Query, values: Mapping[str, Any]) -> sqlite3.Cursor:
+        try:
+            return self.connection.execute(query.text, query.pick(values))
+        except sqlite3.Error as error:
+            raise self._failure(error) from error
+
+    def _failure(self, error: sqlite3.Error) -> OstinatoError:
+        meaning = meaning_of(error)
+        if isinstance(meaning, StoreFull | StoreBroken):
+            self.failed = meaning
+        return meaning
+
+    def one(self, name: str, /, **values: Any) -> Row | None:
+        row: Row | None = self._execute(self._queries[name], values).fetchone()
+        return row
+
+    def all(self, name: str, /, **values: Any) -> list[Row]:
+        try:
+            return self._execute(self._queries[name], values).fetchall()
+        except sqlite3.Error as error:
+            raise self._failure(error) from error
+
+    def do(self, name: str, /, **values: Any) -> int:
+        return self._execute(self._queries[name], values).rowcount
+
+    def many(self, name: str, values: Iterable[Mapping[str, Any]], /) -> None:
+        query = self._queries[name]
+        try:
+            self.connection.executemany(query.text, map(query.pick, values))
+        except sqlite3.Error as error:
+            raise self._failure(error) from error
+
+    def next_id(self, table: str, *, take: bool = True) -> int:
+        last = self.last_ids.get(table)
+        if last is None:
+            row = self.connection.execute(f"SELECT max(id) FROM {table}").fetchone()
+            last = self.last_ids[table] = row[0] or 0
+        if take:
+            self.last_ids[table] = last + 1
+        return last + 1
+
+    def lease_now(self) -> int:
+        return time.clock_gettime_ns(_LEASE_CLOCK) // 1_000
+
+    def boot(self) -> str:
+        return _boot()
+
+    def size(self) -> Mapping[str, int]:
+        if self.path is None:
+            pages, page_size = (
+                self.connection.execute(f"PRAGMA {x}").fetchone()[0] for x in ("page_count", "page_size")
+            )
+            return {"database": pages * page_size, "wal": 0, "free": 0}
+        disk = os.statvfs(self.path.parent)
+        wal = self.path.with_name(self.path.name + "-wal")
+        return {
+            "database": self.path.stat().st_size,
+            "wal": wal.stat().st_size if wal.exists() else 0,
+            "free": disk.f_bavail * disk.f_frsize,
+        }
+
+
+# Counts through sleep and is the same for every process of a machine; nobody can set it.
+_LEASE_CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def _boot() -> str:
+    """Names this run of the machine, where the kernel does (Linux); elsewhere leases cross a restart of the machine."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""

@@ -1,0 +1,69 @@
+-- Money.
+
+-- name: charge_columns
+-- Columns in the order of the fields of a Charge.
+task, agent, session, "trigger", call, provider, model, status, input_tokens, cached_tokens, output_tokens, usd_micros,
+duration_ms, error
+
+-- name: charges_of_task
+-- What a task has cost, call by call.
+SELECT {charge_columns} FROM charges WHERE task = :task ORDER BY id
+
+-- name: add_charge
+-- One try to reach a model.
+INSERT INTO charges (at, {charge_columns}) VALUES (
+    :at, :task, :agent, :session, :trigger, :call, :provider, :model, :status, :input_tokens, :cached_tokens,
+    :output_tokens, :usd_micros, :duration_ms, :error
+)
+
+-- name: account
+-- What a scope has reserved and spent on a day.
+SELECT reserved, spent FROM accounts WHERE scope = :scope AND day = :day
+
+-- name: add_to_account
+-- More or less of both.
+INSERT INTO accounts (scope, day, reserved, spent) VALUES (:scope, :day, :reserved, :spent)
+ON CONFLICT (scope, day) DO UPDATE SET reserved = reserved + excluded.reserved, spent = spent + excluded.spent
+
+-- name: release_reserved
+-- Gives back what an earlier day had set aside.
+UPDATE accounts SET reserved = max(0, reserved - :amount) WHERE scope = :scope AND day = :day
+
+-- name: sums
+-- The columns of a line of spending, behind its name.
+count(*), sum(input_tokens), sum(cached_tokens), sum(output_tokens), coalesce(sum(usd_micros), 0),
+count(*) - count(usd_micros)
+
+-- name: spending_by_agent
+-- Costs of each agent.
+SELECT agent, {sums} FROM charges WHERE at >= :since_at AND at < :until_at GROUP BY agent
+
+-- name: spending_by_model
+-- Costs of each model.
+SELECT model, {sums} FROM charges WHERE at >= :since_at AND at < :until_at GROUP BY model
+
+-- name: spending_by_task
+-- Costs of each task.
+SELECT 'T' || task, {sums} FROM charges WHERE at >= :since_at AND at < :until_at GROUP BY task
+
+-- name: spending_by_day
+-- Costs of each day, UTC.
+SELECT date(at / 1000000, 'unixepoch') AS day, {sums} FROM charges
+WHERE at >= :since_at AND at < :until_at GROUP BY day
+
+-- name: spending_by_trigger
+-- Costs by what woke the agent.
+SELECT "trigger", {sums} FROM charges WHERE at >= :since_at AND at < :until_at GROUP BY "trigger"
+
+-- name: skips_by_agent
+-- Wakes of each agent that cost nothing.
+SELECT agent, sum(count) FROM skips WHERE to_at >= :since_at AND from_at < :until_at GROUP BY agent
+
+-- name: skips_by_day
+-- The same for each day; a run counts for the day of its last wake.
+SELECT date(to_at / 1000000, 'unixepoch') AS day, sum(count) FROM skips
+WHERE to_at >= :since_at AND to_at < :until_at GROUP BY day
+
+-- name: skips_by_trigger
+-- The same for all heartbeats together.
+SELECT 'heartbeat', sum(count) FROM skips WHERE to_at >= :since_at AND from_at < :until_at HAVING sum(count) > 0

@@ -1,0 +1,66 @@
+-- Questions.
+
+-- name: question_columns
+-- Columns in the order of rows.question_of.
+id, state, created_at, decided_at, decided_by, answer, arguments, body
+
+-- name: question_filter
+-- The parts of a QuestionFilter that every list applies.
+id < :before
+AND (:state IS NULL OR state = :state)
+AND (:kind IS NULL OR kind = :kind)
+AND (:agent IS NULL OR agent = :agent)
+
+-- name: question
+-- One question.
+SELECT {question_columns} FROM questions WHERE id = :id
+
+-- name: questions
+-- A page of questions, newest first.
+SELECT {question_columns} FROM questions WHERE {question_filter} ORDER BY id DESC LIMIT :limit
+
+-- name: questions_pending
+-- The same for what waits for a person, along its index.
+SELECT {question_columns} FROM questions INDEXED BY question_pending
+WHERE state = 'pending' AND {question_filter} ORDER BY id DESC LIMIT :limit
+
+-- name: questions_of_task
+-- The same for one task.
+SELECT {question_columns} FROM questions INDEXED BY question_of_task
+WHERE task = :task AND {question_filter} ORDER BY id DESC LIMIT :limit
+
+-- name: question_of_call
+-- What a task has asked about one call and nobody has answered.
+SELECT {question_columns} FROM questions
+WHERE state = 'pending' AND call_id != '' AND task = :task AND call_id = :call_id
+
+-- name: add_question
+-- A question is asked.
+INSERT INTO questions (
+    id, kind, state, agent, task, session, call_id, stored, created_at, expires_at, decided_by, answer, body
+) VALUES (
+    :id, :kind, 'pending', :agent, :task, :session, :call_id, :stored, :now, :expires_at, '', '', :body
+)
+
+-- name: settle_question
+-- A question is settled.
+UPDATE questions SET state = :state, decided_at = :now, decided_by = :by, answer = :answer, arguments = :arguments
+WHERE id = :id AND state = 'pending'
+
+-- name: withdraw_questions
+-- What an ended task has asked; actions that the runtime itself performs are no longer the task's.
+UPDATE questions SET state = 'withdrawn', decided_at = :now, decided_by = 'runtime'
+WHERE task = :task AND state = 'pending' AND stored = 0 RETURNING id, agent, session
+
+-- name: expired_questions
+-- Questions that nobody has answered in time.
+SELECT id FROM questions INDEXED BY question_expires
+WHERE state = 'pending' AND expires_at IS NOT NULL AND expires_at <= :now ORDER BY expires_at LIMIT :limit
+
+-- name: remind_question
+-- It was asked again.
+UPDATE questions SET reminded_at = :now WHERE id = :id
+
+-- name: any_settled
+-- One of these questions that is settled.
+SELECT id FROM questions WHERE id IN (SELECT value FROM json_each(:ids)) AND state != 'pending' LIMIT 1

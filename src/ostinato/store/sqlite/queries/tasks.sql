@@ -1,0 +1,161 @@
+-- Tasks: rows, lists and changes of state.
+
+-- name: task_columns
+-- Columns in the order of rows.kept_of; a long specification is fetched from its own table.
+tasks.id, kind, state, title, agent, session, pool, project, type, priority, not_before_at, created_at, updated_at,
+finished_at, attempts, failures, losses, token, node, journal, unfinished, parent, depth, key, wait, reason,
+dismissed, result, tokens, usd_micros, steps, ready_at, due_at, held, seen, endings,
+coalesce(spec, (SELECT d.spec FROM task_documents AS d WHERE d.task = tasks.id))
+
+-- name: task_filter
+-- The parts of a TaskFilter that every list applies; an empty part is NULL or ''.
+tasks.id < :before
+AND (:states IS NULL OR state IN (SELECT value FROM json_each(:states)))
+AND (:kinds IS NULL OR kind IN (SELECT value FROM json_each(:kinds)))
+AND (:agent IS NULL OR agent = :agent)
+AND (:project IS NULL OR project = :project)
+AND (:session IS NULL OR session = :session)
+AND (:dead = 0 OR (state = 'failed' AND dismissed = 0))
+AND (:text = '' OR instr(lower(title), :text) > 0)
+
+-- name: task
+-- One task.
+SELECT {task_columns} FROM tasks WHERE id = :id
+
+-- name: task_state
+-- Only where a task stands.
+SELECT state FROM tasks WHERE id = :id
+
+-- name: task_by_key
+-- The task that an idempotency key belongs to, and the digest of what it was added with.
+SELECT id, body FROM tasks WHERE key = :key
+
+-- name: tasks
+-- A page of tasks, newest first.
+SELECT {task_columns} FROM tasks WHERE {task_filter} ORDER BY id DESC LIMIT :limit
+
+-- name: tasks_of_agent
+-- The same along the index of agents.
+SELECT {task_columns} FROM tasks INDEXED BY task_of_agent
+WHERE agent = :agent AND {task_filter} ORDER BY id DESC LIMIT :limit
+
+-- name: tasks_of_session
+-- The same along the index of sessions.
+SELECT {task_columns} FROM tasks INDEXED BY task_of_session
+WHERE session != '' AND session = :session AND {task_filter} ORDER BY id DESC LIMIT :limit
+
+-- name: tasks_of_parent
+-- The same along the index of parents.
+SELECT {task_columns} FROM tasks INDEXED BY task_of_parent
+WHERE parent = :parent AND {task_filter} ORDER BY id DESC LIMIT :limit
+
+-- name: tasks_set_aside
+-- The same for one of the less crowded states, along their index.
+SELECT {task_columns} FROM tasks INDEXED BY task_set_aside
+WHERE state NOT IN ('ready', 'running', 'done') AND state = :state AND {task_filter} ORDER BY id DESC LIMIT :limit
+
+-- name: tasks_dead
+-- Dead letters, along the same index.
+SELECT {task_columns} FROM tasks INDEXED BY task_set_aside
+WHERE state NOT IN ('ready', 'running', 'done') AND state = 'failed' AND {task_filter} ORDER BY id DESC LIMIT :limit
+
+-- name: session_tasks
+-- What ran in a session, newest first.
+SELECT {task_columns} FROM tasks INDEXED BY task_of_session
+WHERE session != '' AND session = :session AND id < :before ORDER BY id DESC LIMIT :limit
+
+-- name: session_task
+-- Any task of a session.
+SELECT id FROM tasks WHERE session != '' AND session = :session LIMIT 1
+
+-- name: unfinished_in_session
+-- Those of the last tasks of a session that still want something; a turn that waits may be far behind, so it has its own index.
+SELECT {task_columns} FROM tasks WHERE id IN (
+    SELECT id FROM tasks INDEXED BY task_turn_of_session
+    WHERE kind = 'turn' AND session != '' AND state IN ({unfinished}) AND session = :session
+    UNION ALL
+    SELECT id FROM (
+        SELECT id, kind, state FROM tasks INDEXED BY task_of_session
+        WHERE session != '' AND session = :session ORDER BY id DESC LIMIT 20
+    ) WHERE kind != 'turn' AND state IN ({unfinished})
+) ORDER BY id
+
+-- name: dependencies
+-- What a task waits for, or waited for.
+SELECT {task_columns} FROM tasks WHERE id IN (SELECT after FROM dependencies WHERE task = :task) ORDER BY id
+
+-- name: dependants
+-- What waits, or waited, for a task.
+SELECT {task_columns} FROM tasks WHERE id IN (SELECT task FROM dependencies WHERE after = :task) ORDER BY id
+
+-- name: waiting_dependants
+-- What must be told of the end of a task.
+SELECT {task_columns} FROM tasks
+WHERE id IN (SELECT task FROM dependencies WHERE after = :after) AND state IN ({unfinished}) ORDER BY id
+
+-- name: unfinished_dependencies
+-- What a task waits for and that may still be done.
+SELECT t.id FROM dependencies AS d JOIN tasks AS t ON t.id = d.after
+WHERE d.task = :task AND t.state IN ({unfinished}) ORDER BY t.id
+
+-- name: missing_dependencies
+-- What a task waits for and that is not done.
+SELECT t.id FROM dependencies AS d JOIN tasks AS t ON t.id = d.after
+WHERE d.task = :task AND t.state != 'done' ORDER BY t.id
+
+-- name: add_dependency
+-- One task waits for another.
+INSERT INTO dependencies (task, after) VALUES (:task, :after)
+
+-- name: add_task
+-- A new task.
+INSERT INTO tasks (
+    id, kind, state, title, agent, session, pool, project, type, priority, not_before_at, created_at, updated_at,
+    ready_at, due_at, attempts, failures, losses, token, journal, steps, unfinished, held, parent, depth, key, body,
+    reason, dismissed, seen, endings, tokens, usd_micros, spec
+) VALUES (
+    :id, :kind, :state, :title, :agent, :session, :pool, :project, :type, :priority, :not_before_at, :now, :now,
+    :ready_at, :due_at, 0, 0, 0, 0, 1, 0, :unfinished, :held, :parent, :depth, :key, :body,
+    :reason, 0, 0, 0, 0, 0, :spec
+)
+
+-- name: add_task_document
+-- A long specification.
+INSERT INTO task_documents (task, spec) VALUES (:task, :spec)
+
+-- name: move_task
+-- A task in its new state, with all that a change of state may change.
+UPDATE tasks SET
+    state = :state, updated_at = :now, finished_at = :finished_at, ready_at = :ready_at, due_at = :due_at,
+    failures = :failures, losses = :losses, token = :token, node = :node, journal = :journal, steps = :steps,
+    unfinished = :unfinished, held = :held, wait = :wait, reason = :reason, dismissed = :dismissed,
+    endings = :endings, result = :result
+WHERE id = :id
+
+-- name: change_task
+-- What people may change about an unfinished task.
+UPDATE tasks SET
+    priority = :priority, agent = :agent, not_before_at = :not_before_at, project = :project, due_at = :due_at,
+    ready_at = :ready_at, updated_at = :now
+WHERE id = :id
+
+-- name: explain_task
+-- Another reason for the state it is in.
+UPDATE tasks SET reason = :reason, updated_at = :now WHERE id = :id
+
+-- name: drop_hold
+-- Nothing but its dependencies keeps it blocked.
+UPDATE tasks SET held = 0, reason = :reason, updated_at = :now WHERE id = :id
+
+-- name: count_dependency
+-- One dependency less is missing.
+UPDATE tasks SET unfinished = :unfinished WHERE id = :id
+
+-- name: spend_on_task
+-- Tokens and money of one call.
+UPDATE tasks SET tokens = tokens + :tokens, usd_micros = usd_micros + :usd_micros WHERE id = :id
+
+-- name: any_ended
+-- One of these tasks that has ended.
+SELECT id FROM tasks
+WHERE id IN (SELECT value FROM json_each(:ids)) AND state IN (SELECT value FROM json_each(:ended)) LIMIT 1

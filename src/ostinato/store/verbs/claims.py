@@ -1,0 +1,181 @@
+"""Claims: taking tasks, writing while holding one, and finishing. Every write says which token it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, assert_never
+
+from msgspec.structs import replace
+
+from ostinato.domain.errors import Fenced, NotFound
+from ostinato.domain.event import EventName
+from ostinato.domain.retry import delay_s
+from ostinato.domain.step import Entry
+from ostinato.domain.task import (
+    ENDED,
+    Cancelled,
+    Done,
+    Fail,
+    Outcome,
+    Park,
+    Requeue,
+    Retry,
+    Review,
+    Task,
+    TaskEvent,
+    TaskResult,
+    TaskState,
+)
+from ostinato.domain.values import SECOND, Instant
+from ostinato.store.port import Claim, ClaimRequest
+from ostinato.store.verbs import rows
+from ostinato.store.verbs.moves import MoveVerbs
+from ostinato.store.verbs.rows import Kept
+
+RELEASED_AT_ONCE = 200
+"""Delayed tasks that one claim makes claimable; the rest follow with the next."""
+
+
+class ClaimVerbs(MoveVerbs):
+    """What a worker does."""
+
+    def claim(self, request: ClaimRequest, *, now: Instant) -> list[Task]:
+        flags = self._flags()
+        if "fleet" in flags or request.most <= 0:
+            return []
+        self._release_delayed(now=now, limit=RELEASED_AT_ONCE)
+        lanes = self._lanes()
+        claimed: list[Task] = []
+        while len(claimed) < request.most:
+            found = lanes.take(request, flags.__contains__)
+            if found is None:
+                break
+            key, candidate = found
+            row = self._db.one(
+                "claim_task",
+                id=candidate.id,
+                priority=-candidate.urgency,
+                pool=key.pool,
+                agent=key.agent,
+                node=request.node,
+                seen=self._last_message(),
+                now=now,
+            )
+            if row is None:
+                continue  # it moved on since it was noted; where it went, it was noted again
+            kept = rows.kept_of(row)
+            lanes.started(key, candidate.session)
+            self._memory.keep(kept)
+            self._note_claim(kept, now=now)
+            claimed.append(kept.task)
+        return claimed
+
+    def _note_claim(self, kept: Kept, *, now: Instant) -> None:
+        task = kept.task
+        self._db.do("add_attempt", task=task.id, token=task.token, node=task.node, now=now, ready_at=kept.ready_at)
+        self._tally(replace(task, state=TaskState.READY), -1)
+        self._tally(task, 1)
+        self._tell_of(task, EventName.TASK_CLAIMED, now=now, data={"attempt": task.token, "node": task.node})
+
+    def _last_message(self) -> int:
+        """Id of the fleet's newest message; what is newer was not there when the task was claimed."""
+        return self._db.next_id("messages", take=False) - 1
+
+    def _release_delayed(self, *, now: Instant, limit: int) -> int:
+        """Delayed tasks whose time has come are claimable from now on."""
+        memory = self._memory
+        if not memory.due_known:
+            row = self._db.one("first_due")
+            memory.due_at, memory.due_known = (None if row is None else row[0]), True
+        if memory.due_at is None or memory.due_at > now:
+            return 0
+        released = self._db.all("release_delayed", now=now, limit=limit)
+        for row in released:
+            self._note_claimable(rows.kept_of(row))
+        memory.due_known = False
+        return len(released)
+
+    def check_claim(self, claim: Claim) -> Task:
+        task = self._held(claim).task
+        flags = self._flags()
+        if flags:
+            for scope in ("fleet", f"agent:{task.agent}", f"task:{task.id}", f"session:{task.session}"):
+                if "halted" in flags.get(scope, ()):
+                    raise Fenced(f"T{task.id} must stop: {scope} is halted", cure="`ostinato start` lets it go on.")
+        return task
+
+    def _held(self, claim: Claim) -> Kept:
+        """The task under this claim; Fenced where another holds it or nobody does."""
+        kept = self._memory.tasks.get(claim.task)
+        if kept is None:
+            row = self._db.one("task", id=claim.task)
+            if row is None:
+                raise NotFound(f"There is no task T{claim.task}")
+            kept = rows.kept_of(row)
+            if kept.task.state is TaskState.RUNNING:
+                self._memory.keep(kept)
+        task = kept.task
+        if task.token != claim.token or task.state is not TaskState.RUNNING:
+            raise Fenced(
+                f"T{task.id} is not held by claim {claim.token}: it is {task.state.value}, its last claim {task.token}",
+                cure="Stop this attempt at once.",
+            )
+        return kept
+
+    def record_steps(self, claim: Claim, entries: Sequence[Entry], *, now: Instant) -> int:
+        return self._append_steps(self._held(claim), entries, now=now).task.steps
+
+    def finish(self, claim: Claim, outcome: Outcome, *, now: Instant, chance: float = 0.5) -> Task:
+        kept = self._held(claim)
+        moved = self._apply(kept, outcome, now=now, chance=chance)
+        if moved.task.state in ENDED:
+            self._end(moved, now=now)
+        elif moved.task.state is TaskState.WAITING and self._wait_is_over(moved, now=now):
+            moved = self._move(moved, TaskEvent.WAKE, now=now, reason="what it waits for has come already")
+        return moved.task
+
+    def _apply(self, kept: Kept, outcome: Outcome, *, now: Instant, chance: float) -> Kept:
+        """Moves the task as the outcome says, and ends the attempt. An attempt that ended in order clears the count of
+        lost nodes."""
+        task = kept.task
+        event, name, error = TaskEvent.FINISH, "done", ""
+        more: dict[str, Any] = {}
+        match outcome:
+            case Done(result=result):
+                more["result"] = result
+            case Review(result=result):
+                event, name, more["result"] = TaskEvent.SUBMIT, "review", result
+            case Retry():
+                return self._retry(kept, outcome, now=now, chance=chance)
+            case Park(wait=wait, reason=reason):
+                event, name = TaskEvent.PARK, "park"
+                more.update(wait=wait, reason=reason, due_at=wait.until_at)
+            case Fail(error=error, error_class=error_class):
+                event, name = TaskEvent.FAIL, "fail"
+                more.update(result=TaskResult(error=error, error_class=error_class), reason=error)
+            case Requeue(reason=reason):
+                event, name, more["reason"] = TaskEvent.REQUEUE, "requeue", reason
+            case Cancelled(reason=reason):
+                event, name, more["reason"] = TaskEvent.CANCEL, "cancelled", reason
+            case _:
+                assert_never(outcome)
+        self._end_attempt(task, name, error=error, now=now)
+        return self._move(kept, event, now=now, losses=0, **more)
+
+    def _retry(self, kept: Kept, outcome: Retry, *, now: Instant, chance: float) -> Kept:
+        """Again after a delay, or, without tries left, a failure."""
+        failures = kept.task.failures + 1
+        delay = delay_s(kept.task.spec.retry, failures=failures, chance=chance, asked_s=outcome.after_s)
+        self._end_attempt(kept.task, "retry" if delay is not None else "fail", error=outcome.error, now=now)
+        if delay is None:
+            result = TaskResult(error=outcome.error, error_class=outcome.error_class)
+            data = {"failures": failures}
+            return self._move(
+                kept, TaskEvent.FAIL, now=now, losses=0, failures=failures, result=result, reason=outcome.error,
+                data=data,
+            )  # fmt: skip
+        due_at = now + round(delay * SECOND)
+        return self._move(
+            kept, TaskEvent.RETRY, now=now, losses=0, failures=failures, reason=outcome.error, due_at=due_at,
+            data={"failures": failures, "delay_s": round(delay, 3)},
+        )  # fmt: skip

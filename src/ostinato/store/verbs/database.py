@@ -1,0 +1,39 @@
+"""The small interface between the verbs and a driver: named queries with named values, and nothing else.
+
+Knows nothing of tasks; a dialect brings the queries under the same names and a class with these methods.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+Row = tuple[Any, ...]
+
+
+class Database(Protocol):
+    """One connection inside a transaction."""
+
+    def one(self, name: str, /, **values: Any) -> Row | None:
+        """The first row of the query `name`, or None."""
+
+    def all(self, name: str, /, **values: Any) -> list[Row]:
+        """Every row."""
+
+    def do(self, name: str, /, **values: Any) -> int:
+        """Performs a change; returns the rows it touched."""
+
+    def many(self, name: str, values: Iterable[Mapping[str, Any]], /) -> None:
+        """Performs a change once for each set of values."""
+
+    def next_id(self, table: str, *, take: bool = True) -> int:
+        """The next id of a table whose ids the store gives out, growing in the order of commits. `take=False` looks."""
+
+    def lease_now(self) -> int:
+        """Microseconds of the clock by which leases are kept, the same for every node of this database."""
+
+    def boot(self) -> str:
+        """Names the run of that clock; leases of another run are over. Empty where the clock never restarts."""
+
+    def size(self) -> Mapping[str, int]:
+        """Bytes: `database`, `wal`, `free`."""

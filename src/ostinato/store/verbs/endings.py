@@ -1,0 +1,142 @@
+"""What follows from the end of a task, in the commit that ends it: whoever waits for it learns of it exactly once.
+
+Its questions are withdrawn, dependants released or told why they stay blocked, the result delivered where it was
+asked for and into the parent's inbox, and the session looks for messages that came meanwhile.
+"""
+
+from __future__ import annotations
+
+from ostinato.domain.event import EventName
+from ostinato.domain.message import NewMessage
+from ostinato.domain.task import ENDED, Task, TaskEvent, TaskState, Wait, WaitKind
+from ostinato.domain.values import Instant, Source, Trust, to_json
+from ostinato.store.verbs import rows
+from ostinato.store.verbs.rows import Kept
+from ostinato.store.verbs.sessions import SessionVerbs, ids_of, is_among
+
+SESSION_PREFIX = "session:"
+
+
+class EndingVerbs(SessionVerbs):
+    """The consequences of an ending."""
+
+    def _end(self, kept: Kept, *, now: Instant) -> None:
+        """Everything that an ended task sets off. `kept` has just reached its state."""
+        self._withdraw_questions(kept.task.id, now=now)
+        self._tell_dependants(kept.task, now=now)
+        self._deliver(kept, now=now)
+        self._read_on(kept, now=now)
+
+    def _withdraw_questions(self, task: int, *, now: Instant) -> None:
+        """Questions of an ended task need no answer. Stored actions live on: nothing of them hangs on the task."""
+        for question_id, agent, session in self._db.all("withdraw_questions", task=task, now=now):
+            self._total("questions", -1)
+            self._tell(
+                EventName.QUESTION_SETTLED,
+                now=now,
+                task=task,
+                agent=agent,
+                session=session,
+                reason="its task has ended",
+                data={"question": question_id, "state": "withdrawn"},
+            )
+
+    def _tell_dependants(self, task: Task, *, now: Instant) -> None:
+        for row in self._db.all("waiting_dependants", after=task.id):
+            kept = rows.kept_of(row)
+            if task.state is TaskState.DONE:
+                self._dependency_done(kept, now=now)
+            elif kept.task.state is TaskState.BLOCKED and not kept.held:
+                reason = f"waits for T{task.id}, which is {task.state.value}"
+                self._db.do("explain_task", id=kept.task.id, reason=reason, now=now)
+                self._tell_of(kept.task, EventName.TASK_BLOCKED, now=now, reason=reason)
+
+    def _dependency_done(self, kept: Kept, *, now: Instant) -> None:
+        left = kept.task.unfinished - 1
+        self._db.do("count_dependency", id=kept.task.id, unfinished=left)
+        if left == 0 and kept.task.state is TaskState.BLOCKED and not kept.held:
+            self._move(
+                kept, TaskEvent.RELEASE, now=now, due_at=kept.task.not_before_at, unfinished=0,
+            )  # fmt: skip
+
+    def _deliver(self, kept: Kept, *, now: Instant) -> None:
+        """The result, as a message: once per session, whoever asked for it there."""
+        task = kept.task
+        if task.spec.deliver is not None and task.spec.deliver.startswith(SESSION_PREFIX):
+            key = task.spec.deliver.removeprefix(SESSION_PREFIX)
+            session = self._session_row(key)
+            owner = session.agent if session is not None else task.agent
+            if owner:
+                self._append(key, self._completion(kept), agent=owner, now=now, child=task.id)
+        if task.parent is None:
+            return
+        parent = self._db.one("task", id=task.parent)
+        if parent is None:
+            return
+        above = rows.kept_of(parent)
+        if above.task.session is not None and above.task.agent is not None:
+            message = self._completion(kept)
+            self._append(above.task.session, message, agent=above.task.agent, now=now, child=task.id)
+            above = self._kept(task.parent)
+        wait = above.task.wait
+        waits = wait is not None and wait.kind is WaitKind.CHILD and is_among(task.id, wait.refs)
+        if waits and above.task.state is TaskState.WAITING:
+            self._move(above, TaskEvent.WAKE, now=now, reason=f"T{task.id} has ended")
+
+    def _completion(self, kept: Kept) -> NewMessage:
+        """What the one who waited reads. A task that comes back and ends again is told of again."""
+        task, again = kept.task, f":{kept.endings}" if kept.endings else ""
+        external = task.spec.trust is Trust.EXTERNAL
+        return NewMessage(
+            source=Source.COMPLETION,
+            text=completion_text(task),
+            sender=task.agent or "runtime",
+            requester=task.spec.requester,
+            trust=Trust.EXTERNAL if external else Trust.AGENT,
+            depth=task.depth,
+            causes=(*task.spec.causes, f"T{task.id}"),
+            client_id=f"completion:T{task.id}{again}",
+        )
+
+    def _read_on(self, kept: Kept, *, now: Instant) -> None:
+        """Messages that came while the task ran get their turn. After a failure only those that it cannot have seen do:
+        the others made it fail, and would do so for ever."""
+        task = kept.task
+        if task.session is not None:
+            self._next_turn(task.session, now=now, newer_than=0 if task.state is TaskState.DONE else kept.seen)
+
+    def _wait_is_over(self, kept: Kept, *, now: Instant) -> bool:
+        """True where what a task begins to wait for has come already: an answer while it still ran, a child's end, a
+        message."""
+        wait = kept.task.wait
+        if wait is None:
+            return False
+        if wait.until_at is not None and wait.until_at <= now:
+            return True
+        return self._has_happened(wait, kept)
+
+    def _has_happened(self, wait: Wait, kept: Kept) -> bool:
+        task = kept.task
+        match wait.kind:
+            case WaitKind.QUESTION | WaitKind.UNKNOWN:
+                settled = self._db.one("any_settled", ids=rows.list_of(ids_of(wait.refs)))
+                return settled is not None
+            case WaitKind.CHILD:
+                ended = rows.list_of(each.value for each in ENDED)
+                return self._db.one("any_ended", ids=rows.list_of(ids_of(wait.refs)), ended=ended) is not None
+            case WaitKind.EVENT:
+                return bool(task.session and self.inbox(task.session, limit=1))
+            case WaitKind.PROCESS | WaitKind.TIME:
+                return False
+
+
+def completion_text(task: Task) -> str:
+    """How a task ended, for whoever reads the message."""
+    result = task.result
+    if task.state is TaskState.DONE:
+        if result is None:
+            return f"{task.name} is done"
+        return result.text or (to_json(result.data).decode() if result.data else f"{task.name} is done")
+    if task.state is TaskState.CANCELLED:
+        return f"{task.name} was cancelled" + (f": {task.reason}" if task.reason else "")
+    return f"{task.name} failed: {result.error if result is not None else task.reason}"

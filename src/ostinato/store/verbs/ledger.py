@@ -1,0 +1,74 @@
+"""Money: reserved before a call, settled after it, and one row for each try to reach a model."""
+
+from __future__ import annotations
+
+from msgspec.structs import asdict, replace
+
+from ostinato.domain.budget import Account
+from ostinato.domain.errors import Exhausted
+from ostinato.domain.ledger import Charge, day_of
+from ostinato.domain.values import Instant
+from ostinato.store.verbs.questions import QuestionVerbs
+
+FLEET = "fleet"
+
+
+class LedgerVerbs(QuestionVerbs):
+    """Accounts and charges."""
+
+    def reserve(
+        self,
+        *,
+        agent: str,
+        usd_micros: int,
+        limit_usd_micros: int | None,
+        fleet_limit_usd_micros: int | None,
+        now: Instant,
+    ) -> None:
+        day = day_of(now)
+        for scope, limit, owner in (
+            (f"agent:{agent}", limit_usd_micros, f"agent {agent!r}"),
+            (FLEET, fleet_limit_usd_micros, "the fleet"),
+        ):
+            account = self._account(scope, day, limit)
+            if limit is not None and not account.has_room(usd_micros):
+                used = account.spent_usd_micros + account.reserved_usd_micros
+                raise Exhausted(
+                    f"The day's budget of {owner} has no room for {_usd(usd_micros)}: "
+                    f"{_usd(used)} of {_usd(limit)} are spent or reserved",
+                    cure="It begins anew at 00:00 UTC; or raise the limit.",
+                )
+        for scope in (f"agent:{agent}", FLEET):
+            self._db.do("add_to_account", scope=scope, day=day, reserved=usd_micros, spent=0)
+
+    def settle(self, *, agent: str, reserved_usd_micros: int, spent_usd_micros: int, now: Instant) -> None:
+        day = day_of(now)
+        for scope in (f"agent:{agent}", FLEET):
+            today = self._account(scope, day, None).reserved_usd_micros
+            here = min(today, reserved_usd_micros)
+            self._db.do("add_to_account", scope=scope, day=day, reserved=-here, spent=spent_usd_micros)
+            if reserved_usd_micros > here:  # set aside before midnight
+                self._db.do("release_reserved", scope=scope, day=day - 1, amount=reserved_usd_micros - here)
+
+    def _account(self, scope: str, day: int, limit: int | None) -> Account:
+        row = self._db.one("account", scope=scope, day=day)
+        if row is None:
+            return Account(limit_usd_micros=limit)
+        return Account(reserved_usd_micros=row[0], spent_usd_micros=row[1], limit_usd_micros=limit)
+
+    def charge(self, charge: Charge, *, now: Instant) -> None:
+        self._db.do("add_charge", at=now, **asdict(charge))
+        tokens = charge.input_tokens + charge.output_tokens
+        micros = charge.usd_micros or 0
+        if not tokens and not micros:
+            return
+        self._db.do("spend_on_task", id=charge.task, tokens=tokens, usd_micros=micros)
+        kept = self._memory.tasks.get(charge.task)
+        if kept is not None:
+            task = kept.task
+            spent = replace(task, tokens=task.tokens + tokens, usd_micros=task.usd_micros + micros)
+            self._memory.keep(replace(kept, task=spent))
+
+
+def _usd(micros: int) -> str:
+    return f"${micros / 1_000_000:.4f}".rstrip("0").rstrip(".")

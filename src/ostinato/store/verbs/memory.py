@@ -1,0 +1,42 @@
+"""What the writer remembers between transactions, so that it need not ask: nothing here is truth.
+
+The writer forgets all of it whenever the database was changed behind its back, or a function that had changed
+something is undone. Knows nothing of SQL.
+"""
+
+from __future__ import annotations
+
+from ostinato.domain.values import Instant
+from ostinato.store.verbs.lanes import Lanes
+from ostinato.store.verbs.rows import Kept
+
+TASKS_MAX = 4_096
+"""Running tasks remembered; more than any node runs at once, about 8 MB."""
+
+
+class Memory:
+    """Droppable knowledge. None means: not known, ask."""
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Back to knowing nothing."""
+        self.last_ids: dict[str, int] = {}
+        self.flags: dict[str, set[str]] | None = None
+        self.lanes: Lanes | None = None
+        self.tasks: dict[int, Kept] = {}
+        self.due_known = False
+        self.due_at: Instant | None = None
+        """Earliest time at which a delayed task or a wait comes due, once `due_known`."""
+
+    def keep(self, kept: Kept) -> None:
+        """Remembers a running task."""
+        if len(self.tasks) >= TASKS_MAX:
+            self.tasks.clear()
+        self.tasks[kept.task.id] = kept
+
+    def note_due(self, at: Instant | None) -> None:
+        """Something will come due at `at`."""
+        if at is not None and self.due_known and (self.due_at is None or at < self.due_at):
+            self.due_at = at

@@ -1,0 +1,193 @@
+"""What people and sweeps do to tasks: approve, cancel, release, replay, change, note."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec.structs import replace
+
+from ostinato.domain.errors import Conflict, Invalid
+from ostinato.domain.event import EventName
+from ostinato.domain.step import REPEATABLE, Note, Step, ToolIntent, ToolOutcome
+from ostinato.domain.task import ENDED, Task, TaskEvent, TaskResult, TaskState, next_state
+from ostinato.domain.values import Instant
+from ostinato.store.verbs import rows
+from ostinato.store.verbs.endings import EndingVerbs
+from ostinato.store.verbs.rows import Kept
+
+BY_ATTEMPT = frozenset(
+    {TaskEvent.CLAIM, TaskEvent.FINISH, TaskEvent.SUBMIT, TaskEvent.PARK, TaskEvent.RETRY, TaskEvent.REQUEUE}
+)
+"""What only the holder of a claim can do."""
+
+PRIORITY_MAX = 100
+
+
+class MoveVerbs(EndingVerbs):
+    """Moves that need no claim."""
+
+    def move_task(self, task: int, event: TaskEvent, *, actor: str, reason: str = "", now: Instant) -> Task:
+        kept = self._kept(task)
+        if event in BY_ATTEMPT:
+            raise Invalid(
+                f"{event.value} belongs to whoever holds the task's claim",
+                cure="From outside, a task can be cancelled, failed, blocked, released or woken.",
+            )
+        next_state(kept.task.state, event)  # the table speaks first, whatever else may be wrong
+        match event:
+            case TaskEvent.REPLAY:
+                return self._replay(kept, fresh=True, actor=actor, reason=reason, now=now)
+            case TaskEvent.RELEASE:
+                return self._release(kept, actor=actor, reason=reason, now=now)
+            case TaskEvent.APPROVE:
+                approved = self._move(kept, event, actor=actor, reason=reason or kept.task.reason, now=now)
+                if approved.task.unfinished or approved.held:
+                    return approved.task
+                due_at = approved.task.not_before_at
+                return self._move(approved, TaskEvent.RELEASE, actor=actor, due_at=due_at, now=now).task
+            case TaskEvent.BLOCK:
+                return self._move(kept, event, actor=actor, reason=reason, held=True, now=now).task
+            case TaskEvent.RETURN:
+                if reason:
+                    kept = self._append_steps(kept, [Note(text=f"Returned: {reason}", by=actor)], now=now)
+                return self._move(kept, event, actor=actor, reason=reason, now=now).task
+            case TaskEvent.DISMISS:
+                if kept.task.dismissed:
+                    raise Conflict(f"T{task} has been dismissed already", cure="Nothing more needs to be done.")
+                return self._move(kept, event, actor=actor, reason=reason, dismissed=True, now=now).task
+            case _:
+                return self._move_and_end(kept, event, actor=actor, reason=reason, now=now)
+
+    def _move_and_end(self, kept: Kept, event: TaskEvent, *, actor: str, reason: str, now: Instant) -> Task:
+        """Moves that may end the task; a running attempt is fenced by a new token."""
+        changes: dict[str, Any] = {}
+        if event is TaskEvent.FAIL:
+            result = kept.task.result or TaskResult()
+            changes["result"] = replace(result, error=reason or "stopped", error_class="permanent")
+        if kept.task.state is TaskState.RUNNING:
+            outcome = "fail" if event is TaskEvent.FAIL else "cancelled"
+            self._end_attempt(kept.task, outcome, error=reason, now=now)
+            changes["token"] = kept.task.token + 1
+        moved = self._move(kept, event, actor=actor, reason=reason, now=now, **changes)
+        if moved.task.state in ENDED:
+            self._end(moved, now=now)
+        return moved.task
+
+    def _end_attempt(self, task: Task, outcome: str, *, error: str, now: Instant) -> None:
+        self._db.do("end_attempt", task=task.id, token=task.token, outcome=outcome, error=error, now=now)
+
+    def _release(self, kept: Kept, *, actor: str, reason: str, now: Instant) -> Task:
+        """Takes the hold away. What waits for others stays blocked; where these have ended badly and will not come, a
+        release is the decision to go on without them."""
+        task = kept.task
+        if task.unfinished:
+            names = [f"T{row[0]}" for row in self._db.all("unfinished_dependencies", task=task.id)]
+            if names and not kept.held:
+                raise Conflict(f"T{task.id} waits for {', '.join(names)}", cure="Release it when they have ended.")
+            if kept.held:
+                return self._drop_hold(kept, actor=actor, now=now)
+        return self._move(
+            kept, TaskEvent.RELEASE, actor=actor, reason=reason, held=False, due_at=task.not_before_at, now=now
+        ).task
+
+    def _drop_hold(self, kept: Kept, *, actor: str, now: Instant) -> Task:
+        missing = self._db.all("missing_dependencies", task=kept.task.id)
+        reason = f"waits for {', '.join(f'T{row[0]}' for row in missing)}"
+        self._db.do("drop_hold", id=kept.task.id, reason=reason, now=now)
+        self._tell_of(kept.task, EventName.TASK_BLOCKED, now=now, actor=actor, reason=reason)
+        return self.task(kept.task.id)
+
+    def retry_task(self, task: int, *, fresh: bool, actor: str, reason: str = "", now: Instant) -> Task:
+        kept = self._kept(task)
+        next_state(kept.task.state, TaskEvent.REPLAY)
+        return self._replay(kept, fresh=fresh, actor=actor, reason=reason, now=now)
+
+    def _replay(self, kept: Kept, *, fresh: bool, actor: str, reason: str, now: Instant) -> Task:
+        effects = effects_of(self.steps(kept.task.id)) if fresh else []
+        changes: dict[str, Any] = {"failures": 0, "losses": 0, "dismissed": False, "result": None}
+        if fresh:
+            changes.update(journal=kept.task.journal + 1, steps=0)
+        endings = kept.endings + 1
+        moved = self._move(kept, TaskEvent.REPLAY, actor=actor, reason=reason, endings=endings, now=now, **changes)
+        if effects:
+            moved = self._append_steps(moved, [Note(text=_told_of(effects))], now=now)
+        return moved.task
+
+    def change_task(
+        self,
+        task: int,
+        *,
+        actor: str,
+        now: Instant,
+        priority: int | None = None,
+        agent: str | None = None,
+        not_before_at: Instant | None = None,
+        project: str | None = None,
+    ) -> Task:
+        kept = self._kept(task)
+        old = kept.task
+        wanted = {"priority": priority, "agent": agent, "not_before_at": not_before_at, "project": project}
+        changes = {name: value for name, value in wanted.items() if value is not None and value != getattr(old, name)}
+        if old.state in ENDED:
+            raise Conflict(f"{old.name} has ended ({old.state.value})", cure="Replay it first, or add a new task.")
+        if old.state is TaskState.RUNNING and {"agent", "not_before_at"} & changes.keys():
+            raise Conflict(f"{old.name} runs now", cure="Cancel it, or wait until it parks, to move or delay it.")
+        if priority is not None and abs(priority) > PRIORITY_MAX:
+            raise Invalid(f"Priority {priority} is out of range", cure=f"Use -{PRIORITY_MAX} to {PRIORITY_MAX}.")
+        if not changes:
+            return old
+        return self._change(kept, changes, actor=actor, now=now)
+
+    def _change(self, kept: Kept, changes: dict[str, Any], *, actor: str, now: Instant) -> Task:
+        old = kept.task
+        new = replace(old, updated_at=now, **changes)
+        due_at = kept.due_at
+        if new.state is TaskState.READY and "not_before_at" in changes:
+            due_at = new.not_before_at if new.not_before_at > now else None
+        changed = replace(kept, task=new, due_at=due_at, ready_at=due_at or kept.ready_at)
+        self._db.do(
+            "change_task",
+            id=new.id,
+            priority=new.priority,
+            agent=new.agent or "",
+            not_before_at=new.not_before_at,
+            project=new.project,
+            due_at=due_at,
+            ready_at=changed.ready_at,
+            now=now,
+        )
+        if "agent" in changes:
+            self._tally(old, -1)
+            self._tally(new, 1)
+            if new.session == f"task:{new.id}":
+                self._db.do("give_session", key=new.session, agent=new.agent or "")
+        if new.state is TaskState.RUNNING:
+            self._memory.keep(changed)
+        self._note_claimable(changed)
+        before = {name: getattr(old, name) for name in changes}
+        self._tell_of(new, EventName.TASK_CHANGED, now=now, actor=actor, data={"from": before, "to": changes})
+        return new
+
+    def note_task(self, task: int, text: str, *, by: str, now: Instant) -> None:
+        kept = self._append_steps(self._kept(task), [Note(text=text, by=by)], now=now)
+        self._tell_of(kept.task, EventName.TASK_NOTED, now=now, actor=by, data={"text": rows.shortened(text)})
+
+
+def effects_of(journal: list[Step]) -> list[tuple[ToolIntent, ToolOutcome | None]]:
+    """What a journal did to the world, each with its outcome if there is one."""
+    outcomes = {step.entry.call_id: step.entry for step in journal if isinstance(step.entry, ToolOutcome)}
+    return [
+        (step.entry, outcomes.get(step.entry.call_id))
+        for step in journal
+        if isinstance(step.entry, ToolIntent) and step.entry.effect not in REPEATABLE
+    ]
+
+
+def _told_of(effects: list[tuple[ToolIntent, ToolOutcome | None]]) -> str:
+    """The note with which a new journal begins."""
+    lines = ["This task was begun anew. An earlier try has already done this:"]
+    for intent, outcome in effects:
+        came = "its outcome is unknown" if outcome is None else outcome.status.value
+        arguments = rows.shortened(rows.to_text(intent.arguments))
+        lines.append(f"- {intent.tool} ({intent.effect.value}) {arguments}: {came}")
+    return "\n".join(lines)

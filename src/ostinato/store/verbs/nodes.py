@@ -1,0 +1,79 @@
+"""Nodes: who runs, who is gone, and what to do with the work of those who are."""
+
+from __future__ import annotations
+
+from ostinato.domain.event import EventName
+from ostinato.domain.task import TaskEvent, TaskResult, TaskState
+from ostinato.domain.values import SECOND, Instant
+from ostinato.store.port import POISON_LOSSES, Node
+from ostinato.store.verbs import rows
+from ostinato.store.verbs.rows import Kept
+from ostinato.store.verbs.schedules import ScheduleVerbs
+
+
+class NodeVerbs(ScheduleVerbs):
+    """Incarnations, leases and rescue."""
+
+    def start_node(self, *, pid: int, host: str, version: str, lease_s: float, exclusive: bool, now: Instant) -> Node:
+        node_id = self._db.next_id("nodes")
+        boot = self._db.boot()
+        for older, its_boot in self._db.all("open_nodes"):
+            if exclusive or its_boot != boot:  # the clock of its lease has started anew since
+                self._lose_node(older, now=now)
+        lease_until = self._db.lease_now() + round(lease_s * SECOND)
+        self._db.do(
+            "add_node", id=node_id, pid=pid, host=host, version=version, boot=boot, now=now, lease_until=lease_until
+        )
+        if exclusive:  # also what no open node holds: nothing may stay running that nobody runs
+            for row in self._db.all("running_elsewhere", node=node_id):
+                self._lose_task(rows.kept_of(row), now=now)
+        self._tell(EventName.NODE_STARTED, now=now, data={"node": node_id, "pid": pid, "version": version})
+        return Node(id=node_id, pid=pid, host=host, version=version, started_at=now, ended_at=None, clean=False)
+
+    def renew_node(self, node: int, *, lease_s: float) -> bool:
+        lease_now = self._db.lease_now()
+        until = lease_now + round(lease_s * SECOND)
+        return bool(self._db.do("renew_node", id=node, lease_now=lease_now, lease_until=until))
+
+    def end_node(self, node: int, *, now: Instant) -> None:
+        """What it still runs is given back without counting a loss: it ended in order."""
+        if not self._db.do("end_node", id=node, clean=True, now=now):
+            return
+        for row in self._db.all("running_on", node=node):
+            kept = rows.kept_of(row)
+            self._end_attempt(kept.task, "requeue", error="", now=now)
+            self._move(kept, TaskEvent.REQUEUE, reason=f"node {node} has stopped", now=now)
+        self._tell(EventName.NODE_STOPPED, now=now, data={"node": node})
+
+    def _lose_node(self, node: int, *, now: Instant) -> int:
+        self._db.do("end_node", id=node, clean=False, now=now)
+        self._tell(EventName.NODE_LOST, now=now, data={"node": node})
+        lost = self._db.all("running_on", node=node)
+        for row in lost:
+            self._lose_task(rows.kept_of(row), now=now)
+        return len(lost)
+
+    def _lose_task(self, kept: Kept, *, now: Instant) -> None:
+        """The node died with it: back into the queue, and after too many such deaths among the dead letters."""
+        task = kept.task
+        losses = task.losses + 1
+        self._end_attempt(task, "lost", error=f"node {task.node} was lost", now=now)
+        if losses < POISON_LOSSES:
+            reason = f"node {task.node} was lost"
+            self._move(kept, TaskEvent.REQUEUE, reason=reason, losses=losses, data={"losses": losses}, now=now)
+            return
+        error = f"{losses} nodes in a row died with it"
+        result = TaskResult(error=error, error_class="poison")
+        moved = self._move(kept, TaskEvent.FAIL, reason=error, losses=losses, result=result, now=now)
+        self._end(moved, now=now)
+
+    def rescue(self, *, now: Instant, limit: int = 100) -> int:
+        moved = 0
+        for (node,) in self._db.all("lapsed_nodes", lease_now=self._db.lease_now(), boot=self._db.boot()):
+            moved += self._lose_node(node, now=now)
+        for row in self._db.all("due_waits", now=now, limit=max(0, limit - moved)):
+            kept = rows.kept_of(row)
+            assert kept.task.state is TaskState.WAITING
+            self._move(kept, TaskEvent.WAKE, reason="its time has come", now=now)
+            moved += 1
+        return moved + self._release_delayed(now=now, limit=max(0, limit - moved))

@@ -1,0 +1,270 @@
+"""The verbs that change nothing. They need only a database, so readers use them beside the writer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ostinato.domain.errors import Invalid, NotFound
+from ostinato.domain.event import Event
+from ostinato.domain.ledger import Charge, Spending
+from ostinato.domain.message import Message, Session
+from ostinato.domain.question import Question
+from ostinato.domain.step import Step
+from ostinato.domain.task import Task, TaskState
+from ostinato.domain.values import Instant
+from ostinato.store.port import (
+    Attempt,
+    EventFilter,
+    Flag,
+    Node,
+    QuestionFilter,
+    ScheduleRow,
+    Skip,
+    Tallies,
+    TaskFilter,
+)
+from ostinato.store.verbs import rows
+from ostinato.store.verbs.database import Database, Row
+from ostinato.store.verbs.rows import Kept
+
+FIRST_BEFORE = 2**62
+"""Behind every id: where a list that runs backwards begins."""
+
+
+class ReadVerbs:
+    """Reads bound to one snapshot; the contract is `ostinato.store.port.Reads`."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def _find_task(self, task: int) -> Kept:
+        row = self._db.one("task", id=task)
+        if row is None:
+            raise NotFound(f"There is no task T{task}", cure="`ostinato tasks list` shows those there are.")
+        return rows.kept_of(row)
+
+    def _session_row(self, key: str) -> Session | None:
+        row = self._db.one("session", key=key)
+        return None if row is None else rows.session_of(row)
+
+    def task(self, task: int) -> Task:
+        return self._find_task(task).task
+
+    def tasks(self, which: TaskFilter, *, before: int | None = None, limit: int = 100) -> list[Task]:
+        if which.parent is not None:
+            path = "tasks_of_parent"
+        elif which.session is not None:
+            path = "tasks_of_session"
+        elif which.dead:
+            path = "tasks_dead"
+        elif len(which.states) == 1 and not which.states & _CROWDED:
+            path = "tasks_set_aside"
+        elif which.agent is not None:
+            path = "tasks_of_agent"
+        else:
+            path = "tasks"
+        found = self._db.all(
+            path,
+            states=rows.list_of(each.value for each in which.states) if which.states else None,
+            state=next(iter(which.states)).value if which.states else None,
+            kinds=rows.list_of(each.value for each in which.kinds) if which.kinds else None,
+            agent=which.agent,
+            project=which.project,
+            session=which.session,
+            parent=which.parent,
+            dead=which.dead,
+            text=which.text.casefold(),
+            before=FIRST_BEFORE if before is None else before,
+            limit=limit,
+        )
+        return [rows.kept_of(row).task for row in found]
+
+    def dependencies(self, task: int) -> list[Task]:
+        return self._tasks_of("dependencies", task)
+
+    def dependants(self, task: int) -> list[Task]:
+        return self._tasks_of("dependants", task)
+
+    def _tasks_of(self, query: str, task: int) -> list[Task]:
+        return [rows.kept_of(row).task for row in self._db.all(query, task=task)]
+
+    def attempts(self, task: int) -> list[Attempt]:
+        return [rows.attempt_of(row) for row in self._db.all("attempts", task=task)]
+
+    def steps(self, task: int, *, journal: int | None = None) -> list[Step]:
+        generation = self._find_task(task).task.journal if journal is None else journal
+        return [rows.step_of(row) for row in self._db.all("steps", task=task, journal=generation)]
+
+    def session(self, key: str) -> Session | None:
+        return self._session_row(key)
+
+    def sessions(self, *, agent: str | None = None, limit: int = 100, after: str = "") -> list[Session]:
+        query = "sessions" if agent is None else "sessions_of_agent"
+        return [rows.session_of(row) for row in self._db.all(query, agent=agent, after=after, limit=limit)]
+
+    def inbox(self, key: str, *, limit: int = 50) -> list[Message]:
+        session = self._session_row(key)
+        return [] if session is None else self.messages(key, after=session.cursor, limit=limit)
+
+    def messages(self, key: str, *, after: int = 0, limit: int = 500) -> list[Message]:
+        return [rows.message_of(row) for row in self._db.all("messages", session=key, after=after, limit=limit)]
+
+    def messages_by_id(self, ids: Iterable[int]) -> dict[int, Message]:
+        found = map(rows.message_of, self._db.all("messages_by_id", ids=rows.list_of(ids)))
+        return {message.id: message for message in found}
+
+    def session_tasks(self, key: str, *, before: int | None = None, limit: int = 50) -> list[Task]:
+        before = FIRST_BEFORE if before is None else before
+        found = self._db.all("session_tasks", session=key, before=before, limit=limit)
+        return [rows.kept_of(row).task for row in found]
+
+    def question(self, question: int) -> Question:
+        row = self._db.one("question", id=question)
+        if row is None:
+            raise NotFound(f"There is no question Q{question}", cure="`ostinato approvals list` shows those there are.")
+        return rows.question_of(row)
+
+    def questions(self, which: QuestionFilter, *, before: int | None = None, limit: int = 100) -> list[Question]:
+        if which.task is not None:
+            path = "questions_of_task"
+        elif which.state is not None and which.state.value == "pending":
+            path = "questions_pending"
+        else:
+            path = "questions"
+        found = self._db.all(
+            path,
+            state=which.state.value if which.state else None,
+            kind=which.kind.value if which.kind else None,
+            agent=which.agent,
+            task=which.task,
+            before=FIRST_BEFORE if before is None else before,
+            limit=limit,
+        )
+        return [rows.question_of(row) for row in found]
+
+    def events(self, which: EventFilter, *, after: int = 0, limit: int = 500) -> list[Event]:
+        if which.task is not None:
+            path = "events_of_task"
+        elif which.agent is not None:
+            path = "events_of_agent"
+        else:
+            path = "events"
+        found = self._db.all(
+            path,
+            after=max(after, self._before_first_event(which.since_at)),
+            since_at=which.since_at,
+            until_at=FIRST_BEFORE if which.until_at is None else which.until_at,
+            agent=which.agent,
+            task=which.task,
+            session=which.session,
+            names=rows.list_of(each.value for each in which.names) if which.names else None,
+            limit=limit,
+        )
+        return [rows.event_of(row) for row in found]
+
+    def _before_first_event(self, since_at: Instant) -> int:
+        """An id before which nothing is as new as `since_at`: the mark before the first new one."""
+        if since_at <= 0:
+            return 0
+        mark = _first(self._db.one("event_mark", since_at=since_at))
+        if mark is None:  # nothing new carries a mark: it can only be among the last few
+            mark = self.latest_event() + 1
+        return max(0, int(mark) - 65)
+
+    def latest_event(self) -> int:
+        return _first(self._db.one("latest_event")) or 0
+
+    def tallies(self) -> Tallies:
+        agents: dict[str, dict[str, int]] = {}
+        for agent, state, count in self._db.all("agent_tallies"):
+            agents.setdefault(agent, {})[state] = count
+        return self._tallies_from(dict(self._db.all("totals")), agents)
+
+    def _tallies_from(self, totals: dict[str, int], agents: dict[str, dict[str, int]]) -> Tallies:
+        def of(prefix: str) -> dict[str, int]:
+            return {name[len(prefix) :]: count for name, count in totals.items() if name.startswith(prefix) and count}
+
+        return Tallies(
+            tasks=of("tasks."),
+            goals=of("goals."),
+            agents={agent: {state: n for state, n in states.items() if n} for agent, states in agents.items()},
+            dead=totals.get("dead", 0),
+            questions=totals.get("questions", 0),
+        )
+
+    def agent_tally(self, agent: str) -> Mapping[str, int]:
+        return {state: count for state, count in self._db.all("agent_tally", agent=agent) if count}
+
+    def spending(
+        self, by: str, *, since_at: Instant, until_at: Instant | None = None, limit: int = 100
+    ) -> list[Spending]:
+        if by not in _SPENDING:
+            raise Invalid(f"Costs cannot be listed by {by!r}", cure=f"Choose one of: {', '.join(_SPENDING)}.")
+        until = FIRST_BEFORE if until_at is None else until_at
+        lines = self._db.all(f"spending_by_{by}", since_at=since_at, until_at=until)
+        skipped: dict[str, int] = {}
+        if by in _SKIPS:
+            skipped = {str(n): c for n, c in self._db.all(f"skips_by_{by}", since_at=since_at, until_at=until)}
+        found = [_spending(line, skipped.pop(str(line[0]), 0)) for line in lines]
+        found += [_spending((name, 0, 0, 0, 0, 0, 0), count) for name, count in skipped.items()]
+        found.sort(key=lambda each: (-each.usd_micros, -each.calls, -each.skipped, each.name))
+        return found[:limit]
+
+    def charges(self, task: int) -> list[Charge]:
+        return [rows.charge_of(row) for row in self._db.all("charges_of_task", task=task)]
+
+    def schedules(self, *, agent: str | None = None) -> list[ScheduleRow]:
+        query = "schedules" if agent is None else "schedules_of_agent"
+        return [rows.schedule_of(row) for row in self._db.all(query, agent=agent)]
+
+    def skips(self, *, agent: str | None = None, since_at: Instant = 0, limit: int = 500) -> list[Skip]:
+        query = "skips" if agent is None else "skips_of_agent"
+        return [rows.skip_of(row) for row in self._db.all(query, agent=agent, since_at=since_at, limit=limit)]
+
+    def flags(self) -> list[Flag]:
+        return [rows.flag_of(row) for row in self._db.all("flags")]
+
+    def nodes(self, *, limit: int = 10) -> list[Node]:
+        return [rows.node_of(row) for row in self._db.all("nodes", limit=limit)]
+
+    def blob(self, digest: str) -> bytes:
+        row = self._db.one("blob", digest=digest)
+        if row is None:
+            raise NotFound(f"There is no blob {digest[:12]}...", cure="It may be older than what is kept (retention).")
+        return bytes(row[0])
+
+    def next_due_at(self) -> Instant | None:
+        return min((row[0] for row in self._db.all("next_due") if row[0] is not None), default=None)
+
+    def setting(self, name: str) -> str | None:
+        value: str | None = _first(self._db.one("setting", name=name))
+        return value
+
+    def size(self) -> Mapping[str, int]:
+        spans = {f"rows.{table}": count for table, count in self._db.all("row_estimates")}
+        return {**self._db.size(), **spans}
+
+
+def _first(row: Row | None) -> Any:
+    return None if row is None else row[0]
+
+
+def _spending(line: Row, skipped: int) -> Spending:
+    name, calls, input_tokens, cached_tokens, output_tokens, usd_micros, unpriced = line
+    return Spending(
+        name=str(name),
+        calls=calls,
+        input_tokens=input_tokens,
+        cached_tokens=cached_tokens,
+        output_tokens=output_tokens,
+        usd_micros=usd_micros,
+        unpriced_calls=unpriced,
+        skipped=skipped,
+    )
+
+
+_SPENDING = ("agent", "model", "task", "day", "trigger")
+_SKIPS = {"agent", "day", "trigger"}
+_CROWDED = frozenset(map(TaskState, ("ready", "running", "done")))
+"""States that the index of tasks set aside leaves out."""

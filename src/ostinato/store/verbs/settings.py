@@ -1,0 +1,60 @@
+"""Flags of scopes, blobs by digest, and settings."""
+
+from __future__ import annotations
+
+from ostinato.domain.errors import Invalid
+from ostinato.domain.event import EventName
+from ostinato.domain.values import SECOND, Instant, digest_of
+from ostinato.store.verbs.nodes import NodeVerbs
+
+FLAG_NAMES = ("halted", "paused", "draining")
+SCOPES = ("agent:", "task:", "session:", "pool:")
+REUSE_NOTED_AFTER: Instant = 86_400 * SECOND
+"""How old the note of a blob's last use may grow before it is written again: a day, so that waking every quarter of an
+hour with the same files writes nothing."""
+
+
+class SettingVerbs(NodeVerbs):
+    """Small things with a name."""
+
+    def set_flag(self, scope: str, name: str, *, actor: str, reason: str, now: Instant) -> None:
+        if name not in FLAG_NAMES:
+            raise Invalid(f"There is no flag {name!r}", cure=f"Flags are: {', '.join(FLAG_NAMES)}.")
+        if scope != "fleet" and not (scope.startswith(SCOPES) and scope.partition(":")[2]):
+            raise Invalid(f"{scope!r} is no scope", cure="Scopes are: fleet, agent:<id>, task:<id>, session:<key>, "
+                          "pool:<name>.")  # fmt: skip
+        self._db.do("set_flag", scope=scope, name=name, actor=actor, reason=reason, now=now)
+        self._tell_flag(EventName.FLAG_SET, scope, name, actor=actor, reason=reason, now=now)
+
+    def clear_flag(self, scope: str, name: str, *, actor: str, reason: str = "", now: Instant) -> bool:
+        if not self._db.do("clear_flag", scope=scope, name=name):
+            return False
+        self._tell_flag(EventName.FLAG_CLEARED, scope, name, actor=actor, reason=reason, now=now)
+        return True
+
+    def _tell_flag(self, event: EventName, scope: str, name: str, *, actor: str, reason: str, now: Instant) -> None:
+        self._memory.flags = None
+        self._memory.lanes = None
+        kind, _, owner = scope.partition(":")
+        self._tell(
+            event,
+            now=now,
+            task=int(owner) if kind == "task" and owner.isdecimal() else None,
+            agent=owner if kind == "agent" else None,
+            session=owner if kind == "session" else None,
+            actor=actor,
+            reason=reason,
+            data={"scope": scope, "flag": name},
+        )
+
+    def put_blob(self, data: bytes, *, now: Instant) -> str:
+        digest = digest_of(data)
+        row = self._db.one("blob_used_at", digest=digest)
+        if row is None:
+            self._db.do("add_blob", digest=digest, data=data, now=now)
+        elif row[0] < now - REUSE_NOTED_AFTER:
+            self._db.do("touch_blob", digest=digest, now=now)
+        return digest
+
+    def set_setting(self, name: str, value: str) -> None:
+        self._db.do("set_setting", name=name, value=value)

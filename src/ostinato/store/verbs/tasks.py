@@ -1,0 +1,290 @@
+"""Adding tasks and moving them: every change of state passes through `_move`.
+
+Knows nothing of what follows from an ending (endings) or of claims.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from msgspec.structs import replace
+
+from ostinato.domain.errors import Conflict, NotFound
+from ostinato.domain.event import EventName
+from ostinato.domain.message import task_session
+from ostinato.domain.step import Entry, Input, entry_to_json
+from ostinato.domain.task import ENDED, NewTask, Task, TaskEvent, TaskKind, TaskState, next_state
+from ostinato.domain.values import Instant, digest_of, to_json
+from ostinato.store.verbs import rows
+from ostinato.store.verbs.lanes import Candidate, LaneKey
+from ostinato.store.verbs.rows import Kept
+from ostinato.store.verbs.work import Work
+
+EVENT_NAMES = {
+    TaskEvent.APPROVE: EventName.TASK_APPROVED,
+    TaskEvent.REJECT: EventName.TASK_CANCELLED,
+    TaskEvent.BLOCK: EventName.TASK_BLOCKED,
+    TaskEvent.RELEASE: EventName.TASK_RELEASED,
+    TaskEvent.CLAIM: EventName.TASK_CLAIMED,
+    TaskEvent.FINISH: EventName.TASK_DONE,
+    TaskEvent.SUBMIT: EventName.TASK_REVIEW,
+    TaskEvent.PARK: EventName.TASK_PARKED,
+    TaskEvent.RETRY: EventName.TASK_RETRIED,
+    TaskEvent.REQUEUE: EventName.TASK_REQUEUED,
+    TaskEvent.FAIL: EventName.TASK_FAILED,
+    TaskEvent.CANCEL: EventName.TASK_CANCELLED,
+    TaskEvent.WAKE: EventName.TASK_WOKEN,
+    TaskEvent.ACCEPT: EventName.TASK_DONE,
+    TaskEvent.RETURN: EventName.TASK_RETURNED,
+    TaskEvent.REPLAY: EventName.TASK_REPLAYED,
+    TaskEvent.DISMISS: EventName.TASK_DISMISSED,
+}
+
+
+class TaskVerbs(Work):
+    """Tasks: add, find, move, write into the journal."""
+
+    def add_task(self, new: NewTask, *, now: Instant, actor: str = "runtime") -> Task:
+        body: str | None = None
+        if new.key is not None:
+            body = new.body or digest_of(to_json(new))
+            found = self._db.one("task_by_key", key=new.key)
+            if found is not None:
+                task, known_body = found
+                if known_body != body:
+                    raise Conflict(
+                        f"The key {new.key!r} belongs to T{task}, which was added with other contents",
+                        cure="Use a new key for a new task.",
+                    )
+                return self.task(task)
+        return self._insert(new, body=body, now=now, actor=actor).task
+
+    def _insert(self, new: NewTask, *, body: str | None, now: Instant, actor: str) -> Kept:
+        if new.parent is not None and self._db.one("task_state", id=new.parent) is None:
+            raise NotFound(f"There is no task T{new.parent} to be the parent of {new.title!r}")
+        unfinished, missing = self._unfinished(new.after)
+        task_id = self._db.next_id("tasks")
+        reason = new.blocked or missing
+        if new.draft:
+            state = TaskState.DRAFT
+        elif reason:
+            state = TaskState.BLOCKED
+        else:
+            state = TaskState.READY
+        session = new.session
+        if session is None and new.kind is TaskKind.GOAL:
+            session = task_session(task_id)
+        task = Task(
+            id=task_id,
+            kind=new.kind,
+            state=state,
+            title=new.title,
+            agent=new.agent or None,
+            session=session or None,
+            pool=new.pool,
+            project=new.project,
+            type=new.type,
+            priority=new.priority,
+            not_before_at=new.not_before_at,
+            created_at=now,
+            updated_at=now,
+            finished_at=None,
+            attempts=0,
+            failures=0,
+            losses=0,
+            token=0,
+            node=None,
+            journal=1,
+            unfinished=unfinished,
+            parent=new.parent,
+            depth=new.depth,
+            key=new.key,
+            wait=None,
+            reason=reason,
+            dismissed=False,
+            spec=new.spec,
+            result=None,
+            tokens=0,
+            usd_micros=0,
+            steps=0,
+        )
+        due_at = new.not_before_at if state is TaskState.READY and new.not_before_at > now else None
+        kept = Kept(task=task, ready_at=due_at or now, due_at=due_at, held=bool(new.blocked))
+        self._write_new(kept, new, body)
+        self._tally(task, 1)
+        self._tell_of(task, EventName.TASK_ADDED, now=now, actor=actor, reason=reason)
+        self._note_claimable(kept)
+        return kept
+
+    def _unfinished(self, after: Sequence[int]) -> tuple[int, str]:
+        """How many of these tasks are not done, and which, in words."""
+        missing: list[str] = []
+        for each in dict.fromkeys(after):
+            row = self._db.one("task_state", id=each)
+            if row is None:
+                raise NotFound(f"There is no task T{each} to wait for", cure="Name tasks that exist in `after`.")
+            if row[0] != TaskState.DONE.value:
+                bad = row[0] in (TaskState.FAILED.value, TaskState.CANCELLED.value)
+                missing.append(f"T{each}, which is {row[0]}" if bad else f"T{each}")
+        return len(missing), f"waits for {', '.join(missing)}" if missing else ""
+
+    def _write_new(self, kept: Kept, new: NewTask, body: str | None) -> None:
+        task = kept.task
+        spec: str | None = rows.to_text(task.spec)
+        if spec is not None and len(spec) > rows.SPEC_INLINE_MAX:
+            self._db.do("add_task_document", task=task.id, spec=spec)
+            spec = None
+        self._db.do(
+            "add_task",
+            id=task.id,
+            kind=task.kind.value,
+            state=task.state.value,
+            title=task.title,
+            agent=task.agent or "",
+            session=task.session or "",
+            pool=task.pool,
+            project=task.project,
+            type=task.type,
+            priority=task.priority,
+            not_before_at=task.not_before_at,
+            now=task.created_at,
+            ready_at=kept.ready_at,
+            due_at=kept.due_at,
+            unfinished=task.unfinished,
+            held=kept.held,
+            parent=task.parent,
+            depth=task.depth,
+            key=task.key,
+            body=body,
+            reason=task.reason,
+            spec=spec,
+        )
+        for each in dict.fromkeys(new.after):
+            self._db.do("add_dependency", task=task.id, after=each)
+        if new.spec.attachments:
+            self._note_blobs([each.digest for each in new.spec.attachments], task=task.id)
+
+    def _kept(self, task: int) -> Kept:
+        """A task by its id; raises NotFound."""
+        return self._memory.tasks.get(task) or self._find_task(task)
+
+    def _move(
+        self,
+        kept: Kept,
+        event: TaskEvent,
+        *,
+        now: Instant,
+        actor: str = "runtime",
+        reason: str = "",
+        data: dict[str, Any] | None = None,
+        due_at: Instant | None = None,
+        held: bool | None = None,
+        endings: int | None = None,
+        **fields: Any,
+    ) -> Kept:
+        """Takes a task through the table of states: row, tallies, event and memory. `fields` are the task's own."""
+        old = kept.task
+        state = next_state(old.state, event)
+        if state is TaskState.READY and due_at is not None and due_at <= now:
+            due_at = None
+        changes: dict[str, Any] = {"wait": None, "node": None, **fields}
+        finished_at = now if state in ENDED else None
+        if event is TaskEvent.DISMISS:
+            finished_at = old.finished_at
+        task = replace(old, state=state, updated_at=now, finished_at=finished_at, reason=reason, **changes)
+        moved = replace(
+            kept,
+            task=task,
+            ready_at=due_at or now if state is TaskState.READY else kept.ready_at,
+            due_at=due_at,
+            held=kept.held if held is None else held,
+            endings=kept.endings if endings is None else endings,
+        )
+        self._write_move(moved)
+        self._tally(old, -1)
+        self._tally(task, 1)
+        dead = _is_dead(task) - _is_dead(old)
+        if dead:
+            self._total("dead", dead)
+        self._tell_of(task, EVENT_NAMES[event], now=now, actor=actor, reason=reason, data=data)
+        if old.state is TaskState.RUNNING:
+            self._left_running(old)
+        self._note_claimable(moved)
+        return moved
+
+    def _write_move(self, kept: Kept) -> None:
+        task = kept.task
+        self._db.do(
+            "move_task",
+            id=task.id,
+            state=task.state.value,
+            now=task.updated_at,
+            finished_at=task.finished_at,
+            ready_at=kept.ready_at,
+            due_at=kept.due_at,
+            failures=task.failures,
+            losses=task.losses,
+            token=task.token,
+            node=task.node,
+            journal=task.journal,
+            steps=task.steps,
+            unfinished=task.unfinished,
+            held=kept.held,
+            wait=rows.to_text_or_none(task.wait),
+            reason=task.reason,
+            dismissed=task.dismissed,
+            endings=kept.endings,
+            result=rows.to_text_or_none(task.result),
+        )
+
+    def _note_claimable(self, kept: Kept) -> None:
+        """Tells memory that a task can be claimed, now or later."""
+        task, memory = kept.task, self._memory
+        if kept.due_at is not None:
+            memory.note_due(kept.due_at)
+        elif task.state is TaskState.READY and memory.lanes is not None:
+            key = LaneKey(task.pool, task.agent or "", task.kind.value)
+            memory.lanes.add(key, Candidate(-task.priority, task.id, task.session or ""))
+
+    def _left_running(self, task: Task) -> None:
+        self._memory.tasks.pop(task.id, None)
+        if self._memory.lanes is not None:
+            self._memory.lanes.ended(LaneKey(task.pool, task.agent or "", task.kind.value), task.session or "")
+
+    def _append_steps(self, kept: Kept, entries: Sequence[Entry], *, now: Instant) -> Kept:
+        """Writes entries at the end of the current journal."""
+        if not entries:
+            return kept
+        task = kept.task
+        self._db.many(
+            "add_step",
+            [
+                {
+                    "task": task.id,
+                    "journal": task.journal,
+                    "seq": task.steps + number,
+                    "at": now,
+                    "attempt": task.token,
+                    "entry": entry_to_json(entry).decode(),
+                }
+                for number, entry in enumerate(entries, 1)
+            ],
+        )
+        for entry in entries:
+            if isinstance(entry, Input) and entry.files:
+                self._note_blobs(list(entry.files.values()), task=task.id)
+        steps = task.steps + len(entries)
+        self._db.do("count_steps", id=task.id, steps=steps, now=now)
+        written = replace(kept, task=replace(task, steps=steps, updated_at=now))
+        if task.id in self._memory.tasks:
+            self._memory.keep(written)
+        return written
+
+    def _note_blobs(self, digests: Sequence[str], *, task: int = 0, message: int = 0) -> None:
+        """Says who names these blobs, so that they are kept as long."""
+        self._db.many("use_blob", [{"digest": each, "task": task, "message": message} for each in set(digests)])
+
+
+def _is_dead(task: Task) -> bool:
+    return task.state is TaskState.FAILED and not task.dismissed

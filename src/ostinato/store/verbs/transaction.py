@@ -1,0 +1,28 @@
+"""All verbs in one: what `store.run` lends to a function.
+
+The rooms are stacked, each standing on those it needs: reads, work, tasks, sessions, endings, moves, claims, questions,
+ledger, schedules, nodes, settings, retention. Handing calls on to separate objects was tried on paper: sixty methods
+that say nothing.
+"""
+
+from __future__ import annotations
+
+from ostinato.store.port import Reads, Tx
+from ostinato.store.verbs.database import Database
+from ostinato.store.verbs.memory import Memory
+from ostinato.store.verbs.reads import ReadVerbs
+from ostinato.store.verbs.retention import RetentionVerbs
+
+
+class Transaction(RetentionVerbs):
+    """Every verb, over one database."""
+
+
+def transaction(database: Database, memory: Memory) -> Tx:
+    """The verbs as callers see them; here the type checker proves that none is missing."""
+    return Transaction(database, memory)
+
+
+def snapshot(database: Database) -> Reads:
+    """The reading verbs alone."""
+    return ReadVerbs(database)

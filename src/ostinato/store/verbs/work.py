@@ -1,0 +1,230 @@
+"""What all changing verbs share: the database, the writer's memory, and what waits for the end of the batch.
+
+Events and tallies are gathered while functions run and written once for the whole commit; those of a function that is
+undone are dropped with it. Knows nothing of threads or commits: the writer calls `begin`, `keep` or `undo`, `flush`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from ostinato.domain.event import Event, EventName, NewEvent
+from ostinato.domain.task import Task, TaskKind
+from ostinato.domain.values import Instant
+from ostinato.store.port import Tallies
+from ostinato.store.verbs import rows
+from ostinato.store.verbs.database import Database
+from ostinato.store.verbs.lanes import Candidate, LaneKey, Lanes
+from ostinato.store.verbs.memory import Memory
+from ostinato.store.verbs.reads import ReadVerbs
+
+
+class Told(NamedTuple):
+    """An event on its way to the table, in the order of its columns."""
+
+    at: Instant
+    name: str
+    task: int | None
+    agent: str | None
+    session: str | None
+    actor: str
+    reason: str
+    data: str | None
+
+
+Tally = tuple[str, bool, str]
+"""Agent (empty: none), is a goal, state."""
+
+
+class Work(ReadVerbs):
+    """One batch of transactions: reads, buffers and memory, on which the rooms of verbs build."""
+
+    def __init__(self, database: Database, memory: Memory) -> None:
+        super().__init__(database)
+        self._memory = memory
+        self._told: list[Told] = []
+        self._tallied: dict[Tally, int] = {}
+        self._totalled: dict[str, int] = {}
+        self._mark = 0
+        self._tallied_here: dict[Tally, int] = {}
+        self._totalled_here: dict[str, int] = {}
+
+    # --- for the writer -------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """A function begins."""
+        self._mark = len(self._told)
+
+    def keep(self) -> None:
+        """What the function did stands."""
+        if self._tallied_here:
+            _merge(self._tallied, self._tallied_here)
+            self._tallied_here.clear()
+        if self._totalled_here:
+            _merge(self._totalled, self._totalled_here)
+            self._totalled_here.clear()
+
+    def undo(self) -> None:
+        """What the function did is undone."""
+        del self._told[self._mark :]
+        self._tallied_here.clear()
+        self._totalled_here.clear()
+
+    def forget(self) -> None:
+        """The whole batch is undone."""
+        self._told.clear()
+        self._tallied.clear()
+        self._totalled.clear()
+        self.undo()
+
+    def flush(self) -> list[tuple[int, Told]]:
+        """Writes events and tallies of the whole batch; returns the events with their ids."""
+        told = [(self._db.next_id("events"), each) for each in self._told]
+        if told:
+            self._db.many("add_event", [{"id": id_, **each._asdict()} for id_, each in told])
+            self._told.clear()
+        totals = self._totalled
+        by_agent: dict[tuple[str, bool, str], int] = {}
+        for (agent, goal, state), change in self._tallied.items():
+            if not change:
+                continue
+            by_agent[agent, goal, state] = change
+            totals[f"tasks.{state}"] = totals.get(f"tasks.{state}", 0) + change
+            if goal:
+                totals[f"goals.{state}"] = totals.get(f"goals.{state}", 0) + change
+        if by_agent:
+            self._db.many("add_to_tally", [_tally_values(each, change) for each, change in by_agent.items()])
+        changed = [{"name": name, "change": change} for name, change in totals.items() if change]
+        if changed:
+            self._db.many("add_to_total", changed)
+        self._tallied.clear()
+        totals.clear()
+        return told
+
+    # --- for the rooms of verbs -----------------------------------------------------------------------------------
+
+    def _tell(
+        self,
+        name: EventName,
+        *,
+        now: Instant,
+        task: int | None = None,
+        agent: str | None = None,
+        session: str | None = None,
+        actor: str = "runtime",
+        reason: str = "",
+        data: dict[str, Any] | None = None,
+    ) -> None:
+        """An event, to be written with the batch."""
+        text = rows.to_text(data) if data else None
+        self._told.append(Told(now, name.value, task, agent, session, actor, reason, text))
+
+    def _tell_of(self, task: Task, name: EventName, *, now: Instant, **more: Any) -> None:
+        """An event about a task."""
+        self._tell(name, now=now, task=task.id, agent=task.agent, session=task.session, **more)
+
+    def _tally(self, task: Task, change: int) -> None:
+        """The task enters (1) or leaves (-1) its state."""
+        key = (task.agent or "", task.kind is TaskKind.GOAL, task.state.value)
+        self._tallied_here[key] = self._tallied_here.get(key, 0) + change
+
+    def _total(self, name: str, change: int) -> None:
+        self._totalled_here[name] = self._totalled_here.get(name, 0) + change
+
+    def announce(self, event: NewEvent, *, now: Instant) -> None:
+        self._tell(
+            event.name,
+            now=now,
+            task=event.task,
+            agent=event.agent,
+            session=event.session,
+            actor=event.actor,
+            reason=event.reason,
+            data=event.data,
+        )
+
+    def announce_late(self, event: NewEvent) -> None:
+        """An event of the writer's own, at the time of the batch's last one; without any it has to wait."""
+        if self._told:
+            self.announce(event, now=self._told[-1].at)
+
+    def tallies(self) -> Tallies:
+        """Includes what this batch has not written yet."""
+        totals: dict[str, int] = dict(self._db.all("totals"))
+        agents: dict[str, dict[str, int]] = {}
+        for agent, state, count in self._db.all("agent_tallies"):
+            agents.setdefault(agent, {})[state] = count
+        for tallied in (self._tallied, self._tallied_here):
+            for (agent, goal, state), change in tallied.items():
+                _merge(totals, {f"tasks.{state}": change})
+                if goal:
+                    _merge(totals, {f"goals.{state}": change})
+                if agent:
+                    _merge(agents.setdefault(agent, {}), {state: change})
+        for totalled in (self._totalled, self._totalled_here):
+            _merge(totals, totalled)
+        return self._tallies_from(totals, agents)
+
+    def agent_tally(self, agent: str) -> Mapping[str, int]:
+        """Includes what this batch has not written yet."""
+        states: dict[str, int] = dict(self._db.all("agent_tally", agent=agent))
+        for tallied in (self._tallied, self._tallied_here):
+            for (owner, _goal, state), change in tallied.items():
+                if owner == agent:
+                    states[state] = states.get(state, 0) + change
+        return {state: count for state, count in states.items() if count}
+
+    def _flags(self) -> dict[str, set[str]]:
+        """Scope -> names of the flags that are set, from memory."""
+        flags = self._memory.flags
+        if flags is None:
+            flags = self._memory.flags = {}
+            for scope, name, *_ in self._db.all("flags"):
+                flags.setdefault(scope, set()).add(name)
+        return flags
+
+    def _lanes(self) -> Lanes:
+        """What can be claimed, from memory."""
+        lanes = self._memory.lanes
+        if lanes is None:
+            lanes = self._memory.lanes = Lanes(heads=self._lane_heads(), page=self._lane_page)
+            for pool, agent, kind, session in self._db.all("running"):
+                lanes.started(LaneKey(pool, agent, kind), session)
+        return lanes
+
+    def _lane_heads(self) -> list[tuple[LaneKey, Candidate]]:
+        heads: list[tuple[LaneKey, Candidate]] = []
+        key = LaneKey("", "", "")
+        while (row := self._db.one("next_lane", pool=key.pool, agent=key.agent, kind=key.kind)) is not None:
+            pool, agent, kind, priority, id_, session = row
+            key = LaneKey(pool, agent, kind)
+            heads.append((key, Candidate(-priority, id_, session)))
+        return heads
+
+    def _lane_page(self, key: LaneKey, after: Candidate, most: int) -> list[Candidate]:
+        found = self._db.all(
+            "lane_page",
+            pool=key.pool,
+            agent=key.agent,
+            kind=key.kind,
+            priority=-after.urgency,
+            id=after.id,
+            limit=most,
+        )
+        return [Candidate(-priority, id_, session) for priority, id_, session in found]
+
+
+def event_from(id_: int, told: Told) -> Event:
+    """The event as listeners get it."""
+    return rows.event_of((id_, *told))
+
+
+def _merge(into: dict[Any, int], changes: dict[Any, int]) -> None:
+    for key, change in changes.items():
+        into[key] = into.get(key, 0) + change
+
+
+def _tally_values(key: Tally, change: int) -> dict[str, Any]:
+    agent, goal, state = key
+    return {"agent": agent, "goal": goal, "state": state, "change": change}
