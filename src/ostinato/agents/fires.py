@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ostinato.agents.inbox import InboxTaker, waiting_files
+from ostinato.agents.inbox import InboxTaker
+from ostinato.agents.intake import waiting_files, wake_file
 from ostinato.domain.due import Due, due
 from ostinato.domain.errors import Invalid, OstinatoError
 from ostinato.domain.event import EventName, NewEvent
 from ostinato.domain.instant import format_instant
-from ostinato.domain.message import NewMessage, main_session
+from ostinato.domain.message import OPERATOR, OPERATOR_SESSION, NewMessage, main_session
 from ostinato.domain.schedule import is_active, parse_rule
 from ostinato.domain.task import UNFINISHED, TaskState
 from ostinato.domain.values import SECOND, Instant, Source, Trust
@@ -162,31 +163,26 @@ class _Fire:
         if not tx.fire(row.name, nominal_at=nominal_at, next_at=next_at, now=now):
             return False
         if self._heartbeat is not None and self._heartbeat.each:
-            for session in waiting_files(tx, row.agent, limit=EACH_MAX):
-                self._append(tx, session, nominal_at=nominal_at)
+            for waiting in waiting_files(tx, row.agent, limit=EACH_MAX):
+                wake_file(tx, waiting, self._message(nominal_at), now=now)
             return True
         session = row.session
         if session == "main":
             session = main_session(row.agent)
         elif session == "isolated":
             session = f"isolated:{row.agent}:{self._name}:{format_instant(nominal_at)}"
-        self._append(tx, session, nominal_at=nominal_at)
+        tx.append_message(session, self._message(nominal_at), agent=row.agent, now=now)
         return True
 
-    def _append(self, tx: Tx, session: str, *, nominal_at: Instant) -> None:
+    def _message(self, nominal_at: Instant) -> NewMessage:
         row, heartbeat = self._row, self._heartbeat
-        tx.append_message(
-            session,
-            NewMessage(
-                source=Source.HEARTBEAT if heartbeat else Source.SCHEDULE,
-                text=(heartbeat.text if heartbeat else row.text) or "Do what your files say for this wake.",
-                sender=self._name,
-                trust=Trust.OPERATOR,
-                client_id=f"{row.name}@{nominal_at}",
-                model=row.model,
-            ),
-            agent=row.agent,
-            now=self._now,
+        return NewMessage(
+            source=Source.HEARTBEAT if heartbeat else Source.SCHEDULE,
+            text=(heartbeat.text if heartbeat else row.text) or "Do what your files say for this wake.",
+            sender=self._name,
+            trust=Trust.OPERATOR,
+            client_id=f"{row.name}@{nominal_at}",
+            model=row.model,
         )
 
     def _tell_missed(self, tx: Tx, plan: Due) -> None:
@@ -206,15 +202,17 @@ class _Fire:
         if most is None or skips < most or skips % most:
             return
         tx.append_message(
-            main_session(self._row.agent),
+            OPERATOR_SESSION,
             NewMessage(
                 source=Source.HEARTBEAT,
-                text=f"The heartbeat {self._name} was skipped {skips} times in a row. Last reason: {reason}",
-                sender="runtime",
-                client_id=f"{self._row.name}#skips{skips}@{self._now}",
+                text=f"{self._row.name} was skipped {skips} times in a row. Last reason: {reason}",
+                sender=self._row.agent,
+                trust=Trust.AGENT,
+                client_id=f"{self._row.name}#skips@{self._row.next_at}",
             ),
-            agent=self._row.agent,
+            agent=OPERATOR,
             now=self._now,
+            wake=False,
         )
 
 

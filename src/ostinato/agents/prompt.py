@@ -114,7 +114,7 @@ def message_text(message: Message, *, timezone: str) -> str:
 
 def fenced(text: str, *, key: str, source: str) -> str:
     """Text from outside between marks that carry a digest of the text itself, so that it cannot contain its own end."""
-    mark = digest_of(f"{key}\0{text}".encode())[:12]
+    mark = digest_of(f"{key}\0{text}".encode(errors="surrogatepass"))[:12]
     label = source.replace('"', "'").replace("\n", " ")[:80]
     return f'<outside {mark} from="{label}">\n{text}\n</outside {mark}>'
 

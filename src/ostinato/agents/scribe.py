@@ -66,7 +66,7 @@ class Scribe:
             try:
                 agent = self._workspaces.current(task.agent or "")
                 line = note_line(task, at=at, timezone=agent.timezone)
-                append_note(agent.folder, line, at=at, timezone=agent.timezone, tag=task.name)
+                append_note(agent.folder, line, at=at, timezone=agent.timezone, tag=tag_of(task))
             except OstinatoError:
                 continue  # the agent's folder is gone or broken: the store still knows what it did
 
@@ -85,6 +85,11 @@ def _tasks(reads: Reads, events: Sequence[Event]) -> list[tuple[Task, Instant]]:
     return found
 
 
+def tag_of(task: Task) -> str:
+    """What ends the line, and tells it from the agent's own notes about the same task: `T12 done`."""
+    return f"{task.name} {task.state.value}"
+
+
 def note_line(task: Task, *, at: Instant, timezone: str) -> str:
     """One line: when, what, how it ended, what came of it."""
     clock = local_time(at, timezone)[11:16]
@@ -94,7 +99,7 @@ def note_line(task: Task, *, at: Instant, timezone: str) -> str:
     else:
         ending = f"{task.state.value}: {_one_line((result.error if result else '') or task.reason)}"
     seconds = max(0, (task.finished_at or at) - task.created_at) // SECOND
-    return f"- {clock} {_one_line(task.title, most=80)} -> {ending or 'done'} [{seconds} s] ({task.name})"
+    return f"- {clock} {_one_line(task.title, most=80)} -> {ending or 'done'} [{seconds} s] ({tag_of(task)})"
 
 
 def _one_line(text: str, *, most: int = LINE_CHARACTERS_MAX) -> str:

@@ -1,0 +1,153 @@
+"""Takes files that were dropped into inbox folders: reads, commits what they say, and only then moves them away.
+
+A crash between commit and move finds the file again, and its key says that it was taken. What cannot be understood is
+moved aside with a note that says why; nothing is ever deleted unread. Knows nothing of what a file becomes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ostinato.agents.intake import Intake
+from ostinato.domain.errors import Exhausted, Internal, OstinatoError
+from ostinato.domain.event import EventName, NewEvent
+from ostinato.domain.values import Value
+from ostinato.engine.port import Clock
+from ostinato.store.port import Store, Tx
+from ostinato.workspace.inbox import InboxFile, inbox_folder, look, prune, put_away, read_items, refuse
+from ostinato.workspace.inbox_item import InboxItem
+from ostinato.workspace.registry import Workspaces
+
+POLL_S = 1.0
+"""Seconds between looks at the fleet's inbox: a person who drops a file sees it taken before they wonder."""
+
+AGENTS_POLL_S = 5.0
+"""Seconds between looks at the agents' inboxes; a heartbeat that asks about its inbox looks at it first anyway."""
+
+KEEP_TAKEN_S = 30 * 86_400.0
+"""How long files that were taken are kept in `taken/`; their contents are in the store as long as their task is."""
+
+
+PRUNE_S = 3_600.0
+"""Seconds between looks for taken files that are too old."""
+
+
+class InboxTimes(Value):
+    """How often inboxes are looked at, and how long a file must have been left alone before it is taken; seconds."""
+
+    poll_s: float = POLL_S
+    agents_poll_s: float = AGENTS_POLL_S
+    settle_s: float = 0.5
+
+
+class InboxTaker:
+    """The service that looks, and what a heartbeat calls before its check."""
+
+    def __init__(
+        self,
+        *,
+        fleet: Path,
+        store: Store,
+        workspaces: Workspaces,
+        intake: Intake,
+        clock: Clock,
+        timezone: str = "UTC",
+        times: InboxTimes | None = None,
+    ) -> None:
+        self._fleet = fleet
+        self._store = store
+        self._workspaces = workspaces
+        self._intake = intake
+        self._clock = clock
+        self._timezone = timezone
+        self._times = times or InboxTimes()
+        self._agents_due_s = 0.0
+        self._prune_due_s = 0.0
+        self._taking = asyncio.Lock()
+
+    async def poll(self) -> float:
+        """One look at each inbox that is due; seconds until the next."""
+        await self.take(None)
+        if self._clock.elapsed_s() >= self._agents_due_s:
+            for agent in await asyncio.to_thread(self._with_inbox):
+                await self.take_agent(agent)
+            self._agents_due_s = self._clock.elapsed_s() + self._times.agents_poll_s
+        if self._clock.elapsed_s() >= self._prune_due_s:
+            await asyncio.to_thread(self._prune)
+            self._prune_due_s = self._clock.elapsed_s() + PRUNE_S
+        return self._times.poll_s
+
+    async def take_agent(self, agent: str) -> int:
+        """Takes what lies in an agent's inbox; returns how many files are not whole yet."""
+        return await self.take(agent)
+
+    async def take(self, agent: str | None) -> int:
+        """Takes the whole files of one inbox, oldest first; returns how many are still being written. Files that cannot
+        be taken now, such as when the disk is full, stay for the next look."""
+        async with self._taking:  # a heartbeat and the sweep must not read the same file at the same time
+            seen = await asyncio.to_thread(look, self._fleet, agent, settle_s=self._times.settle_s)
+            for file in seen.ready:
+                await self._take_file(file)
+            return seen.waiting
+
+    def _prune(self) -> None:
+        for agent in (None, *self._with_inbox()):
+            prune(self._fleet, agent, keep_s=KEEP_TAKEN_S)
+
+    def _with_inbox(self) -> list[str]:
+        return [agent for agent in self._workspaces.ids() if inbox_folder(self._fleet, agent).is_dir()]
+
+    async def _take_file(self, file: InboxFile) -> None:
+        now = self._clock.now()
+        try:
+            items = await asyncio.to_thread(read_items, self._fleet, file, timezone=self._zone_of(file))
+            if not items:
+                return  # it went or changed since the look
+            await self._store.run(self._writing(items, wakes=self._wakes(file)))
+            await asyncio.to_thread(put_away, self._fleet, file, at=now)
+        except (Exhausted, Internal):
+            raise  # the store has no room, or is gone: the file is fine and stays
+        except OstinatoError as error:
+            await self._refuse(file, error)
+
+    def _writing(self, items: Sequence[InboxItem], *, wakes: bool) -> Callable[[Tx], None]:
+        now = self._clock.now()
+
+        def write(tx: Tx) -> None:
+            for item in items:
+                self._intake.take(tx, item, wakes=wakes, now=now)
+
+        return write
+
+    async def _refuse(self, file: InboxFile, error: OstinatoError) -> None:
+        """Moves the file aside first: told twice is better than taken for lost."""
+        now = self._clock.now()
+        moved = await asyncio.to_thread(refuse, self._fleet, file, error, at=now)
+        if moved is None:
+            return
+        event = NewEvent(
+            name=EventName.FILE_REFUSED,
+            agent=file.agent,
+            reason=f"{file.shown}: {error}",
+            data={"file": file.shown, "moved_to": moved},
+        )
+        await self._store.run(lambda tx: tx.announce(event, now=now))
+
+    def _zone_of(self, file: InboxFile) -> str:
+        if file.agent is None:
+            return self._timezone
+        try:
+            return self._workspaces.current(file.agent).timezone
+        except OstinatoError:
+            return self._timezone
+
+    def _wakes(self, file: InboxFile) -> bool:
+        """Whether the file wakes its agent at once, or waits for its heartbeat; as AGENTS.md says."""
+        if file.agent is None:
+            return True
+        try:
+            return self._workspaces.current(file.agent).settings.inbox == "now"
+        except OstinatoError:
+            return True
