@@ -31,19 +31,19 @@ def note_path(at: Instant, *, timezone: str) -> str:
 def append_note(folder: Path, line: str, *, at: Instant, timezone: str, tag: str) -> bool:
     """Adds a line to the day's note of the agent in `folder`; makes the note and memory/ where they are missing.
 
-    `tag` makes it idempotent: where a late line of the note ends in `(tag)`, nothing is written and the answer is
-    False. So it is once the note is full. Raises Invalid where something else lies in the note's place.
+    The line ends in `(tag)`, and is written once: where one of the last lines is the same, nothing is, and the answer
+    is False. So it is once the note is full. The tag alone would not do to tell: an agent's own notes end in it too,
+    and a task that failed may still be done. Raises Invalid where something else lies in the note's place.
     """
     name = note_path(at, timezone=timezone).removeprefix("memory/")
     text = "".join(each if each.isprintable() else " " for each in line).strip()
-    ending = f"({tag})"
-    if not text.endswith(ending):
-        text = f"{text} {ending}"
+    if not text.endswith(f"({tag})"):
+        text = f"{text} ({tag})"
     place = f"{folder.name}/memory/{name}"
     try:
         memory = _open_memory(folder)
         try:
-            return _append(memory, name, text=text, ending=ending, place=place)
+            return _append(memory, name, text=text, place=place)
         finally:
             os.close(memory)
     except OSError as error:
@@ -66,7 +66,7 @@ def _open_memory(folder: Path) -> int:
         os.close(outer)
 
 
-def _append(memory: int, name: str, *, text: str, ending: str, place: str) -> bool:
+def _append(memory: int, name: str, *, text: str, place: str) -> bool:
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
     note = os.open(name, flags, 0o644, dir_fd=memory)
     try:
@@ -75,7 +75,7 @@ def _append(memory: int, name: str, *, text: str, ending: str, place: str) -> bo
             raise Invalid("The note is no plain file", place=place, cure="Remove what lies there.")
         tail = os.pread(note, TAIL_BYTES, max(0, state.st_size - TAIL_BYTES))
         lines = tail.decode("utf-8", "replace").splitlines()
-        if any(each.rstrip().endswith(ending) for each in lines) or _FULL in lines:
+        if text in lines or _FULL in lines:
             return False
         is_full = state.st_size > NOTE_BYTES_MAX
         head = f"# {name.removesuffix('.md')}\n\n" if not state.st_size else "" if tail.endswith(b"\n") else "\n"

@@ -289,7 +289,7 @@ def _reserve(folder: int, wanted: str) -> str:
 
 @contextmanager
 def _inbox(fleet: Path, agent: str | None) -> Iterator[int]:
-    """The open inbox. The fleet's may be a link, which an operator made; an agent's may not, as agents could make it."""
+    """The open inbox. The fleet's may be a link, which an operator made; an agent's may not."""
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | (os.O_NOFOLLOW if agent is not None else 0)
     folder = os.open(inbox_folder(fleet, agent), flags)
     try:
