@@ -5,6 +5,7 @@ Knows nothing of HTTP or of screens.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -52,7 +53,6 @@ class AddAgent(Ask):
     agent: AgentId
     purpose: Text = ""
     skills: Annotated[list[Word], msgspec.Meta(max_length=20)] = []
-    template: Word = "worker"
 
 
 class LeashAgent(Ask):
@@ -168,7 +168,7 @@ class Leashed(View):
 @operation("agents.list", "GET /api/v1/agents")
 async def list_agents(context: Context, request: WhichAgents) -> AgentList:
     """Every agent with its state."""
-    cards = context.definitions.agents()
+    cards = await context.cards()
 
     def read(tx: Reads) -> AgentList:
         return AgentList(agents=agent_rows(tx, cards))
@@ -179,7 +179,7 @@ async def list_agents(context: Context, request: WhichAgents) -> AgentList:
 @operation("agents.show", "GET /api/v1/agents/{agent}")
 async def show(context: Context, request: WhichAgent) -> AgentView:
     """One agent: its leash, its work, what it did last."""
-    card, now = context.definitions.agent(request.agent), context.now
+    card, now = await context.card(request.agent), context.now
 
     def read(tx: Reads) -> AgentView:
         spent = next((each for each in tx.spending("agent", since_at=now - now % DAY) if each.name == card.id), None)
@@ -213,19 +213,19 @@ async def show(context: Context, request: WhichAgent) -> AgentView:
 @operation("agents.context", "GET /api/v1/agents/{agent}/context")
 async def show_context(context: Context, request: WhichAgent) -> ContextView:
     """Each part of an agent's prompt with its tokens."""
-    card = context.definitions.agent(request.agent)
-    parts = [ContextPartView(**msgspec.structs.asdict(each)) for each in context.definitions.context(card.id)]
+    card = await context.card(request.agent)
+    found = await asyncio.to_thread(context.definitions.context, card.id)
+    parts = [ContextPartView(**msgspec.structs.asdict(each)) for each in found]
     return ContextView(agent=card.id, parts=parts, tokens=sum(each.tokens for each in parts))
 
 
 @operation("agents.add", "POST /api/v1/agents", role=Role.ADMIN)
 async def add(context: Context, request: AddAgent) -> AddedAgent:
     """Write a new workspace, secure by default."""
-    folder = context.definitions.add_agent(
-        request.agent, purpose=request.purpose, skills=request.skills, template=request.template
+    files = await asyncio.to_thread(
+        lambda: context.definitions.add_agent(request.agent, purpose=request.purpose, skills=request.skills)
     )
-    files = sorted(each.relative_to(folder).as_posix() for each in folder.rglob("*") if each.is_file())
-    return AddedAgent(agent=request.agent, folder=str(folder), files=files)
+    return AddedAgent(agent=request.agent, folder=f"{context.definitions.root}/agents/{request.agent}", files=[*files])
 
 
 @operation("agents.pause", "POST /api/v1/agents/{agent}/pause", role=Role.OPERATOR)
@@ -249,7 +249,7 @@ async def kill(context: Context, request: LeashAgent) -> Leashed:
 @operation("agents.resume", "POST /api/v1/agents/{agent}/resume", role=Role.OPERATOR)
 async def resume(context: Context, request: LeashAgent) -> Leashed:
     """Let a paused, draining or killed agent go on."""
-    agent, now = context.definitions.agent(request.agent).id, context.now
+    agent, now = (await context.card(request.agent)).id, context.now
     scope = f"agent:{agent}"
 
     def write(tx: Tx) -> Leashed:
@@ -304,7 +304,7 @@ def _agent_row(card: AgentCard, *, tallies: dict[str, int], flags: list[Flag], d
 
 
 async def _set(context: Context, request: LeashAgent, *, flag: str) -> Leashed:
-    agent, now = context.definitions.agent(request.agent).id, context.now
+    agent, now = (await context.card(request.agent)).id, context.now
 
     def write(tx: Tx) -> Leashed:
         tx.set_flag(f"agent:{agent}", flag, actor=context.caller.name, reason=request.reason, now=now)

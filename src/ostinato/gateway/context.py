@@ -6,6 +6,7 @@ Knows nothing of HTTP. The protocols here say what the gateway needs of rooms th
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -102,8 +103,8 @@ class Definitions(Protocol):
     def context(self, agent: str) -> Sequence[ContextPart]:
         """Each part of an agent's prompt with its tokens."""
 
-    def add_agent(self, agent: str, *, purpose: str, skills: Sequence[str], template: str) -> Path:
-        """Writes a new workspace; Conflict where it exists."""
+    def add_agent(self, agent: str, *, purpose: str, skills: Sequence[str]) -> Sequence[str]:
+        """Writes a new workspace; the paths of its files within the fleet. Conflict where it exists."""
 
     def key_needs(self) -> Sequence[KeyNeed]:
         """Each key that the fleet's file names."""
@@ -166,6 +167,18 @@ class Context:
             node=self.node,
             live=self.live,
         )
+
+    async def cards(self) -> Sequence[AgentCard]:
+        """Every agent, looked up in a thread: a large fleet has many files."""
+        return await asyncio.to_thread(self.definitions.agents)
+
+    async def card(self, agent: str) -> AgentCard:
+        """One agent; raises NotFound with the known ones."""
+        return await asyncio.to_thread(self.definitions.agent, agent)
+
+    async def problems(self) -> Sequence[Problem]:
+        """Whatever is wrong in the fleet's files."""
+        return await asyncio.to_thread(self.definitions.problems)
 
     @property
     def now(self) -> Instant:

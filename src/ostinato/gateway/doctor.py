@@ -47,13 +47,8 @@ class Finding(Value):
 async def examine(context: Context) -> list[Finding]:
     """All examinations, in the order in which one would cure them. Never raises."""
     machine = await asyncio.to_thread(lambda: list(_machine(context.state_dir)))
-    findings = [*machine, _clock(context), _node(context), await _store(context)]
-    for part in (_keys, _scripts, _agents):
-        try:
-            findings.extend(part(context))
-        except OstinatoError as error:
-            findings.append(Finding(name="fleet file", level="bad", text=str(error), cure=error.cure))
-    return findings
+    fleet = await asyncio.to_thread(lambda: [*_keys(context), *_scripts(context), *_agents(context)])
+    return [*machine, _clock(context), _node(context), await _store(context), *fleet]
 
 
 def _machine(state_dir: Path) -> Iterator[Finding]:

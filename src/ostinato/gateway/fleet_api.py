@@ -98,10 +98,10 @@ class DoctorView(View):
 @operation("fleet.check", "GET /api/v1/check")
 async def check(context: Context, request: Nothing) -> CheckView:
     """Load every agent and name what is wrong, with place and cure."""
-    problems = [ProblemView(**msgspec.structs.asdict(each)) for each in context.definitions.problems()]
+    problems = [ProblemView(**msgspec.structs.asdict(each)) for each in await context.problems()]
     return CheckView(
         ok=not any(each.level == "error" for each in problems),
-        agents=len(context.definitions.agents()),
+        agents=len(await context.cards()),
         problems=problems,
     )
 
@@ -109,7 +109,7 @@ async def check(context: Context, request: Nothing) -> CheckView:
 @operation("fleet.wake", "POST /api/v1/wake", role=Role.OPERATOR)
 async def wake(context: Context, request: WakeAgent) -> Woken:
     """Wake an agent, with a text or without."""
-    agent, now = context.definitions.agent(request.agent).id, context.now
+    agent, now = (await context.card(request.agent)).id, context.now
     key = request.session or main_session(agent)
     new = NewMessage(source=Source.WAKE, text=request.text or "Wake up.", sender=context.caller.name)
     message = await context.store.run(

@@ -76,7 +76,7 @@ async def list_schedules(context: Context, request: WhichSchedules) -> ScheduleL
 @operation("schedules.add", "POST /api/v1/schedules", role=Role.OPERATOR)
 async def add(context: Context, request: AddSchedule) -> ScheduleView:
     """Add a schedule: a message to an agent, at a time or again and again."""
-    now, agent = context.now, context.definitions.agent(request.agent).id
+    now, agent = context.now, (await context.card(request.agent)).id
     texts = {
         key: value
         for key in ("every", "cron", "timezone", "active", "weekdays", "misfire")

@@ -131,7 +131,7 @@ async def send(context: Context, request: SendMessage) -> SentView:
 
 async def append(context: Context, request: SendMessage) -> Message:
     """The message, in the session's inbox."""
-    agent = context.definitions.agent(request.agent).id
+    agent = (await context.card(request.agent)).id
     key, now = request.session or main_session(agent), context.now
     new = NewMessage(
         source=Source.OPERATOR,

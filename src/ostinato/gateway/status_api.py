@@ -96,7 +96,7 @@ class StatusView(View):
 @operation("fleet.status", "GET /api/v1/status")
 async def status(context: Context, request: Nothing) -> StatusView:
     """What needs a person first, then how things stand."""
-    cards, problems = context.definitions.agents(), context.definitions.problems()
+    cards, problems = await context.cards(), await context.problems()
     now = context.now
     free = shutil.disk_usage(context.state_dir).free
 

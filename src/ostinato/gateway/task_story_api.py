@@ -64,7 +64,7 @@ async def explain(context: Context, request: WhichTask) -> Explanation:
     """Why this agent has the task, and why it is in its state."""
     number = parse_id(request.task, "T")
 
-    cards = context.definitions.agents()
+    cards = await context.cards()
 
     def read(tx: Reads) -> tuple[Task, list[Task], list[str]]:
         task = tx.task(number)

@@ -183,7 +183,7 @@ async def add(context: Context, request: AddTask) -> TaskRow:
         key=request.key,
         body=digest_of(to_json(request)) if request.key else "",
     )
-    cards = cards_for(context, agent=request.agent)
+    cards = await context.cards() if request.agent is None else [await context.card(request.agent)]
 
     def write(tx: Tx) -> TaskRow:
         chosen = route(candidates(tx, cards), agent=request.agent, skills=request.skills)
@@ -221,7 +221,7 @@ async def show(context: Context, request: WhichTask) -> TaskView:
     """One task: why this agent, every attempt and step with time, tokens and cost, questions, files."""
     number = parse_id(request.task, "T")
 
-    cards = context.definitions.agents()
+    cards = await context.cards()
 
     def read(tx: Reads) -> TaskView:
         return _task_view(tx, tx.task(number), cards)
@@ -269,7 +269,7 @@ async def move(context: Context, request: MoveTask) -> TaskRow:
     if all(getattr(request, each) is None for each in ("priority", "agent", "project", "not_before")):
         raise Invalid("Nothing to change", cure="Name priority, agent, project or not_before.")
     if request.agent is not None:
-        context.definitions.agent(request.agent)
+        await context.card(request.agent)
     not_before_at = parse_moment(request.not_before, now=now, ahead=True) if request.not_before else None
 
     def write(tx: Tx) -> TaskRow:
@@ -298,11 +298,6 @@ async def comment(context: Context, request: CommentTask) -> TaskRow:
         return task_row(task, usd=task_usd(tx, task))
 
     return await context.store.run(write)
-
-
-def cards_for(context: Context, *, agent: str | None) -> Sequence[AgentCard]:
-    """The agents that routing has to look at: one where it is named, else all."""
-    return context.definitions.agents() if agent is None else [context.definitions.agent(agent)]
 
 
 def candidates(tx: Reads, cards: Sequence[AgentCard]) -> list[Candidate]:

@@ -1,0 +1,67 @@
+"""The fleet's file, handed on: what each room is told, in the room's own words.
+
+Knows nothing of what the rooms do with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from ostinato.domain.errors import Invalid, OstinatoError
+from ostinato.engine.limits import EngineLimits, limits_for, measure_machine
+from ostinato.models.providers import SCRIPTED, dialect_of
+from ostinato.models.settings import ModelSettings, Timeouts
+from ostinato.workspace.agent import AgentDefinition
+from ostinato.workspace.fleet_file import FLEET_FILE, FleetSettings, ModelEntry
+
+STATE_FOLDER = ".ostinato"
+"""Database, socket, lock and logs of a fleet, in its own folder."""
+
+
+def model_settings(fleet: FleetSettings) -> dict[str, ModelSettings]:
+    """Every model of the fleet, as the room of models wants it."""
+    return {name: _model(each) for name, each in fleet.models.items()}
+
+
+def _model(entry: ModelEntry) -> ModelSettings:
+    facts = msgspec.structs.asdict(entry)
+    return ModelSettings(**{**facts, "timeouts": Timeouts(**entry.timeouts)})
+
+
+def default_model(fleet: FleetSettings) -> str | None:
+    """The name of the fleet's default model; a tier is followed to its model."""
+    return fleet.tiers.get(fleet.model, fleet.model) if fleet.model else None
+
+
+def key_names(fleet: FleetSettings) -> dict[str, str]:
+    """Model -> the environment variable that its key is read from; only models that need one."""
+    found: dict[str, str] = {}
+    for name, settings in model_settings(fleet).items():
+        if settings.provider == SCRIPTED:
+            continue
+        try:
+            key = dialect_of(name, settings).api_key_env
+        except OstinatoError:  # said by the models' own room, with its place
+            continue
+        if key:
+            found[name] = key
+    return found
+
+
+def engine_limits(fleet: FleetSettings, agents: Mapping[str, AgentDefinition]) -> EngineLimits:
+    """What a node runs at once: the machine's measure, the fleet's word, the agents' own concurrency."""
+    limits = limits_for(measure_machine())
+    own = {name: each.concurrency for name, each in agents.items() if each.concurrency != limits.agent_default}
+    return msgspec.structs.replace(limits, tasks=fleet.tasks_max or limits.tasks, agents=own)
+
+
+def refuse_public_port(fleet: FleetSettings) -> None:
+    """A public listener is not offered yet; saying so is better than opening a door without a lock."""
+    if fleet.port is not None:
+        raise Invalid(
+            "A public port is not offered yet",
+            place=f"{FLEET_FILE}, key 'server.port'",
+            cure="Remove it: commands and the local API go over the fleet's own socket.",
+        )

@@ -1,0 +1,221 @@
+"""The fleet's files as the gateway shows them: cards of agents, problems, keys, what a prompt costs.
+
+Reads; the one thing that it writes is a new agent's folder. Knows nothing of HTTP or of screens.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from ostinato.agents.prompt import fixed_parts
+from ostinato.domain.chat import ToolSpec, estimate_tokens
+from ostinato.domain.duration import format_duration
+from ostinato.domain.errors import NotFound, OstinatoError
+from ostinato.domain.policy import Gate, Policy
+from ostinato.domain.schedule import ScheduleRule, rule_to_texts
+from ostinato.domain.values import to_json
+from ostinato.gateway.context import AgentCard, ContextPart, HeartbeatCard, KeyNeed, Problem
+from ostinato.workspace.agent import AgentDefinition
+from ostinato.workspace.fleet_file import FLEET_FILE, FleetSettings, read_fleet
+from ostinato.workspace.heartbeat_file import Heartbeat
+from ostinato.workspace.init import add_agent
+from ostinato.workspace.registry import Workspaces
+
+SCRIPTED = "scripted"
+
+
+class FleetDefinitions:
+    """Satisfies `gateway.context.Definitions`. `broken` is what is wrong with the fleet's file, where its settings are
+    only stand-ins; `key_names` gives model -> variable that holds its key."""
+
+    def __init__(
+        self,
+        root: Path,
+        settings: FleetSettings,
+        workspaces: Workspaces,
+        *,
+        specs: Callable[[Policy], Sequence[ToolSpec]],
+        key_names: Mapping[str, str],
+        broken: OstinatoError | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.root = root
+        self.name = settings.name
+        self._settings = settings
+        self._workspaces = workspaces
+        self._specs = specs
+        self._key_names = key_names
+        self._broken = broken
+        self._environment = environment
+
+    def agents(self) -> Sequence[AgentCard]:
+        """Every agent, also those with problems, by id."""
+        return [self._card(each) for each in self._workspaces.ids()]
+
+    def agent(self, agent: str) -> AgentCard:
+        """One agent; raises NotFound with the known ones."""
+        return self._card(agent)
+
+    def problems(self) -> Sequence[Problem]:
+        """Whatever is wrong, the fleet's file first."""
+        return [*self._fleet_problems(), *(each for card in self.agents() for each in card.problems)]
+
+    def context(self, agent: str) -> Sequence[ContextPart]:
+        """What a turn of this agent begins with, in the order in which a model reads it."""
+        definition = self._workspaces.current(agent)
+        parts = [
+            _part(each.name, each.text)
+            for each in fixed_parts(agent=agent, fleet=self.name, files=definition.prompt_files)
+        ]
+        specs = self._specs(definition.policy)
+        if specs:
+            parts.append(_part("tools", to_json(specs).decode(), note=", ".join(each.name for each in specs)))
+        notes = self._workspaces.daily_notes(agent)
+        parts += [_part(name, text, note="changes with each turn", cached=False) for name, text in notes.items()]
+        return parts
+
+    def add_agent(self, agent: str, *, purpose: str, skills: Sequence[str]) -> Sequence[str]:
+        """A new workspace, secure by default; the paths of its files."""
+        return add_agent(self.root, agent, purpose=purpose, skills=skills)
+
+    def key_needs(self) -> Sequence[KeyNeed]:
+        """Each key that the fleet's models need, and whether it is there."""
+        environment = os.environ if self._environment is None else self._environment
+        wanted: dict[str, list[str]] = {}
+        for model, name in self._key_names.items():
+            if name:
+                wanted.setdefault(name, []).append(model)
+        return [
+            KeyNeed(
+                name=name,
+                wanted_by=f"the model{'s' if len(models) > 1 else ''} {', '.join(models)}",
+                present=bool(environment.get(name, "").strip() or environment.get(f"{name}_FILE", "").strip()),
+            )
+            for name, models in wanted.items()
+        ]
+
+    def scripts(self) -> Sequence[Path]:
+        """Scripts of scripted models."""
+        return [self.root / each.script for each in self._settings.models.values() if each.script]
+
+    def money_note(self) -> str:
+        """A sentence that belongs beside every sum, where all models are scripts or none is there."""
+        models = self._settings.models.values()
+        if models and all(each.provider == SCRIPTED for each in models):
+            return "scripted model, no money spent"
+        return ""
+
+    def _fleet_problems(self) -> Sequence[Problem]:
+        error = self._broken
+        if error is None:
+            try:
+                fresh = read_fleet(self.root)
+            except OstinatoError as raised:
+                error = raised
+            else:
+                return self._about_settings(fresh)
+        place = error.place or FLEET_FILE
+        return [Problem(level="error", place=place, message=error.message, cure=error.cure)]
+
+    def _about_settings(self, fresh: FleetSettings) -> Sequence[Problem]:
+        """What works, but not as its author may think."""
+        found = [
+            Problem(level="warning", place=each.place, message=each.message, cure=each.cure) for each in fresh.findings
+        ]
+        if fresh.digest != self._settings.digest:
+            message, cure = "The file has changed since it was read", "Start the node again: its settings are older."
+            found.append(Problem(level="warning", place=FLEET_FILE, message=message, cure=cure))
+        if not fresh.models:
+            cure = f"Describe one in {FLEET_FILE}: [models.NAME]."
+            found.append(Problem(level="warning", place=FLEET_FILE, message="There is no model", cure=cure))
+        return found
+
+    def _card(self, agent: str) -> AgentCard:
+        try:
+            definition = self._workspaces.current(agent)
+        except NotFound:
+            raise
+        except OstinatoError as error:
+            place = error.place or f"agents/{agent}"
+            problem = Problem(level="error", place=place, message=error.message, cure=error.cure, agent=agent)
+            return AgentCard(id=agent, folder=str(self.root / "agents" / agent), problems=(problem,))
+        return card_of(definition, problems=self._model_problems(definition))
+
+    def _model_problems(self, definition: AgentDefinition) -> list[Problem]:
+        """A model that the fleet does not have keeps the agent from thinking."""
+        settings = self._settings
+        known = {*settings.models, *settings.tiers, "cheap", "standard", "strong"}
+        wanted = [("AGENTS.md", definition.model), *((each.file, each.model) for each in definition.heartbeats)]
+        return [
+            Problem(
+                level="error",
+                place=f"agents/{definition.id}/{file}, key 'model'",
+                message=f"Unknown model {model!r}. Known: {', '.join(sorted(known))}",
+                cure=f"Name one of these, or describe it in {FLEET_FILE}.",
+                agent=definition.id,
+            )
+            for file, model in wanted
+            if model is not None and model not in known and self._broken is None
+        ]
+
+
+def card_of(definition: AgentDefinition, *, problems: Sequence[Problem] = ()) -> AgentCard:
+    """An agent's files in brief."""
+    warnings = [
+        Problem(level="warning", place=each.place, message=each.message, cure=each.cure, agent=definition.id)
+        for each in definition.findings
+    ]
+    return AgentCard(
+        id=definition.id,
+        purpose=definition.description,
+        folder=str(definition.folder),
+        skills=definition.skills,
+        model=definition.model or "",
+        concurrency=definition.concurrency,
+        tools=definition.tools.allow,
+        recipients=definition.tools.recipients,
+        gates=tuple(gate_words(each) for each in definition.settings.gates),
+        heartbeats=tuple(_heartbeat_card(each) for each in definition.heartbeats),
+        files={name: len(text.encode()) for name, text in definition.texts.items()},
+        stop=definition.stop,
+        version=definition.version,
+        problems=(*problems, *warnings),
+    )
+
+
+def gate_words(gate: Gate) -> str:
+    """When a gate asks, in words."""
+    what = gate.tool if gate.tool != "*" else "any tool"
+    effect = f" that is {gate.effect.value}" if gate.effect else ""
+    when = f" when {gate.when_text}" if gate.when_text else ""
+    return f"{what}{effect}{when}: asks {gate.ask}, expires after {format_duration(gate.expires_s)} ({gate.place})"
+
+
+def rule_words(rule: ScheduleRule) -> str:
+    """When a rule fires, in words."""
+    texts = rule_to_texts(rule)
+    return next(f"{key} {texts[key]}" for key in ("every", "cron", "at") if key in texts)
+
+
+def _heartbeat_card(heartbeat: Heartbeat) -> HeartbeatCard:
+    texts = rule_to_texts(heartbeat.rule)
+    return HeartbeatCard(
+        name=heartbeat.name,
+        rule=rule_words(heartbeat.rule),
+        active=texts.get("active", ""),
+        timezone=texts.get("timezone", ""),
+        check=heartbeat.check.text if heartbeat.check else "",
+        model=heartbeat.model or "",
+        session=heartbeat.session,
+    )
+
+
+def _part(name: str, text: str, *, note: str = "", cached: bool = True) -> ContextPart:
+    return ContextPart(name=name, tokens=estimate_tokens(text), size_bytes=len(text.encode()), cached=cached, note=note)
+
+
+def stand_in_settings(root: Path) -> FleetSettings:
+    """Settings of a fleet whose file cannot be read: enough to show what is wrong."""
+    return FleetSettings(name=root.name or "fleet")
