@@ -35,16 +35,20 @@ BRINGS_DUE = frozenset(
 
 
 class Alarm:
-    """Calls every one of `bells` when the store's earliest due instant has come."""
+    """Calls those it was told to ring for, when the store's earliest due instant has come."""
 
-    def __init__(self, ground: Ground, bells: Sequence[Callable[[], None]]) -> None:
+    def __init__(self, ground: Ground) -> None:
         self._store = ground.store
-        self._bells = bells
+        self._bells: tuple[Callable[[], None], ...] = ()
         self._clock = ground.clock
         self._planned_at: Instant | None = None
         self._rung_at: Instant | None = None
         self._service = Service("alarm", self._poll, ground)
         self._unsubscribe: Callable[[], None] | None = None
+
+    def ring_for(self, *bells: Callable[[], None]) -> None:
+        """Whom to call when something has come due."""
+        self._bells += bells
 
     def start(self) -> None:
         """Begins to listen and to look."""

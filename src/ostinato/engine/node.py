@@ -163,7 +163,7 @@ class EngineNode:
         ground = Ground(store=self.store, clock=self.clock, notify=self._notify)
         rescuer = Rescuer(ground)
         scheduler = Scheduler(ground, self._fire, at_once=self.limits.fires)
-        alarm = Alarm(ground, (rescuer.wake, scheduler.wake))
+        alarm = Alarm(ground)
         worker = self._worker = Worker(
             ground,
             self._handlers,
@@ -175,6 +175,7 @@ class EngineNode:
             due=alarm.learn,
         )
         pruner = Pruner(ground, self.settings.retention, lambda: worker.running > 0)
+        alarm.ring_for(rescuer.wake, scheduler.wake, worker.wake)
         self._begin(worker.start, self._drain)
         for service in (alarm, rescuer, scheduler, pruner):
             self._begin(service.start, service.stop)

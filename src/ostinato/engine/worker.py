@@ -40,6 +40,34 @@ MOVED = frozenset(
 HALTED = "halted"
 
 
+class _Unseen:
+    """What others decided while a claim was under way, about tasks that it may bring.
+
+    Commits are heard in their order, so whatever was said of a task before the claim's own event is over."""
+
+    def __init__(self) -> None:
+        self.moved: set[int] = set()
+        self.halted: list[str] = []
+
+    def hear(self, event: Event) -> None:
+        """One event, in the order of commits."""
+        name = event.name
+        if name is EventName.TASK_CLAIMED:
+            self.moved.discard(event.task or 0)
+        elif name in MOVED:
+            self.moved.add(event.task or 0)
+        elif name is EventName.FLAG_SET and event.data.get("flag") == HALTED:
+            self.halted.append(str(event.data.get("scope")))
+        elif name is EventName.FLAG_CLEARED and event.data.get("scope") in self.halted:
+            self.halted.remove(str(event.data.get("scope")))
+
+    def stop_for(self, task: Task) -> Stop | None:
+        """Why a task that the claim brought must not go on."""
+        if task.id in self.moved:
+            return Stop.MOVED
+        return Stop.HALTED if any(is_in_scope(task, scope) for scope in self.halted) else None
+
+
 class _Claimed(Value):
     """What one claim brought."""
 
@@ -80,7 +108,7 @@ class Worker:
         self._of_agent: Counter[str] = Counter()
         self._of_kind: Counter[TaskKind] = Counter()
         self._more = False
-        self._unseen: list[Event] | None = None
+        self._unseen: _Unseen | None = None
         self._emptied: asyncio.Future[None] | None = None
         self._service = Service("worker", self._poll, ground)
         self._deadlines = Deadlines(self._running.values, Attempt.expire, ground)
@@ -150,15 +178,13 @@ class Worker:
             self._more = True
             return SWEEP_S
         most = min(free, self.limits.claim)
-        self._unseen = []
+        unseen = self._unseen = _Unseen()
         try:
             claimed = await self.store.run(partial(self._claim, self._request(most), self.clock.now()))
-            for task in claimed.tasks:
-                self._begin(task)
-            unseen, self._unseen = self._unseen, None
-            self._stop_moved(unseen)
         finally:
             self._unseen = None
+        for task in claimed.tasks:
+            self._begin(task, unseen.stop_for(task))
         for failure in claimed.failures:
             self.notify(failure)
         self._more = claimed.taken == most
@@ -206,7 +232,7 @@ class Worker:
 
     # --- attempts ---
 
-    def _begin(self, task: Task) -> None:
+    def _begin(self, task: Task, stop: Stop | None) -> None:
         attempt = Attempt(task, self._handlers[task.kind], self)
         self._running[task.id] = attempt
         if task.agent is not None:
@@ -214,6 +240,8 @@ class Worker:
         self._of_kind[task.kind] += 1
         self._deadlines.watch(attempt.ends_at_s)
         attempt.start()
+        if stop is not None:
+            attempt.stop(stop)
 
     def ended(self, attempt: Attempt) -> None:
         """An attempt is over: its place is free."""
@@ -255,24 +283,22 @@ class Worker:
     # --- what others decide ---
 
     def _heard(self, events: Sequence[Event]) -> None:
-        """On the loop, after each commit. A commit may reach this before the claim that it is about has come back."""
+        """On the loop, after each commit. A commit may be heard of before the claim that it is about has come back."""
+        unseen = self._unseen
         for event in events:
-            if event.name in MOVED or event.name is EventName.FLAG_SET:
-                if self._unseen is not None:
-                    self._unseen.append(event)
-                self._stop_moved((event,))
-
-    def _stop_moved(self, events: Sequence[Event]) -> None:
-        for event in events:
-            if event.name is not EventName.FLAG_SET:
+            if unseen is not None:
+                unseen.hear(event)
+            if event.name in MOVED:
                 attempt = self._running.get(event.task or 0)
                 if attempt is not None:
                     attempt.stop(Stop.MOVED)
-            elif event.data.get("name") == HALTED:
-                scope = str(event.data.get("scope", ""))
-                for attempt in list(self._running.values()):
-                    if is_in_scope(attempt.task, scope):
-                        attempt.stop(Stop.HALTED)
+            elif event.name is EventName.FLAG_SET and event.data.get("flag") == HALTED:
+                self._halt(str(event.data.get("scope")))
+
+    def _halt(self, scope: str) -> None:
+        for attempt in list(self._running.values()):
+            if is_in_scope(attempt.task, scope):
+                attempt.stop(Stop.HALTED)
 
 
 def is_in_scope(task: Task, scope: str) -> bool:

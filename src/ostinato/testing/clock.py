@@ -126,7 +126,7 @@ class ManualClock:
         return True
 
 
-class _JumpingSelector(selectors.DefaultSelector):  # type: ignore[misc, valid-type]  # an alias that differs by system
+class _JumpingSelector(selectors.DefaultSelector):
     """Lets time jump where the loop would wait."""
 
     def __init__(self, clock: ManualClock, grace_s: float) -> None:
