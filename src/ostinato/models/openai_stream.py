@@ -176,7 +176,7 @@ class StreamedReply:
         """All of it so far."""
         text = "".join(self._text)
         problem = self.problem
-        if not problem and not self.said_something and self.finish is None:
+        if not problem and self.done and not self.said_something and self.finish is None:
             problem = "the stream has no choices"
         return Whole(
             text=text,

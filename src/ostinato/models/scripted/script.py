@@ -359,10 +359,10 @@ def plan(script: Script, seen: Seen, counts: Mapping[str, int]) -> Plan:
         found = search.answers_of(script.default, scope)
     if not found:
         return _unmatched(script, seen, tuple(search.counted))
-    return _merged(script, seen, found, tuple(search.counted))
+    return _merged(script, seen, found=found, counted=tuple(search.counted))
 
 
-def _merged(script: Script, seen: Seen, found: list[_Found], counted: tuple[str, ...]) -> Plan:
+def _merged(script: Script, seen: Seen, *, found: list[_Found], counted: tuple[str, ...]) -> Plan:
     """One reply out of all answers: texts as paragraphs, calls in order; the first that sets an option wins."""
     answers = [each.rule.answer for each in found]
     texts = [fill(each.rule.answer.text, each.scope) for each in found if each.rule.answer.text is not None]
