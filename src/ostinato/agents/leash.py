@@ -185,6 +185,11 @@ class LeashMaker:
             self._notes[agent] = (time.monotonic(), notes)
         return notes
 
+    def delivery_context(self, tx: Tx, task: Task, *, intent: ToolIntent, now: Instant, repeated: bool) -> ToolContext:
+        """What a tool is told that performs a stored action, outside of any turn."""
+        leash = self.leash(tx, task, journal=())
+        return leash.context(task, intent=intent, trust=task.spec.trust, now=now, repeated=repeated)
+
     def fixed(self, agent: AgentDefinition) -> _Fixed:
         """The fixed prompt and the tools of an agent's version."""
         key = f"{agent.id}\0{agent.prompt_version}"

@@ -19,6 +19,8 @@ class Planned(Value):
     intent: ToolIntent
     repeated: bool = False
     """True: an earlier attempt may have done it already, with the same key."""
+    doubtful: bool = False
+    """True: it must not happen twice, and the tool can tell whether it has."""
 
 
 class AskModel(Value):

@@ -24,7 +24,7 @@ from ostinato.domain.values import Instant
 from ostinato.engine.port import AttemptPort, Ending, Settled
 from ostinato.models.port import Model, ModelFailed, Models
 from ostinato.store.port import Reads, Tx
-from ostinato.tools.port import OutsideTool, failed
+from ostinato.tools.port import AnyTool, OutsideTool, ToolContext, ToolResult, failed
 from ostinato.tools.toolbox import perform
 
 PAST_TURNS_MAX = 40
@@ -183,11 +183,13 @@ class _Run:
         """Lets the tools act at the same time. Each result is recorded as it comes; the last is left to the caller,
         so that it shares its commit with what follows from it."""
         if len(planned) == 1:
-            return [await self._act_once(planned[0])]
+            outcome = await self._act_once(planned[0])
+            return [outcome] if outcome is not None else []
         running = [asyncio.ensure_future(self._act_once(each)) for each in planned]
         try:
             for index, finished in enumerate(asyncio.as_completed(running)):
                 outcome = await finished
+                assert outcome is not None, "only one call at a time is doubtful"
                 if index == len(running) - 1:
                     return [outcome]
                 await self._attempt.record([outcome])
@@ -197,17 +199,36 @@ class _Run:
                 each.cancel()
         raise AssertionError("as_completed yields once for each call")
 
-    async def _act_once(self, planned: Planned) -> ToolOutcome:
+    async def _act_once(self, planned: Planned) -> ToolOutcome | None:
+        """The result of one call; None where nobody can tell whether it has happened before."""
         state, clock = self._state, self._attempt.clock
         context = state.context(planned.intent, now=clock.now(), repeated=planned.repeated)
         tool = state.leash.tool_or_none(planned.call.name)
         began = clock.elapsed_s()
+        if planned.doubtful:
+            has_happened = await _probe(tool, context, planned)
+            if has_happened is None:
+                state.probed.add(planned.call.id)
+                return None
+            if has_happened:
+                words = ToolResult(text="done: it had happened before the node died, and was not repeated")
+                return words.outcome(call_id=planned.call.id, tool=planned.call.name)
         if isinstance(tool, OutsideTool):
             result = await perform(tool, context, planned.intent.arguments)
         else:
             result = failed(f"{planned.call.name} is gone since it was allowed; nothing was done")
         elapsed_ms = (clock.elapsed_s() - began) * 1_000
         return result.outcome(call_id=planned.call.id, tool=planned.call.name, duration_ms=elapsed_ms)
+
+
+async def _probe(tool: AnyTool | None, context: ToolContext, planned: Planned) -> bool | None:
+    """What the tool says about a call whose result was lost; a probe that fails cannot tell."""
+    if not isinstance(tool, OutsideTool) or tool.probe is None:
+        return None
+    try:
+        return await tool.probe(context, planned.intent.arguments)
+    except Exception:  # whatever goes wrong with the probe, a person can still be asked
+        return None
 
 
 def _open_intent(journal: Sequence[Entry]) -> ModelIntent:

@@ -34,6 +34,8 @@ class TurnState:
         self.past_tokens = 0
         """Tokens of the session's latest earlier turn: a bound for the history that the prompt will show."""
         self.trust = task.spec.trust
+        self.probed: set[str] = set()
+        """Calls whose tool could not tell whether they have happened: only a person can."""
 
     def load(self, tx: Tx) -> None:
         """Reads what the journal and the session's earlier turns bring along."""

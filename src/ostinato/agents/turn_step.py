@@ -310,9 +310,12 @@ class _TurnStep:
     def _intents(self) -> set[str]:
         return {each.call_id for each in (*self._state.journal, *self.entries) if isinstance(each, ToolIntent)}
 
-    def _ask_unknown(self, action: turn.AskUnknown) -> Outcome | None:
-        """An effect that may have happened: a person settles it, or a shared session's model is told."""
+    def _ask_unknown(self, action: turn.AskUnknown) -> Act | Outcome | None:
+        """An effect that may have happened: a probe or a person settles it, or a shared session's model is told."""
         state, call = self._state, action.call
+        tool = state.leash.tool_or_none(call.name)
+        if isinstance(tool, OutsideTool) and tool.probe is not None and call.id not in state.probed:
+            return Act(planned=(Planned(call=call, intent=action.intent, doubtful=True),))
         if not state.own:
             words = "it may have happened: the node died between the intent and the result. It was not repeated"
             self._settle(call, ResultStatus.UNKNOWN, words)
