@@ -104,7 +104,8 @@ def _new_task(tx: Reads, context: ToolContext, arguments: Arguments, *, routed: 
         ),
         agent=routed.agent,
         pool=routed.pool,
-        project=tx.task(context.task).project,
+        project=arguments.get("project") or tx.task(context.task).project,
+        type=arguments.get("type", ""),
         priority=arguments.get("priority", 0),
         draft=draft,
         blocked=routed.blocked,
@@ -214,6 +215,8 @@ def task_tools() -> tuple[AnyTool, ...]:
         "after": texts,
         "attach": texts,
         "priority": {"type": "integer", "minimum": -100, "maximum": 100},
+        "type": text_schema(most=60),
+        "project": text_schema(most=60),
     }
     return (
         StoreTool(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from email.errors import MessageError
 from email.header import decode_header, make_header
 from typing import Any
 
@@ -135,7 +136,7 @@ def _header(text: str, name: str) -> str:
     value = re.sub(r"\r?\n[ \t]+", " ", found[1]).strip()
     try:
         return str(make_header(decode_header(value))) if "=?" in value else value
-    except (LookupError, ValueError, UnicodeError):  # an unknown charset, a broken encoded word
+    except (LookupError, ValueError, MessageError):  # an unknown charset, a broken encoded word
         return value
 
 
