@@ -48,7 +48,8 @@ def check_readable(mail: Mail) -> None:
     assert len(shown.encode()) < 60_000
     head = shown.split("\n\n", 1)[0].split("\n")
     assert all(re.match(r"[A-Z][A-Za-z-]+: \S", line) for line in head), "the text must not pose as a header"
-    assert [line.partition(":")[0] for line in head].count("Subject") == 1
+    assert [line.partition(":")[0] for line in head][:2] == ["From", "Reply-To"]
+    assert head[-1].startswith("Subject: ")
     assert msgspec.json.decode(to_json(mail), type=Mail) == mail
     names = [each.name for each in mail.attachments]
     assert len({name.casefold() for name in names}) == len(names)
@@ -250,10 +251,11 @@ def test_the_marks_of_machines_and_of_forgery_are_seen() -> None:
 def test_the_form_that_an_agent_reads() -> None:
     assert mail_as_text(read("0741")).split("\n") == [
         "From: Ropewalk IT <it@ropewalk.example>",
+        "Reply-To: it@ropewalk.example",
         "To: Sprucebook support <support@sprucebook.example>",
         "Date: Tue, 10 Mar 2026 06:40:00 +0000",
-        "Subject: Sprucebook 5.2.1 crashes on start since last night's update",
         "Message-ID: <20260310.0741@ropewalk.example>",
+        "Subject: Sprucebook 5.2.1 crashes on start since last night's update",
         "",
         "Hello,",
         "",
@@ -274,7 +276,7 @@ def test_the_form_that_an_agent_reads() -> None:
 
 
 def test_nothing_at_all_is_a_mail_without_anything() -> None:
-    assert mail_as_text(read_mail(b"")) == "From: (nobody)\nSubject: (none)\n\n(no text)"
+    assert mail_as_text(read_mail(b"")) == "From: (nobody)\nReply-To: (nobody)\nSubject: (none)\n\n(no text)"
 
 
 def test_a_text_cannot_pose_as_a_header_nor_a_header_as_two() -> None:

@@ -95,15 +95,14 @@ def _parsed(data: bytes) -> Message:
 def mail_as_text(mail: Mail) -> str:
     """The form in which an agent reads a mail: header lines, an empty line, the text, the names of attachments.
 
-    Only headers that say something are shown. The head ends at the first empty line, and no header contains one, so
-    that a mail's text cannot pose as its head.
+    From, Reply-To (the address that an answer goes to) and Subject are always there, Subject last; other headers where
+    they say something. The head ends at the first empty line, so that a mail's text cannot pose as its head.
     """
     head = [
         ("From", mail.sender or "(nobody)"),
-        ("Reply-To", "" if mail.reply_to == mail.sender_address else mail.reply_to),
+        ("Reply-To", mail.reply_to or "(nobody)"),
         ("To", mail.to),
         ("Date", mail.date),
-        ("Subject", mail.subject or "(none)"),
         ("Message-ID", mail.message_id),
         ("In-Reply-To", mail.in_reply_to),
         ("List-Id", mail.list_id),
@@ -112,6 +111,7 @@ def mail_as_text(mail: Mail) -> str:
         ("Report", mail.report),
         ("Marked-As-Spam", "yes" if mail.is_spam else ""),
         ("Failed-Checks", ", ".join(mail.failed_checks)),
+        ("Subject", mail.subject or "(none)"),
     ]
     lines = [f"{name}: {value}" for name, value in head if value]
     lines += ["", mail.text.strip() or "(no text)"]
