@@ -76,7 +76,7 @@ class RawServer:
     """Sends what it is told, answer by answer; the last answer is repeated. Keeps what it was asked."""
 
     def __init__(self, *answers: Answer) -> None:
-        self._answers = list(answers)
+        self.answers = list(answers)
         self.asked: list[tuple[str, dict[str, Any]]] = []
         """Head and body of each request."""
         self.has_been_asked = asyncio.Event()
@@ -102,7 +102,7 @@ class RawServer:
                 length = int(head.lower().partition("content-length:")[2].partition("\r\n")[0])
                 self.asked.append((head, json.loads(await reader.readexactly(length))))
                 self.has_been_asked.set()
-                answer = self._answers[min(len(self.asked), len(self._answers)) - 1]
+                answer = self.answers[min(len(self.asked), len(self.answers)) - 1]
                 pieces = [answer] if isinstance(answer, bytes) else answer
                 await self._send(reader, writer, pieces)
                 first = pieces[0]

@@ -205,7 +205,27 @@ def test_a_server_that_is_not_there_is_tried_again() -> None:
     run(main())
 
 
-@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n", GOOD[:-9]])
+def test_a_kept_connection_that_was_closed_meanwhile_costs_no_wait() -> None:
+    async def main() -> None:
+        clock = ManualClock()
+        async with asking([b"", b""], GOOD, clock=clock) as (asker, _):
+            assert (await asker.ask()).text == "hello"
+            assert [each.status for each in asker.attempts] == [0, 200]
+        async with asking([b"", b""], clock=clock) as (asker, _):
+            error = await moving(clock, asker.fails(), 1.0)
+            assert "hung up" in str(error)
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n",
+        GOOD[:-9],
+    ],
+)
 def test_a_connection_that_ends_too_early_is_tried_again(answer: bytes) -> None:
     async def main() -> None:
         clock = ManualClock()

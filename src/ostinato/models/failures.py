@@ -39,13 +39,14 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u20
 
 
 class Failure(Value):
-    """Why one attempt gave no reply. `again`: another attempt may succeed."""
+    """Why one attempt gave no reply. `again`: another attempt may succeed; `at_once`: the first of them need not wait."""
 
     error_class: str
     text: str
     cure: str = ""
     after_s: float | None = None
     again: bool = False
+    at_once: bool = False
 
     def as_error(self, name: str) -> ModelFailed:
         """The exception for the model called `name`."""
@@ -93,11 +94,19 @@ def _number(text: str | None) -> float | None:
 
 
 def failure_of_status(
-    status: int, body: bytes, *, after_s: float | None = None, key_name: str = "", secret: str = ""
+    status: int,
+    body: bytes,
+    *,
+    after_s: float | None = None,
+    key_name: str = "",
+    secret: str = "",
+    inside: bool = False,
 ) -> Failure:
-    """What a status other than 200 means. `key_name`: the environment variable of the key, for the cure."""
+    """What a status other than 200 means. `key_name`: the environment variable of the key, for the cure. `inside`: the
+    status stands for an error that came in a reply with status 200."""
     code, said = _words(body)
-    text = f"the server answered {status}" + (f": {plain(said, secret=secret)}" if said.strip() else "")
+    text = "the server sent an error" if inside else f"the server answered {status}"
+    text += f": {plain(said, secret=secret)}" if said.strip() else ""
     about = f"{code} {said}"
     if status == 429 and _NO_MONEY.search(about):
         return Failure(error_class=PERMANENT, text=text, cure="Look at the account's balance with the provider.")
@@ -130,7 +139,7 @@ def failure_of_error(error: object, *, key_name: str = "", secret: str = "") -> 
     said = msgspec.json.encode({"error": error})
     if not 400 <= status < 600:
         status = 400 if _TOO_LONG.search(said.decode()) else 500
-    return failure_of_status(status, said, key_name=key_name, secret=secret)
+    return failure_of_status(status, said, key_name=key_name, secret=secret, inside=True)
 
 
 def _words(body: bytes) -> tuple[str, str]:

@@ -120,7 +120,7 @@ class ChatModel:
             outcome = await self._attempt(question, on_attempt)
             if isinstance(outcome, ModelReply):
                 return outcome
-            wait_s = self._backoff_s(attempt) if outcome.after_s is None else outcome.after_s
+            wait_s = self._wait_s(outcome, attempt)
             if outcome.again and wait_s > RETRY_WAIT_MAX_S:
                 outcome = msgspec.structs.replace(outcome, error_class=RATE_LIMITED, again=False)
             if not outcome.again or attempt == ATTEMPTS_MAX:
@@ -153,7 +153,11 @@ class ChatModel:
             on_text=on_text,
         )
 
-    def _backoff_s(self, attempt: int) -> float:
+    def _wait_s(self, failure: Failure, attempt: int) -> float:
+        if failure.after_s is not None:
+            return failure.after_s
+        if failure.at_once and attempt == 1:
+            return 0.0
         base = BACKOFF_S * 2 ** (attempt - 1)
         return float(base + base / 2 * self._jitter())
 

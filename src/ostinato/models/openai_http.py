@@ -108,6 +108,15 @@ class HttpTransport:
         except (aiohttp.InvalidURL, aiohttp.ClientSSLError) as error:
             text = plain(str(error) or type(error).__name__, secret=question.key)
             return Failure(error_class=PERMANENT, text=f"no way to the server: {text}", cure="Check `base_url`.")
+        except aiohttp.ServerDisconnectedError:
+            # Most often a kept connection that the server has closed just now.
+            text = "the server hung up without an answer"
+            return Failure(error_class=TRANSIENT, text=text, again=True, at_once=True)
+        except aiohttp.ClientPayloadError:
+            return Failure(error_class=TRANSIENT, text="the answer broke off", again=True)
+        except aiohttp.ClientResponseError as error:
+            text = plain(error.message.splitlines()[0] if error.message else "", secret=question.key)
+            return Failure(error_class=TRANSIENT, text=f"the answer is no HTTP: {text}", again=True)
         except (aiohttp.ClientError, OSError, EOFError) as error:
             text = plain(str(error) or type(error).__name__, secret=question.key)
             return Failure(error_class=TRANSIENT, text=f"the connection failed: {text}", again=True)

@@ -89,6 +89,8 @@ class WireReply(Value, gc=False):
     usage: WireUsage | None = None
     model: str | None = None
     error: Any = None
+    misfit: bool = msgspec.field(default=False, name="-misfit-")
+    """Something that was said has an unknown shape and is lost. Set by the decoder, never by a server."""
 
 
 _encoder = msgspec.json.Encoder()
@@ -115,9 +117,12 @@ def _decode_leniently(body: bytes) -> WireReply | None:
         return None
     if not isinstance(found, dict):
         return None
-    choices = found.get("choices")
+    listed = found.get("choices")
+    choices = [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
+    said = [each[key] for each in choices[:1] for key in ("message", "delta") if each.get(key) is not None]
     return WireReply(
-        choices=[_choice(each) for each in choices if isinstance(each, dict)] if isinstance(choices, list) else None,
+        choices=[_choice(each) for each in choices],
+        misfit=any(_fitting(each, WireMessage) is None for each in said),
         usage=_usage(found.get("usage")),
         model=_fitting(found.get("model"), str),
         error=found.get("error"),
@@ -235,6 +240,8 @@ def arguments_of(call: WireCall) -> str:
 def reply_of(whole: Whole, request: ModelRequest, names: ToolNames) -> ModelReply:
     """The finished reply. A reply with a problem carries no calls: it must not be acted on."""
     problem = whole.problem or _problem_of(whole.calls)
+    if not problem and whole.finish == "tool_calls" and not whole.calls and not whole.text:
+        problem = "the reply is said to call tools and calls none"
     calls = () if problem else tuple(_calls(whole, request.call, names))
     return ModelReply(
         text=whole.text,

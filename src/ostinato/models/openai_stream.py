@@ -119,6 +119,8 @@ class StreamedReply:
         if event is None:
             self.problem = self.problem or "an event of the stream is no JSON object"
             return
+        if event.misfit:
+            self.problem = self.problem or "an event of the stream has an unknown shape"
         if event.choices:
             self._add_choice(event.choices[0])
         if event.usage is not None:

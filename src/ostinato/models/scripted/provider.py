@@ -53,7 +53,7 @@ class ScriptTransport:
                 return failure_of_status(fault.status, fault.body.encode(), after_s=after_s)
             case FaultKind.DROP:
                 trace.status = 0
-                return Failure(error_class=TRANSIENT, text="the connection failed", again=True)
+                return Failure(error_class=TRANSIENT, text="the server hung up without an answer", again=True)
             case FaultKind.TRUNCATE:
                 return Failure(error_class=TRANSIENT, text="the stream ended in the middle of the answer", again=True)
             case FaultKind.HANG:
