@@ -17,6 +17,7 @@ import msgspec
 
 from ostinato.domain.task import TRANSITIONS, TaskKind, TaskState, WaitKind
 from ostinato.domain.values import Limits
+from ostinato.tools.describe import reference
 
 DOCS = Path(__file__).resolve().parent
 BLOCK = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -64,6 +65,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "moves": moves,
     "waits": lambda: names(WaitKind),
     "limits": limits,
+    "tools": reference,
 }
 
 
