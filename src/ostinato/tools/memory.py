@@ -76,7 +76,7 @@ def _note(folder: SafeFolder, context: ToolContext, arguments: Arguments) -> Too
     line = f"- {here:%H:%M} {text} (T{context.task})\n"
     path = f"{NOTES_FOLDER}/{here:%Y-%m-%d}.md"
     head = f"# {here:%Y-%m-%d}\n\n"
-    folder.append(path, line.encode(), key=context.key, head=head.encode(), repeated=context.repeated)
+    folder.append(path, line.encode(), key=context.key, head=head.encode(), line=True, repeated=context.repeated)
     return ToolResult(text=f"noted in {path}")
 
 

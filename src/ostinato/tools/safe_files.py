@@ -133,9 +133,11 @@ class SafeFolder:
             _replace(parent, parts[-1], data, before=before, marks=marks, key=key)
             return before is not None
 
-    def append(self, path: str, data: bytes, *, key: str, head: bytes = b"", repeated: bool = False) -> None:
+    def append(
+        self, path: str, data: bytes, *, key: str, head: bytes = b"", line: bool = False, repeated: bool = False
+    ) -> None:
         """Adds to the end of a file, in place so that other appenders lose nothing; a file that is missing is made, and
-        begins with `head`.
+        begins with `head`. As a `line` it begins on a new one.
 
         The same `key` adds once: the file itself remembers the call. Where its file system cannot (no extended
         attributes), a call that is `repeated` adds nothing if the text is there already.
@@ -146,8 +148,11 @@ class SafeFolder:
             if _regular_or_none(parent, parts) is None:
                 _make_empty(parent, parts[-1])
             with self._file(parts, os.O_RDWR | os.O_APPEND, parent=parent) as descriptor:
-                if os.fstat(descriptor).st_size == 0:
+                size = os.fstat(descriptor).st_size
+                if size == 0:
                     data = head + data
+                elif line and os.pread(descriptor, 1, size - 1) != b"\n":
+                    data = b"\n" + data
                 _append(descriptor, data, key=key, repeated=repeated)
 
     def change(self, path: str, change: Callable[[bytes], bytes], *, key: str) -> bool:

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
+from msgspec.structs import replace
+
 from ostinato.domain.errors import Denied, Exhausted, Invalid, NotFound, unknown_name
 from ostinato.domain.message import DEPTH_MAX
-from ostinato.domain.routing import Candidate, Route, route
+from ostinato.domain.routing import Candidate, Route, missing, route
 from ostinato.domain.step import Effect, Note, ToolIntent
 from ostinato.domain.task import UNFINISHED, NewTask, Task, TaskKind, TaskSpec, TaskState
 from ostinato.domain.values import Attachment, Source, Trust
@@ -57,19 +59,15 @@ def _route(tx: Reads, context: ToolContext, arguments: Arguments) -> Route:
         raise Denied("You may not give tasks to anybody", cure="Do it yourself, or propose it (tasks.propose).")
     if agent is not None and agent not in {each.id for each in allowed}:
         raise NotFound(unknown_name("agent", agent, [each.id for each in allowed]), cure="Nothing was created.")
-    loads = tx.tallies().agents if agent is None else {}
-    unfinished = {each.value for each in UNFINISHED}
-    candidates = [
-        Candidate(
-            id=each.id,
-            skills=each.skills,
-            pool=each.pool,
-            paused=each.paused,
-            unfinished=sum(count for state, count in loads.get(each.id, {}).items() if state in unfinished),
-        )
-        for each in allowed
-    ]
+    candidates = [Candidate(id=each.id, skills=each.skills, pool=each.pool, paused=each.paused) for each in allowed]
+    if agent is None:  # only those who could do it are looked up
+        candidates = [each if missing(each, skills) else _loaded(tx, each) for each in candidates]
     return route(candidates, agent=agent, skills=skills)
+
+
+def _loaded(tx: Reads, candidate: Candidate) -> Candidate:
+    tally = tx.agent_tally(candidate.id)
+    return replace(candidate, unfinished=sum(tally.get(state.value, 0) for state in UNFINISHED))
 
 
 def _may_ask(context: ToolContext, agent: str) -> bool:
