@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ostinato.domain.ledger import day_of
 from ostinato.domain.message import OWN_KINDS, kind_of
+from ostinato.domain.task import TaskKind
 from ostinato.domain.values import SECOND, Instant
 from ostinato.store.port import Retention
 from ostinato.store.verbs.settings import SettingVerbs
@@ -39,9 +40,10 @@ class RetentionVerbs(SettingVerbs):
 
     def _prune_tasks(self, until: Instant, limit: int) -> int:
         found = self._db.all("prunable_tasks", until=until, limit=limit)
-        for task, session in found:
+        for task, session, agent, kind, state in found:
             for query in _OWNED_BY_TASK:
                 self._db.do(query, task=task)
+            self._tally_as((agent, kind == TaskKind.GOAL.value, state), -1)
             if session and kind_of(session) in OWN_KINDS and self._db.one("session_task", session=session) is None:
                 self._db.do("forget_messages", session=session)
                 self._db.do("forget_session", key=session)

@@ -126,7 +126,9 @@ class Work(ReadVerbs):
 
     def _tally(self, task: Task, change: int) -> None:
         """The task enters (1) or leaves (-1) its state."""
-        key = (task.agent or "", task.kind is TaskKind.GOAL, task.state.value)
+        self._tally_as((task.agent or "", task.kind is TaskKind.GOAL, task.state.value), change)
+
+    def _tally_as(self, key: Tally, change: int) -> None:
         self._tallied_here[key] = self._tallied_here.get(key, 0) + change
 
     def _total(self, name: str, change: int) -> None:

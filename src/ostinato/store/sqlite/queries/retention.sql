@@ -2,7 +2,7 @@
 
 -- name: prunable_tasks
 -- Tasks that ended long ago and that no unfinished task refers to; dead letters stay until somebody deals with them.
-SELECT id, session FROM tasks INDEXED BY task_settled
+SELECT id, session, agent, kind, state FROM tasks INDEXED BY task_settled
 WHERE finished_at IS NOT NULL AND (state != 'failed' OR dismissed = 1) AND finished_at < :until
     AND id < (SELECT max(id) FROM tasks)
     AND NOT EXISTS (

@@ -1,0 +1,126 @@
+"""Heartbeats and schedules: once per nominal time, in whatever order and however often the clock is read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ostinato.domain.errors import NotFound
+from ostinato.domain.event import EventName
+from ostinato.domain.values import SECOND, Instant
+from ostinato.store.port import ScheduleRow
+from ostinato.testing.contract.scene import Scene, refuses
+
+
+def _row(name: str = "heartbeat:a:watch", **more: Any) -> ScheduleRow:
+    return ScheduleRow(**{"name": name, "agent": "a", "rule": {"every": "15m"}, **more})
+
+
+async def _put(scene: Scene, row: ScheduleRow) -> None:
+    await scene.do(lambda tx: tx.put_schedule(row, now=scene.now, actor="ann"))
+
+
+async def _fire(scene: Scene, nominal_at: Instant, next_at: Instant | None, name: str = "heartbeat:a:watch") -> bool:
+    return await scene.do(lambda tx: tx.fire(name, nominal_at=nominal_at, next_at=next_at, now=scene.now))
+
+
+async def _skip(scene: Scene, nominal_at: Instant, reason: str = "quiet") -> int:
+    return await scene.do(
+        lambda tx: tx.skip(
+            "heartbeat:a:watch",
+            heartbeat="watch",
+            agent="a",
+            reason=reason,
+            nominal_at=nominal_at,
+            next_at=nominal_at + SECOND,
+            now=scene.now,
+        )
+    )
+
+
+async def a_schedule_is_kept_changed_and_removed(scene: Scene) -> None:
+    row = _row("daily", text="report", session="isolated", model="cheap", next_at=scene.now)
+    await _put(scene, row)
+    assert await scene.see(lambda reads: reads.schedules()) == [row]
+    assert await scene.see(lambda reads: reads.schedules(agent="b")) == []
+    await _put(scene, row)
+    assert len(await scene.told(EventName.SCHEDULE_ADDED)) == 1, "nothing changed, nothing is told"
+    changed = _row("daily", text="longer report", next_at=scene.now + 1)
+    await _put(scene, changed)
+    assert await scene.see(lambda reads: reads.schedules(agent="a")) == [changed]
+    await scene.do(lambda tx: tx.remove_schedule("daily", actor="ann", now=scene.now))
+    assert await scene.see(lambda reads: reads.schedules()) == []
+    with refuses(NotFound, "daily"):
+        await scene.do(lambda tx: tx.remove_schedule("daily", actor="ann", now=scene.now))
+    with refuses(NotFound, "daily"):
+        await _fire(scene, scene.now, None, name="daily")
+
+
+async def a_nominal_time_fires_once(scene: Scene) -> None:
+    await _put(scene, _row(next_at=scene.now))
+    assert await _fire(scene, scene.now, scene.now + SECOND)
+    assert not await _fire(scene, scene.now, scene.now + SECOND)
+    assert not await _fire(scene, scene.now - SECOND, scene.now), "earlier times are over too"
+    assert await _fire(scene, scene.now + SECOND, None)
+    (row,) = await scene.see(lambda reads: reads.schedules())
+    assert (row.last_at, row.next_at) == (scene.now + SECOND, None)
+    assert len(await scene.told(EventName.HEARTBEAT_FIRED)) == 2
+
+
+async def a_schedule_of_ones_own_is_told_as_such(scene: Scene) -> None:
+    await _put(scene, _row("daily"))
+    await _fire(scene, scene.now, None, name="daily")
+    (event,) = await scene.told(EventName.SCHEDULE_FIRED)
+    assert event.data == {"schedule": "daily", "nominal_at": scene.now}
+
+
+async def due_schedules_come_earliest_first(scene: Scene) -> None:
+    for name, seconds in (("late", 3), ("early", 1), ("never", None), ("future", 9)):
+        await _put(scene, _row(name, next_at=None if seconds is None else scene.now + seconds * SECOND))
+    assert await scene.see(lambda reads: reads.next_due_at()) == scene.now + SECOND
+    scene.wait(3.0)
+    due = await scene.do(lambda tx: tx.due_schedules(now=scene.now))
+    assert [row.name for row in due] == ["early", "late"]
+    assert len(await scene.do(lambda tx: tx.due_schedules(now=scene.now, limit=1))) == 1
+
+
+async def skips_are_counted_as_runs_of_one_reason(scene: Scene) -> None:
+    await _put(scene, _row())
+    counts = [await _skip(scene, scene.now + n * SECOND) for n in range(3)]
+    counts.append(await _skip(scene, scene.now + 3 * SECOND, "asleep"))
+    assert counts == [1, 2, 3, 4]
+    runs = await scene.see(lambda reads: reads.skips())
+    assert [(run.reason, run.count) for run in runs] == [("asleep", 1), ("quiet", 3)]
+    assert (runs[1].from_at, runs[1].to_at) == (scene.now, scene.now + 2 * SECOND)
+    assert len(await scene.told(EventName.HEARTBEAT_SKIPPED)) == 2, "a run is told once"
+    assert await scene.see(lambda reads: reads.skips(agent="b")) == []
+    assert len(await scene.see(lambda reads: reads.skips(agent="a", since_at=scene.now + 3 * SECOND))) == 1
+
+
+async def a_nominal_time_is_skipped_once(scene: Scene) -> None:
+    await _put(scene, _row())
+    assert await _skip(scene, scene.now) == 1
+    assert await _skip(scene, scene.now) == 1
+    assert not await _fire(scene, scene.now, None), "what was skipped does not fire"
+    (run,) = await scene.see(lambda reads: reads.skips())
+    assert run.count == 1
+
+
+async def a_fire_ends_the_run_of_skips(scene: Scene) -> None:
+    await _put(scene, _row())
+    await _skip(scene, scene.now)
+    await _fire(scene, scene.now + SECOND, scene.now + 2 * SECOND)
+    (row,) = await scene.see(lambda reads: reads.schedules())
+    assert row.skips_in_row == 0
+    assert await _skip(scene, scene.now + 2 * SECOND) == 1
+    assert [run.count for run in await scene.see(lambda reads: reads.skips())] == [1, 1]
+
+
+async def putting_a_schedule_again_does_not_forget_what_has_been(scene: Scene) -> None:
+    await _put(scene, _row())
+    await _fire(scene, scene.now, scene.now + SECOND)
+    await _skip(scene, scene.now + SECOND)
+    await _put(scene, _row(text="new words", next_at=scene.now + 9 * SECOND))
+    (row,) = await scene.see(lambda reads: reads.schedules())
+    assert (row.text, row.last_at, row.skips_in_row) == ("new words", scene.now + SECOND, 1)
+    assert not await _fire(scene, scene.now, None)
+    assert await _skip(scene, scene.now + 2 * SECOND) == 2

@@ -1,0 +1,120 @@
+"""Nodes: leases, losses, and what is done with the work of those that are gone."""
+
+from __future__ import annotations
+
+from ostinato.domain.errors import Fenced
+from ostinato.domain.event import EventName
+from ostinato.domain.task import Requeue, TaskEvent, TaskState
+from ostinato.store.port import POISON_LOSSES, ClaimRequest, Node
+from ostinato.testing.contract.scene import LONG_S, Scene, refuses
+
+
+async def _start(scene: Scene, *, exclusive: bool = False, lease_s: float = LONG_S) -> Node:
+    return await scene.do(
+        lambda tx: tx.start_node(pid=7, host="there", version="2", lease_s=lease_s, exclusive=exclusive, now=scene.now)
+    )
+
+
+async def _claim_for(scene: Scene, node: Node) -> None:
+    request = ClaimRequest(node=node.id)
+    assert len(await scene.do(lambda tx: tx.claim(request, now=scene.now))) == 1
+
+
+async def each_start_is_a_new_incarnation(scene: Scene) -> None:
+    first, second = await _start(scene), await _start(scene)
+    assert scene.node < first.id < second.id
+    nodes = await scene.see(lambda reads: reads.nodes())
+    assert [node.id for node in nodes] == [second.id, first.id, scene.node]
+    assert (nodes[0].pid, nodes[0].host, nodes[0].version, nodes[0].ended_at) == (7, "there", "2", None)
+
+
+async def an_exclusive_start_voids_every_older_claim_at_once(scene: Scene) -> None:
+    task = await scene.add()
+    old = await scene.claim_one()
+    scene.wait(1.0)
+    await _start(scene, exclusive=True)
+    lost = await scene.look(task)
+    assert (lost.state, lost.losses, lost.node, lost.failures) == (TaskState.READY, 1, None, 0)
+    (attempt,) = await scene.see(lambda reads: reads.attempts(task.id))
+    assert (attempt.outcome, attempt.ended_at) == ("lost", scene.now)
+    with refuses(Fenced):
+        await scene.finish(old)
+    nodes = {node.id: node for node in await scene.see(lambda reads: reads.nodes())}
+    assert (nodes[scene.node].clean, nodes[scene.node].ended_at) == (False, scene.now)
+    assert len(await scene.told(EventName.NODE_LOST)) == 1
+
+
+async def another_node_beside_it_leaves_claims_alone(scene: Scene) -> None:
+    await scene.add()
+    old = await scene.claim_one()
+    await _start(scene)
+    assert await scene.look(old) == old
+
+
+async def a_node_that_ends_in_order_gives_back_without_a_loss(scene: Scene) -> None:
+    task = await scene.add()
+    await scene.claim_one()
+    await scene.do(lambda tx: tx.end_node(scene.node, now=scene.now))
+    back = await scene.look(task)
+    assert (back.state, back.losses) == (TaskState.READY, 0)
+    (node,) = await scene.see(lambda reads: reads.nodes())
+    assert (node.clean, node.ended_at) == (True, scene.now)
+    await scene.do(lambda tx: tx.end_node(scene.node, now=scene.now))
+    assert len(await scene.told(EventName.NODE_STOPPED)) == 1
+    await _start(scene, exclusive=True)
+    assert await scene.told(EventName.NODE_LOST) == []
+
+
+async def a_lease_that_is_over_costs_the_node_its_tasks(scene: Scene) -> None:
+    node = await _start(scene, lease_s=0.0)
+    task = await scene.add()
+    await _claim_for(scene, node)
+    assert not await scene.do(lambda tx: tx.renew_node(node.id, lease_s=LONG_S))
+    assert await scene.do(lambda tx: tx.rescue(now=scene.now)) == 1
+    assert ((await scene.look(task)).state, (await scene.look(task)).losses) == (TaskState.READY, 1)
+    assert await scene.do(lambda tx: tx.rescue(now=scene.now)) == 0
+    assert not await scene.do(lambda tx: tx.renew_node(node.id, lease_s=LONG_S))
+
+
+async def a_renewed_lease_holds(scene: Scene) -> None:
+    task = await scene.add()
+    await scene.claim_one()
+    assert await scene.do(lambda tx: tx.renew_node(scene.node, lease_s=LONG_S))
+    assert await scene.do(lambda tx: tx.rescue(now=scene.now)) == 0
+    assert (await scene.look(task)).state is TaskState.RUNNING
+
+
+async def a_task_that_kills_its_nodes_is_set_aside_as_poison(scene: Scene) -> None:
+    task = await scene.add()
+    dependant = await scene.add("dependant", after=(task.id,))
+    for number in range(1, POISON_LOSSES + 1):
+        node = await _start(scene, lease_s=0.0)
+        await _claim_for(scene, node)
+        await scene.do(lambda tx: tx.rescue(now=scene.now))
+        assert (await scene.look(task)).losses == number
+    dead = await scene.look(task)
+    assert dead.state is TaskState.FAILED
+    assert dead.result is not None
+    assert dead.result.error_class == "poison"
+    assert (await scene.see(lambda reads: reads.tallies())).dead == 1
+    assert "failed" in (await scene.look(dependant)).reason
+    replayed = await scene.move(task, TaskEvent.REPLAY)
+    assert replayed.losses == 0
+
+
+async def losses_count_only_in_a_row(scene: Scene) -> None:
+    task = await scene.add()
+    for _ in range(POISON_LOSSES - 1):
+        await _claim_for(scene, await _start(scene, lease_s=0.0))
+        await scene.do(lambda tx: tx.rescue(now=scene.now))
+    await scene.finish(await scene.claim_one(), Requeue(reason="drained"))
+    assert (await scene.look(task)).losses == 0
+
+
+async def a_lost_nodes_work_is_claimed_by_another(scene: Scene) -> None:
+    task = await scene.add()
+    await _claim_for(scene, await _start(scene, lease_s=0.0))
+    await scene.do(lambda tx: tx.rescue(now=scene.now))
+    taken = await scene.claim_one()
+    assert (taken.id, taken.token, taken.node) == (task.id, 2, scene.node)
+    assert (await scene.finish(taken)).losses == 0

@@ -1,0 +1,148 @@
+"""Money: budgets by the day, ledger rows, and the tables made from them."""
+
+from __future__ import annotations
+
+from ostinato.domain.errors import Exhausted, Invalid
+from ostinato.domain.ledger import Charge
+from ostinato.domain.values import SECOND
+from ostinato.store.port import ScheduleRow
+from ostinato.testing.contract.scene import Scene, refuses
+
+
+async def _reserve(
+    scene: Scene, amount: int, *, agent: str = "a", own: int | None = 100, fleet: int | None = 150
+) -> None:
+    await scene.do(
+        lambda tx: tx.reserve(
+            agent=agent, usd_micros=amount, limit_usd_micros=own, fleet_limit_usd_micros=fleet, now=scene.now
+        )
+    )
+
+
+async def _settle(scene: Scene, reserved: int, spent: int, *, agent: str = "a") -> None:
+    await scene.do(
+        lambda tx: tx.settle(agent=agent, reserved_usd_micros=reserved, spent_usd_micros=spent, now=scene.now)
+    )
+
+
+async def an_agents_limit_holds_for_what_is_reserved_and_spent(scene: Scene) -> None:
+    await _reserve(scene, 60)
+    with refuses(Exhausted, "'a'"):
+        await _reserve(scene, 50)
+    await _settle(scene, 60, 30)
+    await _reserve(scene, 50)
+    with refuses(Exhausted):
+        await _reserve(scene, 21)
+    await _reserve(scene, 20)
+
+
+async def the_fleets_limit_holds_over_all_agents(scene: Scene) -> None:
+    await _reserve(scene, 100, agent="a")
+    with refuses(Exhausted, "fleet"):
+        await _reserve(scene, 60, agent="b")
+    await _reserve(scene, 50, agent="b")
+    await _reserve(scene, 10**9, agent="c", own=None, fleet=None)
+
+
+async def what_is_refused_reserves_nothing(scene: Scene) -> None:
+    with refuses(Exhausted):
+        await _reserve(scene, 90, fleet=80)
+    await _reserve(scene, 80, fleet=80)
+
+
+async def a_budget_begins_anew_each_day(scene: Scene) -> None:
+    await _reserve(scene, 100)
+    scene.wait(86_400.0)
+    await _reserve(scene, 100)
+    await _settle(scene, 100, 10)
+    await _reserve(scene, 90)
+
+
+async def a_reservation_from_before_midnight_does_not_make_room_today(scene: Scene) -> None:
+    await _reserve(scene, 100)
+    scene.wait(86_400.0)
+    await _settle(scene, 100, 40)
+    with refuses(Exhausted):
+        await _reserve(scene, 61)
+    await _reserve(scene, 60)
+
+
+def _charge(task: int, **more: object) -> Charge:
+    facts = {
+        "task": task,
+        "agent": "a",
+        "session": "main:a",
+        "trigger": "operator",
+        "call": 1,
+        "provider": "p",
+        "model": "cheap",
+        "status": 200,
+        "input_tokens": 10,
+        "cached_tokens": 4,
+        "output_tokens": 5,
+        "usd_micros": 7,
+        "duration_ms": 1.5,
+        **more,
+    }
+    return Charge(**facts)  # type: ignore[arg-type]
+
+
+async def a_charge_adds_to_its_task(scene: Scene) -> None:
+    task = await scene.add(agent="a")
+    running = await scene.claim_one()
+    one, two = _charge(task.id), _charge(task.id, status=429, input_tokens=0, output_tokens=0, usd_micros=None)
+    await scene.do(lambda tx: tx.charge(one, now=scene.now))
+    await scene.do(lambda tx: tx.charge(two, now=scene.now))
+    assert await scene.see(lambda reads: reads.charges(task.id)) == [one, two]
+    assert ((await scene.look(task)).tokens, (await scene.look(task)).usd_micros) == (15, 7)
+    ended = await scene.finish(running)
+    assert (ended.tokens, ended.usd_micros) == (15, 7)
+
+
+async def spending_is_summed_by_every_dimension(scene: Scene) -> None:
+    first, second = await scene.add(agent="a"), await scene.add(agent="b")
+    day = "2027-01-15"
+    for charge in (
+        _charge(first.id),
+        _charge(first.id, model="strong", usd_micros=90),
+        _charge(second.id, agent="b", trigger="heartbeat", usd_micros=None),
+    ):
+        await scene.do(lambda tx, c=charge: tx.charge(c, now=scene.now))  # type: ignore[misc]
+    await scene.do(lambda tx: tx.put_schedule(_heartbeat(), now=scene.now))
+    await scene.do(
+        lambda tx: tx.skip(
+            "h", heartbeat="h", agent="b", reason="quiet", nominal_at=scene.now, next_at=None, now=scene.now
+        )
+    )
+    expected = {
+        "agent": [("a", 2, 97, 0, 0), ("b", 1, 0, 1, 1)],
+        "model": [("strong", 1, 90, 0, 0), ("cheap", 2, 7, 1, 0)],
+        "task": [(first.name, 2, 97, 0, 0), (second.name, 1, 0, 1, 0)],
+        "trigger": [("operator", 2, 97, 0, 0), ("heartbeat", 1, 0, 1, 1)],
+        "day": [(day, 3, 97, 1, 1)],
+    }
+    for by, lines in expected.items():
+        found = await scene.see(lambda reads, b=by: reads.spending(b, since_at=0))  # type: ignore[misc]
+        assert [(s.name, s.calls, s.usd_micros, s.unpriced_calls, s.skipped) for s in found] == lines, by
+    assert await scene.see(lambda reads: reads.spending("agent", since_at=scene.now + 1)) == []
+    assert await scene.see(lambda reads: reads.spending("agent", since_at=0, until_at=scene.now)) == []
+    assert len(await scene.see(lambda reads: reads.spending("agent", since_at=0, limit=1))) == 1
+    with refuses(Invalid, "'moon'", "agent"):
+        await scene.see(lambda reads: reads.spending("moon", since_at=0))
+
+
+async def who_was_only_skipped_is_listed_too(scene: Scene) -> None:
+    await scene.do(lambda tx: tx.put_schedule(_heartbeat(), now=scene.now))
+    for number in range(3):
+        at = scene.now + number * SECOND
+        await scene.do(
+            lambda tx, at=at: tx.skip(  # type: ignore[misc]
+                "h", heartbeat="h", agent="b", reason="quiet", nominal_at=at, next_at=None, now=at
+            )
+        )
+    (line,) = await scene.see(lambda reads: reads.spending("agent", since_at=0))
+    assert (line.name, line.calls, line.skipped, line.usd_micros) == ("b", 0, 3, 0)
+
+
+def _heartbeat() -> ScheduleRow:
+    return ScheduleRow(name="h", agent="b", rule={"every": "15m"})
