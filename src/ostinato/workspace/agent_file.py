@@ -168,10 +168,15 @@ def _check_schema(fields: Fields, schema: Any) -> None:
     if not isinstance(schema, dict):
         raise fields.wrong("schema", "A schema is a group of keys", cure="For example {type: object}.")
     try:
-        jsonschema_rs.validator_for(schema)
+        jsonschema_rs.validator_for(schema, retriever=_no_other_document)
     except (ValueError, TypeError, OverflowError) as error:  # its errors are ValueErrors
         message = str(error).splitlines()[0][:200]
         raise fields.wrong("schema", f"This is not a JSON Schema: {message}") from None
+
+
+def _no_other_document(uri: str) -> Any:
+    """By itself the library would fetch whatever a schema refers to, from any host."""
+    raise ValueError(f"{uri[:100]} is another document; write the schema out")
 
 
 def _gates(fields: Fields, *, file: str) -> tuple[Gate, ...]:

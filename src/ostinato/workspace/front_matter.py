@@ -75,16 +75,27 @@ _KEY_LINE = re.compile(r"""\s*["']?([A-Za-z_][\w-]{0,62})["']?\s*:(\s|$)""", re.
 
 
 def _is_settings(block: list[str], *, keys: tuple[str, ...], is_closed: bool) -> bool:
-    """Settings, where the first line that says anything is `key:`, or any line is one with a known key; when in doubt
-    settings, so that a slip of the pen is told and does not silently lift a rule."""
-    said = [line for line in block if line.strip() and not line.lstrip().startswith("#")]
+    """Settings, where the first line that says anything is `key:`, any line is one with a known key, or all of it is
+    YAML with keys; when in doubt settings, so that a slip of the pen is told and does not silently lift a rule."""
+    said = [line for line in map(_printable, block[:1_000]) if line.strip() and not line.lstrip().startswith("#")]
     if not said:
         return is_closed
     found = _KEY_LINE.match(said[0])
+    if not is_closed:
+        return found is not None and found[1] in keys
     if found or said[0].lstrip()[:1] in {"{", "?", "&", "!", "%"}:
-        return is_closed or (found is not None and found[1] in keys)
-    known = (_KEY_LINE.match(line) for line in said[:200])
-    return is_closed and any(each and each[1] in keys for each in known)
+        return True
+    if any((each := _KEY_LINE.match(line)) and each[1] in keys for line in said):
+        return True
+    try:
+        return isinstance(parse_yaml("\n".join(block), place="").value, dict)
+    except Invalid:
+        return False  # prose is seldom YAML
+
+
+def _printable(line: str) -> str:
+    """Without what nobody sees, such as marks that turn the direction of writing."""
+    return "".join(each for each in line if each.isprintable() or each == "\t")
 
 
 @lru_cache(maxsize=2_048)
@@ -102,8 +113,9 @@ def parse_yaml(text: str, *, place: str, line: int = 1) -> Node:
         return _Builder(YAML(typ="safe", pure=True).parse(text), place=place, line=line).document()
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-        problem = str(getattr(error, "problem", "") or "it cannot be read").strip()
-        at = line + mark.line if mark else line
+        problem = str(getattr(error, "problem", "") or getattr(error, "reason", "") or "it cannot be read").strip()
+        position = getattr(error, "position", None)
+        at = line + (mark.line if mark else text.count("\n", 0, position) if isinstance(position, int) else 0)
         raise Invalid(f"This is not YAML: {problem[:200]}", place=f"{place}:{at}", cure=_cure_of(problem)) from None
     except (ValueError, RecursionError, AttributeError, IndexError, TypeError, AssertionError, OverflowError) as error:
         # The parser stumbles over some broken texts instead of refusing them.
@@ -111,6 +123,8 @@ def parse_yaml(text: str, *, place: str, line: int = 1) -> Node:
 
 
 def _cure_of(problem: str) -> str:
+    if "special characters" in problem:
+        return "There is a character that nobody can see; type the line again."
     if "\\t" in problem:
         return "Indent with spaces, not with tabs."
     if "mapping values are not allowed" in problem:
