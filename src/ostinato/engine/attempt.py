@@ -17,7 +17,7 @@ from typing import Protocol
 from ostinato.domain.errors import Denied, Exhausted, Fenced, Invalid, NotFound, OstinatoError
 from ostinato.domain.step import Entry
 from ostinato.domain.task import Cancelled, Done, Fail, Outcome, Park, Requeue, Retry, Review, Task
-from ostinato.engine.notice import AttemptCrashed, AttemptStuck, Notify, OutcomeNotRecorded, traceback_of
+from ostinato.engine.notice import AttemptCrashed, AttemptStuck, Notify, OutcomeNotRecorded, code_of, traceback_of
 from ostinato.engine.port import Clock, Ending, Handler, Settled
 from ostinato.store.port import Claim, Store, Tx
 
@@ -175,7 +175,7 @@ class Attempt:
                 traceback=traceback_of(error),
             )
         )
-        return Retry(error=text, error_class=error_class(error))
+        return Retry(error=text, error_class=code_of(error))
 
     def _judge(self, performed: object) -> Ending | Settled:
         """One form for everything that a handler may return."""
@@ -246,6 +246,7 @@ class Attempt:
                 task=self.task.id,
                 token=self.task.token,
                 error=str(error),
+                code=code_of(error),
                 traceback=traceback_of(error),
                 pause_s=pause_s,
             )
@@ -269,14 +270,9 @@ def _run_within(within: Callable[[Tx], None], tx: Tx) -> None:
         raise _WithinFailedError(error) from error
 
 
-def error_class(error: Exception) -> str:
-    """What kind of error the task's record names: one of our codes, or the class's name."""
-    return error.code if isinstance(error, OstinatoError) else type(error).__name__
-
-
 def outcome_of_error(error: Exception) -> Retry | Fail:
     """What an exception means for its task: what cannot become right by trying again fails at once."""
     text = str(error) or type(error).__name__
     if isinstance(error, Invalid | NotFound | Denied):
-        return Fail(error=text, error_class=error_class(error))
-    return Retry(error=text, error_class=error_class(error))
+        return Fail(error=text, error_class=code_of(error))
+    return Retry(error=text, error_class=code_of(error))

@@ -25,7 +25,7 @@ from ostinato.engine.dispatcher import LocalDispatcher
 from ostinato.engine.lease import Lease, LeaseTimes
 from ostinato.engine.limits import EngineLimits, limits_for, measure_machine
 from ostinato.engine.lock import FleetLock
-from ostinato.engine.notice import Notify, StoreChecked
+from ostinato.engine.notice import Notice, Notify, OutcomeNotRecorded, ServiceFailed, StoreChecked
 from ostinato.engine.port import Clock, Dispatcher, Handler
 from ostinato.engine.pruner import Pruner
 from ostinato.engine.rescuer import Rescuer
@@ -99,6 +99,7 @@ class EngineNode:
         self._stopped = asyncio.Event()
         self._failure: str | None = None
         self._lease_lost = False
+        self._failing: asyncio.Future[None] | None = None
 
     @property
     def running(self) -> int:
@@ -160,7 +161,7 @@ class EngineNode:
             self._ends.push_async_callback(_end_task, check)
 
     def _start_services(self, node: Node) -> None:
-        ground = Ground(store=self.store, clock=self.clock, notify=self._notify)
+        ground = Ground(store=self.store, clock=self.clock, notify=self._hear)
         rescuer = Rescuer(ground)
         scheduler = Scheduler(ground, self._fire, at_once=self.limits.fires)
         alarm = Alarm(ground)
@@ -207,7 +208,8 @@ class EngineNode:
     async def _drain(self) -> None:
         worker, self._worker = self._worker, None
         if worker is not None:
-            drain_s = 0.0 if self._lease_lost else self.settings.drain_s
+            # A node that failed has no right, or no means, to bring its work to a good end.
+            drain_s = 0.0 if self._failure is not None else self.settings.drain_s
             await worker.stop(drain_s=drain_s, cancel_s=self.settings.cancel_s)
 
     def _close_completions(self) -> None:
@@ -265,6 +267,15 @@ class EngineNode:
         if self._failure is None:
             self._failure = reason
             self._failing = asyncio.ensure_future(self._stop())
+
+    def _hear(self, notice: Notice) -> None:
+        """Passes on what the engine says; a store that is broken, by its own word, ends the node."""
+        self._notify(notice)
+        match notice:
+            case ServiceFailed(code="internal") | OutcomeNotRecorded(code="internal"):
+                self.fail(notice.error)
+            case _:
+                pass
 
     async def _check(self) -> None:
         """Looks the database through after an end that was not clean, beside all other work, and says what it found."""

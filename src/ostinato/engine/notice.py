@@ -8,6 +8,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable
 
+from ostinato.domain.errors import OstinatoError
 from ostinato.domain.task import TaskKind
 from ostinato.domain.values import Value
 
@@ -41,6 +42,7 @@ class OutcomeNotRecorded(Value):
     task: int
     token: int
     error: str
+    code: str
     traceback: str
     pause_s: float | None
 
@@ -50,6 +52,7 @@ class ServiceFailed(Value):
 
     service: str
     error: str
+    code: str
     traceback: str
     pause_s: float
 
@@ -97,6 +100,11 @@ Notice = (
 
 Notify = Callable[[Notice], None]
 """Called on the event loop (`LoopStalled`: on the lease's thread); must be quick and must not raise."""
+
+
+def code_of(error: Exception) -> str:
+    """What kind of error it is: one of our codes, or the name of its class."""
+    return error.code if isinstance(error, OstinatoError) else type(error).__name__
 
 
 def traceback_of(error: BaseException) -> str:

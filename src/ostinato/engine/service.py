@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 
 from ostinato.domain.values import Value
-from ostinato.engine.notice import Notify, ServiceFailed, traceback_of
+from ostinato.engine.notice import Notify, ServiceFailed, code_of, traceback_of
 from ostinato.engine.port import Clock, Poll
 from ostinato.store.port import Store
 
@@ -94,7 +94,13 @@ class Service:
             pause_s = min(FAILURE_PAUSE_MAX_S, FAILURE_PAUSE_S * 2.0 ** min(self._failures, 16))
             self._failures += 1
             self._notify(
-                ServiceFailed(service=self.name, error=str(error), traceback=traceback_of(error), pause_s=pause_s)
+                ServiceFailed(
+                    service=self.name,
+                    error=str(error),
+                    code=code_of(error),
+                    traceback=traceback_of(error),
+                    pause_s=pause_s,
+                )
             )
         else:
             self._failures = 0

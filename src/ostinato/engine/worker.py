@@ -15,10 +15,10 @@ from ostinato.domain.event import Event, EventName
 from ostinato.domain.message import task_session
 from ostinato.domain.task import Task, TaskKind
 from ostinato.domain.values import Instant, Value
-from ostinato.engine.attempt import Attempt, Stop, error_class, outcome_of_error
+from ostinato.engine.attempt import Attempt, Stop, outcome_of_error
 from ostinato.engine.deadlines import Deadlines
 from ostinato.engine.limits import EngineLimits
-from ostinato.engine.notice import AttemptCrashed, Notice, traceback_of
+from ostinato.engine.notice import AttemptCrashed, Notice, code_of, traceback_of
 from ostinato.engine.port import Dispatcher, Handler
 from ostinato.engine.service import Ground, Service
 from ostinato.store.port import Claim, ClaimRequest, Tx
@@ -221,7 +221,7 @@ class Worker:
                         task=task.id,
                         kind=task.kind,
                         token=task.token,
-                        error=f"{error_class(error)}: {error}",
+                        error=f"{code_of(error)}: {error}",
                         traceback=traceback_of(error),
                     )
                 )
