@@ -37,6 +37,10 @@ class Screen:
         """A line, or several."""
         self._write(self.styled(visible(text), style) + "\n")
 
+    def raw(self, head: str, text: str) -> None:
+        """A line that begins with something styled already."""
+        self._write(head + visible(text) + "\n")
+
     def piece(self, text: str) -> None:
         """A part of a line, shown at once."""
         self._write(visible(text))

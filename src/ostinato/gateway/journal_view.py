@@ -98,12 +98,11 @@ def _input(entry: Input) -> str:
 
 
 def _answer(entry: ModelAnswer) -> _Told:
-    calls = ", ".join(call.name for call in entry.calls)
-    parts = [quoted(entry.text)] if entry.text else []
-    parts += [f"wants {calls}"] if calls else []
-    parts += [f"unusable: {entry.problem}"] if entry.problem else []
+    parts = [f"says {quoted(entry.text)}"] if entry.text else []
+    parts += [f"wants {', '.join(call.name for call in entry.calls)}"] if entry.calls else []
+    parts += [f"is unusable: {entry.problem}"] if entry.problem else []
     return _Told(
-        text=f"{entry.model} answers {' and '.join(parts) or 'nothing'}",
+        text=f"{entry.model} {' and '.join(parts) or 'says nothing'}",
         tokens=entry.usage.tokens,
         usd=usd(entry.usd_micros),
         ran_s=entry.duration_ms / 1000,

@@ -50,8 +50,9 @@ def _found(read: Callable[[int], Any], number: int) -> Any:
 
 
 def quoted(text: object, *, chars_max: int = QUOTE_CHARS_MAX) -> str:
-    """A text in quotation marks on one line, cut where it is long."""
-    return f'"{one_line(text, chars_max=chars_max)}"'
+    """A text in quotation marks on one line, cut where it is long; its own marks become single ones."""
+    inner = one_line(text, chars_max=chars_max).replace('"', "'")
+    return f'"{inner}"'
 
 
 def one_line(text: object, *, chars_max: int = QUOTE_CHARS_MAX) -> str:

@@ -46,6 +46,8 @@ class TalkItem(View):
     line: TranscriptLine | None = None
     question: str | None = None
     state: str = ""
+    live: bool = False
+    """Of a line: its text has come in pieces already."""
 
 
 class FollowItem(View):
@@ -60,6 +62,7 @@ async def talk(context: Context, request: SendMessage) -> AsyncIterator[TalkItem
     if context.node is None:
         raise Conflict("No node is running, so nobody would answer", cure="Start one: ostinato up")
     pieces: deque[str] = deque(maxlen=PIECES_MAX)
+    streamed = ""
     key = request.session or f"main:{request.agent}"
     async with changes_of(context.store) as changes:
 
@@ -74,8 +77,6 @@ async def talk(context: Context, request: SendMessage) -> AsyncIterator[TalkItem
             told: set[tuple[str, str, str]] = set()
             while True:
                 await changes.wait()
-                while pieces:
-                    yield TalkItem(kind="piece", text=pieces.popleft())
                 found = await context.store.read(lambda tx: _turn_that_read(tx, message))
                 if found is None:
                     yield None
@@ -83,16 +84,25 @@ async def talk(context: Context, request: SendMessage) -> AsyncIterator[TalkItem
                 task, lines, questions = found
                 for line in lines:
                     mark = (line.at, line.kind, line.text)
-                    if mark not in told and line.kind != "message":
-                        told.add(mark)
-                        yield TalkItem(kind="line", line=line, text=line.text, task=task.name)
+                    if mark in told or line.kind == "message":
+                        continue
+                    told.add(mark)
+                    live = _taken(pieces, line)
+                    for piece in live:
+                        yield TalkItem(kind="piece", text=piece)
+                    streamed += "".join(live)
+                    shown = line.kind == "reply" and line.text in streamed
+                    streamed = "" if shown else streamed
+                    yield TalkItem(kind="line", line=line, text=line.text, task=task.name, live=shown)
+                while pieces:
+                    streamed += pieces[0]
+                    yield TalkItem(kind="piece", text=pieces.popleft())
                 if task.state in ENDED or task.state is TaskState.WAITING:
                     for name, text in questions:
                         yield TalkItem(kind="question", question=name, text=text, task=task.name)
-                    text = task.result.text or task.result.error if task.result else waits_for(task)
-                    kind = "end" if task.state in ENDED else "waiting"
-                    yield TalkItem(kind=kind, text=text, task=task.name, state=task.state.value)
+                    yield _end(task)
                     return
+                yield None
         finally:
             if stop is not None:
                 stop()
@@ -116,6 +126,21 @@ async def tail(context: Context, request: WhichSession) -> AsyncIterator[FollowI
                 told[name] = max(len(lines), told.get(name, 0))
             yield None
             await changes.wait()
+
+
+def _taken(pieces: deque[str], line: TranscriptLine) -> list[str]:
+    """The pieces that a reply came in, as far as they have not been shown: they stand before it."""
+    if line.kind != "reply":
+        return []
+    taken: list[str] = []
+    while pieces and sum(map(len, taken)) < len(line.text):
+        taken.append(pieces.popleft())
+    return taken
+
+
+def _end(task: Task) -> TalkItem:
+    text = task.result.text or task.result.error if task.result else waits_for(task)
+    return TalkItem(kind="end" if task.state in ENDED else "waiting", text=text, task=task.name, state=task.state.value)
 
 
 def _turn_that_read(tx: Reads, message: Message) -> tuple[Task, list[TranscriptLine], list[tuple[str, str]]] | None:

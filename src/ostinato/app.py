@@ -1,0 +1,429 @@
+"""The composition root: the only place where adapters are named and the rooms of a fleet are put together.
+
+`build` makes a whole node; `call_here` performs one operation in this process while no node runs. Everything heavy is
+loaded inside, so that a command that finds a node loads none of it. Knows nothing of commands or screens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from ostinato import __version__
+from ostinato.config import STATE_FOLDER, default_model, engine_limits, key_names, model_settings, refuse_public_port
+from ostinato.domain.errors import Conflict, OstinatoError
+from ostinato.domain.event import Event, EventName
+from ostinato.domain.policy import Policy
+from ostinato.domain.task import TaskKind
+from ostinato.domain.values import Value
+from ostinato.engine.clock import SystemClock
+from ostinato.engine.lock import FleetLock
+from ostinato.engine.port import Clock, Handler
+from ostinato.gateway.context import Caller, Context, FireNow, NodeFacts
+from ostinato.gateway.definitions import FleetDefinitions, stand_in_settings
+from ostinato.gateway.log_lines import LogLines
+from ostinato.gateway.operation import Ask, Operation, View, read_request, request_fields
+from ostinato.store.port import ScheduleRow, Store
+from ostinato.workspace.agent import AgentDefinition
+from ostinato.workspace.fleet_file import FleetSettings, read_fleet
+from ostinato.workspace.registry import Workspaces
+
+if TYPE_CHECKING:
+    from ostinato.agents.fires import Fires
+    from ostinato.agents.inbox import InboxTaker
+    from ostinato.agents.live import LiveText
+    from ostinato.domain.chat import ToolSpec
+    from ostinato.engine.node import EngineNode
+    from ostinato.engine.service import Service
+    from ostinato.gateway.server import LocalServer
+    from ostinato.models.catalogue import FleetModels
+    from ostinato.tools.port import Colleague
+
+Request = TypeVar("Request", bound=Ask)
+Response = TypeVar("Response", bound=View)
+
+COLLEAGUES_S = 1.0
+"""How old the list of agents may be that tools and routing are shown."""
+
+OUTBOX_FOLDER = "outbox"
+DATABASE_NAME = "ostinato.db"
+
+
+class FleetHeld(Conflict):
+    """Another process writes right now: a node that is starting, or another command."""
+
+
+class Ground(Value):
+    """What the rooms of one fleet stand on."""
+
+    fleet: Path
+    settings: FleetSettings
+    store: Store
+    workspaces: Workspaces
+    clock: Clock
+
+
+class Colleagues:
+    """All agents as routing and tools see them, looked at again after COLLEAGUES_S. Safe in several threads."""
+
+    def __init__(self, workspaces: Workspaces) -> None:
+        self._workspaces = workspaces
+        self._seen_s = float("-inf")
+        self._found: tuple[Colleague, ...] = ()
+
+    def __call__(self) -> tuple[Colleague, ...]:
+        """Every agent whose files are in order."""
+        if time.monotonic() - self._seen_s > COLLEAGUES_S:
+            self._found = tuple(self._look())
+            self._seen_s = time.monotonic()
+        return self._found
+
+    def _look(self) -> list[Colleague]:
+        from ostinato.tools.port import Colleague
+
+        found = []
+        for each in self._workspaces.ids():
+            try:
+                found.append(Colleague(id=each, skills=self._workspaces.current(each).skills))
+            except OstinatoError:
+                continue  # shown as a problem; it cannot be given work
+        return found
+
+
+class FleetApp:
+    """A whole node of one fleet: store, agents, engine, and the socket on which it answers.
+
+    `start` and `stop` may each be called twice; `stop` before `start` is fine. `clock` is the machine's unless a story
+    is told. Raises Invalid for a fleet file that is wrong, Conflict where another node holds the fleet.
+    """
+
+    def __init__(
+        self,
+        fleet: Path,
+        *,
+        clock: Clock | None = None,
+        story_time: bool = False,
+        log: LogLines | None = None,
+    ) -> None:
+        self.fleet = fleet
+        self.state_dir = fleet / STATE_FOLDER
+        self.settings = read_fleet(fleet)
+        refuse_public_port(self.settings)
+        self.clock: Clock = clock or SystemClock()
+        self.workspaces = Workspaces(fleet, defaults=self.settings.defaults)
+        self.log = log or LogLines()
+        self.store: Store | None = None
+        self.node: EngineNode | None = None
+        self._story_time = story_time
+        self._closing = asyncio.Event()
+        self._ends = contextlib.AsyncExitStack()
+        self._agents: dict[str, AgentDefinition] = {}
+        self._started = False
+
+    async def start(self) -> None:
+        """Begins to work and to answer. What had been started before a failure is stopped again."""
+        if self._started:
+            return
+        try:
+            await self._start()
+        except BaseException:  # also a cancelled start leaves nothing running
+            await self.stop()
+            raise
+        self._started = True
+
+    async def stop(self) -> None:
+        """Stops answering, drains, and closes the store; returns when nothing is left."""
+        self._closing.set()
+        self._started = False
+        await self._ends.aclose()
+
+    async def wait_stopped(self) -> None:
+        """Returns when the engine has stopped; raises Internal where it had to stop by itself."""
+        assert self.node is not None
+        await self.node.wait_stopped()
+
+    async def _start(self) -> None:
+        from ostinato.agents.live import LiveText
+        from ostinato.store.sqlite import open_store
+
+        make_state_folder(self.state_dir)
+        lock = FleetLock(self.state_dir)
+        lock.acquire()
+        self._ends.callback(lock.release)
+        store = self.store = open_store(self.state_dir)
+        self._ends.push_async_callback(store.close)
+        self._ends.callback(store.subscribe(self.log.events))
+        ground = Ground(
+            fleet=self.fleet, settings=self.settings, store=store, workspaces=self.workspaces, clock=self.clock
+        )
+        colleagues, live = Colleagues(self.workspaces), LiveText()
+        inbox, fires = _wakers(ground, colleagues)
+        handlers = self._handlers(live, colleagues)
+        node = self.node = self._engine(store, handlers, fires=fires, lock=lock)
+        await node.start()
+        self._ends.push_async_callback(node.stop)
+        server = self._server(store, live, fires=fires)
+        await server.start()
+        self._ends.push_async_callback(server.stop)
+        self._ends.callback(store.subscribe(self._learn))
+        for service in self._services(store, inbox):
+            service.start()
+            self._ends.push_async_callback(service.stop)
+
+    def _models(self) -> FleetModels:
+        from ostinato.models.catalogue import FleetModels
+
+        settings = self.settings
+        return FleetModels(
+            model_settings(settings),
+            clock=self.clock,
+            tiers=settings.tiers,
+            default=default_model(settings),
+            folder=self.fleet,
+        )
+
+    def _handlers(self, live: LiveText, colleagues: Colleagues) -> Sequence[Handler]:
+        """Goals and turns by models, deliveries by tools."""
+        from ostinato.agents.leash import LeashMaker
+        from ostinato.agents.turn_handler import TurnHandler
+        from ostinato.tools.delivery import DeliveryHandler
+        from ostinato.tools.standard import standard_toolbox
+
+        toolbox, models = standard_toolbox(), self._models()
+        self._ends.push_async_callback(models.close)
+        leashes = LeashMaker(
+            workspaces=self.workspaces,
+            toolbox=toolbox,
+            fleet=self.settings.name,
+            fleet_per_day_usd_micros=self.settings.per_day_usd_micros,
+            colleagues=colleagues,
+        )
+        return (
+            TurnHandler(TaskKind.GOAL, leashes=leashes, models=models, live=live),
+            TurnHandler(TaskKind.TURN, leashes=leashes, models=models, live=live),
+            DeliveryHandler(toolbox=toolbox, contexts=leashes.delivery_context, outbox=self.fleet / OUTBOX_FOLDER),
+        )
+
+    def _engine(self, store: Store, handlers: Sequence[Handler], *, fires: Fires, lock: FleetLock) -> EngineNode:
+        from ostinato.engine.node import EngineNode, NodeSettings
+
+        async def fire(row: ScheduleRow) -> None:
+            await fires.fire(row)
+
+        return EngineNode(
+            store,
+            handlers,
+            clock=self.clock,
+            settings=NodeSettings(
+                version=__version__, limits=engine_limits(self.settings, {}), retention=self.settings.retention
+            ),
+            fire=fire,
+            notify=self.log.notice,
+            lock=lock,
+        )
+
+    def _server(self, store: Store, live: LiveText, *, fires: Fires) -> LocalServer:
+        from ostinato.gateway.http import HttpSettings, make_app
+        from ostinato.gateway.server import LocalServer
+
+        context = Context(
+            store=store,
+            clock=self.clock,
+            definitions=definitions_of(self.fleet, self.settings, self.workspaces),
+            state_dir=self.state_dir,
+            caller=Caller(name="operator", role=0),
+            fire=lambda row: fires.fire(row, nominal_at=self.clock.now()),
+            node=NodeFacts(
+                pid=os.getpid(), version=__version__, started_at=self.clock.now(), story_time=self._story_time
+            ),
+            live=live,
+        )
+        http = HttpSettings(context, unready=self._unready, surprised=self.log.surprise, closing=self._closing)
+        return LocalServer(make_app(http), state_dir=self.state_dir, closing=self._closing)
+
+    def _services(self, store: Store, inbox: InboxTaker) -> Sequence[Service]:
+        from ostinato.agents.calendar import Calendar
+        from ostinato.agents.scribe import Scribe
+        from ostinato.engine.service import Ground, Service
+
+        ground = Ground(store=store, clock=self.clock, notify=self.log.notice)
+        calendar = Calendar(store=store, workspaces=self.workspaces, clock=self.clock)
+        scribe = Scribe(store=store, workspaces=self.workspaces, clock=self.clock)
+        writing = Service("scribe", scribe.poll, ground)
+
+        def wake(events: Sequence[Event]) -> None:
+            if Scribe.concerns(events):
+                writing.wake()
+
+        self._ends.callback(store.subscribe(wake))
+        return (Service("calendar", calendar.poll, ground), Service("inbox", inbox.poll, ground), writing)
+
+    def _learn(self, events: Sequence[Event]) -> None:
+        """How many tasks an agent may work on at once may have changed with its files."""
+        loaded = [each.agent for each in events if each.name is EventName.AGENT_LOADED and each.agent]
+        if not loaded or self.node is None:
+            return
+        for agent in loaded:
+            with contextlib.suppress(OstinatoError):
+                self._agents[agent] = self.workspaces.current(agent)
+        self.node.set_limits(engine_limits(self.settings, self._agents))
+
+    def _unready(self) -> str:
+        if self._closing.is_set():
+            return "the node is stopping"
+        return "" if self._started else "the node is starting"
+
+
+def build(fleet: Path, *, clock: Clock | None = None, story_time: bool = False) -> FleetApp:
+    """The node of a fleet, not started yet. `story_time` labels an injected clock on every screen."""
+    return FleetApp(fleet, clock=clock, story_time=story_time)
+
+
+def make_state_folder(state_dir: Path) -> None:
+    """Makes the state directory with mode 0700 where it is missing; raises Conflict where it cannot be made."""
+    try:
+        state_dir.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise Conflict(
+            f"The state directory cannot be made: {error.strerror}", place=str(state_dir), cure="Can you write there?"
+        ) from error
+
+
+def definitions_of(
+    fleet: Path, settings: FleetSettings, workspaces: Workspaces, *, broken: OstinatoError | None = None
+) -> FleetDefinitions:
+    """The fleet's files as the gateway shows them."""
+    return FleetDefinitions(fleet, settings, workspaces, specs=_specs_of, key_names=key_names(settings), broken=broken)
+
+
+def _specs_of(policy: Policy) -> Sequence[ToolSpec]:
+    from ostinato.tools.standard import standard_toolbox
+
+    return standard_toolbox().specs(policy)
+
+
+def _wakers(ground: Ground, colleagues: Colleagues) -> tuple[InboxTaker, Fires]:
+    """Whatever takes dropped files and fires heartbeats."""
+    from ostinato.agents.fires import Fires
+    from ostinato.agents.inbox import InboxTaker, InboxTimes
+    from ostinato.agents.intake import Intake
+
+    store, workspaces, clock, settings = ground.store, ground.workspaces, ground.clock, ground.settings
+    inbox = InboxTaker(
+        fleet=ground.fleet,
+        store=store,
+        workspaces=workspaces,
+        intake=Intake(colleagues=colleagues, default_agent=settings.inbox_agent),
+        clock=clock,
+        timezone=settings.timezone,
+        times=InboxTimes(settle_s=settings.settle_s),
+    )
+    return inbox, Fires(store=store, workspaces=workspaces, inbox=inbox, clock=clock)
+
+
+# --- without a node ---
+
+
+def call_here(fleet: Path, route: Operation[Request, Response], request: Request, *, caller: Caller) -> Response:
+    """Performs one operation in this process, with the engine off. A writing one holds the fleet's lock meanwhile;
+    raises FleetHeld where another process has it."""
+
+    async def call() -> Response:
+        asked = read_request(route, request_fields(request))
+        async with open_context(fleet, caller=caller, writes=route.writes) as context:
+            response: Response = await route.handler(context, asked)
+            return response
+
+    return asyncio.run(call())
+
+
+@contextlib.asynccontextmanager
+async def open_context(fleet: Path, *, caller: Caller, writes: bool) -> AsyncIterator[Context]:
+    """What operations are given while no node runs. A fleet file that is wrong is shown as a problem, and keeps nobody
+    from looking."""
+    from ostinato.store.sqlite import open_store
+
+    settings, broken = stand_in_settings(fleet), None
+    try:
+        settings = read_fleet(fleet)
+    except OstinatoError as error:
+        broken = error
+    state_dir = fleet / STATE_FOLDER
+    make_state_folder(state_dir)
+    clock, workspaces = SystemClock(), Workspaces(fleet, defaults=settings.defaults)
+    with contextlib.ExitStack() as ends:
+        if writes or not (state_dir / DATABASE_NAME).exists():
+            ends.enter_context(_held(FleetLock(state_dir)))
+        store = open_store(state_dir)
+        ground = Ground(fleet=fleet, settings=settings, store=store, workspaces=workspaces, clock=clock)
+        try:
+            yield Context(
+                store=store,
+                clock=clock,
+                definitions=definitions_of(fleet, settings, workspaces, broken=broken),
+                state_dir=state_dir,
+                caller=caller,
+                fire=_fire_here(ground),
+            )
+        finally:
+            await store.close()
+
+
+def restore_here(fleet: Path, file: Path, *, replace: bool) -> Path | None:
+    """Makes a backup the fleet's database while no node runs; returns where the one before was put, if there was one.
+
+    Conflict where there is one and `replace` is not given, or another process holds the fleet.
+    """
+    from ostinato.store.sqlite import restore
+
+    state_dir = fleet / STATE_FOLDER
+    with FleetLock(state_dir):
+        moved = _move_aside(state_dir) if replace else {}
+        try:
+            restore(file, state_dir)
+        except BaseException:  # whatever it was, the fleet keeps the database that it had
+            for old, new in moved.items():
+                os.rename(new, old)
+            raise
+        return moved.get(state_dir / DATABASE_NAME)
+
+
+def _move_aside(state_dir: Path) -> dict[Path, Path]:
+    """The database and its log under a name of their own; nothing where there is none."""
+    number = 1
+    while (state_dir / f"before-{number}.db").exists():
+        number += 1
+    moved = {}
+    for ending in ("", "-wal", "-shm"):
+        old = state_dir / f"{DATABASE_NAME}{ending}"
+        if old.exists():
+            moved[old] = state_dir / f"before-{number}.db{ending}"
+            os.rename(old, moved[old])
+    return moved
+
+
+def _fire_here(ground: Ground) -> FireNow:
+    """Fires one schedule without an engine: whoever it wakes works when a node runs."""
+
+    async def fire(row: ScheduleRow) -> bool:
+        _, fires = _wakers(ground, Colleagues(ground.workspaces))
+        return await fires.fire(row, nominal_at=ground.clock.now())
+
+    return fire
+
+
+@contextlib.contextmanager
+def _held(lock: FleetLock) -> Iterator[None]:
+    try:
+        lock.acquire()
+    except Conflict as held:
+        raise FleetHeld(held.message, place=held.place, cure=held.cure) from held
+    try:
+        yield
+    finally:
+        lock.release()

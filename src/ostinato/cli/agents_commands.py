@@ -1,0 +1,236 @@
+"""`ostinato agents ...`: who there is, what they may do, and the leash.
+
+Knows nothing of how operations work.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ostinato.cli.client import Client
+from ostinato.cli.options import AgentId, Fleet, Json, Reason
+from ostinato.cli.screen import Screen
+from ostinato.cli.words import count, money, size, when
+from ostinato.domain.errors import Denied
+from ostinato.gateway import agents_api
+from ostinato.gateway.agents_api import AgentView, Leashed
+from ostinato.gateway.operation import Operation
+
+
+def commands() -> typer.Typer:
+    """The group."""
+    group = typer.Typer(name="agents", help="Agents: who there is, and the leash.", no_args_is_help=True,
+                        rich_markup_mode=None)  # fmt: skip
+    for name, command in (
+        ("list", list_agents),
+        ("show", show),
+        ("add", add),
+        ("context", show_context),
+        ("pause", pause),
+        ("resume", resume),
+        ("drain", drain),
+        ("kill", kill),
+    ):
+        group.command(name)(command)
+    return group
+
+
+def list_agents(*, fleet: Fleet = None, as_json: Json = False) -> None:
+    """Every agent with its state, work and next wake-up.
+
+    Example: ostinato agents list
+    """
+    screen, client = Screen(), Client(fleet)
+    found = client.call(agents_api.list_agents, agents_api.WhichAgents())
+    if as_json:
+        screen.json(found)
+        return
+    if not found.agents:
+        screen.say("There are no agents yet: ostinato agents add NAME")
+        return
+    rows = [
+        (
+            each.id,
+            each.state,
+            ",".join(each.skills) or "-",
+            each.model or "-",
+            str(each.tools),
+            when(each.next_wake_at),
+            each.purpose,
+        )
+        for each in found.agents
+    ]
+    screen.table(("AGENT", "STATE", "SKILLS", "MODEL", "TOOLS", "NEXT WAKE", "PURPOSE"), rows)
+    if any(each.problems for each in found.agents):
+        screen.say("Some files have problems: ostinato check")
+
+
+def show(agent: AgentId, *, fleet: Fleet = None, as_json: Json = False) -> None:
+    """One agent: its leash, its work, what it did today, what it cost.
+
+    Example: ostinato agents show triage
+    """
+    screen = Screen()
+    view = Client(fleet).call(agents_api.show, agents_api.WhichAgent(agent=agent))
+    if as_json:
+        screen.json(view)
+        return
+    _show(screen, view)
+
+
+def add(
+    agent: AgentId,
+    *,
+    purpose: Annotated[str, typer.Option("--purpose", metavar="TEXT", help="What it is for, in a sentence.")] = "",
+    skill: Annotated[list[str] | None, typer.Option("--skill", help="What it is good at; may be repeated.")] = None,
+    fleet: Fleet = None,
+    as_json: Json = False,
+) -> None:
+    """Make a new agent: a folder of files, with no tools until its TOOLS.md grants some.
+
+    Example: ostinato agents add billing --purpose "Answers questions about invoices." --skill billing
+    """
+    screen, client = Screen(), Client(fleet)
+    request = agents_api.AddAgent(agent=agent, purpose=purpose, skills=skill or [])
+    added = client.call(agents_api.add, request)
+    if as_json:
+        screen.json(added)
+        return
+    screen.say(f"{added.agent} is in {added.folder}:")
+    for each in added.files:
+        screen.say(f"  {each}")
+    screen.say(
+        f"Say who it is in SOUL.md, and what it may use in TOOLS.md; then: ostinato agents context {added.agent}"
+    )
+
+
+def show_context(agent: AgentId, *, fleet: Fleet = None, as_json: Json = False) -> None:
+    """What a model is shown at the start of each turn, part by part, and how many tokens it costs.
+
+    Example: ostinato agents context triage
+    """
+    screen = Screen()
+    view = Client(fleet).call(agents_api.show_context, agents_api.WhichAgent(agent=agent))
+    if as_json:
+        screen.json(view)
+        return
+    rows = [
+        (each.name, str(each.tokens), size(each.size_bytes), "yes" if each.cached else "no", each.note)
+        for each in view.parts
+    ]
+    screen.table(("PART", "TOKENS", "SIZE", "CACHED", "NOTE"), rows)
+    screen.say(f"about {view.tokens} tokens before history and messages")
+
+
+def pause(agent: AgentId, *, reason: Reason = "", fleet: Fleet = None, as_json: Json = False) -> None:
+    """Nothing new starts for this agent; what runs goes on.
+
+    Example: ostinato agents pause billing --reason "prices are being changed"
+    """
+    _leash(Client(fleet), agents_api.pause, _asked(agent, reason), as_json=as_json)
+
+
+def drain(agent: AgentId, *, reason: Reason = "", fleet: Fleet = None, as_json: Json = False) -> None:
+    """What runs is finished or parked at its next step; nothing new starts.
+
+    Example: ostinato agents drain billing
+    """
+    _leash(Client(fleet), agents_api.drain, _asked(agent, reason), as_json=as_json)
+
+
+def kill(
+    agent: AgentId,
+    *,
+    reason: Reason = "",
+    fleet: Fleet = None,
+    as_json: Json = False,
+) -> None:
+    """What runs is stopped now, and nothing starts until `resume`. Needs a reason.
+
+    Example: ostinato agents kill billing --reason "it writes to the wrong people"
+    """
+    if not reason.strip():
+        raise Denied("A kill needs a reason", cure=f'ostinato agents kill {agent} --reason "..."')
+    _leash(Client(fleet), agents_api.kill, _asked(agent, reason), as_json=as_json)
+
+
+def resume(agent: AgentId, *, reason: Reason = "", fleet: Fleet = None, as_json: Json = False) -> None:
+    """Let a paused, draining or killed agent go on.
+
+    Example: ostinato agents resume billing
+    """
+    _leash(Client(fleet), agents_api.resume, _asked(agent, reason), as_json=as_json)
+
+
+def _asked(agent: str, reason: str) -> agents_api.LeashAgent:
+    return agents_api.LeashAgent(agent=agent, reason=reason)
+
+
+def _leash(
+    client: Client,
+    operation: Operation[agents_api.LeashAgent, Leashed],
+    request: agents_api.LeashAgent,
+    *,
+    as_json: bool,
+) -> None:
+    screen = Screen()
+    done = client.call(operation, request)
+    if as_json:
+        screen.json(done)
+        return
+    held = ", ".join(each.name for each in done.flags)
+    running = f"; {count(done.running, 'task')} at work" if done.running else ""
+    if held:
+        screen.say(f"{done.agent} is {held}{running}")
+        screen.say(f"Let it go on: ostinato agents resume {done.agent}")
+    else:
+        screen.say(f"{done.agent} may work again{running}")
+
+
+def _show(screen: Screen, view: AgentView) -> None:
+    agent = view.agent
+    held = "; ".join(f"{each.name} by {each.actor}{f': {each.reason}' if each.reason else ''}" for each in view.flags)
+    screen.say(f"{agent.id}: {agent.state}{f' ({held})' if held else ''}", style="strong")
+    screen.pairs(
+        [
+            ("purpose", agent.purpose),
+            ("folder", view.folder),
+            ("skills", ", ".join(agent.skills)),
+            ("model", agent.model or "the fleet's default"),
+            ("at once", count(view.concurrency, "task")),
+            ("tools", ", ".join(view.tools) or "none: TOOLS.md grants none"),
+            ("recipients", ", ".join(view.recipients)),
+            ("asks", "\n".join(view.gates)),
+            ("wakes", "\n".join(_beat(each) for each in view.heartbeats)),
+            ("next wake", when(agent.next_wake_at) if agent.next_wake_at else ""),
+            ("tasks", ", ".join(f"{number} {state}" for state, number in agent.tasks.items()) or "none yet"),
+            ("today", money(view.usd_today, unpriced=view.unpriced_calls_today)),
+            ("stop", view.stop),
+        ]
+    )
+    for problem in view.problems:
+        screen.say(f"{problem.level}: {problem.place}: {problem.message} {problem.cure}".rstrip(), style="bad")
+    if view.tasks:
+        screen.say("\nunfinished", style="strong")
+        screen.table(
+            ("TASK", "STATE", "TITLE", "WAITS FOR"),
+            [(each.id, each.state, each.title, each.waits_for or each.reason) for each in view.tasks],
+        )
+    if view.skips:
+        screen.say("\nwoke for nothing, at no cost", style="strong")
+        for skip in view.skips:
+            screen.say(f"  {when(skip.to_at)}  {skip.heartbeat}, {count(skip.count, 'time')}: {skip.reason}")
+    if view.recent:
+        screen.say("\nlately", style="strong")
+        for event in view.recent:
+            screen.say(f"  {when(event.at)}  {event.text}")
+    screen.say(f"\nmore: ostinato events --since 3d --agent {agent.id}")
+
+
+def _beat(beat: agents_api.BeatView) -> str:
+    parts = [beat.name if beat.name == "heartbeat" else f"heartbeat {beat.name}", beat.rule]
+    parts += [f"active {beat.active} {beat.timezone}".rstrip()] if beat.active else []
+    parts += [f"if {beat.check}"] if beat.check else []
+    return ", ".join(parts)

@@ -1,0 +1,196 @@
+"""`ostinato approvals ...`: what only a person can settle.
+
+Knows nothing of how operations work.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+import typer
+
+from ostinato.cli.client import Client
+from ostinato.cli.options import (
+    Before,
+    Fleet,
+    Json,
+    Limit,
+    OfAgent,
+    OfTask,
+    QuestionId,
+    Reason,
+    json_argument,
+    text_argument,
+)
+from ostinato.cli.screen import Screen
+from ostinato.cli.words import when
+from ostinato.gateway import approvals_api
+from ostinato.gateway.views import QuestionView
+
+
+def commands() -> typer.Typer:
+    """The group."""
+    group = typer.Typer(name="approvals", help="Questions that wait for a person.", no_args_is_help=True,
+                        rich_markup_mode=None)  # fmt: skip
+    for name, command in (
+        ("list", list_questions),
+        ("show", show),
+        ("allow", allow),
+        ("deny", deny),
+        ("answer", answer),
+    ):
+        group.command(name)(command)
+    return group
+
+
+def list_questions(
+    *,
+    state: Annotated[
+        str, typer.Option("--state", help="pending, allowed, denied, answered, expired, all.")
+    ] = "pending",
+    kind: Annotated[str | None, typer.Option("--kind", help="approval, ask, unknown, budget.")] = None,
+    agent: OfAgent = None,
+    task: OfTask = None,
+    before: Before = None,
+    limit: Limit = 50,
+    fleet: Fleet = None,
+    as_json: Json = False,
+) -> None:
+    """Questions, newest first; those that wait, unless asked otherwise.
+
+    Example: ostinato approvals list
+    """
+    screen = Screen()
+    request = approvals_api.WhichQuestions(state=state, kind=kind, agent=agent, task=task, before=before, limit=limit)
+    found = Client(fleet).call(approvals_api.list_questions, request)
+    if as_json:
+        screen.json(found)
+        return
+    if not found.questions:
+        screen.say("Nothing waits for you." if state == "pending" else "There are none.")
+        return
+    rows = [
+        (each.id, each.state, each.kind, each.agent, each.task, each.tool or "-", each.text, when(each.expires_at))
+        for each in found.questions
+    ]
+    heads = ("QUESTION", "STATE", "KIND", "AGENT", "TASK", "TOOL", "TEXT", "EXPIRES")
+    screen.table(heads, rows, grow=6)
+    if state == "pending":
+        screen.say("Look before you decide: ostinato approvals show QUESTION")
+    if found.next:
+        screen.say(f"older ones: ostinato approvals list --before {found.next}")
+
+
+def show(question: QuestionId, *, fleet: Fleet = None, as_json: Json = False) -> None:
+    """One question with the exact action in full: what you see is what will be done.
+
+    Example: ostinato approvals show Q7
+    """
+    screen = Screen()
+    view = Client(fleet).call(approvals_api.show, approvals_api.WhichQuestion(question=question))
+    if as_json:
+        screen.json(view)
+    else:
+        _show(screen, view)
+
+
+def allow(
+    question: QuestionId,
+    *,
+    arguments: Annotated[
+        str | None, typer.Option("--arguments", metavar="JSON", help="Other arguments in place of the agent's.")
+    ] = None,
+    reason: Reason = "",
+    fleet: Fleet = None,
+    as_json: Json = False,
+) -> None:
+    """Let the action happen, once; or let a limit be passed once more.
+
+    Example: ostinato approvals allow Q7
+    """
+    request = approvals_api.AllowQuestion(
+        question=question, reason=reason, arguments=json_argument(arguments, option="--arguments")
+    )
+    _say_settled(Client(fleet).call(approvals_api.allow, request), as_json=as_json)
+
+
+def deny(question: QuestionId, *, reason: Reason = "", fleet: Fleet = None, as_json: Json = False) -> None:
+    """Refuse; the agent reads the reason as the result of its call.
+
+    Example: ostinato approvals deny Q7 --reason "not before Monday"
+    """
+    request = approvals_api.DenyQuestion(question=question, reason=reason)
+    _say_settled(Client(fleet).call(approvals_api.deny, request), as_json=as_json)
+
+
+def answer(
+    question: QuestionId,
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="- reads standard input.")],
+    *,
+    fleet: Fleet = None,
+    as_json: Json = False,
+) -> None:
+    """Answer what an agent asked, or say what became of an action whose outcome is unknown.
+
+    Example: ostinato approvals answer Q7 "The red one."
+    """
+    request = approvals_api.AnswerQuestion(question=question, text=text_argument(text))
+    _say_settled(Client(fleet).call(approvals_api.answer, request), as_json=as_json)
+
+
+def _say_settled(view: QuestionView, *, as_json: bool) -> None:
+    screen = Screen()
+    if as_json:
+        screen.json(view)
+        return
+    screen.say(f"{view.id} is {view.state}; {view.agent} goes on with {view.task}")
+    screen.say(f"See what comes of it: ostinato tasks show {view.task}")
+
+
+def _show(screen: Screen, view: QuestionView) -> None:
+    screen.say(f"{view.id} {view.kind}, {view.state}", style="strong")
+    screen.pairs(
+        [
+            ("question", view.text),
+            ("asked by", f"{view.agent}, for {view.task} in {view.session}"),
+            ("why", f"{view.reason}{f' ({view.rule})' if view.rule else ''}"),
+            ("asked", when(view.created_at)),
+            ("expires", f"{when(view.expires_at)}, which counts as a denial" if view.expires_at else ""),
+            ("settled", f"by {view.decided_by or 'nobody'}, {when(view.decided_at)}" if view.decided_at else ""),
+            ("answer", view.answer),
+        ]
+    )
+    if view.tool is not None:
+        screen.say(f"\nthe exact action: {view.tool}", style="strong")
+        for name, value in (view.arguments or {}).items():
+            _argument(screen, name, value)
+        if view.edited is not None:
+            screen.say("\nchanged by a person to:", style="strong")
+            for name, value in view.edited.items():
+                _argument(screen, name, value)
+        screen.say(f"digest {view.digest}", style="faint")
+    if view.state == "pending":
+        screen.say()
+        for command in _next(view):
+            screen.say(f"→ {command}")
+
+
+def _argument(screen: Screen, name: str, value: object) -> None:
+    """In full, however long: what is not shown could be what matters."""
+    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    if "\n" in text:
+        screen.say(f"  {name}:")
+        for line in text.split("\n"):
+            screen.say(f"    {line}")
+    else:
+        screen.say(f"  {name}: {text}")
+
+
+def _next(view: QuestionView) -> tuple[str, ...]:
+    if view.kind == "ask":
+        return (f'ostinato approvals answer {view.id} "..."',)
+    allow_it, deny_it = f"ostinato approvals allow {view.id}", f'ostinato approvals deny {view.id} --reason "..."'
+    if view.kind == "unknown":
+        return (f"{allow_it}    (it did not happen: do it again)", f'ostinato approvals answer {view.id} "it happened"')
+    return allow_it, deny_it

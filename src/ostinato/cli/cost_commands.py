@@ -1,0 +1,66 @@
+"""`ostinato cost`: what was spent, by whom, on what, no-ops included.
+
+Knows nothing of how operations work.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ostinato.cli.client import Client
+from ostinato.cli.options import Fleet, Json, Since, Until
+from ostinato.cli.screen import Screen
+from ostinato.cli.words import count, money, when
+from ostinato.domain.errors import Invalid, unknown_name
+from ostinato.gateway import cost_api
+
+BY = ("agent", "model", "task", "day", "trigger")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command("cost")(cost)
+
+
+def cost(
+    *,
+    by: Annotated[str, typer.Option("--by", help=f"One of {', '.join(BY)}.")] = "agent",
+    since: Since = None,
+    until: Until = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=1_000, help="How many lines at most.")] = 100,
+    fleet: Fleet = None,
+    as_json: Json = False,
+) -> None:
+    """What was spent in the last seven days, or since a time; wakes that did nothing are counted too.
+
+    Example: ostinato cost --by model --since 30d
+    """
+    if by not in BY:
+        raise Invalid(unknown_name("column", by, BY), place="--by")
+    screen = Screen()
+    view = Client(fleet).call(cost_api.show, cost_api.WhichCost(by=by, since=since, until=until, limit=limit))  # type: ignore[arg-type]  # checked above
+    if as_json:
+        screen.json(view)
+        return
+    note = f" ({view.note})" if view.note else ""
+    screen.say(f"since {when(view.since)}{f' until {when(view.until)}' if view.until else ''}{note}")
+    rows = [
+        (
+            each.name,
+            money(each.usd, unpriced=each.unpriced_calls),
+            str(each.calls),
+            str(each.input_tokens),
+            str(each.cached_tokens),
+            str(each.output_tokens),
+            str(each.skipped),
+        )
+        for each in view.lines
+    ]
+    if rows:
+        screen.table((view.by.upper(), "COST", "CALLS", "INPUT", "CACHED", "OUTPUT", "FREE WAKES"), rows)
+    total = money(view.usd, unpriced=view.unpriced_calls)
+    unpriced = f", {view.unpriced_calls} of them with an unknown price" if view.unpriced_calls else ""
+    free = f"; {count(view.skipped, 'wake')} without any" if view.skipped else ""
+    screen.say(f"in all {total} for {count(view.calls, 'model call')}{unpriced}, {view.tokens} tokens{free}")

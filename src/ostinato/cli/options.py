@@ -1,0 +1,59 @@
+"""Options that many commands share, and how an argument that stands for text is read.
+
+Knows nothing of what commands do.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from ostinato.domain.errors import Invalid
+
+Fleet = Annotated[
+    Path | None,
+    typer.Option("--fleet", metavar="DIR", help="The fleet's folder. [default: the nearest one with ostinato.toml]"),
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document with stable keys.")]
+JsonLines = Annotated[bool, typer.Option("--json", help="One JSON document a line.")]
+Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it stands in the record.")]
+Limit = Annotated[int, typer.Option("--limit", min=1, max=500, help="How many at most.")]
+Before = Annotated[str | None, typer.Option("--before", metavar="ID", help="The page of older ones before this id.")]
+Since = Annotated[str | None, typer.Option("--since", metavar="TIME", help="3d, 2h, or 2026-03-01T08:00:00+01:00.")]
+Until = Annotated[str | None, typer.Option("--until", metavar="TIME", help="The same.")]
+TaskId = Annotated[str, typer.Argument(metavar="TASK", help="T12, or just 12.")]
+QuestionId = Annotated[str, typer.Argument(metavar="QUESTION", help="Q7, or just 7.")]
+AgentId = Annotated[str, typer.Argument(metavar="AGENT", help="The name of its folder in agents/.")]
+OfAgent = Annotated[str | None, typer.Option("--agent", metavar="AGENT", help="Only of this agent.")]
+OfTask = Annotated[str | None, typer.Option("--task", metavar="TASK", help="Only of this task.")]
+
+STDIN_CHARS_MAX = 1_000_000
+
+
+def text_argument(text: str) -> str:
+    """An argument as text: `-` reads standard input. Raises Invalid for bytes that are no text, and for nothing."""
+    if text == "-":
+        text = sys.stdin.read(STDIN_CHARS_MAX + 1)
+        if len(text) > STDIN_CHARS_MAX:
+            raise Invalid(f"More than {STDIN_CHARS_MAX} characters on standard input", cure="Send less.")
+    if not text.strip():
+        raise Invalid("The text is empty", cure="Give some words in quotes, or - for standard input.")
+    return text
+
+
+def json_argument(text: str | None, *, option: str) -> dict[str, Any] | None:
+    """A JSON object given as an option; None where it is missing. Raises Invalid."""
+    if text is None:
+        return None
+    try:
+        decoded = msgspec.json.decode(text.encode())
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
+        cure = """Write it in single quotes: '{"key": "value"}'."""
+        raise Invalid(f"This is not JSON: {error}", place=option, cure=cure) from None
+    if not isinstance(decoded, dict):
+        raise Invalid("This is not a JSON object", place=option, cure="""Write '{"key": "value"}'.""")
+    return decoded

@@ -1,0 +1,129 @@
+"""`ostinato schedules ...`: what wakes agents at a time or again and again.
+
+Knows nothing of how operations work.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ostinato.cli.client import Client
+from ostinato.cli.options import AgentId, Fleet, Json, OfAgent, text_argument
+from ostinato.cli.screen import Screen
+from ostinato.cli.words import when
+from ostinato.gateway import schedules_api
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="As `schedules list` shows it.")]
+
+
+def commands() -> typer.Typer:
+    """The group."""
+    group = typer.Typer(name="schedules", help="Schedules and heartbeats.", no_args_is_help=True, rich_markup_mode=None)
+    for name, command in (("list", list_schedules), ("add", add), ("remove", remove), ("run", run)):
+        group.command(name)(command)
+    return group
+
+
+def list_schedules(*, agent: OfAgent = None, fleet: Fleet = None, as_json: Json = False) -> None:
+    """Schedules and heartbeats, the next one due first.
+
+    Example: ostinato schedules list
+    """
+    screen = Screen()
+    found = Client(fleet).call(schedules_api.list_schedules, schedules_api.WhichSchedules(agent=agent))
+    if as_json:
+        screen.json(found)
+        return
+    if not found.schedules:
+        screen.say("There are none. Heartbeats stand in an agent's HEARTBEAT.md, and are read when a node runs.")
+        return
+    rows = [
+        (each.name, each.agent, _rule(each.rule), when(each.next_at), when(each.last_at), str(each.skips_in_row or "-"))
+        for each in found.schedules
+    ]
+    screen.table(("NAME", "AGENT", "RULE", "NEXT", "LAST", "SKIPS IN A ROW"), rows, grow=2)
+
+
+def add(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Letters, digits, '-', '_' and '.'.")],
+    agent: AgentId,
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="What the agent is told; - reads standard input.")],
+    *,
+    at: Annotated[str | None, typer.Option("--at", metavar="TIME", help="Once: 2h, or a time.")] = None,
+    every: Annotated[str | None, typer.Option("--every", metavar="15m", help="Again and again.")] = None,
+    cron: Annotated[str | None, typer.Option("--cron", metavar="'0 7 * * MON-FRI'", help="Five fields.")] = None,
+    timezone: Annotated[str | None, typer.Option("--timezone", help="Such as Europe/Zurich.")] = None,
+    active: Annotated[str | None, typer.Option("--active", metavar="07:00-20:00", help="Only then.")] = None,
+    weekdays: Annotated[str | None, typer.Option("--weekdays", metavar="MON-FRI", help="Only then.")] = None,
+    misfire: Annotated[
+        str | None, typer.Option("--misfire", help="skip or once: what to do about a missed time.")
+    ] = None,
+    session: Annotated[str, typer.Option("--session", help="main, isolated, or a key.")] = "main",
+    model: Annotated[str | None, typer.Option("--model", help="A tier or model.")] = None,
+    fleet: Fleet = None,
+    as_json: Json = False,
+) -> None:
+    """Add a schedule: a message to an agent, at a time or again and again.
+
+    Example: ostinato schedules add weekly clerk "Write the week's report." --cron "0 16 * * FRI"
+    """
+    screen = Screen()
+    request = schedules_api.AddSchedule(
+        name=name,
+        agent=agent,
+        text=text_argument(text),
+        at=at,
+        every=every,
+        cron=cron,
+        timezone=timezone,
+        active=active,
+        weekdays=weekdays,
+        misfire=misfire,
+        session=session,
+        model=model,
+    )
+    added = Client(fleet).call(schedules_api.add, request)
+    if as_json:
+        screen.json(added)
+        return
+    screen.say(f"{added.name}: {_rule(added.rule)}, next {when(added.next_at)}")
+
+
+def remove(name: Name, *, fleet: Fleet = None, as_json: Json = False) -> None:
+    """Remove a schedule. (A heartbeat is removed in its agent's file.)
+
+    Example: ostinato schedules remove weekly
+    """
+    screen = Screen()
+    removed = Client(fleet).call(schedules_api.remove, schedules_api.WhichSchedule(name=name))
+    if as_json:
+        screen.json(removed)
+    else:
+        screen.say(f"{removed.name} is removed")
+
+
+def run(name: Name, *, fleet: Fleet = None, as_json: Json = False) -> None:
+    """Fire a heartbeat or schedule now, beside its own times.
+
+    Example: ostinato schedules run heartbeat:clerk:heartbeat
+    """
+    screen = Screen()
+    ran = Client(fleet).call(schedules_api.run, schedules_api.WhichSchedule(name=name))
+    if as_json:
+        screen.json(ran)
+        return
+    screen.say(
+        f"{ran.agent} is woken by {ran.name}" if ran.woken else f"{ran.name} had nothing to wake {ran.agent} for"
+    )
+    if not ran.node_running:
+        screen.say("No node is running; it will be done once one is: ostinato up", style="warn")
+
+
+def _rule(rule: dict[str, str]) -> str:
+    parts = [f"{key} {rule[key]}" for key in ("every", "cron", "at") if key in rule]
+    parts += [f"active {rule['active']}"] if "active" in rule else []
+    parts += [rule["weekdays"]] if "weekdays" in rule else []
+    zone = rule.get("timezone", "UTC")
+    return ", ".join(parts) + (f" ({zone})" if zone != "UTC" or "cron" in rule or "active" in rule else "")

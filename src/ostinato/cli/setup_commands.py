@@ -1,0 +1,192 @@
+"""Commands that make a fleet and run it: init, up, demo, restore, model serve.
+
+Knows nothing of operations: these work on files and processes.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ostinato import __version__
+from ostinato.cli.client import STATE_FOLDER, Client
+from ostinato.cli.options import Fleet
+from ostinato.cli.screen import Screen
+from ostinato.domain.errors import Conflict, Invalid, NotFound
+
+DEMO = "examples.support_inbox.demo"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.callback()(_root)
+    app.command("init")(init)
+    app.command("up")(up)
+    app.command("demo")(demo)
+    app.command("restore")(restore)
+    model = typer.Typer(name="model", help="Scripted models.", no_args_is_help=True, rich_markup_mode=None)
+    model.command("serve")(serve_model)
+    model.callback()(_group)
+    app.add_typer(model)
+
+
+def _group() -> None:
+    """Scripted models."""
+
+
+def _version(*, wanted: bool) -> None:
+    if wanted:
+        Screen().say(f"ostinato {__version__}")
+        raise typer.Exit
+
+
+def _root(
+    *,
+    version: Annotated[bool, typer.Option("--version", "-V", is_eager=True, help="Print the version.")] = False,
+) -> None:
+    _version(wanted=version)
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where; it may exist.")] = Path(),
+    *,
+    template: Annotated[str, typer.Option("--template", metavar="NAME", help="What to begin with.")] = "worker",
+    name: Annotated[str | None, typer.Option("--name", help="The fleet's name. [default: the folder's]")] = None,
+    timezone: Annotated[str, typer.Option("--timezone", help="Such as Europe/Zurich.")] = "UTC",
+    yes: Annotated[bool, typer.Option("--yes", help="Ask nothing.")] = False,
+) -> None:
+    """Make a fleet: one agent that runs offline with a scripted model, ready to be changed.
+
+    Example: ostinato init my-fleet --yes
+    """
+    from ostinato.workspace.init import TEMPLATES, init_fleet
+
+    screen = Screen()
+    if template not in TEMPLATES:
+        known = ", ".join(sorted(TEMPLATES))
+        raise NotFound(f"There is no template {template!r}. Known: {known}", cure="Give one with --template.")
+    if not yes and sys.stdin.isatty():
+        screen.say(f"{template}: {TEMPLATES[template]}")
+        if not typer.confirm(f"Make it in {folder.resolve()}?", default=True):
+            raise typer.Exit(1)
+    files = init_fleet(folder, template=template, name=name, timezone=timezone)
+    screen.say(f"A fleet is in {folder.resolve()}:")
+    for each in files:
+        screen.say(f"  {each}")
+    steps = [] if folder.resolve() == Path.cwd() else [f"cd {folder}"]
+    agents = sorted({each.split("/")[1] for each in files if each.startswith("agents/")})
+    steps += ["ostinato up", f'ostinato sessions send {agents[0] if agents else "AGENT"} "Hello" --wait']
+    screen.say("\nNext, the last one in a second terminal:")
+    for step in steps:
+        screen.say(f"  {step}", style="strong")
+
+
+def up(
+    *,
+    pool: Annotated[list[str] | None, typer.Option("--pool", help="Only `default` so far.")] = None,
+    role: Annotated[list[str] | None, typer.Option("--role", help="Only `node` so far.")] = None,
+    fleet: Fleet = None,
+) -> None:
+    """Run the fleet in the foreground: a small supervisor, and under it the node, started again if it dies.
+
+    Ctrl-C stops it in order: what runs is finished or parked.
+
+    Example: ostinato up
+    """
+    from ostinato.config import refuse_public_port
+    from ostinato.workspace.fleet_file import read_fleet
+
+    if pool not in (None, [], ["default"]) or role not in (None, [], ["node"]):
+        raise Invalid("There is only the pool 'default' and the role 'node' so far", cure="Leave the option out.")
+    client = Client(fleet)
+    settings = read_fleet(client.fleet)
+    refuse_public_port(settings)
+    state = client.fleet / STATE_FOLDER
+    state.mkdir(mode=0o700, exist_ok=True)
+    if client.node_runs():
+        raise Conflict("A node of this fleet is running already", place=str(client.fleet), cure="See: ostinato status")
+    screen = Screen()
+    screen.say(f"ostinato {__version__}: fleet {settings.name!r} in {client.fleet}")
+    screen.say(f"log in {state / 'logs' / 'node.log'}; Ctrl-C stops it in order")
+    screen.flush()
+    python = [sys.executable, *(["-X", "dev"] if sys.flags.dev_mode else [])]
+    # The supervisor is a fresh process, because this one has loaded what it must not carry for weeks.
+    command = [*python, "-m", "ostinato.supervisor", str(state), *python, "-m", "ostinato.node", str(client.fleet)]
+    os.execv(sys.executable, command)
+
+
+def demo(
+    *,
+    model: Annotated[str | None, typer.Option("--model", help="A real model; it costs money and asks first.")] = None,
+) -> None:
+    """Run the demonstration: a support inbox at work in one minute, with a scripted model.
+
+    It stands in the repository, beside its mails; `make demo` runs it as well.
+
+    Example: ostinato demo
+    """
+    import importlib.util
+
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        found = importlib.util.find_spec(DEMO)
+    except ModuleNotFoundError:
+        found = None
+    if found is None:
+        raise NotFound(
+            "The examples are not installed with the package",
+            cure="Clone the repository, and run `make demo` there; or make a fleet of your own: ostinato init",
+        )
+    os.execv(sys.executable, [sys.executable, "-m", DEMO, *(["--model", model] if model else [])])
+
+
+def restore(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `ostinato backup` wrote.")],
+    *,
+    replace: Annotated[bool, typer.Option("--replace", help="Move the present database aside first.")] = False,
+    fleet: Fleet = None,
+) -> None:
+    """Put a backup in the place of the database; no node may run.
+
+    Example: ostinato restore /srv/backups/monday.db --replace
+    """
+    from ostinato.app import make_state_folder, restore_here
+
+    client = Client(fleet)
+    if client.node_runs():
+        raise Conflict("A node of this fleet is running", cure="Stop it first: Ctrl-C where `ostinato up` runs.")
+    make_state_folder(client.state_dir)
+    aside = restore_here(client.fleet, file, replace=replace)
+    screen = Screen()
+    screen.say(f"{file} is the database of {client.fleet} now")
+    if aside is not None:
+        screen.say(f"the one before is in {aside}")
+    screen.say("See what was under way: ostinato status")
+
+
+def serve_model(
+    script: Annotated[Path, typer.Argument(metavar="SCRIPT", help="A YAML file with rules.")],
+    *,
+    port: Annotated[int, typer.Option("--port", min=0, max=65_535, help="0 takes a free one.")] = 0,
+    host: Annotated[str, typer.Option("--host", help="Where to listen.")] = "127.0.0.1",
+    log: Annotated[Path | None, typer.Option("--log", help="One line of JSON for each request.")] = None,
+) -> None:
+    """Serve a model script over HTTP in the OpenAI dialect, until Ctrl-C.
+
+    Example: ostinato model serve models/first.yaml --port 8123
+    """
+    from ostinato.models.scripted.server import serve
+
+    screen = Screen()
+
+    def ready(url: str) -> None:
+        screen.say(url)
+        screen.flush()
+
+    if not script.is_file():
+        raise NotFound(f"There is no file {script}", cure="Name a YAML file with rules.")
+    serve(script, host=host, port=port, ready=ready, log=log)

@@ -1,0 +1,108 @@
+"""One task on a screen: what it is, why here, what was done, what it cost, what came of it.
+
+Knows nothing of how the figures come about.
+"""
+
+from __future__ import annotations
+
+from ostinato.cli.screen import Screen
+from ostinato.cli.words import count, length, money, when
+from ostinato.gateway.tasks_api import TaskView
+from ostinato.gateway.views import AttemptView, QuestionView, StepView
+
+DIGEST_CHARS = 12
+
+
+def show_task(screen: Screen, view: TaskView) -> None:
+    """The whole task."""
+    task = view.task
+    state = "failed, a dead letter" if task.dead else task.state
+    screen.say(f"{task.id} {task.title}", style="strong")
+    why = f": {task.reason}" if task.reason else ""
+    waits = f", waits for {task.waits_for}" if task.waits_for else ""
+    cost = money(task.usd, unpriced=view.unpriced_calls)
+    screen.pairs(
+        [
+            ("state", f"{state}{waits}{why}"),
+            ("agent", task.agent or "nobody"),
+            ("why here", "\n".join(view.why_here)),
+            ("kind", task.kind if task.kind != "goal" else ""),
+            ("project", task.project),
+            ("priority", str(task.priority) if task.priority else ""),
+            ("needs", ", ".join(view.skills)),
+            ("after", ", ".join(view.after)),
+            ("before", ", ".join(view.before)),
+            ("added", when(task.created_at)),
+            ("not before", when(task.not_before_at) if task.not_before_at else ""),
+            ("deadline", when(view.deadline_at) if view.deadline_at else ""),
+            ("ended", when(task.finished_at) if task.finished_at else ""),
+            ("cost", f"{cost}, {task.tokens} tokens, {count(view.model_calls, 'model call')}"),
+            ("session", task.session or ""),
+            ("came with", "\n".join(f"{each.name} ({each.digest[:DIGEST_CHARS]})" for each in view.files)),
+            ("ran with", _files(view)),
+            ("goal", view.goal),
+        ]
+    )
+    _attempts(screen, view)
+    _questions(screen, view)
+    _result(screen, view)
+
+
+def _files(view: TaskView) -> str:
+    return ", ".join(f"{name} {digest[:DIGEST_CHARS]}" for name, digest in view.prompt_files.items())
+
+
+def _attempts(screen: Screen, view: TaskView) -> None:
+    """Each attempt with its steps below it."""
+    left = list(view.steps)
+    for number, attempt in enumerate(view.attempts, 1):
+        screen.say(f"\nattempt {number}: {_attempt(attempt)}", style="strong")
+        mine = [each for each in left if each.attempt == attempt.token]
+        _steps(screen, mine)
+        left = [each for each in left if each.attempt != attempt.token]
+    if left:
+        screen.say("\nbeside the attempts", style="strong")
+        _steps(screen, left)
+
+
+def _attempt(attempt: AttemptView) -> str:
+    ran = f"ran {length(attempt.ran_s)}" if attempt.ran_s is not None else "runs"
+    parts = [when(attempt.started_at), f"queued {length(attempt.queued_s)}", ran, attempt.outcome or "not ended"]
+    return ", ".join(parts) + (f": {attempt.error}" if attempt.error else "")
+
+
+def _steps(screen: Screen, steps: list[StepView]) -> None:
+    for step in steps:
+        figures = [length(step.ran_s)] if step.ran_s is not None else []
+        figures += [f"{step.tokens} tokens, {money(step.usd)}"] if step.tokens is not None else []
+        shown = f"  [{', '.join(figures)}]" if figures else ""
+        clock = when(step.at)[11:19]
+        screen.say(f"  {step.seq:>3}  {clock}  {step.text}{shown}")
+
+
+def _questions(screen: Screen, view: TaskView) -> None:
+    for each in view.questions:
+        screen.say(f"\n{each.id} {each.kind}: {each.text}", style="strong")
+        screen.pairs([("state", _settled(each)), ("reason", each.reason)], indent=2)
+        if each.state == "pending":
+            screen.say(f"  → ostinato approvals show {each.id}")
+
+
+def _settled(question: QuestionView) -> str:
+    if question.decided_at is None:
+        return f"{question.state}, until {when(question.expires_at)}" if question.expires_at else question.state
+    said = f": {question.answer}" if question.answer else ""
+    return f"{question.state} by {question.decided_by or 'nobody'}, {when(question.decided_at)}{said}"
+
+
+def _result(screen: Screen, view: TaskView) -> None:
+    if view.result:
+        screen.say("\nresult", style="strong")
+        screen.say(view.result)
+    if view.error:
+        kind = f" ({view.error_class})" if view.error_class else ""
+        screen.say(f"\nfailed{kind}", style="bad")
+        screen.say(view.error)
+        if view.task.dead:
+            screen.say(f"\n→ ostinato tasks why {view.task.id}")
+            screen.say(f"→ ostinato tasks retry {view.task.id}, or ostinato dead dismiss {view.task.id} --reason ...")

@@ -1,0 +1,314 @@
+"""`ostinato tasks ...`: the units of work.
+
+Knows nothing of how operations work.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ostinato.cli.client import Client
+from ostinato.cli.options import (
+    Before,
+    Fleet,
+    Json,
+    JsonLines,
+    Limit,
+    OfAgent,
+    Reason,
+    TaskId,
+    json_argument,
+    text_argument,
+)
+from ostinato.cli.screen import Screen
+from ostinato.cli.task_screen import show_task
+from ostinato.cli.words import money, when
+from ostinato.gateway import task_story_api, tasks_api
+from ostinato.gateway.operation import Operation
+from ostinato.gateway.views import TaskRow
+
+
+def commands() -> typer.Typer:
+    """The group."""
+    group = typer.Typer(name="tasks", help="Tasks: the units of work.", no_args_is_help=True, rich_markup_mode=None)
+    for name, command in (
+        ("add", add),
+        ("list", list_tasks),
+        ("show", show),
+        ("approve", approve),
+        ("reject", reject),
+        ("retry", retry),
+        ("cancel", cancel),
+        ("move", move),
+        ("comment", comment),
+        ("explain", explain),
+        ("why", why),
+        ("tail", tail),
+    ):
+        group.command(name)(command)
+    return group
+
+
+def add(
+    title: Annotated[str, typer.Argument(metavar="TITLE", help="What is to be done, in a few words.")],
+    *,
+    goal: Annotated[str, typer.Option("--goal", metavar="TEXT", help="All of it; - reads standard input.")] = "",
+    agent: Annotated[str | None, typer.Option("--agent", metavar="AGENT", help="Who does it.")] = None,
+    skill: Annotated[list[str] | None, typer.Option("--skill", help="Or: what they must be good at.")] = None,
+    project: Annotated[str, typer.Option("--project", help="What it belongs to.")] = "",
+    priority: Annotated[int, typer.Option("--priority", min=-100, max=100, help="Higher is more urgent.")] = 0,
+    after: Annotated[list[str] | None, typer.Option("--after", metavar="TASK", help="Only once this is done.")] = None,
+    not_before: Annotated[str | None, typer.Option("--not-before", metavar="TIME", help="2h, or a time.")] = None,
+    deadline: Annotated[str | None, typer.Option("--deadline", metavar="TIME", help="2h, or a time.")] = None,
+    timeout: Annotated[str | None, typer.Option("--timeout", metavar="15m", help="Longest attempt.")] = None,
+    model: Annotated[str | None, typer.Option("--model", help="A tier or model.")] = None,
+    data: Annotated[str | None, typer.Option("--input", metavar="JSON", help="Data for the task.")] = None,
+    draft: Annotated[bool, typer.Option("--draft", help="It runs only once approved.")] = False,
+    key: Annotated[str | None, typer.Option("--key", help="Adding it twice is then harmless.")] = None,
+    fleet: Fleet = None,
+    as_json: Json = False,
+) -> None:
+    """Add a task. It is durable when this returns.
+
+    Example: ostinato tasks add "Summarize the week" --agent clerk --not-before 2h
+    """
+    screen, client = Screen(), Client(fleet)
+    request = tasks_api.AddTask(
+        title=text_argument(title),
+        goal=text_argument(goal) if goal else "",
+        agent=agent,
+        skills=skill or [],
+        project=project,
+        priority=priority,
+        input=json_argument(data, option="--input") or {},
+        after=after or [],
+        not_before=not_before,
+        deadline=deadline,
+        timeout=timeout,
+        model=model,
+        draft=draft,
+        key=key,
+    )
+    task = client.call(tasks_api.add, request)
+    if as_json:
+        screen.json(task)
+        return
+    owner = f" for {task.agent}" if task.agent else ""
+    screen.say(f"{task.id} is {task.state}{owner}{f': {task.reason}' if task.reason else ''}")
+    if task.state == "draft":
+        screen.say(f"Let it run: ostinato tasks approve {task.id}")
+    elif not client.node_runs():
+        screen.say("No node is running; it will be done once one is: ostinato up", style="warn")
+    else:
+        screen.say(f"See how it goes: ostinato tasks tail {task.id}")
+
+
+def list_tasks(
+    *,
+    state: Annotated[list[str] | None, typer.Option("--state", help="Such as running; may be repeated.")] = None,
+    kind: Annotated[list[str] | None, typer.Option("--kind", help="Such as turn; may be repeated.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Also turns, deliveries and wake-ups.")] = False,
+    agent: OfAgent = None,
+    project: Annotated[str | None, typer.Option("--project", help="Only of this project.")] = None,
+    text: Annotated[str, typer.Option("--text", help="Only with this text.")] = "",
+    before: Before = None,
+    limit: Limit = 50,
+    fleet: Fleet = None,
+    as_json: Json = False,
+) -> None:
+    """Tasks, newest first: goals, unless more is asked for.
+
+    Example: ostinato tasks list --state waiting --agent billing
+    """
+    screen = Screen()
+    request = tasks_api.WhichTasks(
+        state=state or [],
+        kind=kind or [],
+        all=everything,
+        agent=agent,
+        project=project,
+        text=text,
+        before=before,
+        limit=limit,
+    )
+    found = Client(fleet).call(tasks_api.list_tasks, request)
+    if as_json:
+        screen.json(found)
+        return
+    if not found.tasks:
+        screen.say("There are none. Add one: ostinato tasks add TITLE --agent AGENT")
+        return
+    heads = ("TASK", "STATE", "AGENT", "TITLE", "WAITS FOR", "COST", "CHANGED")
+    screen.table(heads, [_row(each) for each in found.tasks], grow=3)
+    if found.next:
+        screen.say(f"older ones: ostinato tasks list --before {found.next}")
+
+
+def show(task: TaskId, *, fleet: Fleet = None, as_json: Json = False) -> None:
+    """One task: why this agent, each attempt and step with time, tokens and cost, questions, files, result.
+
+    Example: ostinato tasks show T12
+    """
+    screen = Screen()
+    view = Client(fleet).call(tasks_api.show, tasks_api.WhichTask(task=task))
+    if as_json:
+        screen.json(view)
+    else:
+        show_task(screen, view)
+
+
+def approve(task: TaskId, *, reason: Reason = "", fleet: Fleet = None, as_json: Json = False) -> None:
+    """Let a draft run, or accept a result that waits for it.
+
+    Example: ostinato tasks approve T12
+    """
+    _decide(Client(fleet), tasks_api.approve, _asked(task, reason), as_json=as_json)
+
+
+def reject(task: TaskId, *, reason: Reason = "", fleet: Fleet = None, as_json: Json = False) -> None:
+    """Refuse a draft, or return a result; the reason is what the agent reads.
+
+    Example: ostinato tasks reject T12 --reason "the second paragraph is wrong"
+    """
+    _decide(Client(fleet), tasks_api.reject, _asked(task, reason), as_json=as_json)
+
+
+def cancel(task: TaskId, *, reason: Reason = "", fleet: Fleet = None, as_json: Json = False) -> None:
+    """End a task that has not ended; a running attempt stops at once.
+
+    Example: ostinato tasks cancel T12 --reason "done by hand"
+    """
+    _decide(Client(fleet), tasks_api.cancel, _asked(task, reason), as_json=as_json)
+
+
+def retry(
+    task: TaskId,
+    *,
+    fresh: Annotated[bool, typer.Option("--fresh", help="With a new journal, told of what the old one did.")] = False,
+    more: Annotated[bool, typer.Option("--more", help="Grant a parked task its limit once more.")] = False,
+    reason: Reason = "",
+    fleet: Fleet = None,
+    as_json: Json = False,
+) -> None:
+    """Let a failed task go on from its last step; or begin anew; or let one that met a limit go on.
+
+    Example: ostinato tasks retry T12
+    """
+    screen = Screen()
+    request = tasks_api.RetryTask(task=task, reason=reason, fresh=fresh, more=more)
+    _say_state(screen, Client(fleet).call(tasks_api.retry, request), as_json=as_json)
+
+
+def move(
+    task: TaskId,
+    *,
+    priority: Annotated[int | None, typer.Option("--priority", min=-100, max=100, help="Higher is sooner.")] = None,
+    agent: Annotated[str | None, typer.Option("--agent", metavar="AGENT", help="Who does it.")] = None,
+    project: Annotated[str | None, typer.Option("--project", help="What it belongs to.")] = None,
+    not_before: Annotated[str | None, typer.Option("--not-before", metavar="TIME", help="2h, or a time.")] = None,
+    fleet: Fleet = None,
+    as_json: Json = False,
+) -> None:
+    """Change priority, agent, project or time of a task.
+
+    Example: ostinato tasks move T12 --priority 50
+    """
+    request = tasks_api.MoveTask(task=task, priority=priority, agent=agent, project=project, not_before=not_before)
+    _say_state(Screen(), Client(fleet).call(tasks_api.move, request), as_json=as_json)
+
+
+def comment(
+    task: TaskId,
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="- reads standard input.")],
+    *,
+    fleet: Fleet = None,
+    as_json: Json = False,
+) -> None:
+    """Leave a remark; the agent reads it with its next step.
+
+    Example: ostinato tasks comment T12 "The customer has called again."
+    """
+    screen = Screen()
+    request = tasks_api.CommentTask(task=task, text=text_argument(text))
+    done = Client(fleet).call(tasks_api.comment, request)
+    if as_json:
+        screen.json(done)
+    else:
+        screen.say(f"noted in {done.id}")
+
+
+def explain(task: TaskId, *, fleet: Fleet = None, as_json: Json = False) -> None:
+    """Why this agent has the task, and why it is in its state.
+
+    Example: ostinato tasks explain T12
+    """
+    screen = Screen()
+    view = Client(fleet).call(task_story_api.explain, tasks_api.WhichTask(task=task))
+    if as_json:
+        screen.json(view)
+        return
+    screen.say(f"{view.task}: {view.agent or 'nobody'}, {view.state}", style="strong")
+    for line in view.lines:
+        screen.say(f"  {line}")
+
+
+def why(task: TaskId, *, fleet: Fleet = None, as_json: Json = False) -> None:
+    """Walk back from a failure to the step and agent that caused it.
+
+    Example: ostinato tasks why T12
+    """
+    screen = Screen()
+    view = Client(fleet).call(task_story_api.why, tasks_api.WhichTask(task=task))
+    if as_json:
+        screen.json(view)
+        return
+    for line in view.lines:
+        screen.say(f"{when(line.at)}  {line.text}")
+
+
+def tail(task: TaskId, *, fleet: Fleet = None, as_json: JsonLines = False) -> None:
+    """Follow a task step by step until it has ended. Exits with 1 if it failed.
+
+    Example: ostinato tasks tail T12
+    """
+    screen = Screen()
+    for item in Client(fleet).stream(task_story_api.tail, tasks_api.WhichTask(task=task)):
+        if item is None:
+            continue
+        if as_json:
+            screen.json_line(item)
+        else:
+            screen.say(f"{when(item.at)}  {item.text}", style="strong" if item.ended else "")
+            screen.flush()
+        if item.ended and item.state != "done":
+            raise typer.Exit(1)
+
+
+def _asked(task: str, reason: str) -> tasks_api.DecideTask:
+    return tasks_api.DecideTask(task=task, reason=reason)
+
+
+def _decide(
+    client: Client,
+    operation: Operation[tasks_api.DecideTask, TaskRow],
+    request: tasks_api.DecideTask,
+    *,
+    as_json: bool,
+) -> None:
+    _say_state(Screen(), client.call(operation, request), as_json=as_json)
+
+
+def _say_state(screen: Screen, task: TaskRow, *, as_json: bool) -> None:
+    if as_json:
+        screen.json(task)
+        return
+    owner = f" ({task.agent})" if task.agent else ""
+    screen.say(f"{task.id}{owner} is {task.state}{f': {task.reason}' if task.reason else ''}")
+
+
+def _row(task: TaskRow) -> tuple[str, ...]:
+    waits = task.waits_for or (task.reason if task.state in ("blocked", "failed") else "")
+    state = "dead" if task.dead else task.state
+    return task.id, state, task.agent or "-", task.title, waits, money(task.usd), when(task.updated_at)

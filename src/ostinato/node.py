@@ -1,0 +1,59 @@
+"""`python -m ostinato.node FLEET`: one node, in the foreground, until a signal asks it to stop.
+
+`ostinato up` runs this under its supervisor. Exit codes: 0 stopped in order, 1 a failure that another start may cure,
+2 one that it will not. Knows nothing of how it is kept running.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+from pathlib import Path
+
+from ostinato.app import FleetApp, build
+from ostinato.domain.errors import OstinatoError
+
+FINAL = frozenset({"invalid", "not_found", "conflict", "denied"})
+"""Errors at the start that stay the same at the next one: a wrong file, another node, another user."""
+
+
+async def serve(app: FleetApp) -> None:
+    """Runs a node until SIGTERM or SIGINT, or until it has to stop by itself (Internal)."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    try:
+        await app.start()
+        app.log.say("info", f"ready: {app.settings.name}", event="node.ready", fleet=str(app.fleet))
+        ended = asyncio.create_task(app.wait_stopped())
+        asked = asyncio.create_task(stopping.wait())
+        done, _ = await asyncio.wait((ended, asked), return_when=asyncio.FIRST_COMPLETED)
+        asked.cancel()
+        if ended in done:
+            await ended
+        ended.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await ended
+    finally:
+        await app.stop()
+
+
+def main(arguments: list[str]) -> int:
+    """The exit code."""
+    if len(arguments) != 1:
+        sys.stderr.write("usage: python -m ostinato.node FLEET\n")
+        return 2
+    try:
+        app = build(Path(arguments[0]))
+        asyncio.run(serve(app))
+    except OstinatoError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2 if error.code in FINAL else 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
