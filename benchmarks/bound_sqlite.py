@@ -25,7 +25,8 @@ SCHEMA = "".join(
 ADD = """INSERT INTO tasks (kind, state, title, agent, session, pool, project, type, priority, not_before_at, created_at,
     updated_at, ready_at, attempts, failures, losses, token, journal, steps, unfinished, held, depth, reason, dismissed,
     seen, endings, tokens, usd_micros, spec)
-    VALUES ('goal', 'ready', ?, '', ?, 'default', '', '', 0, 0, ?, ?, ?, 0, 0, 0, 0, 1, 0, 0, 0, 0, '', 0, 0, 0, 0, 0, ?)"""
+    VALUES ('goal', 'ready', ?, '', ?, 'default', '', '', 0, 0, ?,
+    ?, ?, 0, 0, 0, 0, 1, 0, 0, 0, 0, '', 0, 0, 0, 0, 0, ?)"""
 CLAIM = """UPDATE tasks SET state = 'running', attempts = attempts + 1, token = token + 1, node = 1, updated_at = ?
     WHERE id = (SELECT id FROM tasks WHERE state = 'ready' AND due_at IS NULL AND pool = 'default' AND agent = ''
     AND kind = 'goal' ORDER BY priority DESC, id LIMIT 1) RETURNING id, spec"""

@@ -1,0 +1,65 @@
+"""`python -m benchmarks [NAME...] [--json]`: runs the named benchmarks, or all, and prints a table or JSON lines.
+
+Exits with 1 where a floor is missed, with 2 for a name that there is not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+
+from benchmarks import engine, node, prompt, turn
+from benchmarks.result import Bench, Result
+
+BENCHES: dict[str, Bench] = {
+    "cli.version_s": prompt.version_s,
+    "prompt.bytes": prompt.prompt_bytes,
+    "engine.start_ms": engine.start_ms,
+    "engine.tasks_per_s": engine.tasks_per_s,
+    "turn.ms": turn.turn_ms,
+    "turn.per_s": turn.turn_per_s,
+    "node.start_s": node.start_s,
+    "node.rss_mb": node.rss_mb,
+    "heartbeat.idle_model_calls": node.rss_mb,
+    "takeover_s": node.takeover_s,
+}
+"""Name -> what measures it; two names may share one run."""
+
+
+def _chosen(names: list[str]) -> list[Bench]:
+    wanted = names or list(BENCHES)
+    return list(dict.fromkeys(BENCHES[name] for name in wanted))
+
+
+def _results(benches: list[Bench]) -> Iterator[Result]:
+    for bench in benches:
+        yield from bench()
+
+
+def _row(result: Result) -> str:
+    bound = "" if result.bound is None else f"{result.bound:,.2f}"
+    verdict = {True: "ok", False: "MISSED", None: ""}[result.ok]
+    return f"{result.name:<28} {result.value:>12,.2f} {result.unit:<9} {result.floor:<34} {bound:>10}  {verdict:<7}{result.note}"
+
+
+def main() -> int:
+    """The exit code."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of: {', '.join(BENCHES)}")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    asked = parser.parse_args()
+    unknown = [name for name in asked.names if name not in BENCHES]
+    if unknown:
+        parser.error(f"unknown benchmark {unknown[0]!r}; known: {', '.join(BENCHES)}")
+    if not asked.json:
+        print(f"{'name':<28} {'value':>12} {'unit':<9} {'floor':<34} {'bound':>10}")
+    missed = False
+    for result in _results(_chosen(asked.names)):
+        print(result.as_json() if asked.json else _row(result), flush=True)
+        missed = missed or result.ok is False
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,165 @@
+"""Durable turns with one tool call, the model in a process of its own over real HTTP, the journal on a real disk.
+
+A goal is added, its turn asks the model, calls a tool, asks again and finishes; the caller awaits that end. Everything
+that a fleet has is on: policy, journal, ledger, events, counters, files read from disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+from benchmarks import bound_http
+from benchmarks.places import HERE, real_directory
+from benchmarks.result import Result, at_least, at_most, quantile
+from ostinato.agents.leash import LeashMaker
+from ostinato.agents.live import LiveText
+from ostinato.agents.turn_handler import TurnHandler
+from ostinato.domain.event import EventName
+from ostinato.domain.step import Effect
+from ostinato.domain.task import NewTask, TaskKind, TaskSpec
+from ostinato.engine.clock import SystemClock
+from ostinato.engine.limits import EngineLimits
+from ostinato.engine.node import EngineNode, NodeSettings
+from ostinato.models.catalogue import FleetModels
+from ostinato.models.settings import ModelSettings
+from ostinato.store.port import ScheduleRow
+from ostinato.store.sqlite import open_store
+from ostinato.tools.port import Arguments, OutsideTool, ToolContext, ToolResult, object_schema, text_schema
+from ostinato.tools.standard import standard_toolbox
+from ostinato.tools.toolbox import Toolbox
+from ostinato.workspace.registry import Workspaces
+
+AGENT = "bench"
+FILES = {"SOUL.md": "You look things up.\n" * 20, "TOOLS.md": "---\nallow: [bench]\n---\nUse it once.\n"}
+
+
+async def _look_up(context: ToolContext, arguments: Arguments) -> ToolResult:
+    return ToolResult(text="ok")
+
+
+TOOL = OutsideTool(
+    name="bench",
+    description="Look something up.",
+    parameters=object_schema("query", query=text_schema()),
+    effect=Effect.READ,
+    act=_look_up,
+)
+
+
+@contextmanager
+def model_process(directory: Path) -> Iterator[str]:
+    """A model that answers at once, in a process of its own; yields its base URL."""
+    port = directory / "port"
+    process = subprocess.Popen([sys.executable, "-m", "benchmarks.model_server", str(port), AGENT], cwd=HERE)
+    try:
+        while not port.exists():
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{port.read_text()}/v1"
+    finally:
+        process.kill()
+        process.wait()
+
+
+class Turns:
+    """A node that performs turns."""
+
+    def __init__(self, directory: Path, url: str) -> None:
+        for name, text in FILES.items():
+            path = directory / "agents" / AGENT / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        self.clock = SystemClock()
+        self.store = open_store(directory / "state")
+        self.models = FleetModels(
+            {"bench": ModelSettings(provider="openai", model="bench", base_url=url, api_key_env="BENCH_NO_KEY")},
+            clock=self.clock,
+            environment={"BENCH_NO_KEY": "none"},
+        )
+        leashes = LeashMaker(
+            workspaces=Workspaces(directory),
+            toolbox=Toolbox((*standard_toolbox(), TOOL)),
+            fleet="bench",
+            colleagues=lambda: (),
+        )
+        self.node = EngineNode(
+            self.store,
+            [TurnHandler(TaskKind.GOAL, leashes=leashes, models=self.models, live=LiveText())],
+            clock=self.clock,
+            settings=NodeSettings(version="bench", limits=EngineLimits(tasks=64, agent_default=64)),
+            fire=_no_fire,
+            notify=print,
+        )
+
+    async def turn(self) -> float:
+        """One whole turn; its seconds."""
+        new = NewTask(kind=TaskKind.GOAL, title="look it up", agent=AGENT, spec=TaskSpec(goal="Look it up."))
+        began = time.perf_counter()
+        task = await self.store.run(lambda tx: tx.add_task(new, now=self.clock.now()))
+        ended = await self.node.completions.wait_new(task.id)
+        assert ended is EventName.TASK_DONE, ended
+        return time.perf_counter() - began
+
+
+async def _no_fire(row: ScheduleRow) -> None:
+    raise AssertionError(row.name)
+
+
+@asynccontextmanager
+async def _running(directory: Path, url: str) -> AsyncIterator[Turns]:
+    turns = Turns(directory, url)
+    await turns.node.start()
+    try:
+        for _ in range(20):
+            await turns.turn()
+        yield turns
+    finally:
+        await turns.node.stop()
+        await turns.store.close()
+        await turns.models.close()
+
+
+async def _alone(directory: Path, url: str, *, turns: int) -> list[float]:
+    async with _running(directory, url) as running:
+        return [await running.turn() for _ in range(turns)]
+
+
+async def _at_once(directory: Path, url: str, *, turns: int, at_once: int) -> float:
+    async with _running(directory, url) as running:
+        left = turns
+
+        async def caller() -> None:
+            nonlocal left
+            while left > 0:
+                left -= 1
+                await running.turn()
+
+        began = time.perf_counter()
+        await asyncio.gather(*(caller() for _ in range(at_once)))
+        return turns / (time.perf_counter() - began)
+
+
+def _chat(url: str) -> str:
+    return f"{url}/chat/completions"
+
+
+def turn_ms() -> Sequence[Result]:
+    """`turn.ms`: one turn at a time, from adding the goal to its end."""
+    with real_directory() as directory, model_process(directory) as url:
+        bound = asyncio.run(bound_http.turns_per_s(_chat(url), at_once=1, turns=500))
+        times = asyncio.run(_alone(directory, url, turns=600))
+    value = quantile([each * 1_000 for each in times], 0.5)
+    return (at_most("turn.ms", value, "ms", floor=4.0, bound=1_000 / bound, note="p50 of 600; bound: no store"),)
+
+
+def turn_per_s() -> Sequence[Result]:
+    """`turn.per_s`: fifty at once."""
+    with real_directory() as directory, model_process(directory) as url:
+        bound = asyncio.run(bound_http.turns_per_s(_chat(url), at_once=50, turns=4_000))
+        value = asyncio.run(_at_once(directory, url, turns=3_000, at_once=50))
+    return (at_least("turn.per_s", value, "turns/s", floor=500, bound=bound, note="50 at once; bound: no store"),)
