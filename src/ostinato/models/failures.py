@@ -39,7 +39,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u20
 
 
 class Failure(Value):
-    """Why one attempt gave no reply. `again`: another attempt may succeed; `at_once`: the first of them need not wait."""
+    """Why one attempt gave no reply. `again`: another may succeed; `at_once`: the first of them need not wait."""
 
     error_class: str
     text: str

@@ -176,7 +176,7 @@ async def _in_one_piece(
         return finished(Whole(problem=TOO_LONG, text=body[:1000].decode(errors="replace")), question, attempt.trace)
     found = decode_reply(body)
     if found is None:
-        return _no_json(response.content_type, body, question.key)
+        return no_json(response.content_type, body, question.key)
     if found.error is not None and not found.choices:
         return failure_of_error(found.error, key_name=question.key_name, secret=question.key)
     whole = whole_of(found)
@@ -251,8 +251,8 @@ async def _linger(content: aiohttp.StreamReader) -> None:
         pass
 
 
-def _no_json(kind: str, body: bytes, secret: str) -> Failure:
-    """A page of a proxy, or half a reply."""
+def no_json(kind: str, body: bytes, secret: str = "") -> Failure:
+    """The failure of a page of a proxy, or of half a reply. `kind`: its content type."""
     said = plain(body[:2000].decode("utf-8", "replace"), secret=secret)[:100]
     text = f"the answer is no JSON object ({plain(kind)}): {said!r}" if body else f"the answer is empty ({plain(kind)})"
     return Failure(error_class=TRANSIENT, text=text, cure="If it stays so, check `base_url`.", again=True)

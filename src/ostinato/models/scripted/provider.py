@@ -12,7 +12,7 @@ from ostinato.domain.chat import ModelReply
 from ostinato.engine.port import Clock
 from ostinato.models.failures import TRANSIENT, Failure, failure_of_status, retry_after_s
 from ostinato.models.openai_chat import Question, Trace, finished
-from ostinato.models.openai_http import TOO_LONG
+from ostinato.models.openai_http import TOO_LONG, no_json
 from ostinato.models.openai_reply import Whole, decode_reply, whole_of
 from ostinato.models.scripted.player import Player, Scene
 from ostinato.models.scripted.script import Fault, FaultKind
@@ -67,9 +67,11 @@ class ScriptTransport:
         fault = scene.plan.fault
         if fault is not None and fault.kind in (FaultKind.ENDLESS, FaultKind.HUGE):
             return finished(Whole(problem=TOO_LONG, usage=scene.plan.usage), question, trace)
-        found = decode_reply(whole_body(scene.plan, scene.identity))
+        body = whole_body(scene.plan, scene.identity)
+        found = decode_reply(body)
         if found is None:
-            return Failure(error_class=TRANSIENT, text="the answer is no JSON object", again=True)
+            is_page = fault is not None and fault.kind is FaultKind.HTML
+            return no_json("text/html" if is_page else "application/json", body)
         whole = whole_of(found)
         if whole.usage is None:
             whole = msgspec.structs.replace(whole, usage=scene.plan.usage)
