@@ -10,31 +10,13 @@ from typing import Annotated
 import typer
 
 from ostinato.cli.client import Client
-from ostinato.cli.options import AgentId, Fleet, Json, Reason
+from ostinato.cli.options import AgentId, Commands, Fleet, Json, Reason
 from ostinato.cli.screen import Screen
 from ostinato.cli.words import count, money, size, when
 from ostinato.domain.errors import Denied
 from ostinato.gateway import agents_api
 from ostinato.gateway.agents_api import AgentView, Leashed
 from ostinato.gateway.operation import Operation
-
-
-def commands() -> typer.Typer:
-    """The group."""
-    group = typer.Typer(name="agents", help="Agents: who there is, and the leash.", no_args_is_help=True,
-                        rich_markup_mode=None)  # fmt: skip
-    for name, command in (
-        ("list", list_agents),
-        ("show", show),
-        ("add", add),
-        ("context", show_context),
-        ("pause", pause),
-        ("resume", resume),
-        ("drain", drain),
-        ("kill", kill),
-    ):
-        group.command(name)(command)
-    return group
 
 
 def list_agents(*, fleet: Fleet = None, as_json: Json = False) -> None:
@@ -84,7 +66,9 @@ def add(
     agent: AgentId,
     *,
     purpose: Annotated[str, typer.Option("--purpose", metavar="TEXT", help="What it is for, in a sentence.")] = "",
-    skill: Annotated[list[str] | None, typer.Option("--skill", help="What it is good at; may be repeated.")] = None,
+    skill: Annotated[
+        list[str] | None, typer.Option("--skill", metavar="SKILL", help="What it is good at; may be repeated.")
+    ] = None,
     fleet: Fleet = None,
     as_json: Json = False,
 ) -> None:
@@ -234,3 +218,17 @@ def _beat(beat: agents_api.BeatView) -> str:
     parts += [f"active {beat.active} {beat.timezone}".rstrip()] if beat.active else []
     parts += [f"if {beat.check}"] if beat.check else []
     return ", ".join(parts)
+
+
+HELP = "Agents: who there is, and the leash."
+
+COMMANDS: Commands = {
+    "list": list_agents,
+    "show": show,
+    "add": add,
+    "context": show_context,
+    "pause": pause,
+    "resume": resume,
+    "drain": drain,
+    "kill": kill,
+}

@@ -6,26 +6,19 @@ An error is one to three lines on standard error: what, where, what to do. Exit 
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Annotated
 
 import typer
 from typer.exceptions import TyperException
 
-from ostinato.cli import (
-    agents_commands,
-    approvals_commands,
-    cost_commands,
-    dead_commands,
-    events_commands,
-    fleet_commands,
-    schedules_commands,
-    sessions_commands,
-    setup_commands,
-    tasks_commands,
-)
+from ostinato import __version__
+from ostinato.cli.options import Commands
 from ostinato.cli.visible import visible
 from ostinato.domain.errors import OstinatoError
 
@@ -38,6 +31,33 @@ INTERRUPTED = 130
 TRACEBACK_VARIABLE = "OSTINATO_TRACEBACK"
 """Set it to see where an unexpected error came from."""
 
+ROOMS = {
+    "init": "setup_commands",
+    "up": "setup_commands",
+    "demo": "setup_commands",
+    "status": "fleet_commands",
+    "doctor": "fleet_commands",
+    "check": "fleet_commands",
+    "wake": "fleet_commands",
+    "stop": "fleet_commands",
+    "start": "fleet_commands",
+    "events": "events_commands",
+    "cost": "cost_commands",
+    "backup": "fleet_commands",
+    "restore": "setup_commands",
+}
+"""Command -> the room that has it, in the order in which people meet them."""
+
+GROUPS = {
+    "agents": "agents_commands",
+    "tasks": "tasks_commands",
+    "sessions": "sessions_commands",
+    "approvals": "approvals_commands",
+    "schedules": "schedules_commands",
+    "dead": "dead_commands",
+    "model": "model_commands",
+}
+
 HELP = """Agents that keep working when nobody is watching.
 
 A fleet is a folder: agents in agents/, settings in ostinato.toml. Make one, let it run, look what needs you:
@@ -49,37 +69,73 @@ A fleet is a folder: agents in agents/, settings in ostinato.toml. Make one, let
 """
 
 
-def application() -> typer.Typer:
-    """All commands."""
-    app = typer.Typer(
-        name="ostinato",
-        help=HELP,
+def application(words: Sequence[str] = ()) -> typer.Typer:
+    """All commands; with `words` only as much as these need: declaring an option takes longer than most commands."""
+    app = _group("ostinato", HELP, subtitle="")
+    app.callback()(_root)
+    first = words[0] if words else ""
+    if first in GROUPS:
+        _add_group(app, first, words[1] if len(words) > 1 else "")
+    elif first in ROOMS:
+        _add(app, first, _room(ROOMS[first])[first])
+    else:
+        for name, room in ROOMS.items():
+            _add(app, name, _room(room)[name])
+        for name in GROUPS:
+            _add_group(app, name, "")
+    return app
+
+
+def _group(name: str, text: str, *, subtitle: str) -> typer.Typer:
+    return typer.Typer(
+        name=name,
+        help=text,
+        short_help=subtitle or None,
         no_args_is_help=True,
         add_completion=False,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     )
-    for room in (setup_commands, fleet_commands):
-        room.add_to(app)
-    for room in (
-        agents_commands,
-        tasks_commands,
-        sessions_commands,
-        approvals_commands,
-        schedules_commands,
-        dead_commands,
-    ):
-        app.add_typer(room.commands())
-    for room in (cost_commands, events_commands):
-        room.add_to(app)
-    return app
+
+
+def _add_group(app: typer.Typer, name: str, only: str) -> None:
+    room = import_module(f"ostinato.cli.{GROUPS[name]}")
+    group = _group(name, room.HELP, subtitle=room.HELP.rstrip("."))
+    commands: Commands = room.COMMANDS
+    for each, command in commands.items():
+        if only not in commands or each == only:
+            _add(group, each, command)
+    app.add_typer(group)
+
+
+def _room(name: str) -> Commands:
+    commands: Commands = import_module(f"ostinato.cli.{name}").COMMANDS
+    return commands
+
+
+def _add(app: typer.Typer, name: str, command: Callable[..., None]) -> None:
+    """The first sentence of the docstring stands in lists; its example is kept on a line of its own."""
+    text = inspect.cleandoc(command.__doc__ or "")
+    head, mark, example = text.partition("\n\nExample: ")
+    brief = " ".join(head.split("\n\n")[0].split())
+    shown = f"{head}\n\n\b\nExample:\n  {example}" if mark else head
+    app.command(name, help=shown, short_help=brief.partition(". ")[0].rstrip("."))(command)
+
+
+def _root(
+    *,
+    version: Annotated[bool, typer.Option("--version", "-V", is_eager=True, help="Print the version.")] = False,
+) -> None:
+    if version:
+        sys.stdout.write(f"ostinato {__version__}\n")
+        raise typer.Exit
 
 
 def run(arguments: Sequence[str]) -> int:
     """Runs one command line; returns its exit code. Never raises."""
     try:
-        code = application()(args=list(arguments), prog_name="ostinato", standalone_mode=False)
+        code = application(arguments)(args=list(arguments), prog_name="ostinato", standalone_mode=False)
         sys.stdout.flush()
     except OstinatoError as error:
         return _refuse(error)

@@ -13,6 +13,7 @@ import typer
 from ostinato.cli.client import Client
 from ostinato.cli.options import (
     Before,
+    Commands,
     Fleet,
     Json,
     Limit,
@@ -29,27 +30,12 @@ from ostinato.gateway import approvals_api
 from ostinato.gateway.views import QuestionView
 
 
-def commands() -> typer.Typer:
-    """The group."""
-    group = typer.Typer(name="approvals", help="Questions that wait for a person.", no_args_is_help=True,
-                        rich_markup_mode=None)  # fmt: skip
-    for name, command in (
-        ("list", list_questions),
-        ("show", show),
-        ("allow", allow),
-        ("deny", deny),
-        ("answer", answer),
-    ):
-        group.command(name)(command)
-    return group
-
-
 def list_questions(
     *,
     state: Annotated[
-        str, typer.Option("--state", help="pending, allowed, denied, answered, expired, all.")
+        str, typer.Option("--state", metavar="STATE", help="pending, allowed, denied, answered, expired, all.")
     ] = "pending",
-    kind: Annotated[str | None, typer.Option("--kind", help="approval, ask, unknown, budget.")] = None,
+    kind: Annotated[str | None, typer.Option("--kind", metavar="KIND", help="approval, ask, unknown, budget.")] = None,
     agent: OfAgent = None,
     task: OfTask = None,
     before: Before = None,
@@ -194,3 +180,14 @@ def _next(view: QuestionView) -> tuple[str, ...]:
     if view.kind == "unknown":
         return (f"{allow_it}    (it did not happen: do it again)", f'ostinato approvals answer {view.id} "it happened"')
     return allow_it, deny_it
+
+
+HELP = "Questions that wait for a person."
+
+COMMANDS: Commands = {
+    "list": list_questions,
+    "show": show,
+    "allow": allow,
+    "deny": deny,
+    "answer": answer,
+}

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from ostinato.cli.client import Client
-from ostinato.cli.options import Fleet, Json, Since, Until
+from ostinato.cli.options import Commands, Fleet, Json, Since, Until
 from ostinato.cli.screen import Screen
 from ostinato.cli.words import count, money, when
 from ostinato.domain.errors import Invalid, unknown_name
@@ -19,17 +19,12 @@ from ostinato.gateway import cost_api
 BY = ("agent", "model", "task", "day", "trigger")
 
 
-def add_to(app: typer.Typer) -> None:
-    """Adds the command."""
-    app.command("cost")(cost)
-
-
 def cost(
     *,
-    by: Annotated[str, typer.Option("--by", help=f"One of {', '.join(BY)}.")] = "agent",
+    by: Annotated[str, typer.Option("--by", metavar="COLUMN", help=f"One of {', '.join(BY)}.")] = "agent",
     since: Since = None,
     until: Until = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, max=1_000, help="How many lines at most.")] = 100,
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, max=1_000, help="How many lines at most.")] = 100,
     fleet: Fleet = None,
     as_json: Json = False,
 ) -> None:
@@ -64,3 +59,8 @@ def cost(
     unpriced = f", {view.unpriced_calls} of them with an unknown price" if view.unpriced_calls else ""
     free = f"; {count(view.skipped, 'wake')} without any" if view.skipped else ""
     screen.say(f"in all {total} for {count(view.calls, 'model call')}{unpriced}, {view.tokens} tokens{free}")
+
+
+COMMANDS: Commands = {
+    "cost": cost,
+}

@@ -5,22 +5,11 @@ Knows nothing of how operations work.
 
 from __future__ import annotations
 
-import typer
-
 from ostinato.cli.client import Client
-from ostinato.cli.options import Before, Fleet, Json, Limit, OfAgent, Reason, TaskId
+from ostinato.cli.options import Before, Commands, Fleet, Json, Limit, OfAgent, Reason, TaskId
 from ostinato.cli.screen import Screen
 from ostinato.cli.words import count, money, when
 from ostinato.gateway import dead_api
-
-
-def commands() -> typer.Typer:
-    """The group."""
-    group = typer.Typer(name="dead", help="Dead letters: failed tasks that nobody has dealt with.",
-                        no_args_is_help=True, rich_markup_mode=None)  # fmt: skip
-    for name, command in (("list", list_dead), ("show", show), ("replay", replay), ("dismiss", dismiss)):
-        group.command(name)(command)
-    return group
 
 
 def list_dead(
@@ -105,3 +94,13 @@ def dismiss(task: TaskId, *, reason: Reason = "", fleet: Fleet = None, as_json: 
         screen.json(row)
     else:
         screen.say(f"{row.id} is no dead letter any more")
+
+
+HELP = "Dead letters: failed tasks that nobody has dealt with."
+
+COMMANDS: Commands = {
+    "list": list_dead,
+    "show": show,
+    "replay": replay,
+    "dismiss": dismiss,
+}

@@ -10,16 +10,11 @@ from typing import Annotated
 import typer
 
 from ostinato.cli.client import Client
-from ostinato.cli.options import Fleet, Json, OfAgent, OfTask, Since, Until
+from ostinato.cli.options import Commands, Fleet, Json, OfAgent, OfTask, Since, Until
 from ostinato.cli.screen import Screen
 from ostinato.cli.words import when
 from ostinato.gateway import events_api
 from ostinato.gateway.views import EventView
-
-
-def add_to(app: typer.Typer) -> None:
-    """Adds the command."""
-    app.command("events")(events)
 
 
 def events(
@@ -31,10 +26,11 @@ def events(
     task: OfTask = None,
     session: Annotated[str | None, typer.Option("--session", metavar="KEY", help="Only in this session.")] = None,
     name: Annotated[
-        list[str] | None, typer.Option("--name", help="Only these: question, or task.failed; may be repeated.")
+        list[str] | None,
+        typer.Option("--name", metavar="NAME", help="Only these: question, or task.failed; may be repeated."),
     ] = None,
     after: Annotated[int, typer.Option("--after", min=0, metavar="ID", help="Only behind this event.")] = 0,
-    limit: Annotated[int, typer.Option("--limit", min=1, max=5_000, help="How many at most.")] = 500,
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, max=5_000, help="How many at most.")] = 500,
     fleet: Fleet = None,
     as_json: Json = False,
 ) -> None:
@@ -69,3 +65,8 @@ def _say(screen: Screen, event: EventView, *, as_json: bool) -> None:
         screen.json_line(event)
     else:
         screen.say(f"{when(event.at)}  {event.text}")
+
+
+COMMANDS: Commands = {
+    "events": events,
+}

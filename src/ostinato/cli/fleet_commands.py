@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from ostinato.cli.client import Client
-from ostinato.cli.options import AgentId, Fleet, Json, Reason, text_argument
+from ostinato.cli.options import AgentId, Commands, Fleet, Json, Reason, text_argument
 from ostinato.cli.screen import Screen
 from ostinato.cli.status_screen import show_status
 from ostinato.cli.words import count, size
@@ -19,20 +19,6 @@ from ostinato.gateway import fleet_api, status_api
 from ostinato.gateway.operation import Nothing
 
 LEVEL_STYLES = {"ok": "good", "warn": "warn", "bad": "bad", "error": "bad", "warning": "warn"}
-
-
-def add_to(app: typer.Typer) -> None:
-    """Adds the commands."""
-    for name, command in (
-        ("status", status),
-        ("doctor", doctor),
-        ("check", check),
-        ("wake", wake),
-        ("stop", stop),
-        ("start", start),
-        ("backup", backup),
-    ):
-        app.command(name)(command)
 
 
 def status(*, fleet: Fleet = None, as_json: Json = False) -> None:
@@ -95,7 +81,7 @@ def check(*, fleet: Fleet = None, as_json: Json = False) -> None:
 def wake(
     agent: AgentId,
     *,
-    text: Annotated[str, typer.Option("--text", help="What it should know.")] = "",
+    text: Annotated[str, typer.Option("--text", metavar="TEXT", help="What it should know.")] = "",
     session: Annotated[str | None, typer.Option("--session", metavar="KEY", help="[default: its main one]")] = None,
     next_time: Annotated[bool, typer.Option("--next", help="With its next heartbeat, not now.")] = False,
     fleet: Fleet = None,
@@ -170,3 +156,14 @@ def backup(
 def _say_if_asleep(screen: Screen, *, node_running: bool) -> None:
     if not node_running:
         screen.say("No node is running; it will be done once one is: ostinato up", style="warn")
+
+
+COMMANDS: Commands = {
+    "status": status,
+    "doctor": doctor,
+    "check": check,
+    "wake": wake,
+    "stop": stop,
+    "start": start,
+    "backup": backup,
+}

@@ -6,6 +6,7 @@ Knows nothing of what commands do.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +15,9 @@ import typer
 
 from ostinato.domain.errors import Invalid
 
+Commands = Mapping[str, Callable[..., None]]
+"""What a room of commands offers: name -> function."""
+
 Fleet = Annotated[
     Path | None,
     typer.Option("--fleet", metavar="DIR", help="The fleet's folder. [default: the nearest one with ostinato.toml]"),
@@ -21,7 +25,7 @@ Fleet = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="One JSON document with stable keys.")]
 JsonLines = Annotated[bool, typer.Option("--json", help="One JSON document a line.")]
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it stands in the record.")]
-Limit = Annotated[int, typer.Option("--limit", min=1, max=500, help="How many at most.")]
+Limit = Annotated[int, typer.Option("--limit", metavar="N", min=1, max=500, help="How many at most.")]
 Before = Annotated[str | None, typer.Option("--before", metavar="ID", help="The page of older ones before this id.")]
 Since = Annotated[str | None, typer.Option("--since", metavar="TIME", help="3d, 2h, or 2026-03-01T08:00:00+01:00.")]
 Until = Annotated[str | None, typer.Option("--until", metavar="TIME", help="The same.")]

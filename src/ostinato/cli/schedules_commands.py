@@ -10,20 +10,12 @@ from typing import Annotated
 import typer
 
 from ostinato.cli.client import Client
-from ostinato.cli.options import AgentId, Fleet, Json, OfAgent, text_argument
+from ostinato.cli.options import AgentId, Commands, Fleet, Json, OfAgent, text_argument
 from ostinato.cli.screen import Screen
 from ostinato.cli.words import when
 from ostinato.gateway import schedules_api
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="As `schedules list` shows it.")]
-
-
-def commands() -> typer.Typer:
-    """The group."""
-    group = typer.Typer(name="schedules", help="Schedules and heartbeats.", no_args_is_help=True, rich_markup_mode=None)
-    for name, command in (("list", list_schedules), ("add", add), ("remove", remove), ("run", run)):
-        group.command(name)(command)
-    return group
 
 
 def list_schedules(*, agent: OfAgent = None, fleet: Fleet = None, as_json: Json = False) -> None:
@@ -54,14 +46,14 @@ def add(
     at: Annotated[str | None, typer.Option("--at", metavar="TIME", help="Once: 2h, or a time.")] = None,
     every: Annotated[str | None, typer.Option("--every", metavar="15m", help="Again and again.")] = None,
     cron: Annotated[str | None, typer.Option("--cron", metavar="'0 7 * * MON-FRI'", help="Five fields.")] = None,
-    timezone: Annotated[str | None, typer.Option("--timezone", help="Such as Europe/Zurich.")] = None,
+    timezone: Annotated[str | None, typer.Option("--timezone", metavar="ZONE", help="Such as Europe/Zurich.")] = None,
     active: Annotated[str | None, typer.Option("--active", metavar="07:00-20:00", help="Only then.")] = None,
     weekdays: Annotated[str | None, typer.Option("--weekdays", metavar="MON-FRI", help="Only then.")] = None,
     misfire: Annotated[
-        str | None, typer.Option("--misfire", help="skip or once: what to do about a missed time.")
+        str | None, typer.Option("--misfire", metavar="WHAT", help="skip or once: what to do about a missed time.")
     ] = None,
-    session: Annotated[str, typer.Option("--session", help="main, isolated, or a key.")] = "main",
-    model: Annotated[str | None, typer.Option("--model", help="A tier or model.")] = None,
+    session: Annotated[str, typer.Option("--session", metavar="SESSION", help="main, isolated, or a key.")] = "main",
+    model: Annotated[str | None, typer.Option("--model", metavar="MODEL", help="A tier or model.")] = None,
     fleet: Fleet = None,
     as_json: Json = False,
 ) -> None:
@@ -127,3 +119,13 @@ def _rule(rule: dict[str, str]) -> str:
     parts += [rule["weekdays"]] if "weekdays" in rule else []
     zone = rule.get("timezone", "UTC")
     return ", ".join(parts) + (f" ({zone})" if zone != "UTC" or "cron" in rule or "active" in rule else "")
+
+
+HELP = "Schedules and heartbeats."
+
+COMMANDS: Commands = {
+    "list": list_schedules,
+    "add": add,
+    "remove": remove,
+    "run": run,
+}

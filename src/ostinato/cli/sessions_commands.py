@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from ostinato.cli.client import Client
-from ostinato.cli.options import AgentId, Fleet, Json, JsonLines, OfAgent, text_argument
+from ostinato.cli.options import AgentId, Commands, Fleet, Json, JsonLines, OfAgent, text_argument
 from ostinato.cli.screen import Screen
 from ostinato.cli.words import when
 from ostinato.gateway import sessions_api, talk_api
@@ -19,20 +19,11 @@ from ostinato.gateway.sessions_api import TranscriptLine
 SessionKey = Annotated[str, typer.Argument(metavar="SESSION", help="A key such as main:triage, or an agent's name.")]
 
 
-def commands() -> typer.Typer:
-    """The group."""
-    group = typer.Typer(name="sessions", help="Sessions: conversations with agents.", no_args_is_help=True,
-                        rich_markup_mode=None)  # fmt: skip
-    for name, command in (("list", list_sessions), ("show", show), ("send", send), ("tail", tail)):
-        group.command(name)(command)
-    return group
-
-
 def list_sessions(
     *,
     agent: OfAgent = None,
     after: Annotated[str, typer.Option("--after", metavar="KEY", help="The page behind this key.")] = "",
-    limit: Annotated[int, typer.Option("--limit", min=1, max=500, help="How many at most.")] = 100,
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, max=500, help="How many at most.")] = 100,
     fleet: Fleet = None,
     as_json: Json = False,
 ) -> None:
@@ -58,7 +49,9 @@ def list_sessions(
 def show(
     session: SessionKey,
     *,
-    turns: Annotated[int, typer.Option("--turns", min=1, max=200, help="How many of the latest turns.")] = 20,
+    turns: Annotated[
+        int, typer.Option("--turns", metavar="N", min=1, max=200, help="How many of the latest turns.")
+    ] = 20,
     fleet: Fleet = None,
     as_json: Json = False,
 ) -> None:
@@ -87,7 +80,7 @@ def send(
     *,
     wait: Annotated[bool, typer.Option("--wait", help="Stay, and show the reply as it comes.")] = False,
     session: Annotated[str | None, typer.Option("--session", metavar="KEY", help="[default: its main one]")] = None,
-    key: Annotated[str | None, typer.Option("--key", help="Sending it twice is then harmless.")] = None,
+    key: Annotated[str | None, typer.Option("--key", metavar="KEY", help="Sending it twice is then harmless.")] = None,
     fleet: Fleet = None,
     as_json: Json = False,
 ) -> None:
@@ -173,3 +166,13 @@ def _line(screen: Screen, line: TranscriptLine) -> None:
         return
     screen.say(f"\n{when(line.at)}  {line.who}{task}", style="strong")
     screen.say(f"{marks.get(line.kind, '')}{line.text}")
+
+
+HELP = "Sessions: conversations with agents."
+
+COMMANDS: Commands = {
+    "list": list_sessions,
+    "show": show,
+    "send": send,
+    "tail": tail,
+}

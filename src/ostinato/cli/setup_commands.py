@@ -14,49 +14,21 @@ import typer
 
 from ostinato import __version__
 from ostinato.cli.client import STATE_FOLDER, Client
-from ostinato.cli.options import Fleet
+from ostinato.cli.options import Commands, Fleet
 from ostinato.cli.screen import Screen
 from ostinato.domain.errors import Conflict, Invalid, NotFound
 
 DEMO = "examples.support_inbox.demo"
 
 
-def add_to(app: typer.Typer) -> None:
-    """Adds the commands."""
-    app.callback()(_root)
-    app.command("init")(init)
-    app.command("up")(up)
-    app.command("demo")(demo)
-    app.command("restore")(restore)
-    model = typer.Typer(name="model", help="Scripted models.", no_args_is_help=True, rich_markup_mode=None)
-    model.command("serve")(serve_model)
-    model.callback()(_group)
-    app.add_typer(model)
-
-
-def _group() -> None:
-    """Scripted models."""
-
-
-def _version(*, wanted: bool) -> None:
-    if wanted:
-        Screen().say(f"ostinato {__version__}")
-        raise typer.Exit
-
-
-def _root(
-    *,
-    version: Annotated[bool, typer.Option("--version", "-V", is_eager=True, help="Print the version.")] = False,
-) -> None:
-    _version(wanted=version)
-
-
 def init(
     folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where; it may exist.")] = Path(),
     *,
     template: Annotated[str, typer.Option("--template", metavar="NAME", help="What to begin with.")] = "worker",
-    name: Annotated[str | None, typer.Option("--name", help="The fleet's name. [default: the folder's]")] = None,
-    timezone: Annotated[str, typer.Option("--timezone", help="Such as Europe/Zurich.")] = "UTC",
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", help="The fleet's name. [default: the folder's]")
+    ] = None,
+    timezone: Annotated[str, typer.Option("--timezone", metavar="ZONE", help="Such as Europe/Zurich.")] = "UTC",
     yes: Annotated[bool, typer.Option("--yes", help="Ask nothing.")] = False,
 ) -> None:
     """Make a fleet: one agent that runs offline with a scripted model, ready to be changed.
@@ -87,8 +59,8 @@ def init(
 
 def up(
     *,
-    pool: Annotated[list[str] | None, typer.Option("--pool", help="Only `default` so far.")] = None,
-    role: Annotated[list[str] | None, typer.Option("--role", help="Only `node` so far.")] = None,
+    pool: Annotated[list[str] | None, typer.Option("--pool", metavar="POOL", help="Only `default` so far.")] = None,
+    role: Annotated[list[str] | None, typer.Option("--role", metavar="ROLE", help="Only `node` so far.")] = None,
     fleet: Fleet = None,
 ) -> None:
     """Run the fleet in the foreground: a small supervisor, and under it the node, started again if it dies.
@@ -121,7 +93,9 @@ def up(
 
 def demo(
     *,
-    model: Annotated[str | None, typer.Option("--model", help="A real model; it costs money and asks first.")] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="MODEL", help="A real model; it costs money and asks first.")
+    ] = None,
 ) -> None:
     """Run the demonstration: a support inbox at work in one minute, with a scripted model.
 
@@ -168,25 +142,9 @@ def restore(
     screen.say("See what was under way: ostinato status")
 
 
-def serve_model(
-    script: Annotated[Path, typer.Argument(metavar="SCRIPT", help="A YAML file with rules.")],
-    *,
-    port: Annotated[int, typer.Option("--port", min=0, max=65_535, help="0 takes a free one.")] = 0,
-    host: Annotated[str, typer.Option("--host", help="Where to listen.")] = "127.0.0.1",
-    log: Annotated[Path | None, typer.Option("--log", help="One line of JSON for each request.")] = None,
-) -> None:
-    """Serve a model script over HTTP in the OpenAI dialect, until Ctrl-C.
-
-    Example: ostinato model serve models/first.yaml --port 8123
-    """
-    from ostinato.models.scripted.server import serve
-
-    screen = Screen()
-
-    def ready(url: str) -> None:
-        screen.say(url)
-        screen.flush()
-
-    if not script.is_file():
-        raise NotFound(f"There is no file {script}", cure="Name a YAML file with rules.")
-    serve(script, host=host, port=port, ready=ready, log=log)
+COMMANDS: Commands = {
+    "init": init,
+    "up": up,
+    "demo": demo,
+    "restore": restore,
+}

@@ -98,12 +98,12 @@ def _agents(screen: Screen, view: StatusView) -> None:
         screen.say("\nThere are no agents yet: ostinato agents add NAME")
         return
     screen.say()
-    screen.table(("AGENT", "STATE", "TASKS", "NEXT WAKE"), [_agent(each, view) for each in shown])
+    screen.table(("AGENT", "STATE", "OPEN WORK", "NEXT WAKE"), [_agent(each, view) for each in shown])
     if len(shown) < len(view.agents):
         screen.say(f"... and {len(view.agents) - len(shown)} more: ostinato agents list")
 
 
 def _agent(agent: AgentRow, view: StatusView) -> tuple[str, ...]:
-    order = ("running", "ready", "waiting", "blocked", "failed", "done")
+    order = ("running", "ready", "waiting", "review", "blocked", "draft")
     tasks = ", ".join(f"{agent.tasks[state]} {state}" for state in order if agent.tasks.get(state))
     return agent.id, agent.state, tasks or "-", age(agent.next_wake_at, now=view.now)

@@ -12,6 +12,7 @@ import typer
 from ostinato.cli.client import Client
 from ostinato.cli.options import (
     Before,
+    Commands,
     Fleet,
     Json,
     JsonLines,
@@ -30,43 +31,26 @@ from ostinato.gateway.operation import Operation
 from ostinato.gateway.views import TaskRow
 
 
-def commands() -> typer.Typer:
-    """The group."""
-    group = typer.Typer(name="tasks", help="Tasks: the units of work.", no_args_is_help=True, rich_markup_mode=None)
-    for name, command in (
-        ("add", add),
-        ("list", list_tasks),
-        ("show", show),
-        ("approve", approve),
-        ("reject", reject),
-        ("retry", retry),
-        ("cancel", cancel),
-        ("move", move),
-        ("comment", comment),
-        ("explain", explain),
-        ("why", why),
-        ("tail", tail),
-    ):
-        group.command(name)(command)
-    return group
-
-
 def add(
     title: Annotated[str, typer.Argument(metavar="TITLE", help="What is to be done, in a few words.")],
     *,
     goal: Annotated[str, typer.Option("--goal", metavar="TEXT", help="All of it; - reads standard input.")] = "",
     agent: Annotated[str | None, typer.Option("--agent", metavar="AGENT", help="Who does it.")] = None,
-    skill: Annotated[list[str] | None, typer.Option("--skill", help="Or: what they must be good at.")] = None,
-    project: Annotated[str, typer.Option("--project", help="What it belongs to.")] = "",
-    priority: Annotated[int, typer.Option("--priority", min=-100, max=100, help="Higher is more urgent.")] = 0,
+    skill: Annotated[
+        list[str] | None, typer.Option("--skill", metavar="SKILL", help="Or: what they must be good at.")
+    ] = None,
+    project: Annotated[str, typer.Option("--project", metavar="NAME", help="What it belongs to.")] = "",
+    priority: Annotated[
+        int, typer.Option("--priority", metavar="N", min=-100, max=100, help="-100 to 100; higher is sooner.")
+    ] = 0,
     after: Annotated[list[str] | None, typer.Option("--after", metavar="TASK", help="Only once this is done.")] = None,
     not_before: Annotated[str | None, typer.Option("--not-before", metavar="TIME", help="2h, or a time.")] = None,
     deadline: Annotated[str | None, typer.Option("--deadline", metavar="TIME", help="2h, or a time.")] = None,
     timeout: Annotated[str | None, typer.Option("--timeout", metavar="15m", help="Longest attempt.")] = None,
-    model: Annotated[str | None, typer.Option("--model", help="A tier or model.")] = None,
+    model: Annotated[str | None, typer.Option("--model", metavar="MODEL", help="A tier or model.")] = None,
     data: Annotated[str | None, typer.Option("--input", metavar="JSON", help="Data for the task.")] = None,
     draft: Annotated[bool, typer.Option("--draft", help="It runs only once approved.")] = False,
-    key: Annotated[str | None, typer.Option("--key", help="Adding it twice is then harmless.")] = None,
+    key: Annotated[str | None, typer.Option("--key", metavar="KEY", help="Adding it twice is then harmless.")] = None,
     fleet: Fleet = None,
     as_json: Json = False,
 ) -> None:
@@ -107,12 +91,16 @@ def add(
 
 def list_tasks(
     *,
-    state: Annotated[list[str] | None, typer.Option("--state", help="Such as running; may be repeated.")] = None,
-    kind: Annotated[list[str] | None, typer.Option("--kind", help="Such as turn; may be repeated.")] = None,
+    state: Annotated[
+        list[str] | None, typer.Option("--state", metavar="STATE", help="Such as running; may be repeated.")
+    ] = None,
+    kind: Annotated[
+        list[str] | None, typer.Option("--kind", metavar="KIND", help="Such as turn; may be repeated.")
+    ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Also turns, deliveries and wake-ups.")] = False,
     agent: OfAgent = None,
-    project: Annotated[str | None, typer.Option("--project", help="Only of this project.")] = None,
-    text: Annotated[str, typer.Option("--text", help="Only with this text.")] = "",
+    project: Annotated[str | None, typer.Option("--project", metavar="NAME", help="Only of this project.")] = None,
+    text: Annotated[str, typer.Option("--text", metavar="TEXT", help="Only with this text.")] = "",
     before: Before = None,
     limit: Limit = 50,
     fleet: Fleet = None,
@@ -204,9 +192,11 @@ def retry(
 def move(
     task: TaskId,
     *,
-    priority: Annotated[int | None, typer.Option("--priority", min=-100, max=100, help="Higher is sooner.")] = None,
+    priority: Annotated[
+        int | None, typer.Option("--priority", metavar="N", min=-100, max=100, help="-100 to 100.")
+    ] = None,
     agent: Annotated[str | None, typer.Option("--agent", metavar="AGENT", help="Who does it.")] = None,
-    project: Annotated[str | None, typer.Option("--project", help="What it belongs to.")] = None,
+    project: Annotated[str | None, typer.Option("--project", metavar="NAME", help="What it belongs to.")] = None,
     not_before: Annotated[str | None, typer.Option("--not-before", metavar="TIME", help="2h, or a time.")] = None,
     fleet: Fleet = None,
     as_json: Json = False,
@@ -312,3 +302,21 @@ def _row(task: TaskRow) -> tuple[str, ...]:
     waits = task.waits_for or (task.reason if task.state in ("blocked", "failed") else "")
     state = "dead" if task.dead else task.state
     return task.id, state, task.agent or "-", task.title, waits, money(task.usd), when(task.updated_at)
+
+
+HELP = "Tasks: the units of work."
+
+COMMANDS: Commands = {
+    "add": add,
+    "list": list_tasks,
+    "show": show,
+    "approve": approve,
+    "reject": reject,
+    "retry": retry,
+    "cancel": cancel,
+    "move": move,
+    "comment": comment,
+    "explain": explain,
+    "why": why,
+    "tail": tail,
+}

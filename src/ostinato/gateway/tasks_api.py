@@ -318,7 +318,9 @@ def candidates(tx: Reads, cards: Sequence[AgentCard]) -> list[Candidate]:
 def why_here(tx: Reads, task: Task, cards: Sequence[AgentCard]) -> list[str]:
     """Who asked for a task and through what, and why it is with its agent, by today's files and load."""
     causes = f", because of {' > '.join(task.spec.causes)}" if task.spec.causes else ""
-    lines = [f"asked for by {task.spec.requester} through {task.spec.trigger.value}{causes}"]
+    trigger = task.spec.trigger.value
+    through = f" through {trigger}" if trigger != task.spec.requester else ""
+    lines = [f"asked for by {task.spec.requester}{through}{causes}"]
     if task.spec.skills:
         lines.append(f"needs {', '.join(task.spec.skills)}")
         chosen = route(candidates(tx, cards), skills=task.spec.skills)
