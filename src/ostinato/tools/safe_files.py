@@ -520,7 +520,7 @@ def _error_of(number: int, parts: Parts) -> OstinatoError:
         case errno.EACCES | errno.EPERM | errno.EROFS:
             return Denied(f"{path}: the system does not permit it ({os.strerror(number)})")
         case errno.ENOSPC | errno.EDQUOT | errno.EFBIG:
-            return Exhausted(f"{path}: no room on the disk", cure="Nothing was changed.")
+            return Exhausted(f"{path}: no room on the disk")
         case errno.ENAMETOOLONG | errno.EINVAL | errno.EILSEQ:
             return Invalid(f"{path} is no name that this disk can hold")
         case errno.ENXIO | errno.ENODEV:

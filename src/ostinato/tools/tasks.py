@@ -16,7 +16,7 @@ from ostinato.domain.message import DEPTH_MAX
 from ostinato.domain.routing import Candidate, Route, missing, route
 from ostinato.domain.step import Effect, Note, ToolIntent
 from ostinato.domain.task import UNFINISHED, NewTask, Task, TaskKind, TaskSpec, TaskState
-from ostinato.domain.values import Attachment, Source, Trust
+from ostinato.domain.values import Attachment, Source, Trust, digest_of, to_json
 from ostinato.store.port import Reads, TaskFilter, Tx
 from ostinato.tools.port import AnyTool, Arguments, StoreTool, ToolContext, ToolResult, object_schema, text_schema
 
@@ -110,6 +110,7 @@ def _new_task(tx: Reads, context: ToolContext, arguments: Arguments, *, routed: 
         depth=context.depth + 1,
         after=after,
         key=f"call:{context.key}",
+        body=digest_of(to_json(arguments)),
     )
 
 
