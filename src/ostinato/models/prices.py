@@ -12,7 +12,7 @@ import importlib.util
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -35,6 +35,9 @@ class PriceQuery(Value, array_like=True):
     address: str = ""
 
 
+LookUp = Callable[[list[PriceQuery]], list[Price | None] | None]
+
+
 class _Remembered(Value):
     """The file: valid for one version of the list."""
 
@@ -43,10 +46,12 @@ class _Remembered(Value):
 
 
 class PriceBook:
-    """Finds prices, and remembers them in memory and, where a file is given, on disk."""
+    """Finds prices, and remembers them in memory and, where a file is given, on disk. `look_up` asks the list; None
+    where that failed, which is not remembered."""
 
-    def __init__(self, file: Path | None = None) -> None:
+    def __init__(self, file: Path | None = None, *, look_up: LookUp | None = None) -> None:
         self._file = file
+        self._look_up = look_up or look_up_prices
         self._known: dict[str, Price | None] = {}
         self._loaded = False
 
@@ -56,7 +61,7 @@ class PriceBook:
             self._known, self._loaded = self._read(), True
         unseen = list({_key(each): each for each in queries if _key(each) not in self._known}.values())
         if unseen:
-            found = _look_up(unseen)
+            found = self._look_up(unseen)
             if found is not None:
                 self._known |= {_key(each): price for each, price in zip(unseen, found, strict=True)}
                 self._write()
@@ -98,7 +103,7 @@ def _list_version() -> str:
     return f"{found.st_size}-{found.st_mtime_ns}"
 
 
-def _look_up(queries: list[PriceQuery]) -> list[Price | None] | None:
+def look_up_prices(queries: list[PriceQuery]) -> list[Price | None] | None:
     """Ask the list in a process of its own; None where that failed, which is not remembered."""
     kept = ("PATH", "PYTHONPATH", "HOME", "LANG", "SYSTEMROOT", "VIRTUAL_ENV")
     try:

@@ -1,0 +1,102 @@
+"""Money before and after it is spent, and the rough count of tokens that it is reserved by."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ostinato.domain.budget import Account, Price, cost, reservation
+from ostinato.domain.chat import Usage, empty_schema, estimate_tokens
+
+tokens = st.integers(0, 10**7)
+rates = st.integers(0, 10**9)
+prices = st.builds(
+    lambda fresh, cached, output: Price(
+        input_usd_micros=fresh, cached_usd_micros=min(cached, fresh), output_usd_micros=output
+    ),
+    rates,
+    rates,
+    rates,
+)
+MINI = Price(input_usd_micros=250_000, cached_usd_micros=25_000, output_usd_micros=2_000_000)
+
+
+@pytest.mark.parametrize(
+    ("read", "cached", "written", "usd_micros"),
+    [
+        (0, 0, 0, 0),
+        (1, 0, 0, 1),  # a quarter of a micro-dollar is one, never nothing
+        (4, 0, 0, 1),
+        (5, 0, 0, 2),
+        (1_000_000, 0, 0, 250_000),
+        (1_000_000, 1_000_000, 0, 25_000),
+        (1_000_000, 400_000, 1_000, 162_000),
+        (10, 99, 0, 1),  # more cached than read counts as all of it cached
+    ],
+)
+def test_a_reply_costs_its_tokens_rounded_up(read: int, cached: int, written: int, usd_micros: int) -> None:
+    assert cost(MINI, input_tokens=read, cached_tokens=cached, output_tokens=written) == usd_micros
+
+
+@given(prices, tokens, tokens, tokens, tokens)
+def test_what_is_reserved_is_never_less_than_what_is_spent(
+    price: Price, prompt: int, cached: int, most: int, written: int
+) -> None:
+    reserved = reservation(price, prompt_tokens=prompt, output_tokens_max=most)
+    spent = cost(price, input_tokens=prompt, cached_tokens=min(cached, prompt), output_tokens=min(written, most))
+    assert 0 <= spent <= reserved
+
+
+@given(prices, st.lists(st.tuples(tokens, tokens), min_size=1, max_size=20))
+def test_many_small_calls_never_cost_less_than_one_large_one(price: Price, calls: list[tuple[int, int]]) -> None:
+    apart = sum(cost(price, input_tokens=read, cached_tokens=0, output_tokens=written) for read, written in calls)
+    together = cost(
+        price,
+        input_tokens=sum(each for each, _ in calls),
+        cached_tokens=0,
+        output_tokens=sum(each for _, each in calls),
+    )
+    assert together <= apart <= together + len(calls)
+
+
+@given(prices, tokens, tokens, st.integers(0, 1000))
+def test_more_tokens_never_cost_less(price: Price, read: int, written: int, more: int) -> None:
+    less = cost(price, input_tokens=read, cached_tokens=0, output_tokens=written)
+    assert less <= cost(price, input_tokens=read + more, cached_tokens=0, output_tokens=written + more)
+
+
+amounts = st.integers(0, 10**12)
+
+
+@given(amounts, amounts, amounts, amounts)
+def test_an_account_has_room_exactly_up_to_its_limit(spent: int, reserved: int, limit: int, amount: int) -> None:
+    account = Account(spent_usd_micros=spent, reserved_usd_micros=reserved, limit_usd_micros=limit)
+    assert account.has_room(amount) == (spent + reserved + amount <= limit)
+
+
+@given(amounts, amounts)
+def test_an_account_without_a_limit_always_has_room(spent: int, amount: int) -> None:
+    assert Account(spent_usd_micros=spent).has_room(amount)
+
+
+@given(st.text(), st.text())
+def test_the_estimate_of_tokens_is_never_nothing_for_something_and_adds_up(one: str, other: str) -> None:
+    assert (estimate_tokens(one) == 0) == (one == "")
+    assert estimate_tokens(one + other) <= estimate_tokens(one) + estimate_tokens(other)
+    assert estimate_tokens(one) <= estimate_tokens(one + other)
+
+
+def test_tokens_are_counted_by_bytes_not_by_characters() -> None:
+    assert estimate_tokens("a" * 40) == 10
+    assert estimate_tokens("\N{GRINNING FACE}" * 10) == 10
+
+
+def test_usage_sums_both_ways_and_counts_what_was_cached_once() -> None:
+    assert Usage(input_tokens=10, cached_tokens=4, output_tokens=3).tokens == 13
+    assert Usage().tokens == 0
+
+
+def test_the_schema_of_a_tool_without_arguments_allows_none() -> None:
+    assert empty_schema() == {"type": "object", "properties": {}, "additionalProperties": False}
+    assert empty_schema() is not empty_schema()
