@@ -7,7 +7,7 @@ from typing import Any, assert_never
 
 from msgspec.structs import replace
 
-from ostinato.domain.errors import Fenced, NotFound
+from ostinato.domain.errors import Fenced, Internal
 from ostinato.domain.event import EventName
 from ostinato.domain.retry import delay_s
 from ostinato.domain.step import Entry
@@ -31,6 +31,7 @@ from ostinato.store.port import Claim, ClaimRequest
 from ostinato.store.verbs import rows
 from ostinato.store.verbs.moves import MoveVerbs
 from ostinato.store.verbs.rows import Kept
+from ostinato.store.verbs.tasks import place_of
 
 RELEASED_AT_ONCE = 200
 """Delayed tasks that one claim makes claimable; the rest follow with the next."""
@@ -50,32 +51,33 @@ class ClaimVerbs(MoveVerbs):
             found = lanes.take(request, flags.__contains__)
             if found is None:
                 break
-            key, candidate = found
-            row = self._db.one(
-                "claim_task",
-                id=candidate.id,
-                priority=-candidate.urgency,
-                pool=key.pool,
-                agent=key.agent,
-                node=request.node,
-                seen=self._last_message(),
-                now=now,
-            )
-            if row is None:
+            kept = self._kept_or_none(found[1].id)
+            if kept is None or place_of(kept) != found:
                 continue  # it moved on since it was noted; where it went, it was noted again
-            kept = rows.kept_of(row)
-            lanes.started(key, candidate.session)
-            self._memory.keep(kept)
-            self._note_claim(kept, now=now)
-            claimed.append(kept.task)
+            claimed.append(self._take(kept, node=request.node, now=now))
+            lanes.started(found[0], found[1].session)
         return claimed
 
-    def _note_claim(self, kept: Kept, *, now: Instant) -> None:
-        task = kept.task
+    def _take(self, kept: Kept, *, node: int, now: Instant) -> Task:
+        old = kept.task
+        task = replace(
+            old,
+            state=TaskState.RUNNING,
+            token=old.token + 1,
+            attempts=old.attempts + 1,
+            node=node,
+            updated_at=now,
+            reason="",
+        )
+        taken = replace(kept, task=task, seen=self._last_message())
+        if not self._db.do("claim_task", id=task.id, node=node, seen=taken.seen, now=now):
+            raise Internal(f"{task.name} could not be claimed, though it was ready")
+        self._remember(taken)
         self._db.do("add_attempt", task=task.id, token=task.token, node=task.node, now=now, ready_at=kept.ready_at)
-        self._tally(replace(task, state=TaskState.READY), -1)
+        self._tally(old, -1)
         self._tally(task, 1)
         self._tell_of(task, EventName.TASK_CLAIMED, now=now, data={"attempt": task.token, "node": task.node})
+        return task
 
     def _last_message(self) -> int:
         """Id of the fleet's newest message; what is newer was not there when the task was claimed."""
@@ -91,7 +93,9 @@ class ClaimVerbs(MoveVerbs):
             return 0
         released = self._db.all("release_delayed", now=now, limit=limit)
         for row in released:
-            self._note_claimable(rows.kept_of(row))
+            kept = rows.kept_of(row)
+            self._remember(kept)
+            self._note_claimable(kept)
         memory.due_known = False
         return len(released)
 
@@ -106,14 +110,7 @@ class ClaimVerbs(MoveVerbs):
 
     def _held(self, claim: Claim) -> Kept:
         """The task under this claim; Fenced where another holds it or nobody does."""
-        kept = self._memory.tasks.get(claim.task)
-        if kept is None:
-            row = self._db.one("task", id=claim.task)
-            if row is None:
-                raise NotFound(f"There is no task T{claim.task}")
-            kept = rows.kept_of(row)
-            if kept.task.state is TaskState.RUNNING:
-                self._memory.keep(kept)
+        kept = self._kept(claim.task)
         task = kept.task
         if task.token != claim.token or task.state is not TaskState.RUNNING:
             raise Fenced(

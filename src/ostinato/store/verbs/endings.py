@@ -23,12 +23,19 @@ class EndingVerbs(SessionVerbs):
     def _end(self, kept: Kept, *, now: Instant) -> None:
         """Everything that an ended task sets off. `kept` has just reached its state."""
         self._withdraw_questions(kept.task.id, now=now)
-        self._tell_dependants(kept.task, now=now)
+        if kept.awaited:
+            self._tell_dependants(kept.task, now=now)
         self._deliver(kept, now=now)
         self._read_on(kept, now=now)
 
     def _withdraw_questions(self, task: int, *, now: Instant) -> None:
         """Questions of an ended task need no answer. Stored actions live on: nothing of them hangs on the task."""
+        asking = self._memory.asking
+        if asking is None:
+            asking = self._memory.asking = {row[0] for row in self._db.all("asking_tasks")}
+        if task not in asking:
+            return
+        asking.discard(task)
         for question_id, agent, session in self._db.all("withdraw_questions", task=task, now=now):
             self._total("questions", -1)
             self._tell(
@@ -49,11 +56,13 @@ class EndingVerbs(SessionVerbs):
             elif kept.task.state is TaskState.BLOCKED and not kept.held:
                 reason = f"waits for T{task.id}, which is {task.state.value}"
                 self._db.do("explain_task", id=kept.task.id, reason=reason, now=now)
+                self._memory.tasks.pop(kept.task.id, None)
                 self._tell_of(kept.task, EventName.TASK_BLOCKED, now=now, reason=reason)
 
     def _dependency_done(self, kept: Kept, *, now: Instant) -> None:
         left = kept.task.unfinished - 1
         self._db.do("count_dependency", id=kept.task.id, unfinished=left)
+        self._memory.tasks.pop(kept.task.id, None)
         if left == 0 and kept.task.state is TaskState.BLOCKED and not kept.held:
             self._move(
                 kept, TaskEvent.RELEASE, now=now, due_at=kept.task.not_before_at, unfinished=0,

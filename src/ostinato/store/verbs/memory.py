@@ -11,7 +11,7 @@ from ostinato.store.verbs.lanes import Lanes
 from ostinato.store.verbs.rows import Kept
 
 TASKS_MAX = 4_096
-"""Running tasks remembered; more than any node runs at once, about 8 MB."""
+"""Tasks at hand: more than any node runs at once; about 8 MB."""
 
 
 class Memory:
@@ -26,14 +26,16 @@ class Memory:
         self.flags: dict[str, set[str]] | None = None
         self.lanes: Lanes | None = None
         self.tasks: dict[int, Kept] = {}
+        self.asking: set[int] | None = None
+        """Tasks that may have questions which their end withdraws."""
         self.due_known = False
         self.due_at: Instant | None = None
         """Earliest time at which a delayed task or a wait comes due, once `due_known`."""
 
     def keep(self, kept: Kept) -> None:
-        """Remembers a running task."""
+        """Remembers a task; the one remembered longest makes room."""
         if len(self.tasks) >= TASKS_MAX:
-            self.tasks.clear()
+            self.tasks.pop(next(iter(self.tasks)))
         self.tasks[kept.task.id] = kept
 
     def note_due(self, at: Instant | None) -> None:

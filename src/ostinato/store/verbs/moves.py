@@ -94,6 +94,7 @@ class MoveVerbs(EndingVerbs):
         missing = self._db.all("missing_dependencies", task=kept.task.id)
         reason = f"waits for {', '.join(f'T{row[0]}' for row in missing)}"
         self._db.do("drop_hold", id=kept.task.id, reason=reason, now=now)
+        self._memory.tasks.pop(kept.task.id, None)
         self._tell_of(kept.task, EventName.TASK_BLOCKED, now=now, actor=actor, reason=reason)
         return self.task(kept.task.id)
 
@@ -161,8 +162,7 @@ class MoveVerbs(EndingVerbs):
             self._tally(new, 1)
             if new.session == f"task:{new.id}":
                 self._db.do("give_session", key=new.session, agent=new.agent or "")
-        if new.state is TaskState.RUNNING:
-            self._memory.keep(changed)
+        self._remember(changed)
         self._note_claimable(changed)
         before = {name: getattr(old, name) for name in changes}
         self._tell_of(new, EventName.TASK_CHANGED, now=now, actor=actor, data={"from": before, "to": changes})

@@ -46,6 +46,8 @@ class QuestionVerbs(ClaimVerbs):
             expires_at=new.expires_at,
             body=rows.to_text(new),
         )
+        if not new.stored and self._memory.asking is not None:
+            self._memory.asking.add(new.task)
         self._total("questions", 1)
         self._tell_of(
             kept.task,

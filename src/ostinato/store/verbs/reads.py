@@ -74,7 +74,7 @@ class ReadVerbs:
             session=which.session,
             parent=which.parent,
             dead=which.dead,
-            text=which.text.casefold(),
+            text=which.text,
             before=FIRST_BEFORE if before is None else before,
             limit=limit,
         )

@@ -43,6 +43,7 @@ class RetentionVerbs(SettingVerbs):
         for task, session, agent, kind, state in found:
             for query in _OWNED_BY_TASK:
                 self._db.do(query, task=task)
+            self._memory.tasks.pop(task, None)
             self._tally_as((agent, kind == TaskKind.GOAL.value, state), -1)
             if session and kind_of(session) in OWN_KINDS and self._db.one("session_task", session=session) is None:
                 self._db.do("forget_messages", session=session)

@@ -57,6 +57,8 @@ class Kept(Value):
     """When time alone moves it: a delayed task becomes claimable, a wait ends."""
     held: bool = False
     """Blocked for a reason of its own, beside its dependencies."""
+    awaited: bool = False
+    """Other tasks depend on it, or did."""
     seen: int = 0
     """Last message of the fleet when it was claimed."""
     endings: int = 0
@@ -68,7 +70,7 @@ def kept_of(row: Row) -> Kept:
     (
         id_, kind, state, title, agent, session, pool, project, type_, priority, not_before_at, created_at, updated_at,
         finished_at, attempts, failures, losses, token, node, journal, unfinished, parent, depth, key, wait, reason,
-        dismissed, result, tokens, usd_micros, steps, ready_at, due_at, held, seen, endings, spec,
+        dismissed, result, tokens, usd_micros, steps, ready_at, due_at, held, awaited, seen, endings, spec,
     ) = row  # fmt: skip
     task = Task(
         id=id_,
@@ -104,7 +106,15 @@ def kept_of(row: Row) -> Kept:
         usd_micros=usd_micros,
         steps=steps,
     )
-    return Kept(task=task, ready_at=ready_at, due_at=due_at, held=bool(held), seen=seen, endings=endings)
+    return Kept(
+        task=task,
+        ready_at=ready_at,
+        due_at=due_at,
+        held=bool(held),
+        awaited=bool(awaited),
+        seen=seen,
+        endings=endings,
+    )
 
 
 def attempt_of(row: Row) -> Attempt:

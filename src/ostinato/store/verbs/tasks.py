@@ -42,6 +42,9 @@ EVENT_NAMES = {
 }
 
 
+_KEPT_AT_HAND = frozenset({TaskState.READY, TaskState.RUNNING})
+
+
 class TaskVerbs(Work):
     """Tasks: add, find, move, write into the journal."""
 
@@ -114,6 +117,7 @@ class TaskVerbs(Work):
         self._write_new(kept, new, body)
         self._tally(task, 1)
         self._tell_of(task, EventName.TASK_ADDED, now=now, actor=actor, reason=reason)
+        self._remember(kept)
         self._note_claimable(kept)
         return kept
 
@@ -162,12 +166,32 @@ class TaskVerbs(Work):
         )
         for each in dict.fromkeys(new.after):
             self._db.do("add_dependency", task=task.id, after=each)
+            self._db.do("await_task", id=each)
+            self._memory.tasks.pop(each, None)
         if new.spec.attachments:
             self._note_blobs([each.digest for each in new.spec.attachments], task=task.id)
 
     def _kept(self, task: int) -> Kept:
         """A task by its id; raises NotFound."""
-        return self._memory.tasks.get(task) or self._find_task(task)
+        kept = self._memory.tasks.get(task)
+        if kept is None:
+            kept = self._find_task(task)
+            self._remember(kept)
+        return kept
+
+    def _kept_or_none(self, task: int) -> Kept | None:
+        """The same; None where there is no such task."""
+        try:
+            return self._kept(task)
+        except NotFound:
+            return None
+
+    def _remember(self, kept: Kept) -> None:
+        """Memory follows every write: ready and running tasks are about to be needed again, others are forgotten."""
+        if kept.task.state in _KEPT_AT_HAND:
+            self._memory.keep(kept)
+        else:
+            self._memory.tasks.pop(kept.task.id, None)
 
     def _move(
         self,
@@ -202,6 +226,7 @@ class TaskVerbs(Work):
             endings=kept.endings if endings is None else endings,
         )
         self._write_move(moved)
+        self._remember(moved)
         self._tally(old, -1)
         self._tally(task, 1)
         dead = _is_dead(task) - _is_dead(old)
@@ -240,15 +265,13 @@ class TaskVerbs(Work):
 
     def _note_claimable(self, kept: Kept) -> None:
         """Tells memory that a task can be claimed, now or later."""
-        task, memory = kept.task, self._memory
+        memory = self._memory
         if kept.due_at is not None:
             memory.note_due(kept.due_at)
-        elif task.state is TaskState.READY and memory.lanes is not None:
-            key = LaneKey(task.pool, task.agent or "", task.kind.value)
-            memory.lanes.add(key, Candidate(-task.priority, task.id, task.session or ""))
+        elif memory.lanes is not None and (place := place_of(kept)) is not None:
+            memory.lanes.add(*place)
 
     def _left_running(self, task: Task) -> None:
-        self._memory.tasks.pop(task.id, None)
         if self._memory.lanes is not None:
             self._memory.lanes.ended(LaneKey(task.pool, task.agent or "", task.kind.value), task.session or "")
 
@@ -277,13 +300,21 @@ class TaskVerbs(Work):
         steps = task.steps + len(entries)
         self._db.do("count_steps", id=task.id, steps=steps, now=now)
         written = replace(kept, task=replace(task, steps=steps, updated_at=now))
-        if task.id in self._memory.tasks:
-            self._memory.keep(written)
+        self._remember(written)
         return written
 
     def _note_blobs(self, digests: Sequence[str], *, task: int = 0, message: int = 0) -> None:
         """Says who names these blobs, so that they are kept as long."""
         self._db.many("use_blob", [{"digest": each, "task": task, "message": message} for each in set(digests)])
+
+
+def place_of(kept: Kept) -> tuple[LaneKey, Candidate] | None:
+    """Where a task waits to be claimed; None where it cannot be."""
+    task = kept.task
+    if task.state is not TaskState.READY or kept.due_at is not None:
+        return None
+    key = LaneKey(task.pool, task.agent or "", task.kind.value)
+    return key, Candidate(-task.priority, task.id, task.session or "")
 
 
 def _is_dead(task: Task) -> bool:

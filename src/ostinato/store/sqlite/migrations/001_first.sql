@@ -1,5 +1,6 @@
 -- The tables of the first release.
 -- An empty text stands for "none" in agent, session and project, so that indexes and comparisons stay plain.
+-- Conditions of indexes compare state by state: a list in IN is built anew for each row, at four times the cost.
 -- A task is claimable while state is 'ready' and due_at is empty; due_at is when time alone moves it on.
 
 CREATE TABLE tasks (
@@ -28,6 +29,7 @@ CREATE TABLE tasks (
     steps INTEGER NOT NULL,
     unfinished INTEGER NOT NULL,
     held INTEGER NOT NULL,
+    awaited INTEGER NOT NULL,
     parent INTEGER,
     depth INTEGER NOT NULL,
     key TEXT,
@@ -48,12 +50,12 @@ CREATE INDEX task_due ON tasks (due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX task_running ON tasks (node) WHERE state = 'running';
 CREATE UNIQUE INDEX task_running_in_session ON tasks (session) WHERE state = 'running' AND session != '';
 CREATE UNIQUE INDEX task_turn_of_session ON tasks (session)
-    WHERE kind = 'turn' AND session != '' AND state IN ('draft', 'blocked', 'ready', 'running', 'waiting', 'review');
+    WHERE kind = 'turn' AND session != '' AND state != 'done' AND state != 'cancelled' AND state != 'failed';
 CREATE INDEX task_of_session ON tasks (session, id) WHERE session != '';
 CREATE INDEX task_of_agent ON tasks (agent, id);
 CREATE INDEX task_of_parent ON tasks (parent, id) WHERE parent IS NOT NULL;
 CREATE UNIQUE INDEX task_key ON tasks (key) WHERE key IS NOT NULL;
-CREATE INDEX task_set_aside ON tasks (state, id) WHERE state NOT IN ('ready', 'running', 'done');
+CREATE INDEX task_set_aside ON tasks (state, id) WHERE state != 'ready' AND state != 'running' AND state != 'done';
 CREATE INDEX task_settled ON tasks (finished_at)
     WHERE finished_at IS NOT NULL AND (state != 'failed' OR dismissed = 1);
 

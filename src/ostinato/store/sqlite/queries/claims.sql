@@ -29,12 +29,11 @@ SELECT priority, id, session FROM (
 SELECT pool, agent, kind, session FROM tasks INDEXED BY task_running WHERE state = 'running'
 
 -- name: claim_task
--- Takes one task, if it is still as it was noted.
+-- Takes one task, if it can still be claimed.
 UPDATE tasks SET
     state = 'running', token = token + 1, attempts = attempts + 1, node = :node, seen = :seen, updated_at = :now,
     reason = ''
-WHERE id = :id AND state = 'ready' AND due_at IS NULL AND priority = :priority AND pool = :pool AND agent = :agent
-RETURNING {task_columns}
+WHERE id = :id AND state = 'ready' AND due_at IS NULL
 
 -- name: first_due
 -- The earliest time at which a delayed task or a wait comes due.

@@ -52,6 +52,10 @@ WHERE id = :id AND state = 'pending'
 UPDATE questions SET state = 'withdrawn', decided_at = :now, decided_by = 'runtime'
 WHERE task = :task AND state = 'pending' AND stored = 0 RETURNING id, agent, session
 
+-- name: asking_tasks
+-- Tasks whose end withdraws a question.
+SELECT DISTINCT task FROM questions INDEXED BY question_pending WHERE state = 'pending' AND stored = 0
+
 -- name: expired_questions
 -- Questions that nobody has answered in time.
 SELECT id FROM questions INDEXED BY question_expires

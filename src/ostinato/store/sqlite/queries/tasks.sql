@@ -4,7 +4,7 @@
 -- Columns in the order of rows.kept_of; a long specification is fetched from its own table.
 tasks.id, kind, state, title, agent, session, pool, project, type, priority, not_before_at, created_at, updated_at,
 finished_at, attempts, failures, losses, token, node, journal, unfinished, parent, depth, key, wait, reason,
-dismissed, result, tokens, usd_micros, steps, ready_at, due_at, held, seen, endings,
+dismissed, result, tokens, usd_micros, steps, ready_at, due_at, held, awaited, seen, endings,
 coalesce(spec, (SELECT d.spec FROM task_documents AS d WHERE d.task = tasks.id))
 
 -- name: task_filter
@@ -16,7 +16,7 @@ AND (:agent IS NULL OR agent = :agent)
 AND (:project IS NULL OR project = :project)
 AND (:session IS NULL OR session = :session)
 AND (:dead = 0 OR (state = 'failed' AND dismissed = 0))
-AND (:text = '' OR instr(lower(title), :text) > 0)
+AND (:text = '' OR instr(lower(title), lower(:text)) > 0)
 
 -- name: task
 -- One task.
@@ -52,12 +52,12 @@ WHERE parent = :parent AND {task_filter} ORDER BY id DESC LIMIT :limit
 -- name: tasks_set_aside
 -- The same for one of the less crowded states, along their index.
 SELECT {task_columns} FROM tasks INDEXED BY task_set_aside
-WHERE state NOT IN ('ready', 'running', 'done') AND state = :state AND {task_filter} ORDER BY id DESC LIMIT :limit
+WHERE state != 'ready' AND state != 'running' AND state != 'done' AND state = :state AND {task_filter} ORDER BY id DESC LIMIT :limit
 
 -- name: tasks_dead
 -- Dead letters, along the same index.
 SELECT {task_columns} FROM tasks INDEXED BY task_set_aside
-WHERE state NOT IN ('ready', 'running', 'done') AND state = 'failed' AND {task_filter} ORDER BY id DESC LIMIT :limit
+WHERE state != 'ready' AND state != 'running' AND state != 'done' AND state = 'failed' AND {task_filter} ORDER BY id DESC LIMIT :limit
 
 -- name: session_tasks
 -- What ran in a session, newest first.
@@ -72,7 +72,8 @@ SELECT id FROM tasks WHERE session != '' AND session = :session LIMIT 1
 -- Those of the last tasks of a session that still want something; a turn that waits may be far behind, so it has its own index.
 SELECT {task_columns} FROM tasks WHERE id IN (
     SELECT id FROM tasks INDEXED BY task_turn_of_session
-    WHERE kind = 'turn' AND session != '' AND state IN ({unfinished}) AND session = :session
+    WHERE kind = 'turn' AND session != '' AND state != 'done' AND state != 'cancelled' AND state != 'failed'
+        AND session = :session
     UNION ALL
     SELECT id FROM (
         SELECT id, kind, state FROM tasks INDEXED BY task_of_session
@@ -107,15 +108,19 @@ WHERE d.task = :task AND t.state != 'done' ORDER BY t.id
 -- One task waits for another.
 INSERT INTO dependencies (task, after) VALUES (:task, :after)
 
+-- name: await_task
+-- Something waits for it from now on.
+UPDATE tasks SET awaited = 1 WHERE id = :id
+
 -- name: add_task
 -- A new task.
 INSERT INTO tasks (
     id, kind, state, title, agent, session, pool, project, type, priority, not_before_at, created_at, updated_at,
-    ready_at, due_at, attempts, failures, losses, token, journal, steps, unfinished, held, parent, depth, key, body,
+    ready_at, due_at, attempts, failures, losses, token, journal, steps, unfinished, held, awaited, parent, depth, key, body,
     reason, dismissed, seen, endings, tokens, usd_micros, spec
 ) VALUES (
     :id, :kind, :state, :title, :agent, :session, :pool, :project, :type, :priority, :not_before_at, :now, :now,
-    :ready_at, :due_at, 0, 0, 0, 0, 1, 0, :unfinished, :held, :parent, :depth, :key, :body,
+    :ready_at, :due_at, 0, 0, 0, 0, 1, 0, :unfinished, :held, 0, :parent, :depth, :key, :body,
     :reason, 0, 0, 0, 0, 0, :spec
 )
 
