@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from itertools import islice
 
-from ostinato.domain.errors import Exhausted, NotFound
+from ostinato.domain.errors import Exhausted, Invalid, NotFound
 from ostinato.domain.instant import local, zone_named
 from ostinato.domain.step import Effect
 from ostinato.tools.files import FOUND_MAX, found_lines, in_thread, search_result, shown_lines, text_of
@@ -72,7 +72,9 @@ def _paths(folder: SafeFolder) -> list[str]:
 
 def _note(folder: SafeFolder, context: ToolContext, arguments: Arguments) -> ToolResult:
     here = local(context.now, zone_named(context.timezone))
-    text = "\n  ".join(arguments["text"].strip().splitlines())
+    text = "\n  ".join(line.strip() for line in arguments["text"].splitlines() if line.strip())
+    if not text:
+        raise Invalid("The note is empty")
     line = f"- {here:%H:%M} {text} (T{context.task})\n"
     path = f"{NOTES_FOLDER}/{here:%Y-%m-%d}.md"
     head = f"# {here:%Y-%m-%d}\n\n"

@@ -98,7 +98,10 @@ def failed(text: str) -> ToolResult:
 
 def refused(error: OstinatoError) -> ToolResult:
     """An error as the model reads it: what is wrong, then what to do."""
-    return failed(f"{error.message}. {error.cure}" if error.cure else error.message)
+    if not error.cure:
+        return failed(error.message)
+    ends = error.message.endswith((".", "?", "!"))
+    return failed(f"{error.message}{'' if ends else '.'} {error.cure}")
 
 
 def capped(text: str) -> str:
