@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from ostinato.gateway.server import LocalServer
     from ostinato.models.catalogue import FleetModels
     from ostinato.tools.port import Colleague
+    from ostinato.tools.toolbox import Toolbox
 
 Request = TypeVar("Request", bound=Ask)
 Response = TypeVar("Response", bound=View)
@@ -149,13 +150,12 @@ class FleetApp:
 
     async def _start(self) -> None:
         from ostinato.agents.live import LiveText
-        from ostinato.store.sqlite import open_store
 
         make_state_folder(self.state_dir)
         lock = FleetLock(self.state_dir)
         lock.acquire()
         self._ends.callback(lock.release)
-        store = self.store = open_store(self.state_dir)
+        store = self.store = self._open_store()
         self._ends.push_async_callback(store.close)
         self._ends.callback(store.subscribe(self.log.events))
         ground = Ground(
@@ -175,6 +175,16 @@ class FleetApp:
             service.start()
             self._ends.push_async_callback(service.stop)
 
+    def _open_store(self) -> Store:
+        from ostinato.store.sqlite import open_store
+
+        return open_store(self.state_dir)
+
+    def _toolbox(self) -> Toolbox:
+        from ostinato.tools.standard import standard_toolbox
+
+        return standard_toolbox()
+
     def _models(self) -> FleetModels:
         from ostinato.models.catalogue import FleetModels
 
@@ -192,9 +202,8 @@ class FleetApp:
         from ostinato.agents.leash import LeashMaker
         from ostinato.agents.turn_handler import TurnHandler
         from ostinato.tools.delivery import DeliveryHandler
-        from ostinato.tools.standard import standard_toolbox
 
-        toolbox, models = standard_toolbox(), self._models()
+        toolbox, models = self._toolbox(), self._models()
         self._ends.push_async_callback(models.close)
         leashes = LeashMaker(
             workspaces=self.workspaces,
