@@ -205,7 +205,8 @@ ID_CURE = "Use small letters, digits and '-', at most 63, such as 'billing' or '
 
 
 def _place(file: str, *, line: int, key: str) -> str:
-    return f"{file}:{line}, key {key!r}" if key else f"{file}:{line}"
+    where = f"{file}:{line}" if line else file  # what was JSON knows no lines
+    return f"{where}, key {key!r}" if key else where
 
 
 def _shown(node: Node) -> str:

@@ -22,7 +22,7 @@ Plain = str | int | float | bool | None
 
 
 class Node(NamedTuple):
-    """A value and the line where its key, or it itself, begins; lists and mappings hold nodes."""
+    """A value and the line where its key, or it itself, begins; 0: unknown. Lists and mappings hold nodes."""
 
     value: Plain | list[Any] | dict[str, Any]
     line: int
@@ -106,6 +106,7 @@ def parse_yaml(text: str, *, place: str, line: int = 1) -> Node:
     """
     if len(text.encode()) > MATTER_BYTES_MAX:
         raise Invalid(f"Over {MATTER_BYTES_MAX} bytes of settings", place=f"{place}:{line}", cure="Say less here.")
+    _check_brackets(text, place=f"{place}:{line}")
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
@@ -120,6 +121,15 @@ def parse_yaml(text: str, *, place: str, line: int = 1) -> Node:
     except (ValueError, RecursionError, AttributeError, IndexError, TypeError, AssertionError, OverflowError) as error:
         # The parser stumbles over some broken texts instead of refusing them.
         raise Invalid(f"This is not YAML: {type(error).__name__}", place=f"{place}:{line}", cure=_PROSE) from None
+
+
+def _check_brackets(text: str, *, place: str) -> None:
+    """The parser takes a time that grows with the square of the brackets that are open, before it says a word."""
+    depth = 0
+    for found in re.finditer(r"[\[{\]}]", text):
+        depth = depth + 1 if found[0] in "[{" else max(0, depth - 1)
+        if depth > 5 * DEPTH_MAX:
+            raise Invalid(f"Settings nested deeper than {DEPTH_MAX}", place=place, cure="Say it more simply.")
 
 
 def _cure_of(problem: str) -> str:

@@ -156,11 +156,11 @@ def _node(value: Any, depth: int, source: ItemSource) -> Node:
         raise Invalid(f"Nested deeper than {JSON_DEPTH_MAX}", place=source.file, cure="Say it more simply.")
     match value:
         case dict():
-            return Node({key: _node(each, depth + 1, source) for key, each in value.items()}, 1)
+            return Node({key: _node(each, depth + 1, source) for key, each in value.items()}, 0)
         case list():
-            return Node([_node(each, depth + 1, source) for each in value], 1)
+            return Node([_node(each, depth + 1, source) for each in value], 0)
         case _:
-            return Node(value, 1)
+            return Node(value, 0)
 
 
 _ID = re.compile(r"[Tt]?([1-9]\d{0,17})", re.ASCII)

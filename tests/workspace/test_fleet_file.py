@@ -1,0 +1,206 @@
+"""ostinato.toml: every key, its default, and what a mistake in it is answered with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ostinato.domain.budget import Price
+from ostinato.domain.errors import Invalid, NotFound
+from ostinato.domain.values import Limits
+from ostinato.models.settings import TIERS as MODEL_TIERS
+from ostinato.models.settings import ModelSettings, Timeouts
+from ostinato.store.port import Retention
+from ostinato.workspace.file_text import text_of
+from ostinato.workspace.fleet_file import (
+    FLEET_FILE_KEYS,
+    TIERS,
+    FleetSettings,
+    ModelEntry,
+    check_inbox_agent,
+    find_fleet,
+    parse_fleet,
+    read_fleet,
+)
+
+WHOLE = """\
+[fleet]
+name = "support"
+description = "Answers mail."
+timezone = "Europe/Zurich"
+model = "standard"
+
+[models.demo]
+provider = "scripted"
+script = "models/demo.yaml"
+
+[models."gpt-5-mini"]
+provider = "openai"
+model = "gpt-5-mini"
+base_url = "https://example.com/v1"
+api_key_env = "OPENAI_API_KEY"
+context_tokens = 400_000
+output_tokens_max = "16k"
+price = { input = 0.25, cached = 0.025, output = 2 }
+temperature = 0.2
+effort = "low"
+stream = false
+timeouts = { connect = "5s", total = "5m" }
+
+[tiers]
+cheap = "demo"
+standard = "gpt-5-mini"
+
+[limits]
+steps = 20
+usd = 0.5
+per_day = { usd = 20 }
+
+[server]
+port = 8420
+host = "0.0.0.0"
+
+[retention]
+tasks = "30d"
+events = "forever"
+
+[store]
+kind = "sqlite"
+
+[engine]
+tasks = 8
+
+[inbox]
+agent = "triage"
+settle = "2s"
+"""
+
+
+def fleet_of(text: str) -> FleetSettings:
+    """The settings in a text."""
+    return parse_fleet(text_of(text.encode(), name="ostinato.toml", place="ostinato.toml"), name="folder")
+
+
+def test_every_key_means_what_the_reference_says() -> None:
+    fleet = fleet_of(WHOLE)
+    assert (fleet.name, fleet.timezone, fleet.model) == ("support", "Europe/Zurich", "standard")
+    assert fleet.models["demo"] == ModelEntry(provider="scripted", model="scripted", script="models/demo.yaml")
+    assert fleet.models["gpt-5-mini"] == ModelEntry(
+        provider="openai",
+        model="gpt-5-mini",
+        base_url="https://example.com/v1",
+        api_key_env="OPENAI_API_KEY",
+        context_tokens=400_000,
+        output_tokens_max=16_000,
+        price=Price(input_usd_micros=250_000, cached_usd_micros=25_000, output_usd_micros=2_000_000),
+        temperature=0.2,
+        effort="low",
+        stream=False,
+        timeouts={"connect_s": 5.0, "total_s": 300.0},
+    )
+    assert fleet.tiers == {"cheap": "demo", "standard": "gpt-5-mini"}
+    assert fleet.limits == Limits(steps=20, usd_micros=500_000)
+    assert fleet.per_day_usd_micros == 20_000_000
+    assert (fleet.port, fleet.host) == (8420, "0.0.0.0")
+    assert fleet.retention == Retention(tasks_s=30 * 86_400.0, events_s=None)
+    assert (fleet.tasks_max, fleet.inbox_agent, fleet.settle_s) == (8, "triage", 2.0)
+    assert fleet.defaults.limits.per_day_usd_micros is None
+
+
+def test_an_empty_file_is_a_fleet_with_safe_defaults() -> None:
+    fleet = fleet_of("")
+    assert (fleet.name, fleet.timezone, fleet.model, fleet.port) == ("folder", "UTC", None, None)
+    assert (fleet.limits, fleet.retention) == (Limits(), Retention())
+
+
+def test_a_model_entry_has_the_fields_of_the_models_own_settings() -> None:
+    assert ModelEntry.__struct_fields__ == ModelSettings.__struct_fields__
+    keys = FLEET_FILE_KEYS["models.<name>"]
+    assert keys == ModelSettings.__struct_fields__
+    assert tuple(f"{key}_s" for key in FLEET_FILE_KEYS["models.<name>.timeouts"]) == Timeouts.__struct_fields__
+    assert TIERS == MODEL_TIERS
+
+
+@pytest.mark.parametrize(
+    ("text", "model"),
+    [
+        ("", "a"),
+        ('[tiers]\ncheap = "b"', "b"),
+        ('[tiers]\ncheap = "b"\nstandard = "a"', "a"),
+        ('[fleet]\nmodel = "b"\n[tiers]\nstandard = "a"', "b"),
+    ],
+)
+def test_the_default_model_is_asked_for_or_standard_or_the_first(text: str, model: str) -> None:
+    entries = '\n[models.a]\nprovider = "x"\nmodel = "x"\n[models.b]\nprovider = "x"\nmodel = "x"\n'
+    assert fleet_of(text + entries).model == model
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[fleet]\nnme = "x"', "ostinato.toml:2, key 'fleet.nme': Unknown key 'nme'"),
+        ("[flet]\n", "ostinato.toml:1, key 'flet': Unknown key 'flet'. Known:"),
+        ("[fleet]\nname = a\n", "ostinato.toml:2: This is not TOML"),
+        ("a = 1\na = 2", "ostinato.toml:2: This is not TOML"),
+        ("fleet = 3", "key 'fleet': 3 has no keys of its own"),
+        ('[fleet]\ntimezone = "Europe/Zurick"', "Did you mean 'Europe/Zurich'?"),
+        ('[fleet]\nmodel = "x"', "key 'fleet.model': Unknown model 'x'"),
+        ("[models.a]\nmodel = 'x'", "does not say who provides it"),
+        ("[models.a]\nprovider = 'openai'", "ostinato.toml:1, key 'models.a.model'"),
+        ("[models.a]\nprovider = 'scripted'", "A scripted model needs a script"),
+        ("[models.'a b']\nprovider = 'x'", "cannot be the name of a model"),
+        ("[models.a]\nprovider='x'\nmodel='x'\napi_key_env='sk 1'", "Put the key into the environment"),
+        ("[models.a]\nprovider='x'\nmodel='x'\nbase_url='x'", "ostinato.toml:4, key 'models.a.base_url'"),
+        ("[models.a]\nprovider='x'\nmodel='x'\nprice={input=1}", "A price needs 'input' and 'output'"),
+        ("[models.a]\nprovider='x'\nmodel='x'\ntimeouts={totl='1s'}", "Did you mean 'total'?"),
+        ("[models.a]\nprovider='x'\nmodel='x'\ntemperature=9", "It can be 0 to 2."),
+        ("[tiers]\ncheap = 'x'", "key 'tiers.cheap': Unknown model 'x'"),
+        ("[tiers]\nbest = 'x'", "Known: 'cheap', 'standard', 'strong'"),
+        ("[limits]\n\nper_day = {us = 3}", "ostinato.toml:3, key 'limits.per_day.us'"),
+        ("[server]\nport = 0", "It can be 1 to 65535."),
+        ("[retention]\ntasks = 30", "30 has no unit"),
+        ("[retention]\ntasks = '1s'", "too short"),
+        ("[store]\nkind = 'oracle'", "Known: 'sqlite'"),
+        ("[inbox]\nagent = 'No Name'", "cannot be the name of an agent"),
+        ("x = " + "[" * 5_000, "ostinato.toml:1"),
+        ("x = " + "9" * 6_000, "ostinato.toml:1"),
+        ("x = [" + "1," * 6_000 + "]", "Too many values"),
+        ("# " + "x" * 300_000, "Over 262144 characters"),
+    ],
+)
+def test_a_mistake_is_answered_with_line_key_and_cure(text: str, message: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        fleet_of(text)
+    assert message in str(caught.value)
+    assert caught.value.place.startswith("ostinato.toml")
+
+
+def test_the_fleet_is_found_from_any_folder_below_it(tmp_path: Path) -> None:
+    (tmp_path / "ostinato.toml").write_text(WHOLE)
+    below = tmp_path / "agents" / "triage"
+    below.mkdir(parents=True)
+    assert find_fleet(below) == tmp_path
+    assert read_fleet(find_fleet(below)).name == "support"
+
+
+def test_where_there_is_no_fleet_the_next_command_is_named(tmp_path: Path) -> None:
+    with pytest.raises(NotFound) as caught:
+        find_fleet(tmp_path)
+    assert "ostinato init" in caught.value.cure
+    for missing in (tmp_path, tmp_path / "nothing"):
+        with pytest.raises(NotFound):
+            read_fleet(missing)
+
+
+def test_a_folder_or_a_pipe_instead_of_the_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "ostinato.toml").mkdir()
+    with pytest.raises(Invalid, match="folder"):
+        read_fleet(tmp_path)
+
+
+def test_an_inbox_for_nobody_is_refused_with_the_known_agents() -> None:
+    check_inbox_agent(fleet_of(""), [])
+    check_inbox_agent(fleet_of('[inbox]\nagent = "triage"'), ["triage"])
+    with pytest.raises(Invalid, match="Did you mean 'triage'"):
+        check_inbox_agent(fleet_of('[inbox]\nagent = "triag"'), ["triage"])
