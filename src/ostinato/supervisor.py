@@ -37,9 +37,13 @@ CRASHES_MAX = 6
 below that takes some seconds, in which a port or a lock of the node before can become free."""
 
 PAUSE_S = 0.05
-"""Pause before the start that follows a death at the start; doubles each time. Other deaths have no pause at all."""
+"""Pause before the start that follows a death at the start; others have none. Doubles with each crash in a row."""
 
 PAUSE_MAX_S = 30.0
+
+KILLS_MAX = 20
+"""Deaths at the start by SIGKILL, in a row, before the pause grows for them as well: by then it is not a person who
+tries what happens, but a machine without enough memory."""
 
 STOP_S = 30.0
 """Seconds from the first SIGTERM until SIGKILL: a node drains for 20 s and then cancels for 5 s."""
@@ -312,13 +316,17 @@ class _Supervisor:
         """The pause before the next start; True when told to stop meanwhile."""
         if self._instant_deaths == 0:
             return False
-        until_s = time.monotonic() + min(PAUSE_MAX_S, PAUSE_S * 2 ** (self._instant_deaths - 1))
+        until_s = time.monotonic() + self._pause_s()
         while (left_s := until_s - time.monotonic()) > 0:
             select.select([wakeup], [], [], left_s)
             self._forward(wakeup, seen)
             if self._stop_by_s is not None:
                 return True
         return False
+
+    def _pause_s(self) -> float:
+        doublings = max(self._crashes - 1, self._instant_deaths - KILLS_MAX, 0)
+        return min(PAUSE_MAX_S, PAUSE_S * 2.0 ** min(doublings, 16))
 
 
 def _become(command: list[str], *, errors: int, parent: int) -> None:

@@ -41,11 +41,11 @@ def test_sleepers_wake_in_the_order_of_their_times() -> None:
         clock = ManualClock()
         woken: list[float] = []
 
-        async def sleep(seconds: float) -> None:
+        async def nap(seconds: float) -> None:
             await clock.sleep(seconds)
             woken.append(seconds)
 
-        sleepers = [asyncio.create_task(sleep(seconds)) for seconds in (3, 1, 2)]
+        sleepers = [asyncio.create_task(nap(seconds)) for seconds in (3, 1, 2)]
         await clock.wait_sleepers(3)
         clock.advance(10)
         await asyncio.gather(*sleepers)
@@ -86,12 +86,12 @@ def test_virtual_time_jumps_when_all_wait() -> None:
     async def work(clock: ManualClock) -> list[float]:
         woken: list[float] = []
 
-        async def sleep(seconds: float) -> None:
+        async def nap(seconds: float) -> None:
             for _ in range(3):
                 await clock.sleep(seconds)
                 woken.append(clock.elapsed_s())
 
-        await asyncio.gather(sleep(3_600), sleep(5_000))
+        await asyncio.gather(nap(3_600), nap(5_000))
         return woken
 
     clock = ManualClock()

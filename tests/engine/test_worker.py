@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from collections import Counter
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ostinato.domain.errors import Denied, Exhausted
+from ostinato.domain.errors import Conflict, Denied, Exhausted
 from ostinato.domain.step import Note
 from ostinato.domain.task import ENDED, Fail, Outcome, Requeue, Retry, Task, TaskEvent, TaskKind, TaskSpec, TaskState
 from ostinato.domain.values import SECOND, Instant
@@ -354,3 +355,70 @@ def test_hints_decide_nothing_but_the_time(dispatcher: Any) -> None:
 
     deed = Deed()
     work_in(work, deed, dispatcher=dispatcher())
+
+
+# --- everything at once -------------------------------------------------------------------------------------------
+
+deeds = st.lists(
+    st.tuples(
+        st.sampled_from([0.0, 0.3, 1.0, 5.0]),
+        st.sampled_from(["cancel", "halt fleet", "halt small", "clear", "restart", "urgent", "fail"]),
+        st.integers(0, 9),
+    ),
+    max_size=12,
+)
+
+
+async def meddle(house: House, deed: str, task: int) -> None:
+    """What people do while a fleet works."""
+    now = house.clock.now()
+    match deed:
+        case "cancel" | "fail":
+            event = TaskEvent.CANCEL if deed == "cancel" else TaskEvent.FAIL
+            with contextlib.suppress(Conflict):  # it has ended
+                await house.do(lambda tx: tx.move_task(task, event, actor="operator", now=now))
+        case "halt fleet" | "halt small":
+            scope = "fleet" if deed == "halt fleet" else "agent:small"
+            await house.do(lambda tx: tx.set_flag(scope, "halted", actor="operator", reason="", now=now))
+        case "clear":
+            for scope in ("fleet", "agent:small"):
+                await house.do(lambda tx, s=scope: tx.clear_flag(s, "halted", actor="operator", now=now))
+        case "restart":
+            await house.node.stop()
+            await house.node.start()
+        case "urgent":
+            with contextlib.suppress(Conflict):
+                await house.do(lambda tx: tx.change_task(task, actor="operator", priority=9, now=now))
+
+
+@pytest.mark.slow
+@settings(max_examples=60)
+@given(tasks, deeds)
+def test_whatever_people_do_meanwhile_each_task_ends_once(
+    wanted: list[dict[str, Any]], meddling: list[tuple[float, str, int]]
+) -> None:
+    async def work(house: House) -> None:
+        added = []
+        for each in wanted:
+            spec = TaskSpec(input={"takes_s": each["takes_s"], "ends": each["ends"]}, retry=retry_quickly(2).retry)
+            added.append((await house.add(agent=each["agent"], priority=each["priority"], spec=spec)).id)
+        for after_s, deed, which in meddling:
+            await house.clock.sleep(after_s)
+            await meddle(house, deed, added[which % len(added)])
+        await meddle(house, "clear", 0)
+        for task_id in added:
+            ended = await house.ended(task_id)
+            assert meter.done[task_id] >= (ended.state is TaskState.DONE)
+            attempts = await house.store.read(lambda reads, id_=task_id: reads.attempts(id_))
+            outcomes = [each.outcome for each in attempts]
+            assert all(outcomes)
+            assert outcomes.count("done") == (ended.state is TaskState.DONE)
+        await house.clock.sleep(60)
+        assert house.node.running == 0
+        assert +meter.now == Counter()
+
+    meter = Meter()
+    work_in(work, Deed(meter.perform), limits=FEW, quiet=False)
+    assert meter.most["all"] <= 5
+    assert meter.most["agent:big"] <= 3
+    assert meter.most["agent:small"] <= 1
