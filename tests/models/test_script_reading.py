@@ -81,7 +81,10 @@ def error_of(text: str | bytes) -> Invalid:
         ("rules: &a [*a]", "a.yaml:1", ""),
         ("rules: *a", "a.yaml:1", "no YAML"),
         ("a: b\n---\nc: d", "a.yaml", "no YAML"),
-        ("? [a]\n: b", "a.yaml:1", "a key must be a text"),
+        ("? [a]\n: b", "a.yaml:1", "a key must be a short text"),
+        (f"rules:\n- fault: {'x' * 9000}", "a.yaml:2", "Unknown fault"),
+        (f"rules:\n- text: '{{{'x' * 9000}}}'", "a.yaml:2", "Unknown placeholder"),
+        (f"{'x' * 900}: 1", "a.yaml:1", "short text"),
         ("rules:\n- text: \x01", "a.yaml", "no YAML"),
         (b"rules:\n- text: \xff", "a.yaml:2", "not UTF-8"),
         ("[" * 500, "a.yaml", "nested too deeply"),
@@ -92,6 +95,7 @@ def test_a_mistake_has_a_place_and_words(text: str | bytes, place: str, words: s
     error = error_of(text)
     assert error.place.startswith(place)
     assert words in str(error)
+    assert error.cure or "Known:" in error.message
     assert len(str(error)) < 900
 
 

@@ -72,7 +72,7 @@ def _script(root: Node) -> Script:
         rules = _rules(keys["rules"], frozenset(BUILT_IN), "") if "rules" in keys else ()
         default = _rule(keys["default"], frozenset(BUILT_IN), "default") if "default" in keys else None
     except RecursionError as error:
-        raise Invalid("this is nested too deeply", place=root.file) from error
+        raise Invalid("this is nested too deeply", place=root.file, cure="Write it flatter.") from error
     if default is not None and (default.when != When() or default.unless is not None):
         keys["default"].fail("the default has conditions", cure="Make it a rule; the default answers whatever is left.")
     return Script(
@@ -103,7 +103,7 @@ def _dollars(node: Node) -> int:
 
 def _rules(node: Node, names: frozenset[str], above: str) -> tuple[Rule, ...]:
     if above.count("/") >= RULES_DEPTH_MAX:
-        node.fail(f"`choose` is nested deeper than {RULES_DEPTH_MAX} levels")
+        node.fail(f"`choose` is nested deeper than {RULES_DEPTH_MAX} levels", cure="Write it flatter.")
     found: list[Rule] = []
     for number, each in enumerate(node.items(), 1):
         rule = _rule(each, names, f"{above}{number}", above=above)
@@ -173,7 +173,7 @@ def _pattern(node: Node) -> Pattern:
         at = f" at character {error.pos + 1}" if error.pos is not None else ""
         node.fail(f"the regular expression is wrong: {error.msg}{at}", cure="Put a backslash before ( [ * + ? . | $ ^.")
     except (RecursionError, OverflowError, MemoryError, FutureWarning, DeprecationWarning) as error:
-        node.fail(f"the regular expression cannot be used: {error}")
+        node.fail(f"the regular expression cannot be used: {error}", cure="Write a simpler one.")
 
 
 def _captures(when: When) -> frozenset[str]:
@@ -207,7 +207,7 @@ def _for_each(node: Node) -> ForEach:
     keys = node.mapping(FOR_EACH_KEYS)
     if "in" not in keys:
         node.fail("`for_each` does not say in what", cure=f"Add `in:` with one of {', '.join(SOURCES)}.")
-    source = keys["in"].text()
+    source = keys["in"].text()[:100]
     if source not in SOURCES:
         keys["in"].fail(unknown_name("source", source, SOURCES))
     if "tool" in keys and source != "result":
@@ -239,13 +239,13 @@ def _template(node: Node, names: Iterable[str]) -> Template:
     try:
         template = parse_template(node.text())
     except TemplateError as error:
-        node.fail(str(error))
+        node.fail(str(error), cure="The helpers are described in docs/reference/model-scripts.md.")
     for slot in template.slots:
         if slot.name not in names:
             cure = (
                 f"Name a group in a regular expression, as in '(?P<{slot.name}>...)', or write '{{{{{slot.name}}}}}'."
             )
-            node.fail(unknown_name("placeholder", slot.name, names), cure=cure)
+            node.fail(unknown_name("placeholder", slot.name[:100], names), cure=cure)
     return template
 
 
@@ -254,7 +254,7 @@ def _call(node: Node, names: frozenset[str]) -> CallTemplate:
     if "tool" not in keys:
         node.fail("the call names no tool", cure="Add `tool:`.")
     if "args" in keys and "raw" in keys:
-        keys["raw"].fail("a call has `args` or `raw`, not both")
+        keys["raw"].fail("a call has `args` or `raw`, not both", cure="Leave one of them out.")
     return CallTemplate(
         tool=_template(keys["tool"], names),
         args=_data(keys["args"], names, top=True) if "args" in keys else None,
@@ -269,7 +269,7 @@ def _data(node: Node, names: frozenset[str], *, top: bool = False) -> Data:
     if node.kind == "text":
         return _template(node, names)
     if top:
-        node.fail(f"arguments are keys and values, found {node.described()}")
+        node.fail(f"arguments are keys and values, found {node.described()}", cure="Write `args: {name: value}`.")
     if node.kind == "list":
         return [_data(each, names) for each in node.items()]
     value: int | float | bool | None = node.value
@@ -280,7 +280,7 @@ def _stop(node: Node) -> StopReason:
     try:
         return StopReason(node.text())
     except ValueError:
-        node.fail(unknown_name("stop reason", node.text(), [each.value for each in StopReason]))
+        node.fail(unknown_name("stop reason", node.text()[:100], [each.value for each in StopReason]))
 
 
 def _usage(node: Node) -> Usage:
@@ -301,7 +301,8 @@ def _seconds(node: Node) -> float:
         except Invalid as error:
             node.fail(error.message, cure=error.cure)
     if not 0 <= found <= DELAY_MAX_S:
-        node.fail(f"expected 0 to {DELAY_MAX_S:g} seconds, found {node.described()}")
+        cure = "Write a duration such as '250ms' or '2s'."
+        node.fail(f"expected 0 to {DELAY_MAX_S:g} seconds, found {node.described()}", cure=cure)
     return found
 
 
@@ -317,7 +318,7 @@ def _fault(node: Node) -> Fault:
             retry_after=_header(keys["retry_after"]) if "retry_after" in keys else "",
             body=keys["body"].text() if "body" in keys else "",
         )
-    word = node.text()
+    word = node.text()[:100]
     known = [each.value for each in FaultKind if each is not FaultKind.STATUS]
     if word not in known:
         node.fail(unknown_name("fault", word, known), cure="For an HTTP status write `fault: {status: 503}`.")
@@ -327,5 +328,5 @@ def _fault(node: Node) -> Fault:
 def _header(node: Node) -> str:
     text = node.text()
     if not text.isascii() or not text.isprintable():
-        node.fail("a header is one line of ASCII")
+        node.fail("a header is one line of ASCII", cure="Write seconds, or a date as HTTP has it.")
     return text

@@ -81,7 +81,7 @@ def _pipes(text: str) -> Iterator[Pipe]:
         found = _HELPER.fullmatch(piece)
         name = found[1] if found else piece.strip()
         if not found or name not in HELPERS:
-            raise TemplateError(unknown_name("helper", name, HELPERS))
+            raise TemplateError(unknown_name("helper", name[:100], HELPERS))
         argument = (found[2] or "") if name in ("default", "join", "after", "before") else (found[2] or "").strip()
         pipe = Pipe(helper=name, argument=argument)
         if name in _NUMBERED and not re.fullmatch(r"-?\d{1,6}", pipe.argument):

@@ -22,6 +22,11 @@ NODES_MAX = 100_000
 DEPTH_MAX = 40
 """Levels of nesting."""
 
+KEY_MAX = 100
+"""Characters of a key."""
+
+_FLAT = "A script needs few levels and few references; write it flatter."
+
 _PLAIN = {"str", "int", "float", "bool", "null", "timestamp"}
 
 
@@ -56,7 +61,7 @@ class Node(Value):
     def entries(self) -> tuple[tuple[str, Node], ...]:
         """Keys and values of any names."""
         if self.kind != "map":
-            self.fail(f"expected keys and values, found {self.described()}")
+            self.fail(f"expected keys and values, found {self.described()}", cure="Write 'key: value' on each line.")
         entries: tuple[tuple[str, Node], ...] = self.value
         return entries
 
@@ -70,13 +75,14 @@ class Node(Value):
     def text(self) -> str:
         """A text; a number or a truth value is taken as it was written."""
         if self.kind in ("map", "list", "null"):
-            self.fail(f"expected a text, found {self.described()}")
+            self.fail(f"expected a text, found {self.described()}", cure="Put it in quotes.")
         return str(self.value) if self.kind == "text" else str(self.value).lower()
 
     def integer(self, least: int = 0, most: int = 10**12) -> int:
         """A whole number in bounds."""
         if self.kind != "number" or not isinstance(self.value, int) or not least <= self.value <= most:
-            self.fail(f"expected a whole number from {least} to {most}, found {self.described()}")
+            cure = "Write it in digits, without quotes."
+            self.fail(f"expected a whole number from {least} to {most}, found {self.described()}", cure=cure)
         found: int = self.value
         return found
 
@@ -100,7 +106,7 @@ def read_file(path: Path) -> Node:
         words = f"cannot be read: {error.strerror or error}"
         raise Invalid(words, place=str(path), cure="Name an existing YAML file.") from error
     except ValueError as error:  # a NUL in the path
-        raise Invalid(f"this is no file name: {error}", place=repr(str(path))) from error
+        raise Invalid(f"this is no file name: {error}", place=repr(str(path)), cure="Name a YAML file.") from error
     return read_text(data, str(path))
 
 
@@ -132,12 +138,13 @@ def _compose(text: str, file: str) -> Any:
         raise Invalid(f"this is no YAML: {words}", place=place, cure="Texts with ': ' or '#' need quotes.") from error
     except YAMLError as error:
         words = " ".join(str(error).split())[:200]
-        raise Invalid(f"this is no YAML: {words}", place=file) from error
+        raise Invalid(f"this is no YAML: {words}", place=file, cure="Look for odd characters.") from error
     except RecursionError as error:
-        raise Invalid("this is nested too deeply", place=file) from error
+        raise Invalid("this is nested too deeply", place=file, cure=_FLAT) from error
     except (ValueError, TypeError, AttributeError, LookupError, AssertionError, NotImplementedError) as error:
         # The library meets some malformed files with these instead of its own errors.
-        raise Invalid(f"this is no YAML: {' '.join(str(error).split())[:200]}", place=file) from error
+        words = " ".join(str(error).split())[:200]
+        raise Invalid(f"this is no YAML: {words}", place=file, cure="Texts with ': ' or '#' need quotes.") from error
 
 
 class _Walk:
@@ -153,24 +160,26 @@ class _Walk:
         kind = str(found.tag).rpartition(":")[2]
         if self._count > NODES_MAX or depth > DEPTH_MAX:
             words = f"more than {NODES_MAX} values" if self._count > NODES_MAX else f"nested deeper than {DEPTH_MAX}"
-            raise Invalid(words, place=f"{self._file}:{line}")
+            raise Invalid(words, place=f"{self._file}:{line}", cure=_FLAT)
         if kind == "map":
             return Node(file=self._file, line=line, path=path, kind="map", value=tuple(self._pairs(found, path, depth)))
         if kind == "seq":
             items = tuple(self.node(each, f"{path}[{at}]", depth + 1) for at, each in enumerate(found.value, 1))
             return Node(file=self._file, line=line, path=path, kind="list", value=items)
         if kind not in _PLAIN:
-            raise Invalid(f"the YAML tag {str(found.tag)!r} has no meaning here", place=f"{self._file}:{line}")
+            words = f"the YAML tag {str(found.tag)[:100]!r} has no meaning here"
+            raise Invalid(words, place=f"{self._file}:{line}", cure="Leave it out.")
         return self._scalar(found, path, kind)
 
     def _pairs(self, found: Any, path: str, depth: int) -> Iterator[tuple[str, Node]]:
         keys: set[str] = set()
         for key, value in found.value:
             line = key.start_mark.line + 1
-            if not isinstance(key.value, str):
-                raise Invalid("a key must be a text", place=f"{self._file}:{line}")
+            if not isinstance(key.value, str) or len(key.value) > KEY_MAX:
+                raise Invalid("a key must be a short text", place=f"{self._file}:{line}", cure="Write 'name: value'.")
             if key.value in keys:
-                raise Invalid(f"the key {key.value!r} is there twice", place=f"{self._file}:{line}")
+                words = f"the key {key.value!r} is there twice"
+                raise Invalid(words, place=f"{self._file}:{line}", cure="Keep one of them.")
             keys.add(key.value)
             node = self.node(value, f"{path}.{key.value}" if path else key.value, depth + 1)
             yield (
