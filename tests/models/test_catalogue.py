@@ -143,6 +143,7 @@ def scripted(tmp_path: Path, script: str, *, clock: Any = None, **more: Any) -> 
     return FleetModels(settings, default="one", clock=clock or SystemClock(), folder=tmp_path)
 
 
+@pytest.mark.slow
 def test_a_script_answers_through_http_or_without_it_alike(tmp_path: Path) -> None:
     async def main() -> None:
         found = []

@@ -38,6 +38,7 @@ def test_the_wait_is_read_in_each_form(headers: dict[str, str], seconds: float |
     assert retry_after_s(headers, NOW) == seconds
 
 
+@pytest.mark.slow
 @given(st.text(max_size=60), st.text(max_size=60))
 def test_nonsense_in_the_headers_is_no_accident(one: str, two: str) -> None:
     found = retry_after_s({"retry-after": one, "retry-after-ms": two}, NOW)
@@ -80,6 +81,7 @@ def test_a_status_has_its_class(status: int, body: bytes, error_class: str, agai
     assert (found.error_class, found.again) == (error_class, again)
 
 
+@pytest.mark.slow
 @given(st.integers(300, 599), st.binary(max_size=200) | st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["error", "message", "x"]), inner),
@@ -90,6 +92,7 @@ def test_any_body_gives_a_short_line(status: int, body: bytes) -> None:
     assert len(found.text) < 400
 
 
+@pytest.mark.slow
 @given(st.recursive(
     st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["error", "message", "code"]), inner),

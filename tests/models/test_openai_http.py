@@ -56,6 +56,7 @@ def test_a_reply_is_asked_for_once_and_is_one_attempt(stream: bool) -> None:
     run(main())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stream", [True, False])
 def test_fifty_at_once_share_connections_that_are_kept(stream: bool) -> None:
     async def main() -> None:

@@ -184,6 +184,7 @@ loose = st.recursive(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @given(loose)
 def test_no_shape_of_reply_is_an_accident(found: Any) -> None:
     body = json.dumps(found).encode()
@@ -220,6 +221,7 @@ def check_stream(found: ModelReply) -> None:
     assert (found.model, found.problem) == ("m-2", "")
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(0, 5000), max_size=20), st.sampled_from([b"\n", b"\r\n", b"\r"]))
 def test_a_stream_means_the_same_wherever_it_is_cut_and_whatever_ends_its_lines(cuts: list[int], end: bytes) -> None:
     head, _, body = STREAM.partition(b"\r\n\r\n")

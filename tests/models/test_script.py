@@ -156,6 +156,7 @@ def test_each_item_gets_its_own_answer_and_none_is_lost() -> None:
     assert found.rule == "sort/money, sort/news, sort/else"
 
 
+@pytest.mark.slow
 @given(st.lists(st.sampled_from(["Refund", "unsubscribe", "a dog"]), min_size=1, max_size=40))
 def test_as_many_answers_as_items(mails: list[str]) -> None:
     found = answer(TRIAGE, Seen(model="m", results=tuple(Result(tool="files__read", text=each) for each in mails)))
@@ -266,6 +267,7 @@ def test_the_same_messages_have_the_same_digest_whatever_else_is_asked() -> None
     assert REMEMBERED_MAX > 0
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.sampled_from(["system", "user", "assistant", "tool"]), st.text(max_size=10)), max_size=8))
 def test_no_conversation_is_an_accident(messages: list[tuple[str, str]]) -> None:
     player = Player(parse_script((Path(__file__).parent / "all_keys.yaml").read_text()))

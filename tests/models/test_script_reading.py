@@ -146,6 +146,7 @@ def test_no_bytes_are_an_accident(data: bytes) -> None:
     place_of_mistake(data)
 
 
+@pytest.mark.slow
 @given(st.data())
 def test_no_damage_to_a_good_script_is_an_accident(data: st.DataObject) -> None:
     text = (Path(__file__).parent / "all_keys.yaml").read_bytes()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,6 +14,7 @@ ALLOWED = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 names = st.lists(st.text(max_size=80) | st.from_regex(r"[a-c_.]{1,6}", fullmatch=True), unique=True, max_size=30)
 
 
+@pytest.mark.slow
 @given(names)
 def test_every_name_comes_back_and_every_wire_name_is_allowed(found: list[str]) -> None:
     mapping = ToolNames(found)
@@ -22,6 +24,7 @@ def test_every_name_comes_back_and_every_wire_name_is_allowed(found: list[str]) 
     assert [mapping.from_wire(name) for name in theirs] == found
 
 
+@pytest.mark.slow
 @given(names)
 def test_a_name_added_later_claims_no_name_that_is_taken(found: list[str]) -> None:
     early, late = ToolNames(found), ToolNames(found[:3])

@@ -242,10 +242,9 @@ def _template(node: Node, names: Iterable[str]) -> Template:
         node.fail(str(error), cure="The helpers are described in docs/reference/model-scripts.md.")
     for slot in template.slots:
         if slot.name not in names:
-            cure = (
-                f"Name a group in a regular expression, as in '(?P<{slot.name}>...)', or write '{{{{{slot.name}}}}}'."
-            )
-            node.fail(unknown_name("placeholder", slot.name[:100], names), cure=cure)
+            name = slot.name[:100]
+            cure = f"Name a group in a regular expression, as in '(?P<{name}>...)', or write '{{{{{name}}}}}'."
+            node.fail(unknown_name("placeholder", name, names), cure=cure)
     return template
 
 
