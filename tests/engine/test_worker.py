@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from ostinato.engine.notice import AttemptCrashed
 from ostinato.engine.port import AttemptPort
 from ostinato.engine.worker import is_in_scope
 from ostinato.store.port import Claim, Tx
+from ostinato.testing.clock import STARTS_AT
 from tests.engine.house import DONE, Deed, House, retry_quickly, work_in
 
 FEW = EngineLimits(tasks=5, claim=3, agent_default=1, agents={"big": 3}, kinds={TaskKind.DELIVERY: 2, TaskKind.RUN: 1})
@@ -291,17 +293,56 @@ def test_a_halt_elsewhere_and_a_pause_stop_nothing_that_runs(scope: str) -> None
     work_in(work, Deed(long.perform))
 
 
-def test_a_cancel_that_comes_with_the_claim_still_stops_the_attempt() -> None:
-    """The event of the cancel can reach the worker before the claim's own answer does."""
+class Slow:
+    """A store whose answer to the first claim comes later than the news of what happened after it."""
 
+    def __init__(self, store: Any, meanwhile: Callable[[Tx, Task], object]) -> None:
+        self._store = store
+        self._meanwhile = meanwhile
+
+    async def run(self, fn: Any) -> Any:
+        answer = await self._store.run(fn)
+        if getattr(getattr(fn, "func", None), "__name__", "") == "_claim" and answer.tasks and self._meanwhile:
+            meanwhile, self._meanwhile = self._meanwhile, None  # type: ignore[assignment]  # it happens once
+            await self._store.run(lambda tx: meanwhile(tx, answer.tasks[0]))
+        return answer
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
+def cancel(tx: Tx, task: Task) -> None:
+    """Somebody cancels it."""
+    tx.move_task(task.id, TaskEvent.CANCEL, actor="operator", now=STARTS_AT)
+
+
+def halt(tx: Tx, task: Task) -> None:
+    """Somebody halts its agent."""
+    tx.set_flag(f"agent:{task.agent}", "halted", actor="operator", reason="enough", now=STARTS_AT)
+
+
+def halt_and_clear(tx: Tx, task: Task) -> None:
+    """Somebody thinks twice."""
+    halt(tx, task)
+    tx.clear_flag(f"agent:{task.agent}", "halted", actor="operator", now=STARTS_AT)
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "state", "performed"),
+    [(cancel, TaskState.CANCELLED, 0), (halt, TaskState.READY, 0), (halt_and_clear, TaskState.DONE, 1)],
+)
+def test_what_was_decided_before_the_claim_came_back_stops_the_attempt_before_it_begins(
+    meanwhile: Callable[[Tx, Task], None], state: TaskState, performed: int
+) -> None:
     async def work(house: House) -> None:
-        for _ in range(30):
-            task = (await house.add()).id
-            await house.do(lambda tx, t=task: tx.move_task(t, TaskEvent.CANCEL, actor="x", now=house.clock.now()))
+        task = await house.add(agent="triage")
         await house.clock.sleep(1)
+        assert (await house.task(task.id)).state is state
+        assert len(deed.performed) == performed
         assert house.node.running == 0
 
-    work_in(work, Deed(Long().perform))
+    deed = Deed()
+    work_in(work, deed, wrap=lambda store: Slow(store, meanwhile))  # type: ignore[arg-type,return-value]  # duck typing
 
 
 def test_scopes_say_which_tasks_they_are_about() -> None:
