@@ -141,6 +141,7 @@ NOTES = re.compile(
 )
 DOCUMENT = re.compile(r"\b[A-Z][A-Z_]+\.md\b")
 FLEET_FILES = {"SOUL.md", "AGENTS.md", "HEARTBEAT.md", "TOOLS.md", "MEMORY.md", "SKILL.md", "TASKS.md", "RUNBOOK.md"}
+FLEET_FILES |= {"USER.md", "IDENTITY.md"}
 
 
 @rule(

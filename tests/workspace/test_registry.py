@@ -52,7 +52,7 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "a file that grows": lambda folder: (folder / "SOUL.md").write_text("# Triage\nSorts. And more."),
     "a heartbeat that comes": lambda folder: (folder / "heartbeats" / "b.md").write_text("---\nevery: 1h\n---\n"),
     "a heartbeat that changes": lambda folder: (folder / "heartbeats" / "a.md").write_text("---\nevery: 2h\n---\n"),
-    "a file that a link leads to": lambda folder: (folder / "CLAUDE.md").write_text("another memory"),
+    "a file that a link leads to": lambda folder: (folder / "shared.md").write_text("another memory"),
 }
 
 
@@ -60,8 +60,8 @@ CHANGES: dict[str, Callable[[Path], object]] = {
 def test_whatever_changes_makes_another_version(tmp_path: Path, folder: Path, change: str) -> None:
     (folder / "heartbeats").mkdir()
     (folder / "heartbeats" / "a.md").write_text("---\nevery: 1h\n---\n")
-    (folder / "CLAUDE.md").write_text("a memory")
-    (folder / "MEMORY.md").symlink_to("CLAUDE.md")
+    (folder / "shared.md").write_text("a memory")
+    (folder / "MEMORY.md").symlink_to("shared.md")
     settle(folder)
     workspaces = Workspaces(tmp_path)
     before = workspaces.current("triage")
@@ -243,8 +243,8 @@ def test_heartbeats_are_not_read_through_a_link(tmp_path: Path, folder: Path) ->
 
 
 def test_a_file_may_have_a_second_name_in_its_folder(tmp_path: Path, folder: Path) -> None:
-    (folder / "CLAUDE.md").write_text("Shared words.")
-    (folder / "MEMORY.md").symlink_to("CLAUDE.md")
+    (folder / "shared.md").write_text("Shared words.")
+    (folder / "MEMORY.md").symlink_to("shared.md")
     assert Workspaces(tmp_path).current("triage").prompt_files["MEMORY.md"] == "Shared words."
 
 

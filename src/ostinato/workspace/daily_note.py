@@ -1,4 +1,4 @@
-"""The daily note of an agent: one line at the end of memory/YYYY-MM-DD.md, in the agent's own time zone.
+"""The daily note of an agent: one line at the end of the day's file in memory/, by the agent's own time zone.
 
 Knows nothing of tasks: what the line says is the caller's. The folder is one that an agent may write in, so nothing is
 followed that leads elsewhere, and nothing grows without bound.
