@@ -157,7 +157,6 @@ class FleetApp:
         self._ends.callback(lock.release)
         store = self.store = self._open_store()
         self._ends.push_async_callback(store.close)
-        self._ends.callback(store.subscribe(self.log.events))
         ground = Ground(
             fleet=self.fleet, settings=self.settings, store=store, workspaces=self.workspaces, clock=self.clock
         )
@@ -171,6 +170,7 @@ class FleetApp:
         await server.start()
         self._ends.push_async_callback(server.stop)
         self._ends.callback(store.subscribe(self._learn))
+        self._ends.callback(store.subscribe(self.log.events))  # last: the first line loads the library that writes it
         for service in self._services(store, inbox):
             service.start()
             self._ends.push_async_callback(service.stop)
