@@ -292,6 +292,7 @@ def test_a_listing_shows_what_can_be_asked_for(at_desk: Play) -> None:
     at_desk(scene)
 
 
+@pytest.mark.slow
 def test_a_listing_ends_at_its_limit_and_says_so(at_desk: Play) -> None:
     async def scene(desk: Desk) -> None:
         for number in range(LIST_MAX + 5):
@@ -348,6 +349,7 @@ def test_the_rights_of_a_file_survive_its_replacement(at_desk: Play) -> None:
     at_desk(scene)
 
 
+@pytest.mark.slow
 def test_the_trash_keeps_the_newest(tmp_path: Path) -> None:
     with SafeFolder(tmp_path, RULES) as folder:
         for number in range(TRASH_MAX + 20):

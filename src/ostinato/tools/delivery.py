@@ -195,7 +195,7 @@ class DeliveryHandler:
         problem = self._toolbox.check_arguments(tool, arguments)
         if problem:
             raise Invalid(f"{approved.name} was allowed with arguments that do not fit: {problem}")
-        key = digest_of(f"{task.id}/{task.journal}/{approved.name}".encode())[:32]
+        key = key_of(task, approved.name)
         intent = ToolIntent(call_id=approved.name, tool=tool.name, effect=tool.effect, arguments=arguments, key=key)
         context = replace(self._contexts(tx, task, intent=intent, now=now, repeated=repeated), session=approved.session)
         verdict = judge(self._toolbox.facts(tool, arguments, context), context.policy)
@@ -203,6 +203,11 @@ class DeliveryHandler:
             words = f"{approved.decided_by} allowed it, but by now {verdict.reason} [{verdict.rule}]"
             return tool, words, intent
         return tool, context, intent
+
+
+def key_of(task: Task, call_id: str) -> str:
+    """The idempotency key of a call in a task's journal."""
+    return digest_of(f"{task.id}/{task.journal}/{call_id}".encode())[:32]
 
 
 def write_letter(outbox: Path, letter: Letter) -> Path:

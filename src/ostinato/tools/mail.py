@@ -43,7 +43,9 @@ def letter_id(at: Instant, key: str) -> str:
 
 
 def check_letter(letter: Letter) -> None:
-    """Raises Invalid for what would forge a header or is no letter."""
+    """Raises Invalid for what would forge a header or a file name, or is no letter."""
+    if not re.fullmatch(r"[A-Za-z0-9-]{1,100}", letter.id):
+        raise Invalid(f"{letter.id[:80]!r} does not name a delivery")
     if not re.fullmatch(ADDRESS, letter.to):
         raise Invalid(f"{letter.to[:80]!r} is not one plain mail address", cure="Write it as name@example.com.")
     if len(letter.subject) > SUBJECT_CHARS_MAX or not letter.subject.isprintable():
@@ -83,4 +85,4 @@ def _slug(text: str) -> str:
 
 
 def _line(text: str) -> str:
-    return "".join(each if each.isprintable() else " " for each in text).strip()
+    return " ".join("".join(each if each.isprintable() else " " for each in text).split())
