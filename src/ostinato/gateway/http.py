@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 BODY_BYTES_MAX = 1_048_576
 """1 MiB: five times the longest text of any request."""
 
+DISCARDED_BYTES_MAX = 16 * BODY_BYTES_MAX
+"""A longer body is read to here and thrown away: whoever is still sending could not read the refusal."""
+
 BODY_TIMEOUT_S = 30.0
 """How long a caller may take to send a body."""
 
@@ -176,13 +179,16 @@ async def _body(request: Request) -> bytes:
         async with asyncio.timeout(BODY_TIMEOUT_S):
             async for part in request.stream():
                 size += len(part)
-                if size > BODY_BYTES_MAX:
-                    raise _TooLong(f"More than {BODY_BYTES_MAX} bytes", place="body", cure="Send less.")
-                parts.append(part)
+                if size > DISCARDED_BYTES_MAX:
+                    break
+                if size <= BODY_BYTES_MAX:
+                    parts.append(part)
     except TimeoutError:
         raise _Malformed(f"The body took longer than {BODY_TIMEOUT_S:g} s", place="body") from None
     except ClientDisconnect:
         raise _Malformed("The body was cut off", place="body") from None
+    if size > BODY_BYTES_MAX:
+        raise _TooLong(f"More than {BODY_BYTES_MAX} bytes", place="body", cure="Send less.")
     return b"".join(parts)
 
 

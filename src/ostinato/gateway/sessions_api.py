@@ -10,7 +10,7 @@ from typing import Annotated
 import msgspec
 
 from ostinato.domain.errors import Conflict, NotFound
-from ostinato.domain.message import Message, NewMessage, Session, main_session
+from ostinato.domain.message import Message, NewMessage, Session, kind_of, main_session
 from ostinato.domain.step import Input, LimitReached, ModelAnswer, Note, ToolOutcome
 from ostinato.domain.task import ENDED, Task, TaskKind
 from ostinato.domain.values import Origin, Source
@@ -151,11 +151,21 @@ async def append(context: Context, request: SendMessage) -> Message:
 
 
 def session_of(tx: Reads, key: str) -> Session:
-    """The session of a key, or of an agent's name, which means its main one. Raises NotFound."""
+    """The session of a key, or of an agent's name, which means its main one. A task's own session is there as soon as
+    the task is. Raises NotFound."""
     session = tx.session(key) or tx.session(main_session(key))
-    if session is None:
-        raise NotFound(f"There is no session {key!r}", cure="See `ostinato sessions list`.")
-    return session
+    if session is not None:
+        return session
+    for task in tx.session_tasks(key, limit=1):
+        return Session(
+            key=key,
+            agent=task.agent or "",
+            kind=kind_of(key),
+            cursor=0,
+            created_at=task.created_at,
+            active_at=task.updated_at,
+        )
+    raise NotFound(f"There is no session {key!r}", cure="See `ostinato sessions list`.")
 
 
 def unfinished_turn(tx: Reads, key: str) -> Task | None:
