@@ -10,8 +10,9 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
-PAGES_LARGE: Final = 8_000
-"""32 MB: a checkpoint costs some ten milliseconds, once in many thousand tasks."""
+PAGES_LARGE: Final = 2_000
+"""8 MB: a checkpoint costs some milliseconds once in a thousand tasks, and a log that is soon written over again stays
+small and costs the disk less than one that grows."""
 PAGES_WORTH: Final = 500
 """2 MB: worth a checkpoint when nobody waits."""
 IDLE_S: Final = 0.5

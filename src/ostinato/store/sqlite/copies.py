@@ -5,19 +5,23 @@ Always by SQLite's own backup, never by copying the file. Knows nothing of store
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 from pathlib import Path
 
 from ostinato.domain.errors import Conflict, Internal, Invalid, NotFound
-from ostinato.store.sqlite.database import connect, meaning_of
+from ostinato.store.sqlite.database import StoreFull, connect, meaning_of
 from ostinato.store.sqlite.directory import FILE_NAME, prepare_directory
 from ostinato.store.sqlite.migrations import check_known, version_of
 
 
 def check(connection: sqlite3.Connection) -> str:
     """`ok`, or what SQLite's quick check found wrong, a line each."""
-    return "\n".join(row[0] for row in connection.execute("PRAGMA quick_check(20)"))
+    try:
+        return "\n".join(row[0] for row in connection.execute("PRAGMA quick_check(20)"))
+    except sqlite3.DatabaseError as error:  # too damaged to be checked
+        return str(error)
 
 
 def copy_out(source: sqlite3.Connection, target: Path) -> int:
@@ -41,7 +45,10 @@ def copy_out(source: sqlite3.Connection, target: Path) -> int:
         _sync(target.parent)
     except sqlite3.Error as error:
         target.unlink(missing_ok=True)
-        raise meaning_of(error) from error
+        meaning = meaning_of(error)
+        if isinstance(meaning, StoreFull):
+            raise meaning from error
+        raise Internal(f"The copy could not be made: {error}", place=str(target)) from error
     return target.stat().st_size
 
 
@@ -58,21 +65,14 @@ def restore(file: Path, directory: Path) -> int:
     for each in (target, *(target.with_name(target.name + end) for end in ("-wal", "-shm", "-journal"))):
         if each.exists():  # a log of another database would be read into this one
             raise Conflict("There is a database already", place=str(each), cure="Move it away first.")
-    source = connect(file, read_only=True)
+    draft = target.with_name(f"{target.name}.restoring")
+    draft.unlink(missing_ok=True)
     try:
-        check_known(source, place=str(file))
-        version = version_of(source)
-        if version == 0:
-            raise Invalid("This is an empty file, no backup", place=str(file))
-        if (found := check(source)) != "ok":
-            raise Invalid(f"The backup is damaged: {found.splitlines()[0]}", place=str(file), cure="Use another one.")
-        draft = target.with_name(f"{target.name}.restoring")
-        draft.unlink(missing_ok=True)
-        copy_out(source, draft)
+        with contextlib.closing(connect(file, read_only=True)) as source:
+            version = _verified(source, file)
+            copy_out(source, draft)
     except sqlite3.DatabaseError as error:
         raise Invalid(f"The backup cannot be read: {error}", place=str(file), cure="Use another one.") from error
-    finally:
-        source.close()
     try:
         os.rename(draft, target)
         _sync(target.parent)
@@ -80,6 +80,17 @@ def restore(file: Path, directory: Path) -> int:
         raise Internal(
             f"The restored database could not be put in place: {error.strerror}", place=str(target)
         ) from error
+    return version
+
+
+def _verified(source: sqlite3.Connection, file: Path) -> int:
+    """The schema of a backup that is whole, ours, and of a version that is known."""
+    check_known(source, place=str(file))
+    version = version_of(source)
+    if version == 0:
+        raise Invalid("This is an empty file, no backup", place=str(file))
+    if (found := check(source)) != "ok":
+        raise Invalid(f"The backup is damaged: {found.splitlines()[0]}", place=str(file), cure="Use another one.")
     return version
 
 

@@ -13,9 +13,12 @@ FILE_NAME: Final = "ostinato.db"
 
 def prepare_directory(directory: Path) -> None:
     """Makes the state directory with mode 0700, and refuses one that others may enter."""
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not directory.is_dir():
-        raise Invalid("The state directory is no directory", place=str(directory), cure="Move it away.")
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except FileExistsError:
+        raise Invalid("The state directory is no directory", place=str(directory), cure="Move it away.") from None
+    except OSError as error:
+        raise Invalid(f"The state directory cannot be made: {error.strerror}", place=str(directory)) from error
     mode = stat.S_IMODE(directory.stat().st_mode)
     if mode & 0o077:
         raise Invalid(

@@ -143,12 +143,16 @@ class Writer:
         while not ending:
             orders: list[Order] = []
             ending = self._gather(orders)
-            together = [order for order in orders if not order.apart]
-            for start in range(0, len(together), FUNCTIONS_MAX):
-                self._perform(together[start : start + FUNCTIONS_MAX])
-            for order in orders:
-                if order.apart:
-                    self._tell([self._perform_apart(order)], [order], [])
+            if orders:
+                self._perform_all(orders)
+
+    def _perform_all(self, orders: Sequence[Order]) -> None:
+        together = [order for order in orders if not order.apart]
+        for start in range(0, len(together), FUNCTIONS_MAX):
+            self._perform(together[start : start + FUNCTIONS_MAX])
+        for order in orders:
+            if order.apart:
+                self._tell([self._perform_apart(order)], [order], [])
 
     def _gather(self, orders: list[Order]) -> bool:
         """Waits for orders and takes all there are; True: these are the last."""
@@ -185,9 +189,8 @@ class Writer:
             self._commit(changed=self._connection.total_changes - before)
             if told:
                 self._refused = 0
-        except (sqlite3.Error, OstinatoError) as error:
-            failure = meaning_of(error) if isinstance(error, sqlite3.Error) else error
-            self._give_up(failure, orders=len(orders))
+        except BaseException as error:  # whatever it is, nobody may wait for ever
+            failure = self._give_up(_failure(error), orders=len(orders))
             settled, told = [Settled(o.future, None, _again(failure)) for o in orders], []
         self._tell(settled, orders, told)
         if self._checkpoints is not None and self.closed is None:
@@ -250,7 +253,7 @@ class Writer:
         if self._checkpoints is not None:
             self._checkpoints.note(changed)
 
-    def _give_up(self, failure: OstinatoError, *, orders: int) -> None:
+    def _give_up(self, failure: OstinatoError, *, orders: int) -> OstinatoError:
         """Undoes the batch. A full disk passes; what else went wrong with the file does not."""
         self._work.forget()
         self._forget()
@@ -263,6 +266,7 @@ class Writer:
             self._refused += orders
         elif isinstance(failure, StoreBroken):
             self.closed = failure
+        return failure
 
     def _forget(self) -> None:
         self._memory.forget()
@@ -290,6 +294,15 @@ def _resolve(settled: Sequence[Settled], listeners: Sequence[Listener], events: 
             future.set_exception(error)
     for listener in listeners:
         listener(events)
+
+
+def _failure(error: BaseException) -> OstinatoError:
+    """What ended a batch, as its callers are told."""
+    if isinstance(error, OstinatoError):
+        return error
+    if isinstance(error, sqlite3.Error):
+        return meaning_of(error)
+    return StoreBroken(f"The writer has failed: {error!r}", cure="The node must begin again; this is a mistake in it.")
 
 
 def _presentable(error: BaseException) -> BaseException:
