@@ -79,6 +79,14 @@ def test_a_model_is_not_told_bounds_that_only_the_check_needs() -> None:
     }
 
 
+def test_a_box_that_is_prepared_checks_as_before() -> None:
+    box = standard_toolbox()
+    box.prepare()
+    tool = box.get("files.read")
+    assert tool is not None
+    assert (box.check_arguments(tool, {"path": "a"}), box.check_arguments(tool, {}) != "") == ("", True)
+
+
 def test_two_tools_cannot_share_a_name() -> None:
     with pytest.raises(Invalid, match=r"x\.try"):
         Toolbox([outside(None), outside(None)])

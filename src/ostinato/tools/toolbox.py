@@ -112,14 +112,22 @@ class Toolbox:
             harmless=harmless,
         )
 
-    def _schema_problems(self, tool: Tool, arguments: object) -> list[str]:
-        validator = self._validators.get(tool.name)
-        if validator is None:
+    def prepare(self) -> None:
+        """Compiles every check now (about 40 ms, most of it an import), so that the first call need not wait for it."""
+        for tool in self._tools.values():
+            self._validator(tool)
+
+    def _validator(self, tool: Tool) -> Validator:
+        found = self._validators.get(tool.name)
+        if found is None:
             from jsonschema_rs import validator_for
 
-            validator = self._validators[tool.name] = validator_for(tool.parameters)
+            found = self._validators[tool.name] = validator_for(tool.parameters)
+        return found
+
+    def _schema_problems(self, tool: Tool, arguments: object) -> list[str]:
         problems = []
-        for error in validator.iter_errors(arguments):
+        for error in self._validator(tool).iter_errors(arguments):
             place = ".".join(str(each) for each in error.instance_path)
             problems.append(f"{place}: {error.message}" if place else error.message)
             if len(problems) > 10 * PROBLEMS_MAX:  # a list of ten thousand wrong items says no more than fifty
