@@ -70,7 +70,7 @@ def test_keys_within_keys_are_named(keys: tuple[str, ...]) -> None:
 
 
 def test_every_variable_of_a_check_is_described() -> None:
-    names = {f"{group}.{name}" for group, kind in CHECK_VARIABLES.items() for name in kind}  # type: ignore[union-attr]
+    names = {f"{group}.{name}" for group, kind in CHECK_VARIABLES.items() for name in kind}  # type: ignore[union-attr]  # a kind may also be a type
     assert set(re.findall(r"`(\w+\.\w+)`", section(WORKSPACE, "What a check can ask"))) == names
 
 

@@ -57,10 +57,12 @@ def text_of(data: bytes, *, name: str, place: str) -> FileText:
         )
     if "\0" in text:
         raise Invalid("The file is not text: it contains NUL characters", place=place, cure=_SAVE)
-    if any("\ud800" <= each <= "\udfff" for each in text):
-        raise Invalid("The file contains half of a character (a lone surrogate)", place=place, cure=_SAVE)
     text = text.replace("\r\n", "\n").replace("\r", "\n")
-    return FileText(name=name, text=text, digest=digest_of(text.encode()), size_bytes=len(data), findings=findings)
+    try:
+        digest = digest_of(text.encode())
+    except UnicodeEncodeError:
+        raise Invalid("The file contains half of a character (a lone surrogate)", place=place, cure=_SAVE) from None
+    return FileText(name=name, text=text, digest=digest, size_bytes=len(data), findings=findings)
 
 
 _SAVE = "Save it as UTF-8."
@@ -91,7 +93,9 @@ def read_text(folder: int, name: str, *, place: str) -> tuple[FileText, Signatur
         if state.st_size > FILE_BYTES_MAX:
             raise Invalid(f"{state.st_size} bytes are too many", place=place, cure=f"At most {FILE_BYTES_MAX} bytes.")
         with os.fdopen(os.dup(opened), "rb") as stream:
-            data = stream.read(FILE_BYTES_MAX + 1)
+            data = stream.read(state.st_size + 1)
+            if len(data) > state.st_size:  # it grows right now
+                data += stream.read(FILE_BYTES_MAX)
     except OSError as error:
         raise Invalid(f"It cannot be read: {error.strerror}", place=place, cure="Is the disk in order?") from None
     finally:

@@ -95,41 +95,50 @@ def _is_settings(block: list[str], *, keys: tuple[str, ...], is_closed: bool) ->
 
 def _printable(line: str) -> str:
     """Without what nobody sees, such as marks that turn the direction of writing."""
-    return "".join(each for each in line if each.isprintable() or each == "\t")
+    return line if line.isprintable() else "".join(each for each in line if each.isprintable() or each == "\t")
 
 
-@lru_cache(maxsize=2_048)
 def parse_yaml(text: str, *, place: str, line: int = 1) -> Node:
     """A YAML document of plain data as nodes; `line` is the number of its first line. Raises Invalid with the line.
 
-    Nodes are kept, since an agent's settings change more seldom than its memory: whoever gets one must not change it.
+    Whoever gets nodes must not change them: they are kept, since settings change more seldom than memory, and many
+    agents have the same.
     """
     if len(text.encode()) > MATTER_BYTES_MAX:
         raise Invalid(f"Over {MATTER_BYTES_MAX} bytes of settings", place=f"{place}:{line}", cure="Say less here.")
-    _check_brackets(text, place=f"{place}:{line}")
+    try:
+        return _parse(text, line)
+    except Invalid as error:
+        raise Invalid(error.message, place=f"{place}:{error.place}", cure=error.cure) from None
+
+
+@lru_cache(maxsize=2_048)
+def _parse(text: str, line: int) -> Node:
+    """The nodes; the place of an error is its line alone."""
+    _check_brackets(text, line)
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
     try:
-        return _Builder(YAML(typ="safe", pure=True).parse(text), place=place, line=line).document()
+        return _Builder(YAML(typ="safe", pure=True).parse(text), line=line).document()
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         problem = str(getattr(error, "problem", "") or getattr(error, "reason", "") or "it cannot be read").strip()
         position = getattr(error, "position", None)
         at = line + (mark.line if mark else text.count("\n", 0, position) if isinstance(position, int) else 0)
-        raise Invalid(f"This is not YAML: {problem[:200]}", place=f"{place}:{at}", cure=_cure_of(problem)) from None
+        raise Invalid(f"This is not YAML: {problem[:200]}", place=str(at), cure=_cure_of(problem)) from None
     except (ValueError, RecursionError, AttributeError, IndexError, TypeError, AssertionError, OverflowError) as error:
         # The parser stumbles over some broken texts instead of refusing them.
-        raise Invalid(f"This is not YAML: {type(error).__name__}", place=f"{place}:{line}", cure=_PROSE) from None
+        raise Invalid(f"This is not YAML: {type(error).__name__}", place=str(line), cure=_PROSE) from None
 
 
-def _check_brackets(text: str, *, place: str) -> None:
+def _check_brackets(text: str, line: int) -> None:
     """The parser takes a time that grows with the square of the brackets that are open, before it says a word."""
     depth = 0
     for found in re.finditer(r"[\[{\]}]", text):
         depth = depth + 1 if found[0] in "[{" else max(0, depth - 1)
         if depth > 5 * DEPTH_MAX:
-            raise Invalid(f"Settings nested deeper than {DEPTH_MAX}", place=place, cure="Say it more simply.")
+            raise Invalid(f"Settings nested deeper than {DEPTH_MAX}", place=str(line), cure="Say it more simply.")
 
 
 def _cure_of(problem: str) -> str:
@@ -145,9 +154,8 @@ def _cure_of(problem: str) -> str:
 class _Builder:
     """Turns the parser's events into nodes, and counts while it does."""
 
-    def __init__(self, events: Iterator[Any], *, place: str, line: int) -> None:
+    def __init__(self, events: Iterator[Any], *, line: int) -> None:
         self._events = events
-        self._place = place
         self._line = line
         self._count = 0
 
@@ -200,7 +208,7 @@ class _Builder:
             if name in pairs:
                 raise Invalid(
                     f"The key {name[:64]!r} is here twice",
-                    place=f"{self._place}:{line}",
+                    place=str(line),
                     cure=f"The first is in line {pairs[name].line}.",
                 )
             pairs[name] = Node(value=self._node(self._next(), depth + 1).value, line=line)
@@ -211,7 +219,7 @@ class _Builder:
         return self._line + (mark.line if mark is not None else 0)
 
     def _wrong(self, event: Any, message: str, *, cure: str) -> Invalid:
-        return Invalid(message, place=f"{self._place}:{self._line_of(event)}", cure=cure)
+        return Invalid(message, place=str(self._line_of(event)), cure=cure)
 
 
 def _is_plain_tag(tag: str) -> bool:

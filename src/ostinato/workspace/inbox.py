@@ -225,7 +225,7 @@ def _read(fleet: Path, file: InboxFile) -> bytes | None:
                 if state.st_size > FILE_BYTES_MAX:
                     cure = f"At most {FILE_BYTES_MAX} bytes; put it elsewhere and name the place."
                     raise Invalid(f"{state.st_size} bytes are too many", place=file.shown, cure=cure)
-                data = stream.read(FILE_BYTES_MAX + 1)
+                data = stream.read(state.st_size + 1)
                 after = os.fstat(opened)
     except FileNotFoundError:
         return None

@@ -23,7 +23,7 @@ from ostinato.domain.values import Value
 from ostinato.workspace.agent import AGENT_FILES, HEARTBEATS_MAX, AgentDefinition, FleetDefaults, make_agent
 from ostinato.workspace.agent_file import check_agent_id
 from ostinato.workspace.fields import ID
-from ostinato.workspace.file_text import FileText, Finding, Signature, read_text, signature, text_of
+from ostinato.workspace.file_text import FileText, Finding, Signature, read_text, text_of
 
 KEPT_MAX = 1_024
 """Definitions kept in memory; at some 20 kB each they stay near 20 MB however many agents there are."""
@@ -67,9 +67,10 @@ class _Entry:
 class _Seen:
     """What is remembered of every agent: enough to tell in a sweep that nothing has changed."""
 
-    __slots__ = ("mark", "problems", "version")
+    __slots__ = ("mark", "parts", "problems", "version")
 
-    def __init__(self, *, mark: int, version: str, problems: tuple[Problem, ...]) -> None:
+    def __init__(self, *, parts: tuple[str, ...], mark: int, version: str, problems: tuple[Problem, ...]) -> None:
+        self.parts = parts
         self.mark = mark
         self.version = version
         self.problems = problems
@@ -94,6 +95,7 @@ class Workspaces:
         self._characters = 0
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._seen: dict[str, _Seen] = {}
+        self._same_parts: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._lock = threading.RLock()
 
     def ids(self) -> list[str]:
@@ -155,14 +157,15 @@ class Workspaces:
         for agent in ids:
             with self._lock:
                 before = self._seen.get(agent)
-                if before is not None and before.mark and before.mark == _mark(*_paths(self.folder / agent)):
+                if before is not None and before.mark and before.mark == hash(self._look_at(agent, before.parts)):
                     continue
-                kept = agent in self._entries
-                self._load(agent)
+                is_used = agent in self._entries
+                with suppress(NotFound):  # it went since the list was made
+                    self._load(agent)
                 after = self._seen.get(agent)
                 if after is None or before is None or after.version != before.version:
                     changed.append(agent)
-                if not kept:
+                if not is_used:
                     self._forget(agent)
         with self._lock:
             for agent in set(self._seen).difference(ids):
@@ -181,12 +184,13 @@ class Workspaces:
             self._forget(agent)
             self._seen.pop(agent, None)
             raise NotFound(unknown_name("agent", agent[:80], self.ids()))
-        names, paths = _paths(path)
-        entry.paths, entry.state = paths, _look(paths)
+        parts = self._same_parts.setdefault(found := _parts(str(path)), found)
+        entry.paths = tuple(f"{path}{part}" for part in parts)
+        entry.state = _look(entry.paths)
         entry.settled = all(each is None or began_ns - each[3] > SETTLE_NS for each in entry.state)
         try:
             with _opened(path) as folder:
-                entry.files = self._read(agent, folder, names=names, old=old)
+                entry.files = self._read(agent, folder, names=_names(parts), old=old)
             files = {name: file for name, (_, file) in entry.files.items()}
             if old is not None and old.definition is not None and _same(old.definition, files):
                 entry.definition = old.definition
@@ -198,8 +202,12 @@ class Workspaces:
         except OSError as error:
             cure = "Give the fleet's user the right to read it."
             entry.error = Invalid(f"It cannot be read: {error.strerror}", place=f"agents/{agent}", cure=cure)
-        self._remember(agent, entry, mark=_mark(names, paths) if entry.settled else 0)
+        self._remember(agent, entry, parts=parts)
         return entry
+
+    def _look_at(self, agent: str, parts: tuple[str, ...]) -> tuple[Signature | None, ...]:
+        folder = f"{self.folder}/{agent}"
+        return _look([folder + part for part in parts])
 
     def _read(
         self, agent: str, folder: int, *, names: Iterable[str], old: _Entry | None
@@ -208,7 +216,7 @@ class Workspaces:
         for name in names:
             place = f"agents/{agent}/{name}"
             kept = old.files.get(name) if old is not None and old.settled else None
-            if kept is not None and kept[0] == _look((f"{self.folder}/{agent}/{name}",))[0]:
+            if kept is not None and kept[0] == _look_once(f"{self.folder}/{agent}/{name}"):
                 files[name] = kept
                 continue
             found = read_text(folder, name, place=place) if "/" not in name else _read_below(folder, name, place=place)
@@ -216,7 +224,7 @@ class Workspaces:
                 files[name] = (found[1], found[0])
         return files
 
-    def _remember(self, agent: str, entry: _Entry, *, mark: int) -> None:
+    def _remember(self, agent: str, entry: _Entry, *, parts: tuple[str, ...]) -> None:
         self._forget(agent)
         self._entries[agent] = entry
         self._characters += _size(entry)
@@ -232,7 +240,8 @@ class Workspaces:
             assert entry.definition is not None
             problems = tuple(_warning(agent, each) for each in entry.definition.findings)
             version = entry.definition.version
-        self._seen[agent] = _Seen(mark=mark, version=version, problems=problems)
+        mark = hash(entry.state) if entry.settled else 0
+        self._seen[agent] = _Seen(parts=parts, mark=mark, version=version, problems=problems)
 
     def _forget(self, agent: str) -> None:
         entry = self._entries.pop(agent, None)
@@ -261,36 +270,32 @@ def _same(definition: AgentDefinition, files: Mapping[str, FileText]) -> bool:
 
 def _look(paths: Iterable[str]) -> tuple[Signature | None, ...]:
     """How these paths are right now. Links are followed: a change of what they lead to counts."""
-    found: list[Signature | None] = []
-    for path in paths:
-        try:
-            found.append(signature(os.stat(path)))
-        except OSError:
-            found.append(None)
-    return tuple(found)
+    return tuple([_look_once(path) for path in paths])
 
 
-def _mark(names: tuple[str, ...], paths: tuple[str, ...]) -> int:
-    """One number for how an agent's files are; 0 is none."""
-    return hash((names, _look(paths))) or 1
+def _look_once(path: str) -> Signature | None:
+    try:
+        state = os.stat(path)
+    except OSError:
+        return None
+    return (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns)  # as `signature`, without another call
 
 
-def _paths(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Names of the files that an agent has, and the paths to look at: the folders are among them, since a file that
-    comes or goes changes its folder."""
-    names, paths = [], [str(folder)]
-    for name in AGENT_FILES:
-        if os.path.lexists(path := f"{folder}/{name}"):
-            names.append(name)
-            paths.append(path)
+def _parts(folder: str) -> tuple[str, ...]:
+    """What to look at in an agent's folder, as ends of paths: the folders are among them, since a file that comes or
+    goes changes its folder. Most agents have the same, so that this is kept once."""
+    parts = ["", *(f"/{name}" for name in AGENT_FILES if os.path.lexists(f"{folder}/{name}"))]
     beats = f"{folder}/heartbeats"
     if os.path.lexists(beats):
-        paths.append(beats)
+        parts.append("/heartbeats")
         with suppress(OSError):
             found = sorted(each for each in os.listdir(beats) if each.endswith(".md") and not each.startswith("."))
-            names.extend(f"heartbeats/{each}" for each in found[: HEARTBEATS_MAX + 1])
-            paths.extend(f"{beats}/{each}" for each in found[: HEARTBEATS_MAX + 1])
-    return tuple(names), tuple(paths)
+            parts.extend(f"/heartbeats/{each}" for each in found[: HEARTBEATS_MAX + 1])
+    return tuple(parts)
+
+
+def _names(parts: Iterable[str]) -> list[str]:
+    return [part[1:] for part in parts if part not in {"", "/heartbeats"}]
 
 
 def _read_below(folder: int, name: str, *, place: str) -> tuple[FileText, Signature] | None:
