@@ -109,6 +109,7 @@ def work_in(
     wrap: Callable[[Store], Store] = lambda store: store,
     quiet: bool = True,
     started: bool = True,
+    exclusive: bool = True,
 ) -> T:
     """Runs `work` in a house with these handlers; with `quiet`, fails where the engine had anything to say."""
     clock = ManualClock()
@@ -116,7 +117,7 @@ def work_in(
 
     async def live() -> T:
         store = wrap(WatchedStore(open_store(None), clock))
-        settings = NodeSettings(version="0", limits=limits or EngineLimits(tasks=64), lease=None)
+        settings = NodeSettings(version="0", limits=limits or EngineLimits(tasks=64), lease=None, exclusive=exclusive)
         node = EngineNode(
             store,
             handlers or (Deed(),),

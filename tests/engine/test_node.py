@@ -22,7 +22,7 @@ from ostinato.engine.lock import FleetLock
 from ostinato.engine.node import EngineNode, NodeSettings
 from ostinato.engine.notice import AttemptStuck, LeaseLost, LoopStalled, Notice, StoreChecked
 from ostinato.engine.port import AttemptPort
-from ostinato.store.port import EventFilter, Store
+from ostinato.store.port import ClaimRequest, EventFilter, Store
 from ostinato.store.sqlite import open_store
 from tests.conftest import run
 from tests.engine.house import DONE, Deed, House, never_fire, work_in
@@ -69,23 +69,24 @@ def test_start_and_stop_may_be_called_in_any_order_and_often() -> None:
     work_in(work, started=False)
 
 
-def test_a_drain_lets_attempts_come_to_a_step_boundary() -> None:
+def test_a_drain_lets_attempts_come_to_a_step_boundary_and_begins_nothing() -> None:
     async def perform(attempt: AttemptPort) -> Outcome:
         while not attempt.draining:
             await attempt.clock.sleep(1)
+        late.append(await added[0].add())
         return Requeue(reason="the node is stopping")
 
     async def work(house: House) -> None:
+        added.append(house)
         running = await house.add()
         await house.reaches(running.id, TaskState.RUNNING)
-        stopping = asyncio.create_task(house.node.stop())
-        await asyncio.sleep(0)
-        late = await house.add()
-        await stopping
-        assert [(await house.task(each.id)).state for each in (running, late)] == [TaskState.READY] * 2
+        await house.node.stop()
+        assert [(await house.task(each.id)).state for each in (running, late[0])] == [TaskState.READY] * 2
         assert house.clock.elapsed_s() < 2
         assert deed.performed == [running.id]
 
+    added: list[House] = []
+    late: list[Task] = []
     deed = Deed(perform)
     work_in(work, deed)
 
@@ -202,6 +203,61 @@ def test_a_node_that_is_refused_leaves_nothing_running(tmp_path: Path) -> None:
         await store.close()
 
     run(work())
+
+
+def test_a_lock_that_was_held_before_the_node_stays_held_after_it(tmp_path: Path) -> None:
+    async def work() -> None:
+        store = open_store(None)
+        with FleetLock(tmp_path) as lock:
+            node = node_over(store, Deed(), lock=lock)
+            await node.start()
+            await node.stop()
+            assert lock.held
+        await store.close()
+
+    run(work())
+
+
+# --- several nodes ------------------------------------------------------------------------------------------------
+
+
+def test_nodes_on_one_store_share_the_work_and_none_does_it_twice() -> None:
+    async def perform(attempt: AttemptPort) -> Outcome:
+        await asyncio.sleep(0)
+        return DONE
+
+    async def work() -> None:
+        store = open_store(None)
+        deeds = [Deed(perform), Deed(perform)]
+        nodes = [node_over(store, deed, settings={"lease": None, "exclusive": False}) for deed in deeds]
+        for node in nodes:
+            await node.start()
+        await asyncio.gather(*(ended(nodes[0]) for _ in range(100)))
+        assert sorted(deeds[0].performed + deeds[1].performed) == list(range(1, 101))
+        assert all(deed.performed for deed in deeds)
+        for node in nodes:
+            await node.stop()
+        await store.close()
+
+    run(work())
+
+
+def test_what_a_lost_node_held_is_done_by_another_once_its_lease_is_over() -> None:
+    async def work(house: House) -> None:
+        now = house.clock.now()
+        task = await house.add()
+        lost = await house.do(
+            lambda tx: tx.start_node(pid=1, host="x", version="0", lease_s=0.02, exclusive=False, now=now)
+        )
+        request = ClaimRequest(node=lost.id, most=1)
+        assert [each.id for each in await house.do(lambda tx: tx.claim(request, now=now))] == [task.id]
+        await house.node.start()
+        ended = await house.ended(task.id)
+        assert (ended.state, ended.losses, ended.attempts) == (TaskState.DONE, 0, 2)
+        outcomes = [each.outcome for each in await house.store.read(lambda reads: reads.attempts(task.id))]
+        assert outcomes == ["lost", "done"]
+
+    work_in(work, started=False, exclusive=False)
 
 
 # --- the lease ----------------------------------------------------------------------------------------------------

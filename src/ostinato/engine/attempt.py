@@ -62,15 +62,27 @@ class _Phase(enum.Enum):
 class Attempt:
     """One try of one task; what its handler is given (`AttemptPort`)."""
 
-    __slots__ = ("_around", "_handler", "_phase", "_stop", "_work", "claim", "clock", "ends_at_s", "store", "task")
+    __slots__ = (
+        "_around",
+        "_handler",
+        "_phase",
+        "_stop",
+        "_timeout_s",
+        "_work",
+        "claim",
+        "clock",
+        "ends_at_s",
+        "store",
+        "task",
+    )
 
     def __init__(self, task: Task, handler: Handler, around: Surroundings) -> None:
         self.task = task
         self.claim = Claim(task=task.id, token=task.token)
         self.store = around.store
         self.clock = around.clock
-        timeout_s = task.spec.timeout_s
-        self.ends_at_s = around.clock.elapsed_s() + (handler.timeout_s if timeout_s is None else timeout_s)
+        self._timeout_s = handler.timeout_s if task.spec.timeout_s is None else task.spec.timeout_s
+        self.ends_at_s = around.clock.elapsed_s() + self._timeout_s
         self._handler = handler
         self._around = around
         self._phase = _Phase.NEW
@@ -157,8 +169,7 @@ class Attempt:
                 work.uncancel()
         match self._stop:
             case Stop.TIMEOUT:
-                seconds = self.task.spec.timeout_s or self._handler.timeout_s
-                return Retry(error=f"Timed out after {seconds:g} s", error_class="timeout")
+                return Retry(error=f"Timed out after {self._timeout_s:g} s", error_class="timeout")
             case None:  # not by us: the loop is being closed
                 return Requeue(reason=Stop.DRAINED.value)
             case why:

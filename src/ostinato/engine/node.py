@@ -63,7 +63,8 @@ class EngineNode:
     """An engine over `store` that performs tasks with `handlers` and fires schedules with `fire`.
 
     `start` and `stop` may each be called twice, and `stop` before `start`; a node that was stopped can be started again
-    and is a new incarnation then. `lock` is taken at start where it is not held yet, and released at the end.
+    and is a new incarnation then. A `lock` that is not held yet is taken at start and released at the end; one that is
+    held already stays so, for whoever holds it may have more to write.
     """
 
     def __init__(
@@ -107,6 +108,11 @@ class EngineNode:
         return self._worker.running if self._worker is not None else 0
 
     @property
+    def draining(self) -> bool:
+        """True where nothing new is begun: the node stops, has stopped, or was never started."""
+        return self._worker is None or self._worker.draining
+
+    @property
     def completions(self) -> Completions:
         """For waiting until a task has ended; raises Internal unless the node runs."""
         if self._completions is None:
@@ -147,7 +153,7 @@ class EngineNode:
     # --- in order ---
 
     async def _start(self) -> None:
-        if self._lock is not None:
+        if self._lock is not None and not self._lock.held:
             self._lock.acquire()
             self._ends.callback(self._lock.release)
         before = await self.store.read(lambda reads: reads.nodes(limit=1))
@@ -156,7 +162,7 @@ class EngineNode:
         self._completions = Completions(self.store)
         self._ends.callback(self._close_completions)
         self._start_services(self.node)
-        if before and not before[0].clean:
+        if self.settings.exclusive and before and not before[0].clean:
             check = asyncio.create_task(self._check(), name="check of the store")
             self._ends.push_async_callback(_end_task, check)
 
@@ -177,13 +183,13 @@ class EngineNode:
         )
         pruner = Pruner(ground, self.settings.retention, lambda: worker.running > 0)
         alarm.ring_for(rescuer.wake, scheduler.wake, worker.wake)
-        self._begin(worker.start, self._drain)
-        for service in (alarm, rescuer, scheduler, pruner):
-            self._begin(service.start, service.stop)
         if self.settings.lease is not None:
             renew = self._renewal(node.id, self.settings.lease.lease_s)
             lease = Lease(node.id, renew, self._lose, times=self.settings.lease, notify=self._notify)
             self._begin(lease.start, lease.stop)
+        self._begin(worker.start, self._drain)
+        for service in (alarm, rescuer, scheduler, pruner):
+            self._begin(service.start, service.stop)
 
     def _begin(self, start: Callable[[], None], end: Callable[[], Coroutine[Any, Any, None]]) -> None:
         start()
@@ -202,6 +208,8 @@ class EngineNode:
         async with self._changing:
             if self._started:
                 self._started = False
+                if self._worker is not None:
+                    self._worker.draining = True  # at once: the rest of the house is closed room by room
                 await self._ends.aclose()
             self._stopped.set()
 

@@ -67,7 +67,8 @@ class Handler(Protocol):
 
     def open(self, tx: Tx, task: Task, *, now: Instant) -> None:
         """Called in the claim's own transaction, on the store's thread; may record first steps so that they share the
-        claim's commit. Must be quick; an exception fails this attempt only."""
+        claim's commit. Must be quick. An exception fails this attempt only, and what was written before it stays: check
+        first, then write."""
 
     async def perform(self, attempt: AttemptPort) -> Outcome | Ending | Settled:
         """Does the work. Exceptions are surprises: they become a Retry with the traceback in the log. Cancellation

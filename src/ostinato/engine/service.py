@@ -16,8 +16,8 @@ from ostinato.store.port import Store
 FAILURE_PAUSE_S = 0.5
 """Rest after the first failed poll; doubles with each in a row."""
 
-FAILURE_PAUSE_MAX_S = 30.0
-"""Longest rest after failures: a disk that has room again is noticed within half a minute."""
+FAILURE_PAUSE_MAX_S = 10.0
+"""Longest rest after failures: how late a disk that has room again is noticed."""
 
 STOP_S = 10.0
 """How long a stop waits for the poll under way before it cuts it off; polls are bounded batches of milliseconds."""
