@@ -15,8 +15,10 @@ from pathlib import Path
 
 import msgspec
 
+from ostinato.cli.reference import reference as commands
 from ostinato.domain.task import TRANSITIONS, TaskKind, TaskState, WaitKind
 from ostinato.domain.values import Limits
+from ostinato.gateway.reference import operations, structs
 from ostinato.tools.describe import reference
 
 DOCS = Path(__file__).resolve().parent
@@ -65,6 +67,9 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "moves": moves,
     "waits": lambda: names(WaitKind),
     "limits": limits,
+    "cli": commands,
+    "operations": operations,
+    "answers": structs,
     "tools": reference,
 }
 

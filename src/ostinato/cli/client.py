@@ -37,6 +37,7 @@ STARTING_S = 10.0
 """How long a node that holds the fleet may take until its socket answers."""
 
 STATE_FOLDER = ".ostinato"
+FLEET_FILE = "ostinato.toml"
 
 PERSON_VARIABLE = "OSTINATO_PERSON"
 """Names the person on whose behalf a command acts; without it the login name stands in the record."""
@@ -64,9 +65,7 @@ class Client:
     def fleet(self) -> Path:
         """The fleet's folder; raises NotFound."""
         if self._fleet is None:
-            from ostinato.workspace.fleet_file import find_fleet
-
-            self._fleet = find_fleet(self._start or Path.cwd())
+            self._fleet = _found(Path(os.path.abspath(self._start or Path.cwd())))
         return self._fleet
 
     @property
@@ -138,6 +137,16 @@ class UnixConnection(http.client.HTTPConnection):
             opened.close()
             raise
         self.sock = opened
+
+
+def _found(start: Path) -> Path:
+    """The fleet's folder. The workspace's own search says what is wrong, but takes longer to load than to run."""
+    for folder in (start, *start.parents):
+        if os.path.lexists(folder / FLEET_FILE):
+            return folder
+    from ostinato.workspace.fleet_file import find_fleet
+
+    return find_fleet(start)
 
 
 def _caller() -> Caller:

@@ -128,7 +128,7 @@ def _talk(screen: Screen, client: Client, request: sessions_api.SendMessage, *, 
     for item in client.stream(talk_api.talk, request):
         if item is None:
             continue
-        state = item.state if item.kind in ("end", "waiting") else state
+        state = item.state if item.kind in ("end", "waiting", "held") else state
         if as_json:
             screen.json_line(item)
         elif item.kind == "piece":
@@ -151,6 +151,10 @@ def _talk_item(screen: Screen, item: talk_api.TalkItem) -> None:
     elif item.kind == "question":
         screen.say(f"{item.question} {item.text}", style="warn")
         screen.say(f"  → ostinato approvals show {item.question}")
+    elif item.kind == "retry":
+        screen.say(f"· {item.text}", style="warn")
+    elif item.kind == "held":
+        screen.say(item.text, style="warn")
     elif item.kind == "waiting":
         screen.say(f"({item.task} waits for {item.text or 'something'})", style="faint")
     elif item.kind == "end" and item.state != "done":

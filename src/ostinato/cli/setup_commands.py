@@ -5,6 +5,7 @@ Knows nothing of operations: these work on files and processes.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -103,8 +104,6 @@ def demo(
 
     Example: ostinato demo
     """
-    import importlib.util
-
     sys.path.insert(0, str(Path.cwd()))
     try:
         found = importlib.util.find_spec(DEMO)

@@ -14,8 +14,10 @@ from ostinato.domain.message import Message
 from ostinato.domain.question import QuestionState
 from ostinato.domain.step import Input
 from ostinato.domain.task import ENDED, Task, TaskState
+from ostinato.domain.values import Value
 from ostinato.gateway.context import Context
 from ostinato.gateway.follow import changes_of
+from ostinato.gateway.notation import iso
 from ostinato.gateway.operation import Role, View, stream
 from ostinato.gateway.sessions_api import (
     SendMessage,
@@ -25,7 +27,7 @@ from ostinato.gateway.sessions_api import (
     session_of,
     transcript_of,
 )
-from ostinato.gateway.views import question_view, waits_for
+from ostinato.gateway.views import waits_for
 from ostinato.store.port import QuestionFilter, Reads
 
 TURNS_LOOKED_AT = 20
@@ -38,7 +40,8 @@ PIECES_MAX = 10_000
 
 class TalkItem(View):
     """Something that happened while the reply was made. `kind`: `sent`, `piece` (live text, not stored), `line` (of the
-    transcript), `question` (a person must settle something), `waiting`, `end`."""
+    transcript), `retry` (an error that may pass), `question` (a person must settle something), `held` (somebody has
+    stopped the agent), `waiting`, `end`. The last three end the stream."""
 
     kind: str
     text: str = ""
@@ -77,12 +80,8 @@ async def talk(context: Context, request: SendMessage) -> AsyncIterator[TalkItem
             told: set[tuple[str, str, str]] = set()
             while True:
                 await changes.wait()
-                found = await context.store.read(lambda tx: _turn_that_read(tx, message))
-                if found is None:
-                    yield None
-                    continue
-                task, lines, questions = found
-                for line in lines:
+                found = await context.store.read(lambda tx: _look(tx, message, request.agent))
+                for line in found.lines:
                     mark = (line.at, line.kind, line.text)
                     if mark in told or line.kind == "message":
                         continue
@@ -93,14 +92,14 @@ async def talk(context: Context, request: SendMessage) -> AsyncIterator[TalkItem
                     streamed += "".join(live)
                     shown = line.kind == "reply" and line.text in streamed
                     streamed = "" if shown else streamed
-                    yield TalkItem(kind="line", line=line, text=line.text, task=task.name, live=shown)
+                    kind = "retry" if line.kind == "retry" else "line"
+                    yield TalkItem(kind=kind, line=line, text=line.text, task=line.task, live=shown)
                 while pieces:
                     streamed += pieces[0]
                     yield TalkItem(kind="piece", text=pieces.popleft())
-                if task.state in ENDED or task.state is TaskState.WAITING:
-                    for name, text in questions:
-                        yield TalkItem(kind="question", question=name, text=text, task=task.name)
-                    yield _end(task)
+                for item in found.ending:
+                    yield item
+                if found.ending:
                     return
                 yield None
         finally:
@@ -138,20 +137,50 @@ def _taken(pieces: deque[str], line: TranscriptLine) -> list[str]:
     return taken
 
 
-def _end(task: Task) -> TalkItem:
+class _Found(Value):
+    """What a look at the store gives: lines so far, and, where the reply has come to an end, how it ends."""
+
+    lines: list[TranscriptLine] = []
+    ending: list[TalkItem] = []
+
+
+def _look(tx: Reads, message: Message, agent: str) -> _Found:
+    task = _turn_that_read(tx, message)
+    if task is None:
+        return _Found(ending=_held(tx, agent))
+    lines = transcript_of(tx, task)
+    if task.state is TaskState.READY and task.failures:
+        text = f"{task.reason or 'an error'}; attempt {task.failures + 1} follows"
+        lines.append(TranscriptLine(at=iso(task.updated_at), who="runtime", kind="retry", text=text, task=task.name))
+    if task.state not in ENDED and task.state is not TaskState.WAITING:
+        return _Found(lines=lines, ending=_held(tx, agent) if task.state is TaskState.READY else [])
+    asked = tx.questions(QuestionFilter(state=QuestionState.PENDING, task=task.id), limit=20)
+    ending = [TalkItem(kind="question", question=each.name, text=each.text, task=task.name) for each in reversed(asked)]
     text = task.result.text or task.result.error if task.result else waits_for(task)
-    return TalkItem(kind="end" if task.state in ENDED else "waiting", text=text, task=task.name, state=task.state.value)
+    kind = "end" if task.state in ENDED else "waiting"
+    ending.append(TalkItem(kind=kind, text=text, task=task.name, state=task.state.value))
+    return _Found(lines=lines, ending=ending)
 
 
-def _turn_that_read(tx: Reads, message: Message) -> tuple[Task, list[TranscriptLine], list[tuple[str, str]]] | None:
-    """The turn whose input has the message, its lines, and its open questions; or one that failed before it could
-    read it."""
+def _held(tx: Reads, agent: str) -> list[TalkItem]:
+    """Nobody will answer as long as the agent or the fleet is stopped."""
+    for flag in tx.flags():
+        if flag.scope in ("fleet", f"agent:{agent}"):
+            what, cure = ("The fleet", "ostinato start")
+            if flag.scope != "fleet":
+                what, cure = agent, f"ostinato agents resume {agent}"
+            why = f": {flag.reason}" if flag.reason else ""
+            text = f"{what} is {flag.name} (by {flag.actor}{why}); the answer comes after: {cure}"
+            return [TalkItem(kind="held", text=text, state=flag.name)]
+    return []
+
+
+def _turn_that_read(tx: Reads, message: Message) -> Task | None:
+    """The turn whose input has the message, or one that failed before it could read it."""
     for task in tx.session_tasks(message.session, limit=TURNS_LOOKED_AT):
         unread = task.state is TaskState.FAILED and not task.steps and task.updated_at >= message.at
         if unread or any(
             isinstance(each.entry, Input) and message.id in each.entry.messages for each in tx.steps(task.id)
         ):
-            asked = tx.questions(QuestionFilter(state=QuestionState.PENDING, task=task.id), limit=20)
-            questions = [(view.id, view.text) for view in map(question_view, reversed(asked))]
-            return task, transcript_of(tx, task), questions
+            return task
     return None
