@@ -386,7 +386,14 @@ class Talkative:
     def close(self) -> None: ...
 
 
-@pytest.mark.parametrize("dispatcher", [Forgetful, Talkative])
+class Broken(Forgetful):
+    """A dispatcher whose other side is away."""
+
+    async def take(self, pools: Any) -> None:
+        raise ConnectionError("nobody there")
+
+
+@pytest.mark.parametrize("dispatcher", [Forgetful, Talkative, Broken])
 def test_hints_decide_nothing_but_the_time(dispatcher: Any) -> None:
     async def work(house: House) -> None:
         tasks = [await house.add() for _ in range(5)]
@@ -395,7 +402,7 @@ def test_hints_decide_nothing_but_the_time(dispatcher: Any) -> None:
         assert sorted(deed.performed) == sorted(task.id for task in tasks)
 
     deed = Deed()
-    work_in(work, deed, dispatcher=dispatcher())
+    work_in(work, deed, dispatcher=dispatcher(), quiet=dispatcher is not Broken)
 
 
 # --- everything at once -------------------------------------------------------------------------------------------

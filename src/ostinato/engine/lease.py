@@ -58,7 +58,7 @@ class Lease:
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._ticked_s = 0.0
+        self._ticked = True
         self._renewed_s = 0.0
 
     def start(self) -> None:
@@ -66,7 +66,7 @@ class Lease:
         if self._thread is None:
             self._stopped.clear()
             self._loop = asyncio.get_running_loop()
-            self._ticked_s = self._renewed_s = time.monotonic()
+            self._ticked, self._renewed_s = True, time.monotonic()
             self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
             self._thread.start()
 
@@ -80,9 +80,12 @@ class Lease:
     # --- on the thread ---
 
     def _keep(self) -> None:
+        stalled_s, round_s = 0.0, time.monotonic()
         while not self._stopped.wait(self._times.tick_s):
             now_s = time.monotonic()
-            stalled_s = now_s - self._ticked_s
+            # A round that took long means that the whole process was stopped, not that its loop was stuck.
+            stalled_s = 0.0 if self._ticked else stalled_s + min(now_s - round_s, 2 * self._times.tick_s)
+            self._ticked, round_s = False, now_s
             if stalled_s > self._times.stall_s:
                 self._end_process(stalled_s)
                 return
@@ -98,7 +101,7 @@ class Lease:
             self._stopped.set()
 
     def _tick(self) -> None:
-        self._ticked_s = time.monotonic()
+        self._ticked = True
 
     def _renew_once(self, now_s: float) -> bool:
         """False when there is nothing left to renew."""

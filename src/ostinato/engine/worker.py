@@ -18,13 +18,16 @@ from ostinato.domain.values import Instant, Value
 from ostinato.engine.attempt import Attempt, Stop, outcome_of_error
 from ostinato.engine.deadlines import Deadlines
 from ostinato.engine.limits import EngineLimits
-from ostinato.engine.notice import AttemptCrashed, Notice, code_of, traceback_of
+from ostinato.engine.notice import AttemptCrashed, Notice, ServiceFailed, code_of, traceback_of
 from ostinato.engine.port import Dispatcher, Handler
 from ostinato.engine.service import Ground, Service
 from ostinato.store.port import Claim, ClaimRequest, Tx
 
 SWEEP_S = 30.0
 """Rest without a hint: hints may be lost, and another node's finishing may free an agent's limit."""
+
+HINTS_PAUSE_S = 5.0
+"""Rest after a dispatcher has failed to give a hint; tasks are looked for meanwhile as often."""
 
 MOVED = frozenset(
     {
@@ -169,7 +172,19 @@ class Worker:
 
     async def _listen(self) -> None:
         while True:
-            await self._dispatcher.take(self._pools)
+            try:
+                await self._dispatcher.take(self._pools)
+            except Exception as error:  # hints may fail to come; the sweep finds what they would have told
+                self.notify(
+                    ServiceFailed(
+                        service="hints",
+                        error=str(error),
+                        code=code_of(error),
+                        traceback=traceback_of(error),
+                        pause_s=HINTS_PAUSE_S,
+                    )
+                )
+                await self.clock.sleep(HINTS_PAUSE_S)
             self._service.wake()
 
     async def _poll(self) -> float:
