@@ -1,0 +1,205 @@
+"""One seeded bug for each promise: planted in a node's process before it begins, to be noticed by the judge.
+
+Each is what an innocent change could do to the room that it is planted in. A run that nobody kills shows none of them.
+Knows nothing of how they are noticed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from msgspec.structs import replace
+
+from ostinato.agents import inbox, turn_handler
+from ostinato.agents.fires import Fires
+from ostinato.agents.inbox import InboxTaker
+from ostinato.agents.scribe import Scribe
+from ostinato.domain import turn
+from ostinato.domain.message import NewMessage
+from ostinato.domain.step import Effect, Entry, ModelAnswer, ToolIntent, ToolOutcome
+from ostinato.domain.values import Source, Value
+from ostinato.engine.attempt import Attempt
+from ostinato.store.verbs.claims import ClaimVerbs
+from ostinato.store.verbs.sessions import SessionVerbs
+from ostinato.tools import delivery
+
+
+class Bug(Value):
+    """A bug, and where it shows."""
+
+    plant: Callable[[], None]
+    scenario: str
+    """One in which it does harm."""
+    finding: str
+    """How the judge's finding about it begins."""
+
+
+def _plant(owner: Any, name: str, seed: Any) -> None:
+    assert hasattr(owner, name), f"{owner} has no {name} any more: this bug needs another place"
+    setattr(owner, name, seed)
+
+
+def _result_before_intent() -> None:
+    """Intents wait in memory until their result is there."""
+    record = ClaimVerbs.record_steps
+    held: dict[int, list[ToolIntent]] = {}
+
+    def record_late(self: ClaimVerbs, claim: Any, entries: Sequence[Entry], *, now: int) -> int:
+        written: list[Entry] = []
+        waiting = held.setdefault(claim.task, [])
+        for entry in entries:
+            if isinstance(entry, ToolIntent) and entry.effect is Effect.IRREVERSIBLE:
+                waiting.append(entry)
+                continue
+            written.append(entry)
+            if isinstance(entry, ToolOutcome):
+                mine = [each for each in waiting if each.call_id == entry.call_id]
+                written.extend(mine)
+                waiting[:] = [each for each in waiting if each not in mine]
+        return record(self, claim, written, now=now)
+
+    _plant(ClaimVerbs, "record_steps", record_late)
+
+
+def _reply_after_use() -> None:
+    """Replies with calls are written down together with their first result."""
+    record = ClaimVerbs.record_steps
+    held: dict[int, list[Entry]] = {}
+
+    def record_late(self: ClaimVerbs, claim: Any, entries: Sequence[Entry], *, now: int) -> int:
+        entries = [*held.pop(claim.task, []), *entries]
+        kinds = {type(each) for each in entries}
+        if ToolIntent in kinds and ToolOutcome not in kinds:
+            start = next(number for number, each in enumerate(entries) if isinstance(each, ModelAnswer))
+            held[claim.task] = list(entries[start:])
+            entries = entries[:start]
+        return record(self, claim, entries, now=now)
+
+    _plant(ClaimVerbs, "record_steps", record_late)
+
+
+def _irreversible_again() -> None:
+    """A turn takes every intent without a result for one that may run again."""
+    _plant(turn, "REPEATABLE", frozenset(Effect))
+
+
+def _token_ignored() -> None:
+    """Whoever has ever held a task may write for it."""
+    _plant(ClaimVerbs, "_held", lambda self, claim: self._kept(claim.task))
+
+
+def _file_moved_first() -> None:
+    """A dropped file leaves its inbox before anything of it is safe."""
+
+    async def take_file(self: Any, file: Any) -> None:
+        items = vars(inbox)["read_items"](self._fleet, file, timezone="UTC")
+        vars(inbox)["put_away"](self._fleet, file, at=self._clock.now())
+        await self._store.run(self._writing(items, wakes=True))
+
+    _plant(InboxTaker, "_take_file", take_file)
+
+
+def _done_before_journaled() -> None:
+    """A task is done in one commit, and its last reply written in another."""
+    record, advance = ClaimVerbs.record_steps, turn_handler._Run._advance
+    held: dict[int, list[Entry]] = {}
+
+    def record_most(self: ClaimVerbs, claim: Any, entries: Sequence[Entry], *, now: int) -> int:
+        last: list[Entry] = [each for each in entries if isinstance(each, ModelAnswer) and not each.calls]
+        if last:
+            held[claim.task] = last
+        return record(self, claim, [each for each in entries if each not in last], now=now)
+
+    def write_rest(tx: Any) -> None:
+        while held:
+            task, entries = held.popitem()
+            tx._append_steps(tx._kept(task), entries, now=0)
+
+    async def advance_first(self: Any, produced: Sequence[Entry], *, within: Any) -> Any:
+        done = await advance(self, produced, within=within)
+        if held:
+            await self._attempt.store.run(write_rest)
+        return done
+
+    _plant(ClaimVerbs, "record_steps", record_most)
+    _plant(turn_handler._Run, "_advance", advance_first)
+
+
+def _letter_renamed() -> None:
+    """Each attempt writes its letter under a name of its own."""
+    write = delivery.write_letter
+
+    def write_anew(outbox: Any, letter: Any) -> Any:
+        return write(outbox, replace(letter, id=f"{letter.id}-{os.getpid()}"))
+
+    _plant(delivery, "write_letter", write_anew)
+
+
+def _action_again() -> None:
+    """A stored action runs again whatever its effect is."""
+    _plant(delivery, "REPEATABLE", frozenset(Effect))
+
+
+def _fire_marked_first() -> None:
+    """A heartbeat is marked as fired in one commit and wakes its agent in the next."""
+    fire, append = Fires.fire, SessionVerbs.append_message
+    held: list[Callable[[Any], object]] = []
+
+    def append_later(self: Any, key: str, new: NewMessage, **rest: Any) -> Any:
+        if new.source is not Source.HEARTBEAT:
+            return append(self, key, new, **rest)
+        held.append(lambda tx: append(tx, key, new, **rest))
+        return None
+
+    async def fire_first(self: Any, row: Any, *, nominal_at: int | None = None) -> bool:
+        woken = await fire(self, row, nominal_at=nominal_at)
+        while held:
+            await self._store.run(held.pop())
+        return woken
+
+    _plant(SessionVerbs, "append_message", append_later)
+    _plant(Fires, "fire", fire_first)
+
+
+def _position_before_lines() -> None:
+    """The scribe moves its position before it writes the lines."""
+    poll, write = Scribe.poll, Scribe._write
+
+    async def poll_first(self: Any) -> float:
+        late: list[Any] = []
+        self._write = late.append
+        pause_s = await poll(self)
+        for tasks in late:
+            write(self, tasks)
+        return pause_s
+
+    _plant(Scribe, "poll", poll_first)
+
+
+def _outcome_forgotten() -> None:
+    """An outcome that finds no room on the disk is given up."""
+
+    async def give_up(self: Any, ending: Any, error: Exception) -> None:
+        self._not_recorded(error, pause_s=None)
+
+    _plant(Attempt, "_record_otherwise", give_up)
+
+
+BUGS = {
+    "a result is recorded before its intent": Bug(
+        plant=_result_before_intent, scenario="parallel tools", finding="twice"
+    ),
+    "a reply is journaled after its use": Bug(plant=_reply_after_use, scenario="chain", finding="asked again"),
+    "a turn repeats an irreversible intent": Bug(plant=_irreversible_again, scenario="chain", finding="twice"),
+    "a file leaves its inbox before the commit": Bug(plant=_file_moved_first, scenario="inbox file", finding="lost"),
+    "a task is done before its journal is": Bug(plant=_done_before_journaled, scenario="chain", finding="journal"),
+    "a letter has another name each time": Bug(plant=_letter_renamed, scenario="delivery", finding="letters"),
+    "a stored action is repeated": Bug(plant=_action_again, scenario="shared approval", finding="twice"),
+    "a heartbeat is marked before it wakes": Bug(plant=_fire_marked_first, scenario="heartbeats", finding="lost"),
+    "the scribe moves on before it writes": Bug(plant=_position_before_lines, scenario="chain", finding="notes"),
+    "a claim ignores its token": Bug(plant=_token_ignored, scenario="zombie", finding=""),
+    "an outcome is forgotten on a full disk": Bug(plant=_outcome_forgotten, scenario="load", finding="lost"),
+}
+"""By what is wrong."""

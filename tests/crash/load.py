@@ -1,0 +1,179 @@
+"""A node under load, on the real clock: eight agents, a sender who never rests, errands of seven kinds.
+
+What each errand must come to is known from its number alone, so that the judge needs no other run to compare with.
+Knows nothing of kills.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sqlite3
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+
+from msgspec import structs
+
+from ostinato.domain.errors import Exhausted
+from ostinato.domain.message import NewMessage
+from ostinato.domain.retry import RetryPolicy
+from ostinato.domain.task import NewTask, TaskState
+from ostinato.domain.values import Source, Value
+from ostinato.store.sqlite import SqliteStore
+from tests.crash.outside import Line, What, of
+from tests.crash.scenario import FREE, GATED, Fault, Mail, Scenario, goal, script
+from tests.crash.stage import LOOK_S, Over, Parts, running, send
+
+NAME = "load"
+KINDS = ("plain", "gate", "retry", "mail", "shared", "chain", "ask")
+AGENTS = 4
+"""Of each sort: those who may, and those who must ask."""
+
+PAGES = 1_000_000
+"""More than any test writes."""
+
+DEEDS = {
+    "plain": ("look", "put", "fire", "late", "swap"),
+    "gate": ("put", "fire"),
+    "retry": ("fire",),
+    "shared": ("put", "fire"),
+    "chain": ("fire",),
+    "ask": ("fire",),
+}
+"""What is done in the world outside for an errand of each kind."""
+
+SCENARIO = Scenario(
+    name=NAME,
+    agents={
+        **{f"free-{number}": {"AGENTS.md": FREE} for number in range(AGENTS)},
+        **{f"gated-{number}": {"AGENTS.md": GATED} for number in range(AGENTS)},
+    },
+    script=script(r"""
+delay: 0.003
+rules:
+  - when: {user: 'errand (?P<n>\d+): plain', call: 1}
+    calls:
+      - {tool: world.look, args: {what: "look {n}", after: 0.002}}
+      - {tool: world.put, args: {what: "put {n}", after: 0.004}}
+      - {tool: world.fire, args: {what: "fire {n}", after: 0.008}}
+      - {tool: world.fire, args: {what: "late {n}", before: 0.006, after: 0.004}}
+      - {tool: world.swap, args: {what: "swap {n}", before: 0.003, after: 0.006}}
+  - when: {user: 'errand (?P<n>\d+): (gate|shared)', call: 1}
+    calls:
+      - {tool: world.put, args: {what: "put {n}", after: 0.003}}
+      - {tool: world.fire, args: {what: "fire {n}", after: 0.006}}
+  - when: {user: 'errand (?P<n>\d+): retry', call: 1}
+    calls:
+      - {tool: world.stumble, args: {what: "errand {n}"}}
+  - when: {asked: 'errand (?P<n>\d+): retry', call: 2}
+    calls:
+      - {tool: world.fire, args: {what: "fire {n}", after: 0.005}}
+  - when: {user: 'errand (?P<n>\d+): mail', call: 1}
+    calls:
+      - {tool: message.send, args: {to: "mail:customer-{n}@example.com", subject: "errand {n}", text: It is done.}}
+  - when: {user: 'errand (?P<n>\d+): chain', call: 1}
+    calls:
+      - {tool: world.fire, args: {what: "fire {n}", after: 0.005}}
+  - when: {user: 'errand (?P<n>\d+): ask', call: 1}
+    calls:
+      - {tool: ask, args: {question: "errand {n}?"}}
+  - when: {asked: 'errand (?P<n>\d+): ask', call: 2}
+    calls:
+      - {tool: world.fire, args: {what: "fire {n}", before: 0.005}}
+"""),
+    faults=(Fault(call=1, text=": retry"),),
+    ends=0,
+)
+
+
+class Orders(Value):
+    """How much is sent."""
+
+    total: int = 0
+    """Errands in all, over all runs; once so many are safe, no more are sent and the node ends when all is done."""
+    busy: int = 20
+    """Unfinished tasks above which the sender waits."""
+    full_after_s: float = 0.0
+    full_for_s: float = 0.0
+    """When and how long the disk is full; 0: never."""
+
+
+def errand(number: int, before: int) -> NewTask | Mail:
+    """What is sent as number `number`, from 0; `before`: the id of the task before it, where there is one."""
+    kind = KINDS[number % len(KINDS)]
+    text = f"errand {number}: {kind}"
+    agent = f"{'gated' if kind in ('gate', 'mail', 'shared') else 'free'}-{number % AGENTS}"
+    if kind == "shared":
+        message = NewMessage(source=Source.OPERATOR, text=text, client_id=text)
+        return Mail(session=f"chat:{number}", agent=agent, message=message)
+    task = goal(text, agent, key=text, after=(before,) if kind == "chain" and before else ())
+    return structs.replace(task, spec=structs.replace(task.spec, retry=RetryPolicy(attempts_max=5, base_s=0.02)))
+
+
+def wanted(sent: Sequence[Line]) -> Counter[str]:
+    """All deeds of the errands that were acknowledged, by name."""
+    found: Counter[str] = Counter()
+    for line in sent:
+        kind = line.name.rpartition(" ")[2]
+        found.update(f"{deed} {_number(line)}" for deed in DEEDS.get(kind, ()))
+    return found
+
+
+def letters(sent: Sequence[Line]) -> list[str]:
+    """All letters of the errands that were acknowledged."""
+    numbers = [_number(line) for line in sent if line.name.endswith("mail")]
+    return [f"customer-{each}@example.com: errand {each}: It is done." for each in numbers]
+
+
+def _number(line: Line) -> int:
+    found = re.search(r"\d+", line.name)
+    assert found is not None
+    return int(found[0])
+
+
+async def work(parts: Parts, orders: Orders) -> None:
+    """Sends until `total` is reached, then waits until all has ended."""
+    async with running(parts), asyncio.TaskGroup() as group:
+        if orders.full_for_s:
+            group.create_task(squeeze(parts, after_s=orders.full_after_s, for_s=orders.full_for_s))
+        await _send_all(parts, orders)
+        await Over(parts.store, 0).wait()
+
+
+async def _send_all(parts: Parts, orders: Orders) -> None:
+    """Goes on behind the last errand that was acknowledged: the one after it may be safe without anybody knowing."""
+    sent = of(parts.outside.before, What.SENT)
+    before = int(sent[-1].task.removeprefix("T") or 0) if sent else 0
+    number = len(sent)
+    while number < orders.total:
+        try:
+            tallies = (await parts.store.read(lambda reads: reads.tallies())).tasks
+            ended = sum(tallies.get(each.value, 0) for each in (TaskState.DONE, TaskState.FAILED))
+            if sum(tallies.values()) - ended >= orders.busy:
+                await parts.clock.sleep(LOOK_S)
+                continue
+            arrival = errand(number, before)
+            before = await parts.store.run(partial(send, arrival, parts.clock.now()))
+        except Exhausted:  # no room now: it is sent again until it is taken
+            parts.outside.say(Line(what=What.REFUSED, number=number))
+            await parts.clock.sleep(LOOK_S)
+            continue
+        name = arrival.key if isinstance(arrival, NewTask) else arrival.message.client_id
+        parts.outside.say(Line(what=What.SENT, name=name or "", task=f"T{before}" if before else ""))
+        number += 1
+
+
+async def squeeze(parts: Parts, *, after_s: float, for_s: float) -> None:
+    """After a time the database may not grow by a page, for a time. As a full disk does, it hits whoever writes."""
+    store = parts.store
+    assert isinstance(store, SqliteStore)
+    await parts.clock.sleep(after_s)
+    await store._writer.apart(_allow_no_page)
+    await parts.clock.sleep(for_s)
+    await store._writer.apart(lambda connection: connection.execute(f"PRAGMA max_page_count = {PAGES}"))
+
+
+def _allow_no_page(connection: sqlite3.Connection) -> None:
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    connection.execute(f"PRAGMA max_page_count = {pages}")

@@ -1,0 +1,31 @@
+"""The scenarios of the crash harness, by name. Each room holds one and says what it is about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tests.crash.scenario import Scenario
+from tests.crash.scenarios import (
+    chain,
+    delivery,
+    gate,
+    heartbeats,
+    inbox_file,
+    parallel_tools,
+    retries,
+    shared_approval,
+)
+
+SCENARIOS: Mapping[str, Scenario] = {
+    each.name: each
+    for each in (
+        parallel_tools.SCENARIO,
+        gate.SCENARIO,
+        retries.SCENARIO,
+        chain.SCENARIO,
+        delivery.SCENARIO,
+        inbox_file.SCENARIO,
+        shared_approval.SCENARIO,
+        heartbeats.SCENARIO,
+    )
+}

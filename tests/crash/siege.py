@@ -1,0 +1,80 @@
+"""Kills a node under load at random moments, again and again, and lets it come to its end at last.
+
+Knows nothing of what is right: that is the judge's.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from pathlib import Path
+
+import msgspec
+
+from ostinato.domain.values import Value
+from tests.crash import load
+from tests.crash.forge import Ended, Order
+from tests.crash.outside import What, of, read_outside
+from tests.crash.record import OUTSIDE, Record, read_record
+from tests.crash.trial import SIGKILLED, Forge, words_of
+
+SHORTEST_S, LONGEST_S = 0.02, 0.30
+"""How long a node lives before it is killed: from the middle of its start to some dozens of errands."""
+
+PER_KILL = 12
+"""Errands that may be sent for each kill: more than a node gets done before it dies."""
+
+
+class Siege(Value):
+    """What a besieged fleet left behind. `record` None: the last node could not come to its end."""
+
+    seed: int
+    kills: int
+    seconds: float
+    record: Record | None
+    words: str = ""
+
+    @property
+    def open_intents(self) -> Counter[str]:
+        """Kills by what was under way: a model call, tool calls by effect, or nothing. One may count for several."""
+        assert self.record is not None
+        found: Counter[str] = Counter()
+        for line in of(self.record.outside, What.BEGAN):
+            if line.survey is None or line.run == 1:
+                continue
+            effects = {effect for _, _, effect in line.survey.tools}
+            found.update(effects)
+            found["model call"] += bool(line.survey.models)
+            found["any tool"] += bool(effects)
+            found["nothing"] += not effects and not line.survey.models
+        return found
+
+
+def besiege(forge: Forge, folder: Path, *, kills: int, seed: int, bug: str = "") -> Siege:
+    """`kills` deaths at random moments of real time, and a last run until everything has ended."""
+    chance = random.Random(seed)
+    began_s = time.monotonic()
+    folder.mkdir()
+    load.SCENARIO.build(folder)
+    errands = load.Orders(total=kills * PER_KILL)
+    order = Order(scenario=load.NAME, folder=str(folder), run=0, real=True, load=errands, bug=bug)
+    killed = run = 0
+    while killed < kills and run < kills * 2:
+        run += 1
+        after_s = chance.uniform(SHORTEST_S, LONGEST_S)
+        ended = forge.run(msgspec.structs.replace(order, run=run, kill_after_s=after_s))
+        killed += ended.code == SIGKILLED
+        if ended.code not in (0, SIGKILLED):
+            return _broken(folder, ended, seed=seed, kills=killed, seconds=time.monotonic() - began_s)
+    sent = len(of(read_outside(folder / OUTSIDE), What.SENT))
+    ending = load.Orders(total=sent + 1)  # the one after the last that was acknowledged may be safe as well
+    ended = forge.run(msgspec.structs.replace(order, run=run + 1, load=ending))
+    seconds = time.monotonic() - began_s
+    if ended.code != 0:
+        return _broken(folder, ended, seed=seed, kills=killed, seconds=seconds)
+    return Siege(seed=seed, kills=killed, seconds=seconds, record=read_record(folder))
+
+
+def _broken(folder: Path, ended: Ended, *, seed: int, kills: int, seconds: float) -> Siege:
+    return Siege(seed=seed, kills=kills, seconds=seconds, record=None, words=words_of(folder, ended))
