@@ -1,0 +1,1 @@
+"""Examples: each runs offline and tells its story at the top."""
