@@ -57,11 +57,11 @@ def list_questions(
         screen.say("Nothing waits for you." if state == "pending" else "There are none.")
         return
     rows = [
-        (each.id, each.state, each.kind, each.agent, each.task, each.tool or "-", each.text, when(each.expires_at))
+        (each.id, each.state, each.kind, each.agent, each.task, each.summary, when(each.expires_at))
         for each in found.questions
     ]
-    heads = ("QUESTION", "STATE", "KIND", "AGENT", "TASK", "TOOL", "TEXT", "EXPIRES")
-    screen.table(heads, rows, grow=6)
+    heads = ("QUESTION", "STATE", "KIND", "AGENT", "TASK", "ABOUT", "EXPIRES")
+    screen.table(heads, rows, grow=5)
     if state == "pending":
         screen.say("Look before you decide: ostinato approvals show QUESTION")
     if found.next:

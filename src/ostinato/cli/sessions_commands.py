@@ -138,7 +138,7 @@ def _talk(screen: Screen, client: Client, request: sessions_api.SendMessage, *, 
             if open_line:
                 screen.say()
                 open_line = False
-            if not item.live:
+            if not item.live and not (item.line is not None and item.line.kind == "failure"):
                 _talk_item(screen, item)
     if state == "failed":
         raise typer.Exit(1)

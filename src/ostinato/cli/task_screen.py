@@ -82,7 +82,7 @@ def _steps(screen: Screen, steps: list[StepView]) -> None:
 
 def _questions(screen: Screen, view: TaskView) -> None:
     for each in view.questions:
-        screen.say(f"\n{each.id} {each.kind}: {each.text}", style="strong")
+        screen.say(f"\n{each.id} {each.kind}: {each.summary}", style="strong")
         screen.pairs([("state", _settled(each)), ("reason", each.reason)], indent=2)
         if each.state == "pending":
             screen.say(f"  → ostinato approvals show {each.id}")

@@ -82,7 +82,7 @@ async def show(context: Context, request: WhichLetter) -> LetterView:
 
     def read(tx: Reads) -> LetterView:
         task = tx.task(number)
-        error, error_class = _error(task)
+        error, error_class = error_of(task)
         return LetterView(
             task=task_row(task, usd=task_usd(tx, task)),
             error=error,
@@ -118,18 +118,20 @@ async def _move(context: Context, request: WhichLetter, event: TaskEvent) -> Tas
     return await context.store.run(write)
 
 
-def _error(task: Task) -> tuple[str, str]:
+def error_of(task: Task) -> tuple[str, str]:
+    """How a task failed: the words, and their class."""
     if task.result is not None and task.result.error:
         return task.result.error, task.result.error_class
     return task.reason, ""
 
 
-def _dead_row(task: Task, row: TaskRow) -> DeadRow:
-    error, error_class = _error(task)
-    return DeadRow(task=row, error=error, error_class=error_class, fingerprint=_fingerprint(error, error_class))
-
-
-def _fingerprint(error: str, error_class: str) -> str:
+def fingerprint_of(task: Task) -> str:
     """The error without what differs from task to task: numbers, ids, quoted names."""
+    error, error_class = error_of(task)
     bare = re.sub(r"'[^']*'|\"[^\"]*\"|\b[0-9a-f]{8,}\b|\d+", "*", error.splitlines()[0] if error else "")
     return f"{error_class}: {bare[:120]}"
+
+
+def _dead_row(task: Task, row: TaskRow) -> DeadRow:
+    error, error_class = error_of(task)
+    return DeadRow(task=row, error=error, error_class=error_class, fingerprint=fingerprint_of(task))

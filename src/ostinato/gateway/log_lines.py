@@ -92,7 +92,7 @@ class LogLines:
             processors=[
                 structlog.processors.add_log_level,
                 structlog.processors.TimeStamper(fmt="iso", utc=True),
-                structlog.processors.JSONRenderer(serializer=lambda value, **_: _encoded(value)),
+                structlog.processors.JSONRenderer(serializer=lambda facts, **_: _encoded(facts)),
             ],
             wrapper_class=structlog.make_filtering_bound_logger("info"),
         )
@@ -100,8 +100,10 @@ class LogLines:
         return self._logger
 
 
-def _encoded(value: object) -> str:
-    return msgspec.json.encode(value, enc_hook=str).decode(errors="replace")
+def _encoded(facts: dict[str, Any]) -> str:
+    """What a reader looks for first stands first."""
+    ordered = {key: facts[key] for key in ("timestamp", "level", "event", "text") if key in facts}
+    return msgspec.json.encode({**ordered, **facts}, enc_hook=str).decode(errors="replace")
 
 
 def _snake(name: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from ostinato.domain.errors import NotFound
 from ostinato.domain.event import Event, EventName
 from ostinato.domain.message import Message
-from ostinato.domain.question import Question
+from ostinato.domain.question import Action, Question
 from ostinato.domain.task import Task
 from ostinato.domain.values import Value
 from ostinato.store.port import Reads
@@ -61,11 +61,24 @@ def one_line(text: object, *, chars_max: int = QUOTE_CHARS_MAX) -> str:
     return line if len(line) <= chars_max else line[: chars_max - 1] + "…"
 
 
+def action_words(action: Action, *, chars_max: int = 100) -> str:
+    """An action on one line, short arguments first, so that a long text cannot push the recipient out of sight."""
+    shown = [f"{key}={value!r}" for key, value in action.arguments.items()]
+    shown.sort(key=len)
+    return one_line(f"{action.tool}({', '.join(shown)})", chars_max=chars_max)
+
+
+def question_words(question: Question, *, chars_max: int = 100) -> str:
+    """What a question is about, on one line: the action itself where there is one."""
+    if question.action is not None:
+        return f"before {action_words(question.action, chars_max=chars_max)}"
+    return quoted(question.text, chars_max=chars_max)
+
+
 _ABOUT_TASKS = {
     EventName.TASK_APPROVED: "{task} was approved by {actor}",
     EventName.TASK_RELEASED: "{task} is ready to be worked on",
     EventName.TASK_BLOCKED: "{task} is blocked",
-    EventName.TASK_CLAIMED: "{agent} began {task}",
     EventName.TASK_DONE: "{agent} finished {task}",
     EventName.TASK_REVIEW: "{agent} finished {task}, which somebody must accept",
     EventName.TASK_RETURNED: "{task} was returned with notes by {actor}",
@@ -140,6 +153,12 @@ def _task_added(event: Event, known: Known) -> str:
     return f"{_task(event, known)} {how}{owner} by {event.actor}"
 
 
+def _task_claimed(event: Event, known: Known) -> str:
+    attempt = event.data.get("attempt")
+    began = "went on with" if isinstance(attempt, int) and attempt > 1 else "began"
+    return f"{event.agent or 'the runtime'} {began} {_task(event, known)}"
+
+
 def _task_changed(event: Event, known: Known) -> str:
     before, after = event.data.get("from"), event.data.get("to")
     changes = ""
@@ -167,8 +186,7 @@ def _question_asked(event: Event, known: Known) -> str:
     who = event.agent or "an agent"
     if question is None:
         return f"{who} asks a person, {_question(event)}"
-    tool = f" before {question.action.tool}" if question.action else ""
-    return f"{who} asks a person{tool}, {question.name}: {quoted(question.text)}"
+    return f"{who} asks a person, {question.name}: {question_words(question)}"
 
 
 def _question_settled(event: Event, known: Known) -> str:
@@ -198,6 +216,7 @@ def _flag(event: Event, _known: Known) -> str:
 
 _SPECIAL: Mapping[EventName, Callable[[Event, Known], str]] = {
     EventName.TASK_ADDED: _task_added,
+    EventName.TASK_CLAIMED: _task_claimed,
     EventName.TASK_CHANGED: _task_changed,
     EventName.TASK_NOTED: _task_noted,
     EventName.MESSAGE_APPENDED: _message,

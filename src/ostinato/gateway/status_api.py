@@ -14,9 +14,10 @@ from ostinato.domain.task import Task, TaskKind, TaskState
 from ostinato.domain.values import SECOND, Instant
 from ostinato.gateway.agents_api import DAY, AgentRow, agent_rows
 from ostinato.gateway.context import AgentCard, Context, Problem
+from ostinato.gateway.dead_api import error_of, fingerprint_of
 from ostinato.gateway.notation import iso, iso_or_none, usd
 from ostinato.gateway.operation import Nothing, View, operation
-from ostinato.gateway.sentences import quoted
+from ostinato.gateway.sentences import one_line, question_words, quoted
 from ostinato.gateway.views import next_command
 from ostinato.store.port import EventFilter, Flag, Node, QuestionFilter, Reads, Tallies, TaskFilter
 
@@ -193,7 +194,7 @@ def _about_questions(tx: Reads, tallies: Tallies, *, now: Instant) -> Iterator[A
     for each in ordered[:SHOWN_MAX]:
         yield Attention(
             level="waiting",
-            text=_question_words(each, now=now),
+            text=_about_question(each, now=now),
             command=next_command(each),
             age_s=max(0, now - each.created_at) / SECOND,
             id=each.name,
@@ -203,29 +204,23 @@ def _about_questions(tx: Reads, tallies: Tallies, *, now: Instant) -> Iterator[A
         yield Attention(level="waiting", text=text, command="ostinato approvals list")
 
 
-def _question_words(question: Question, *, now: Instant) -> str:
+def _about_question(question: Question, *, now: Instant) -> str:
     about = {
-        QuestionKind.APPROVAL: f"{question.agent} asks before {question.action.tool if question.action else 'acting'}",
-        QuestionKind.ASK: f"{question.agent} asks",
-        QuestionKind.UNKNOWN: f"{question.agent}: it is unknown whether an action happened",
-        QuestionKind.BUDGET: f"{question.agent} has reached a limit",
+        QuestionKind.APPROVAL: f"{question.agent} asks {question_words(question)}",
+        QuestionKind.ASK: f"{question.agent} asks: {question_words(question)}",
+        QuestionKind.UNKNOWN: f"{question.agent} does not know whether it happened: {question_words(question)}",
+        QuestionKind.BUDGET: f"{question.agent} has reached a limit: {question_words(question)}",
     }[question.kind]
     left = ""
     if question.expires_at is not None:
         hours = (question.expires_at - now) / SECOND / 3_600
         left = f" (denied by itself in {hours:.0f} h)" if hours >= 1 else " (denied by itself within the hour)"
-    return f"{question.name} {about}: {quoted(question.text, chars_max=100)}{left}"
+    return f"{question.name} {about}{left}"
 
 
 def _about_tasks(tx: Reads, tallies: Tallies, *, now: Instant) -> Iterator[Attention]:
     if tallies.dead:
-        for each in tx.tasks(TaskFilter(dead=True), limit=SHOWN_MAX):
-            error = each.result.error if each.result and each.result.error else each.reason
-            text = f"{each.name} {quoted(each.title, chars_max=60)} of {each.agent} failed: {quoted(error)}"
-            yield _about_task(each, "wrong", text, command=f"ostinato dead show {each.name}", now=now)
-        if tallies.dead > SHOWN_MAX:
-            text = f"{tallies.dead - SHOWN_MAX} more tasks failed and were not dealt with"
-            yield Attention(level="wrong", text=text, command="ostinato dead list")
+        yield from _about_dead(tx, tallies, now=now)
     if tallies.tasks.get("running"):
         running = tx.tasks(TaskFilter(states=frozenset({TaskState.RUNNING})), limit=200)
         for each in running:
@@ -233,6 +228,24 @@ def _about_tasks(tx: Reads, tallies: Tallies, *, now: Instant) -> Iterator[Atten
                 text = f"{each.name} {quoted(each.title, chars_max=60)} of {each.agent} makes no step"
                 yield _about_task(each, "wrong", text, command=f"ostinato tasks show {each.name}", now=now)
     yield from _about_held(tx, tallies, now=now)
+
+
+def _about_dead(tx: Reads, tallies: Tallies, *, now: Instant) -> Iterator[Attention]:
+    """Those that failed alike are one line: a dead mail server is one thing to look at, not three hundred."""
+    alike: dict[tuple[str | None, str], list[Task]] = {}
+    for each in tx.tasks(TaskFilter(dead=True), limit=200):
+        alike.setdefault((each.agent, fingerprint_of(each)), []).append(each)
+    for tasks in list(alike.values())[:SHOWN_MAX]:
+        latest, more = tasks[0], len(tasks) - 1
+        what = f"{latest.name} {quoted(latest.title, chars_max=60)}"
+        what += f" and {more} more of {latest.agent} failed alike" if more else f" of {latest.agent} failed"
+        text = f"{what}: {one_line(error_of(latest)[0])}"
+        command = "ostinato dead list" if more else f"ostinato dead show {latest.name}"
+        yield _about_task(latest, "wrong", text, command=command, now=now)
+    shown = sum(len(tasks) for tasks in list(alike.values())[:SHOWN_MAX])
+    if tallies.dead > shown:
+        text = f"{tallies.dead - shown} more tasks failed and were not dealt with"
+        yield Attention(level="wrong", text=text, command="ostinato dead list")
 
 
 def _about_held(tx: Reads, tallies: Tallies, *, now: Instant) -> Iterator[Attention]:

@@ -19,6 +19,7 @@ from ostinato.gateway.context import Context
 from ostinato.gateway.follow import changes_of
 from ostinato.gateway.notation import iso
 from ostinato.gateway.operation import Role, View, stream
+from ostinato.gateway.sentences import question_words
 from ostinato.gateway.sessions_api import (
     SendMessage,
     TranscriptLine,
@@ -155,7 +156,10 @@ def _look(tx: Reads, message: Message, agent: str) -> _Found:
     if task.state not in ENDED and task.state is not TaskState.WAITING:
         return _Found(lines=lines, ending=_held(tx, agent) if task.state is TaskState.READY else [])
     asked = tx.questions(QuestionFilter(state=QuestionState.PENDING, task=task.id), limit=20)
-    ending = [TalkItem(kind="question", question=each.name, text=each.text, task=task.name) for each in reversed(asked)]
+    ending = [
+        TalkItem(kind="question", question=each.name, text=question_words(each), task=task.name)
+        for each in reversed(asked)
+    ]
     text = task.result.text or task.result.error if task.result else waits_for(task)
     kind = "end" if task.state in ENDED else "waiting"
     ending.append(TalkItem(kind=kind, text=text, task=task.name, state=task.state.value))

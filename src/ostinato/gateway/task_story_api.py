@@ -144,7 +144,7 @@ def _findings(tx: Reads, task: Task) -> list[WhyLine]:
     who = f"{task.name} {quoted(task.title, chars_max=60)} of {task.agent or 'nobody'}"
     state = f"{who} is {task.state.value}{f': {task.reason}' if task.reason else ''}"
     lines = [WhyLine(task=task.name, at=iso(task.updated_at), text=state)]
-    if task.result and task.result.error:
+    if task.result and task.result.error and task.result.error not in task.reason:
         text = f"it ended with: {task.result.error} ({task.result.error_class or 'error'})"
         lines.append(WhyLine(task=task.name, at=iso(task.updated_at), text=text))
     telling = [each for each in tx.steps(task.id) if _is_telling(each)]

@@ -17,7 +17,7 @@ from ostinato.domain.task import Task, TaskState, WaitKind
 from ostinato.domain.values import SECOND, Attachment, Instant
 from ostinato.gateway.notation import iso, iso_or_none, usd
 from ostinato.gateway.operation import View
-from ostinato.gateway.sentences import known_of, sentence
+from ostinato.gateway.sentences import known_of, question_words, sentence
 from ostinato.store.port import Attempt, Flag, Node, Reads, ScheduleRow, Skip
 
 _COST_LOOKUPS_MAX = 200
@@ -109,6 +109,8 @@ class QuestionView(View):
     id: str
     kind: str
     state: str
+    summary: str
+    """What it is about, on one line."""
     text: str
     agent: str
     task: str
@@ -351,6 +353,7 @@ def question_view(question: Question) -> QuestionView:
         id=question.name,
         kind=question.kind.value,
         state=question.state.value,
+        summary=question_words(question),
         text=question.text,
         agent=question.agent,
         task=f"T{question.task}",
