@@ -6,7 +6,7 @@ Knows nothing of HTTP or of screens.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import msgspec
@@ -24,6 +24,7 @@ from ostinato.gateway.views import (
     ScheduleView,
     SkipView,
     TaskRow,
+    agent_tallies,
     event_views,
     flag_view,
     schedule_view,
@@ -271,14 +272,15 @@ def problem_views(card: AgentCard) -> list[ProblemView]:
 def agent_rows(tx: Reads, cards: Sequence[AgentCard]) -> list[AgentRow]:
     """Agents of a list, with what the store knows of them."""
     flags = tx.flags()
+    tallies = agent_tallies(tx, [each.id for each in cards])
     due: dict[str, int] = {}
     for row in tx.schedules():
         if row.next_at is not None:
             due[row.agent] = min(row.next_at, due.get(row.agent, row.next_at))
-    return [_agent_row(each, tallies=dict(tx.agent_tally(each.id)), flags=flags, due=due) for each in cards]
+    return [_agent_row(each, tallies=tallies.get(each.id, {}), flags=flags, due=due) for each in cards]
 
 
-def _agent_row(card: AgentCard, *, tallies: dict[str, int], flags: list[Flag], due: dict[str, int]) -> AgentRow:
+def _agent_row(card: AgentCard, *, tallies: Mapping[str, int], flags: list[Flag], due: dict[str, int]) -> AgentRow:
     held = {each.name for each in flags if each.scope == f"agent:{card.id}"}
     if any(each.level == "error" for each in card.problems):
         state = "invalid"

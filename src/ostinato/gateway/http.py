@@ -109,6 +109,8 @@ def _endpoint(route: AnyRoute, settings: HttpSettings) -> Callable[[Request], An
             context = settings.context.as_caller(caller)
             if isinstance(route, Operation):
                 return _json(await route.handler(context, asked))
+            if request.method == "HEAD":
+                return _json({})
             items = route.handler(context, asked)
             first = await anext(items, None)
             return _lines(items, first=first, settings=settings, name=route.name)

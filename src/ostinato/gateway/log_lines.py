@@ -29,6 +29,7 @@ QUIET = frozenset(
         EventName.MESSAGE_APPENDED,
         EventName.HEARTBEAT_SKIPPED,
         EventName.HEARTBEAT_FIRED,
+        EventName.AGENT_LOADED,
     }
 )
 """Events of every minute: they are in the record, not in the log."""

@@ -28,6 +28,7 @@ from ostinato.gateway.views import (
     StepView,
     TaskList,
     TaskRow,
+    agent_tallies,
     attempt_view,
     charged,
     file_view,
@@ -304,12 +305,13 @@ def candidates(tx: Reads, cards: Sequence[AgentCard]) -> list[Candidate]:
     """Agents as routing sees them. Those whose files have errors cannot be chosen by skill."""
     held = {each.scope for each in tx.flags()}
     sound = [each for each in cards if len(cards) == 1 or not any(p.level == "error" for p in each.problems)]
+    tallies = agent_tallies(tx, [each.id for each in sound])
     return [
         Candidate(
             id=each.id,
             skills=each.skills,
             paused=f"agent:{each.id}" in held,
-            unfinished=sum(tx.agent_tally(each.id).get(state.value, 0) for state in UNFINISHED),
+            unfinished=sum(tallies.get(each.id, {}).get(state.value, 0) for state in UNFINISHED),
         )
         for each in sound
     ]

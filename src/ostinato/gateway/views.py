@@ -6,7 +6,7 @@ nothing of HTTP or of how a screen shows them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ostinato.domain.event import Event
@@ -14,7 +14,7 @@ from ostinato.domain.ledger import Charge, Spending
 from ostinato.domain.message import Message, Session
 from ostinato.domain.question import Question, QuestionKind, QuestionState
 from ostinato.domain.task import Task, TaskState, WaitKind
-from ostinato.domain.values import SECOND, Attachment, Instant
+from ostinato.domain.values import SECOND, Attachment
 from ostinato.gateway.notation import iso, iso_or_none, usd
 from ostinato.gateway.operation import View
 from ostinato.gateway.sentences import known_of, question_words, sentence
@@ -22,6 +22,10 @@ from ostinato.store.port import Attempt, Flag, Node, Reads, ScheduleRow, Skip
 
 _COST_LOOKUPS_MAX = 200
 """Tasks of one list whose ledger rows are read to tell an unknown price from none."""
+
+
+ONE_BY_ONE_MAX = 20
+"""Agents whose counters are read one by one."""
 
 
 class Page(View):
@@ -488,6 +492,8 @@ def node_view(node: Node) -> NodeView:
     )
 
 
-def later(at: Instant, *, now: Instant) -> float:
-    """Seconds from now until `at`; negative where it has passed."""
-    return (at - now) / SECOND
+def agent_tallies(tx: Reads, agents: Sequence[str]) -> Mapping[str, Mapping[str, int]]:
+    """Agent -> state -> tasks of every kind: one by one for a few agents, all counters at once for many."""
+    if len(agents) <= ONE_BY_ONE_MAX:
+        return {each: tx.agent_tally(each) for each in agents}
+    return tx.tallies().agents
