@@ -40,7 +40,8 @@ def _results(benches: list[Bench]) -> Iterator[Result]:
 def _row(result: Result) -> str:
     bound = "" if result.bound is None else f"{result.bound:,.2f}"
     verdict = {True: "ok", False: "MISSED", None: ""}[result.ok]
-    return f"{result.name:<28} {result.value:>12,.2f} {result.unit:<9} {result.floor:<34} {bound:>10}  {verdict:<7}{result.note}"
+    figures = f"{result.name:<28} {result.value:>12,.2f} {result.unit:<9} {result.floor:<34} {bound:>10}"
+    return f"{figures}  {verdict:<7}{result.note}"
 
 
 def main() -> int:

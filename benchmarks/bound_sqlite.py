@@ -1,7 +1,8 @@
 """The bound for whole tasks a second: bare SQLite, one writer thread, group commit, a full record, hand-written.
 
-It writes the same rows into the same tables as the store, each caller's verb in a savepoint of its own, and does nothing
-else: no state table, no fences, no limits, no callers' functions. What the store adds is the price of its promises.
+It writes the same rows into the same tables as the store, each caller's verb in a savepoint of its own, and does
+nothing else: no state table, no fences, no limits, no callers' functions. What the store adds is the price of its
+promises.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ SCHEMA = "".join(
 )
 """The store's own tables and indexes: the same record, written by hand."""
 
-ADD = """INSERT INTO tasks (kind, state, title, agent, session, pool, project, type, priority, not_before_at, created_at,
-    updated_at, ready_at, attempts, failures, losses, token, journal, steps, unfinished, held, depth, reason, dismissed,
+ADD = """INSERT INTO tasks (kind, state, title, agent, session, pool, project, type, priority, not_before_at,
+    created_at, updated_at, ready_at, attempts, failures, losses, token, journal, steps, unfinished, held, depth, reason, dismissed,
     seen, endings, tokens, usd_micros, spec)
     VALUES ('goal', 'ready', ?, '', ?, 'default', '', '', 0, 0, ?,
     ?, ?, 0, 0, 0, 0, 1, 0, 0, 0, 0, '', 0, 0, 0, 0, 0, ?)"""
@@ -47,7 +48,7 @@ class BareQueue:
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        self._jobs: queue.SimpleQueue[tuple[str, int, asyncio.Future[int]] | None] = queue.SimpleQueue()
+        self._orders: queue.SimpleQueue[tuple[str, int, asyncio.Future[int]] | None] = queue.SimpleQueue()
         self._loop = asyncio.get_running_loop()
         self.commits = 0
         self._last = 0
@@ -57,12 +58,12 @@ class BareQueue:
     def ask(self, what: str, task: int = 0) -> asyncio.Future[int]:
         """One verb: add, claim or finish; done when it is on disk."""
         future: asyncio.Future[int] = self._loop.create_future()
-        self._jobs.put((what, task, future))
+        self._orders.put((what, task, future))
         return future
 
     def close(self) -> None:
         """Ends the writer."""
-        self._jobs.put(None)
+        self._orders.put(None)
         self._thread.join()
 
     def _write(self) -> None:
@@ -70,10 +71,10 @@ class BareQueue:
         database.execute("PRAGMA journal_mode=WAL")
         database.execute("PRAGMA synchronous=FULL")
         database.executescript(SCHEMA)
-        while (job := self._jobs.get()) is not None:
-            batch = [job]
-            while len(batch) < 512 and not self._jobs.empty():
-                following = self._jobs.get()
+        while (order := self._orders.get()) is not None:
+            batch = [order]
+            while len(batch) < 512 and not self._orders.empty():
+                following = self._orders.get()
                 if following is None:
                     return
                 batch.append(following)
@@ -85,7 +86,7 @@ class BareQueue:
         done = []
         for what, task, future in batch:
             database.execute("SAVEPOINT caller")
-            done.append((future, self._verb(database, what, task, events)))
+            done.append((future, self._verb(database, what, task=task, events=events)))
             database.execute("RELEASE caller")
         counts = Counter(STATES[event[1]] for event in events)
         database.executemany(EVENT, events)
@@ -97,7 +98,9 @@ class BareQueue:
         self.commits += 1
         self._loop.call_soon_threadsafe(_resolve, done)
 
-    def _verb(self, database: sqlite3.Connection, what: str, task: int, events: list[tuple[int, str, int, str]]) -> int:
+    def _verb(
+        self, database: sqlite3.Connection, what: str, *, task: int, events: list[tuple[int, str, int, str]]
+    ) -> int:
         now = time.time_ns() // 1_000
         if what == "add":
             name, self._last = "task.added", self._last + 1

@@ -9,16 +9,16 @@ from msgspec import structs
 from ostinato.agents.calendar import Calendar
 from ostinato.agents.intake import waiting_files
 from ostinato.domain.event import EventName
-from ostinato.domain.message import OPERATOR_SESSION, main_session
+from ostinato.domain.message import OPERATOR_SESSION, NewMessage, main_session
 from ostinato.domain.task import TaskKind, TaskState
-from ostinato.domain.values import SECOND, Trust
+from ostinato.domain.values import SECOND, Source, Trust
 from ostinato.store.port import EventFilter, ScheduleRow, TaskFilter
 from tests.agents.fleet import ENDED, Fleet, running
 from tests.conftest import run
 
 HOUR = 3_600 * SECOND
 BEAT = "---\nevery: 15m\n{more}---\nLook after the shop.\n"
-SCRIPT = 'default: {text: "seen: {user|excerpt:200}"}'
+SCRIPT = 'default: {text: "seen: {user|excerpt:2000}"}'
 MAIL = b"From: Ann <ann@example.com>\r\nSubject: Broken printer\r\nMessage-ID: <1@example.com>\r\n\r\nIt is broken.\r\n"
 
 
@@ -76,9 +76,6 @@ def test_a_check_with_nothing_to_do_asks_no_model_and_counts_the_skip(tmp_path: 
 def test_a_message_left_for_the_next_heartbeat_makes_it_wake(tmp_path: Path) -> None:
     async def story() -> None:
         async with running(tmp_path, files('check: {when: "inbox.files > 0"}\n')) as fleet:
-            from ostinato.domain.message import NewMessage
-            from ostinato.domain.values import Source
-
             left = NewMessage(source=Source.WAKE, text="by the way")
             key = main_session("helper")
             await fleet.store.run(

@@ -28,9 +28,6 @@ PURE = {
 }  # fmt: skip
 """What the domain may import: computation only."""
 
-PURE_ENOUGH = {"src/ostinato/domain/condition.py": {"sys"}}
-"""To keep a library from loading what nobody needs, its place among the modules is taken before it is imported."""
-
 IMPURE_CALLS = {"now", "utcnow", "today", "open", "print", "input", "exec", "eval", "compile_command", "fromtimestamp"}
 
 ADAPTERS = {"ostinato.store.sqlite": "ostinato.app", "ostinato.store.postgres": "ostinato.app"}
@@ -93,8 +90,6 @@ def an_import_in_a_function_is_of_a_heavy_library(source: Source) -> Iterator[Fi
 )
 def the_domain_is_pure(source: Source) -> Iterator[Finding]:
     for line, module in imports(source.tree):
-        if top(module) in PURE_ENOUGH.get(source.path, ()):
-            continue
         if top(module) not in PURE or (top(module) == "ostinato" and not is_in(module, "ostinato.domain")):
             yield line, f"import of {module}"
     for node in ast.walk(source.tree):

@@ -48,21 +48,23 @@ class Calendar:
 
     async def poll(self) -> float:
         """One sweep; seconds until the next."""
-        seen = await asyncio.to_thread(self._look)
+        changed = await asyncio.to_thread(self._changed)
         now = self._clock.now()
-        stored = await self._store.read(lambda reads: {row.name: row for row in reads.schedules()}) if seen else {}
-        for start in range(0, len(seen), BATCH):
-            batch = seen[start : start + BATCH]
+        stored = await self._store.read(lambda reads: _by_agent(reads.schedules())) if changed else {}
+        for start in range(0, len(changed), BATCH):
+            batch = await asyncio.to_thread(self._look, changed[start : start + BATCH])
             await self._store.run(partial(_write, batch=batch, stored=stored, now=now))
         if self._first:
-            await self._drop_gone(stored, now=now)
+            await self._drop_gone(now=now)
         return self._sweep_s
 
-    def _look(self) -> list[_Seen]:
+    def _changed(self) -> list[str]:
+        """Agents to look at: after a start all, for what is stored may be older than what is on disk."""
         changed = self._workspaces.refresh_all()
-        if self._first:
-            changed = self._workspaces.ids()
-        return [self._see(agent) for agent in changed]
+        return self._workspaces.ids() if self._first else changed
+
+    def _look(self, agents: Sequence[str]) -> list[_Seen]:
+        return [self._see(agent) for agent in agents]
 
     def _see(self, agent: str) -> _Seen:
         try:
@@ -70,13 +72,23 @@ class Calendar:
         except OstinatoError as error:
             return _Seen(agent=agent, definition=None, problem=str(error) if agent in self._workspaces.ids() else "")
 
-    async def _drop_gone(self, stored: Mapping[str, ScheduleRow], *, now: Instant) -> None:
+    async def _drop_gone(self, *, now: Instant) -> None:
         """After a start: heartbeats of agents that went while no node ran."""
         self._first = False
         there = set(self._workspaces.ids())
-        gone = [name for name, row in stored.items() if row.source == "file" and row.agent not in there]
+        rows = await self._store.read(lambda reads: reads.schedules())
+        gone = [row.name for row in rows if row.source == "file" and row.agent not in there]
         if gone:
             await self._store.run(lambda tx: _remove(tx, gone, now=now))
+
+
+def _by_agent(rows: Sequence[ScheduleRow]) -> dict[str, dict[str, ScheduleRow]]:
+    """Heartbeats that come from files: agent -> name -> row."""
+    found: dict[str, dict[str, ScheduleRow]] = {}
+    for row in rows:
+        if row.source == "file":
+            found.setdefault(row.agent, {})[row.name] = row
+    return found
 
 
 def _remove(tx: Tx, names: Sequence[str], *, now: Instant) -> None:
@@ -84,12 +96,12 @@ def _remove(tx: Tx, names: Sequence[str], *, now: Instant) -> None:
         tx.remove_schedule(name, actor="runtime", now=now)
 
 
-def _write(tx: Tx, *, batch: Sequence[_Seen], stored: Mapping[str, ScheduleRow], now: Instant) -> None:
+def _write(tx: Tx, *, batch: Sequence[_Seen], stored: Mapping[str, Mapping[str, ScheduleRow]], now: Instant) -> None:
     for seen in batch:
         if seen.problem:
             tx.announce(NewEvent(name=EventName.AGENT_INVALID, agent=seen.agent, reason=seen.problem), now=now)
             continue
-        mine = {name: row for name, row in stored.items() if row.agent == seen.agent and row.source == "file"}
+        mine = stored.get(seen.agent, {})
         wanted = {row.name: row for row in rows_of(seen.definition, mine, now=now)} if seen.definition else {}
         _remove(tx, sorted(mine.keys() - wanted.keys()), now=now)
         changed = [row for name, row in wanted.items() if mine.get(name) != row]

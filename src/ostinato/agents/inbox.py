@@ -100,17 +100,19 @@ class InboxTaker:
         return [agent for agent in self._workspaces.ids() if inbox_folder(self._fleet, agent).is_dir()]
 
     async def _take_file(self, file: InboxFile) -> None:
+        """Read, commit, move. Only what goes wrong before the commit speaks against the file."""
         now = self._clock.now()
         try:
             items = await asyncio.to_thread(read_items, self._fleet, file, timezone=self._zone_of(file))
             if not items:
                 return  # it went or changed since the look
             await self._store.run(self._writing(items, wakes=self._wakes(file)))
-            await asyncio.to_thread(put_away, self._fleet, file, at=now)
         except (Exhausted, Internal):
             raise  # the store has no room, or is gone: the file is fine and stays
         except OstinatoError as error:
             await self._refuse(file, error)
+            return
+        await asyncio.to_thread(put_away, self._fleet, file, at=now)
 
     def _writing(self, items: Sequence[InboxItem], *, wakes: bool) -> Callable[[Tx], None]:
         now = self._clock.now()

@@ -8,10 +8,8 @@ work is bounded before each run, because a run cannot be interrupted.
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from types import ModuleType
 from typing import Any
 
 from ostinato.domain.errors import Invalid, unknown_name
@@ -130,8 +128,6 @@ def compile_condition(text: str, *, variables: Mapping[str, Kind]) -> CompiledCo
 
 @lru_cache(maxsize=1_024)
 def _compile(text: str) -> Any:
-    # On import the library loads a command line of its own, 85 ms and 13 MB that no condition needs.
-    sys.modules.setdefault("cel.cli", ModuleType("cel.cli"))
     import cel
 
     try:

@@ -122,7 +122,7 @@ class Toolbox:
         if found is None:
             from jsonschema_rs import validator_for
 
-            found = self._validators[tool.name] = validator_for(tool.parameters)
+            found = self._validators[tool.name] = validator_for(tool.parameters, retriever=_no_other_document)
         return found
 
     def _schema_problems(self, tool: Tool, arguments: object) -> list[str]:
@@ -133,6 +133,11 @@ class Toolbox:
             if len(problems) > 10 * PROBLEMS_MAX:  # a list of ten thousand wrong items says no more than fifty
                 break
         return problems
+
+
+def _no_other_document(address: str) -> Any:
+    """A schema that names another document does not get it: the library would fetch it from anywhere."""
+    raise ValueError(f"a schema may not refer to {address}")
 
 
 def perform_in(tx: Tx, tool: StoreTool, *, context: ToolContext, arguments: Arguments) -> ToolResult:
