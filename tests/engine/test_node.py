@@ -282,7 +282,7 @@ def test_a_node_renews_its_lease_from_a_thread_of_its_own(tmp_path: Path) -> Non
                 return getattr(store, name)
 
         loop = asyncio.get_running_loop()
-        node = node_over(Watched(), Deed(), settings={"lease": QUICK})  # type: ignore[arg-type]  # by duck typing
+        node = node_over(Watched(), Deed(), settings={"lease": QUICK, "exclusive": False})  # type: ignore[arg-type]  # by duck typing
         await node.start()
         for _ in range(3):
             await renewed.wait()
@@ -308,7 +308,7 @@ def test_a_node_that_has_lost_its_lease_stops_and_says_why(tmp_path: Path) -> No
     async def work() -> None:
         store = open_store(tmp_path)
         notices: list[Notice] = []
-        node = node_over(store, Deed(perform), notices=notices, settings={"lease": QUICK})
+        node = node_over(store, Deed(perform), notices=notices, settings={"lease": QUICK, "exclusive": False})
         await node.start()
         house = House(node, store, node.clock, notices)  # type: ignore[arg-type]  # the real clock will do
         task = await house.add()
@@ -324,6 +324,23 @@ def test_a_node_that_has_lost_its_lease_stops_and_says_why(tmp_path: Path) -> No
         assert (left.state, left.node) != (TaskState.DONE, None)
         [newest, *_] = await store.read(lambda reads: reads.nodes())
         assert newest.id == other.id
+        await store.close()
+
+    run(work())
+
+
+def test_a_node_that_is_alone_keeps_its_work_however_long_the_machine_slept(tmp_path: Path) -> None:
+    async def work() -> None:
+        store = open_store(tmp_path)
+        node = node_over(store, Deed(), settings={"lease": LeaseTimes(lease_s=0.0, renew_s=0.0, tick_s=0.005)})
+        await node.start()
+        for _ in range(3):
+            await node.clock.sleep(0.01)
+            await store.run(lambda tx: tx.rescue(now=node.clock.now()))
+        assert (await ended(node)).attempts == 1
+        await node.stop()
+        [only] = await store.read(lambda reads: reads.nodes())
+        assert only.clean
         await store.close()
 
     run(work())

@@ -33,16 +33,17 @@ class LeaseTimes(Value):
 
 
 class Lease:
-    """Renews the lease of `node` by calling `renew` on a thread of its own.
+    """Renews the lease of `node` by calling `renew` on a thread of its own, and watches the loop.
 
-    `renew` returns False when the lease is another's. `lost` is called on the loop then, and also when renewing failed
-    for so long that the lease must be over. `end` ends the process (replaceable for tests).
+    `renew` returns False when the lease is another's; None: there is nothing to renew, the loop is watched all the
+    same. `lost` is called on the loop when the lease is lost, and also when renewing failed for so long that it must be
+    over. `end` ends the process (replaceable for tests).
     """
 
     def __init__(
         self,
         node: int,
-        renew: Callable[[], bool],
+        renew: Callable[[], bool] | None,
         lost: Callable[[], None],
         *,
         times: LeaseTimes,
@@ -90,7 +91,7 @@ class Lease:
                 self._end_process(stalled_s)
                 return
             self._ask_for_tick()
-            if now_s - self._renewed_s >= self._times.renew_s and not self._renew_once(now_s):
+            if self._renew and now_s - self._renewed_s >= self._times.renew_s and not self._renew_once(self._renew):
                 return
 
     def _ask_for_tick(self) -> None:
@@ -103,10 +104,11 @@ class Lease:
     def _tick(self) -> None:
         self._ticked = True
 
-    def _renew_once(self, now_s: float) -> bool:
+    def _renew_once(self, renew: Callable[[], bool]) -> bool:
         """False when there is nothing left to renew."""
+        now_s = time.monotonic()
         try:
-            if not self._renew():
+            if not renew():
                 self._give_up("it has passed to another node")
                 return False
         except Exception as error:  # a full disk, a database that is away: the lease still runs for a while

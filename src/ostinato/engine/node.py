@@ -37,6 +37,10 @@ from ostinato.store.port import Node, Retention, Store
 RENEWAL_TIMEOUT_S = 10.0
 """A renewal that takes longer has failed; the lease runs on meanwhile."""
 
+FOREVER_S = 100 * 365 * 86_400.0
+"""The lease of a node that is alone with its store: the fleet's lock is its lease, and goes with its process. One that
+runs out would make a laptop that has slept lose its work, to nobody."""
+
 DRAIN_S = 20.0
 """How long attempts may take to come to a step boundary when the node stops."""
 
@@ -52,7 +56,7 @@ class NodeSettings(Value):
     limits: EngineLimits | None = None
     retention: Retention = Retention()
     lease: LeaseTimes | None = LeaseTimes()
-    """None: not renewed, for tests whose time is not the machine's."""
+    """None: not renewed, and the loop not watched, for tests whose time is not the machine's."""
     exclusive: bool = True
     """The store is this node's alone, proved by the fleet's lock: claims of older nodes are void at once."""
     drain_s: float = DRAIN_S
@@ -184,7 +188,8 @@ class EngineNode:
         pruner = Pruner(ground, self.settings.retention, lambda: worker.running > 0)
         alarm.ring_for(rescuer.wake, scheduler.wake, worker.wake)
         if self.settings.lease is not None:
-            renew = self._renewal(node.id, self.settings.lease.lease_s)
+            lease_s = self.settings.lease.lease_s
+            renew = None if self.settings.exclusive else self._renewal(node.id, lease_s)
             lease = Lease(node.id, renew, self._lose, times=self.settings.lease, notify=self._notify)
             self._begin(lease.start, lease.stop)
         self._begin(worker.start, self._drain)
@@ -230,7 +235,7 @@ class EngineNode:
     async def _begin_incarnation(self) -> Node:
         now = self.clock.now()
         settings = self.settings
-        lease_s = settings.lease.lease_s if settings.lease is not None else LeaseTimes().lease_s
+        lease_s = FOREVER_S if settings.exclusive or settings.lease is None else settings.lease.lease_s
         return await self.store.run(
             lambda tx: tx.start_node(
                 pid=os.getpid(),
