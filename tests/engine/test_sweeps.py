@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ostinato.domain.errors import NotFound
+from ostinato.domain.errors import Conflict, NotFound
 from ostinato.domain.event import EventName
 from ostinato.domain.question import NewQuestion, QuestionKind, QuestionState
 from ostinato.domain.task import Outcome, Park, Task, TaskEvent, TaskState, Wait, WaitKind
@@ -187,7 +187,7 @@ def test_endings_are_not_remembered_for_ever() -> None:
         waiting = asyncio.create_task(completions.wait_new(0))
         await asyncio.sleep(0)
         completions.close()
-        with pytest.raises(asyncio.CancelledError):
+        with pytest.raises(Conflict, match="has stopped"):
             await waiting
 
     work_in(work)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
+from ostinato.domain.errors import Conflict
 from ostinato.domain.event import Event, EventName
 from ostinato.domain.task import ENDED, Task
 from ostinato.store.port import Store
@@ -53,13 +54,15 @@ class Completions:
             self._forget(task, waiter)
 
     def close(self) -> None:
-        """Hears nothing more; who still waits is told so by cancellation."""
+        """Hears nothing more; who still waits gets a Conflict."""
         if self._unsubscribe is not None:
             self._unsubscribe()
             self._unsubscribe = None
         for waiters in self._waiting.values():
             for each in waiters:
-                each.cancel()
+                if not each.done():
+                    each.set_exception(Conflict("The node has stopped", cure="The task goes on when it is back."))
+                    each.exception()  # who has turned away meanwhile need not hear of it
 
     def _expect(self, task: int) -> asyncio.Future[EventName]:
         waiter: asyncio.Future[EventName] = asyncio.get_running_loop().create_future()
