@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from ostinato.domain.chat import ToolCall, Usage
 from ostinato.domain.step import (
     REPEATABLE,
+    WITHDRAWN,
     Answered,
     Decision,
     Effect,
@@ -553,3 +554,30 @@ def test_a_failed_turn_that_a_person_sends_on_asks_again_instead_of_failing_agai
     sent_on = [*world.journal, Note(text="retried", by="operator")]
     assert not isinstance(next_action(sent_on, story.limits), Finish)
     assert isinstance(next_action([*world.journal, Note(text="drained")], story.limits), Finish)
+
+
+def withdrawn(question: int, call_id: str = "") -> Answered:
+    """What the journal says of a question that nobody answered before its task ended."""
+    return Answered(question=question, decision=WITHDRAWN, by="runtime", call_id=call_id)
+
+
+def test_a_task_that_goes_on_asks_again_what_was_withdrawn() -> None:
+    world = World(story_of(ASKED))
+    while not isinstance(action := next_action(world.journal, Limits()), Park):
+        Player(world).take(action)
+    again = next_action([*world.journal, withdrawn(1, "1.0")], Limits())
+    assert isinstance(again, RunTools)
+    assert [each.stage for each in again.calls] == [Stage.JUDGE]
+
+
+def test_a_doubt_whose_question_was_withdrawn_is_asked_again() -> None:
+    world = killed_before_result(story_of(SEND))
+    while not isinstance(action := next_action(world.journal, Limits()), Park):
+        Player(world).take(action)
+    (question,) = action.questions
+    assert isinstance(next_action([*world.journal, withdrawn(question, "1.0")], Limits()), AskUnknown)
+
+
+def test_a_limit_whose_question_was_withdrawn_asks_again() -> None:
+    journal: list[Entry] = [*played(story_of(LOOK)).journal[:-2], LimitReached(limit="steps", value=1, question=7)]
+    assert isinstance(next_action([*journal, withdrawn(7)], Limits(steps=1)), AskLimit)

@@ -117,12 +117,16 @@ class ToolOutcome(Value, tag="tool_result"):
     duration_ms: float = 0.0
 
 
+WITHDRAWN = "withdrawn"
+"""The decision of an answer that nobody gave: the task ended first, and went on later. It settles nothing."""
+
+
 class Answered(Value, tag="answer"):
     """A person settled a question of this task."""
 
     question: int
     decision: str
-    """`allow`, `deny`, `expired`, or for an `ask` and an unknown outcome the answer's keyword."""
+    """`allow`, `deny`, `expired`, `withdrawn`, or for an `ask` and an unknown outcome the answer's keyword."""
     by: str
     call_id: str = ""
     text: str = ""

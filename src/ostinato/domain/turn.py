@@ -14,6 +14,7 @@ from typing import Any, assert_never
 from ostinato.domain.chat import ToolCall, Usage
 from ostinato.domain.step import (
     REPEATABLE,
+    WITHDRAWN,
     Answered,
     Decision,
     Entry,
@@ -187,7 +188,7 @@ class TurnView:
         if answer.question in self.answers:
             return  # the first decision stands
         self.answers[answer.question] = answer
-        if answer.call_id:
+        if answer.call_id and answer.decision != WITHDRAWN:
             self.settled[answer.call_id] = answer
         self.same_calls, self.last_call = 0, b""
 
@@ -286,6 +287,8 @@ def _stage_of(view: TurnView, call: ToolCall) -> PendingCall | AskUnknown | int:
         answer = view.answers.get(verdict.question)
         if answer is None:
             return verdict.question
+        if answer.decision == WITHDRAWN:  # nobody has decided: the gate speaks again, and asks anew
+            return PendingCall(call=call, stage=Stage.JUDGE, arguments=call.arguments)
         if answer.decision != "allow":
             refusal = f"{answer.decision} by {answer.by}" + (f": {answer.text}" if answer.text else "")
             return PendingCall(call=call, stage=Stage.REFUSE, arguments=call.arguments, refusal=refusal, answer=answer)
@@ -315,7 +318,7 @@ def _stopped_by_limit(view: TurnView) -> str:
     if last is None:
         return ""
     answer = view.answers.get(last.question) if last.question is not None else None
-    if answer is not None and answer.decision == "allow":
+    if answer is not None and answer.decision in ("allow", WITHDRAWN):
         return ""
     why = "nobody is asked" if answer is None else "a person said no"
     if answer is not None and answer.decision == "expired":

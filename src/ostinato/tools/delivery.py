@@ -22,6 +22,7 @@ from ostinato.domain.policy import judge
 from ostinato.domain.question import NewQuestion, Question, QuestionKind, QuestionState
 from ostinato.domain.step import (
     REPEATABLE,
+    WITHDRAWN,
     Answered,
     Decision,
     Effect,
@@ -243,7 +244,7 @@ def deed_of(journal: Sequence[Entry]) -> Deed:
                 deed = Deed(intent=entry)
             case ToolOutcome():
                 deed = replace(deed, outcome=entry)
-            case Answered():
+            case Answered() if entry.decision != WITHDRAWN:
                 deed = replace(deed, answer=entry)
             case _:
                 pass

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from msgspec.structs import replace
 
 from ostinato.domain.errors import Conflict, Invalid
 from ostinato.domain.event import EventName
-from ostinato.domain.step import REPEATABLE, Note, Step, ToolIntent, ToolOutcome
+from ostinato.domain.question import QuestionState
+from ostinato.domain.step import REPEATABLE, WITHDRAWN, Answered, Entry, Note, Step, ToolIntent, ToolOutcome
 from ostinato.domain.task import ENDED, Task, TaskEvent, TaskResult, TaskState, next_state
 from ostinato.domain.values import Instant
+from ostinato.store.port import QuestionFilter
 from ostinato.store.verbs import rows
 from ostinato.store.verbs.endings import EndingVerbs
 from ostinato.store.verbs.rows import Kept
@@ -21,6 +24,9 @@ BY_ATTEMPT = frozenset(
 """What only the holder of a claim can do."""
 
 PRIORITY_MAX = 100
+
+WITHDRAWN_MAX = 1_000
+"""Questions of one task that a retry looks at; limits stop a turn long before it has asked so many."""
 
 
 class MoveVerbs(EndingVerbs):
@@ -104,15 +110,28 @@ class MoveVerbs(EndingVerbs):
         return self._replay(kept, fresh=fresh, actor=actor, reason=reason, now=now)
 
     def _replay(self, kept: Kept, *, fresh: bool, actor: str, reason: str, now: Instant) -> Task:
-        effects = effects_of(self.steps(kept.task.id)) if fresh else []
+        journal = self.steps(kept.task.id)
+        effects = effects_of(journal) if fresh else []
         changes: dict[str, Any] = {"failures": 0, "losses": 0, "dismissed": False, "result": None}
         if fresh:
             changes.update(journal=kept.task.journal + 1, steps=0)
         endings = kept.endings + 1
         moved = self._move(kept, TaskEvent.REPLAY, actor=actor, reason=reason, endings=endings, now=now, **changes)
+        entries = self._undecided(kept.task.id, journal) if not fresh else []
         if effects:
-            moved = self._append_steps(moved, [Note(text=_told_of(effects))], now=now)
-        return moved.task
+            entries = [Note(text=_told_of(effects))]
+        return self._append_steps(moved, entries, now=now).task
+
+    def _undecided(self, task: int, journal: Sequence[Step]) -> list[Entry]:
+        """What became of the questions that were withdrawn when the task ended: else it would wait for them for ever,
+        or not at all."""
+        known = {step.entry.question for step in journal if isinstance(step.entry, Answered)}
+        withdrawn = self.questions(QuestionFilter(state=QuestionState.WITHDRAWN, task=task), limit=WITHDRAWN_MAX)
+        return [
+            Answered(question=each.id, decision=WITHDRAWN, by="runtime", call_id=each.call_id)
+            for each in reversed(withdrawn)
+            if each.id not in known and not each.stored
+        ]
 
     def change_task(
         self,

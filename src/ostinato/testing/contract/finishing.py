@@ -5,7 +5,7 @@ from __future__ import annotations
 from ostinato.domain.errors import Conflict, Fenced, Invalid, NotFound
 from ostinato.domain.event import EventName
 from ostinato.domain.retry import RetryPolicy
-from ostinato.domain.step import Effect, Note, ResultStatus, ToolIntent, ToolOutcome
+from ostinato.domain.step import WITHDRAWN, Answered, Effect, Note, ResultStatus, ToolIntent, ToolOutcome
 from ostinato.domain.task import (
     Done,
     Fail,
@@ -205,6 +205,22 @@ async def a_retried_task_goes_on_with_its_journal_and_fresh_tries(scene: Scene) 
     assert (again.state, again.journal, again.steps, again.failures) == (TaskState.READY, 1, 1, 0)
     with refuses(Conflict):
         await scene.do(lambda tx: tx.retry_task(failed.id, fresh=False, actor="ann", now=scene.now))
+
+
+async def a_retried_task_knows_which_of_its_questions_nobody_answered(scene: Scene) -> None:
+    await scene.add()
+    task = await scene.claim_one()
+    question = await scene.ask(task, call_id="1.0")
+    await scene.finish(task, Fail(error="broken"))
+    for _ in range(2):  # what is known already is not said again
+        again = await scene.do(lambda tx: tx.retry_task(task.id, fresh=False, actor="ann", now=scene.now))
+        steps = await scene.see(lambda reads: reads.steps(task.id))
+        said = [step.entry for step in steps if isinstance(step.entry, Answered)]
+        assert [(each.question, each.decision, each.call_id) for each in said] == [
+            (question.id, WITHDRAWN, question.call_id)
+        ]
+        assert again.steps == len(steps)
+        await scene.finish(await scene.claim_one(), Fail(error="broken again"))
 
 
 async def a_fresh_retry_is_told_of_what_was_done_before(scene: Scene) -> None:
