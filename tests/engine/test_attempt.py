@@ -300,3 +300,24 @@ def test_a_requeue_comes_back_at_once_without_counting_as_a_failure() -> None:
         assert house.clock.elapsed_s() < 0.1
 
     work_in(work, Deed(perform))
+
+
+def test_a_task_fails_at_its_deadline_whether_it_runs_or_still_waits_for_its_turn() -> None:
+    async def perform(attempt: AttemptPort) -> Outcome:
+        await attempt.clock.sleep(3_600)
+        return DONE
+
+    async def work(house: House) -> None:
+        soon = house.clock.now() + 10 * SECOND
+        spec = retry_quickly(attempts_max=9)
+        running = await house.add(spec=replace(spec, deadline_at=soon))
+        delayed = await house.add(spec=replace(spec, deadline_at=soon), not_before_at=soon + SECOND)
+        for task in (running, delayed):
+            ended = await house.ended(task.id)
+            assert ended.state is TaskState.FAILED
+            assert ended.result is not None
+            assert ended.result.error_class == "deadline"
+        assert len(await house.store.read(lambda reads: reads.attempts(delayed.id))) == 1
+        assert house.clock.now() < soon + 60 * SECOND
+
+    work_in(work, Deed(perform))

@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from ostinato.domain.event import Event, EventName
+from ostinato.domain.instant import format_instant
 from ostinato.domain.message import task_session
-from ostinato.domain.task import Task, TaskKind
+from ostinato.domain.task import Fail, Task, TaskKind
 from ostinato.domain.values import Instant, Value
 from ostinato.engine.attempt import Attempt, Stop, outcome_of_error
 from ostinato.engine.deadlines import Deadlines
@@ -226,6 +227,12 @@ class Worker:
         opened: list[Task] = []
         failures: list[Notice] = []
         for task in tasks:
+            if task.spec.deadline_at is not None and now >= task.spec.deadline_at:
+                late = Fail(
+                    error=f"Its deadline has passed: {format_instant(task.spec.deadline_at)}", error_class="deadline"
+                )
+                tx.finish(Claim(task=task.id, token=task.token), late, now=now)
+                continue
             try:
                 self._handlers[task.kind].open(tx, task, now=now)
             except Exception as error:  # one task that cannot be opened must not keep the others from their work
