@@ -108,18 +108,17 @@ def _told_in_time(day: Day) -> Finding:
 
 def _no_idle_calls(client: Client) -> Finding:
     """Every model call belongs to a mail, a task or the report; heartbeats with nothing to do made none."""
-    skips = [each for each in all_events(client, "heartbeat.skipped") if each.data.get("heartbeat") == "heartbeat"]
     turns = {row.id: row.session or "" for row in all_tasks(client, kind="turn")}
     goals = {row.id for row in all_tasks(client, kind="goal")}
-    charged = client.call(cost_api.show, cost_api.WhichCost(by="task", since="30d", limit=1_000)).lines
+    view = client.call(cost_api.show, cost_api.WhichCost(by="task", since="30d", limit=1_000))
     reasons = (MAIL_SESSION, "isolated:triage:report:", "main:")
     strays = [
         f"{each.name} made {each.calls} model calls for nothing"
-        for each in charged
+        for each in view.lines
         if each.calls and each.name not in goals and not turns.get(each.name, "").startswith(reasons)
     ]
-    strays += [] if skips else ["no heartbeat was skipped, so nothing was shown"]
-    return _finding(f"{len(skips)} heartbeats had nothing to do, and made 0 model calls", strays)
+    strays += [] if view.skipped else ["no heartbeat was skipped, so nothing was shown"]
+    return _finding(f"{view.skipped} heartbeats had nothing to do, and made 0 model calls", strays)
 
 
 def _letters(day: Day) -> Iterator[tuple[str, str, str, str]]:

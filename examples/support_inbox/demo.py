@@ -186,9 +186,9 @@ class Demo:
         """Three commands that work on what is left."""
         command, fleet = _command(), self._stage.fleet
         self._screen.say(f"\nNothing is left running. What it left is in {fleet}, until the next demo. Try:")
-        self._screen.say(f"  {command} status --fleet {fleet}")
         self._screen.say(f"  {command} tasks show {self._task_of_the_letter()} --fleet {fleet}")
         self._screen.say(f"  {command} approvals list --fleet {fleet}")
+        self._screen.say(f"  {command} events --since 3d --agent billing --fleet {fleet}")
         if not keep:
             self._screen.say(f"({self._label}. To play with it: make run)", style="faint")
         self._screen.flush()
@@ -243,6 +243,8 @@ def main(words: list[str]) -> int:
     parser.add_argument("--pace", type=float, default=0.012, metavar="S", help="seconds for half a minute of the story")
     arguments = parser.parse_args(words)
     os.environ.setdefault(PERSON_VARIABLE, "you")
+    for number in (signal.SIGINT, signal.SIGTERM):  # whoever ends the demo ends its fleet, in order
+        signal.signal(number, signal.default_int_handler)
     screen = Screen()
     try:
         label = arguments.model or NO_MONEY

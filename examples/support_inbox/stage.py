@@ -50,7 +50,6 @@ class Stage:
         folder = _fresh(folder)
         (folder / MARK).write_text(str(os.getpid()))
         shutil.copytree(HERE / "fleet", folder / "fleet", ignore=shutil.ignore_patterns("__pycache__", STATE_FOLDER))
-        _make_private(folder)
         (folder / "fleet" / "agents" / "triage" / "inbox").mkdir(exist_ok=True)
         midnight_at = midnight_of_the_story(read_fleet(folder / "fleet").timezone, over_at_hour=OVER_HOUR)
         story = Story(
@@ -62,6 +61,7 @@ class Stage:
             patience_s=patience_s,
         )
         (folder / "story.json").write_bytes(msgspec.json.encode(story))
+        _make_private(folder)
         return cls(folder, story)
 
     @property

@@ -79,20 +79,25 @@ class _StorySelector(selectors.DefaultSelector):
         self._clock = clock
         self._story = story
         self._busy = busy
+        self._waited_s = 0.0
+        """Real seconds since the last step in which nothing was done."""
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        """As `select` does; but after a while in which nothing happened, the story takes a step."""
-        wait_s = self._wait_s()
-        if timeout is not None and timeout < wait_s:
+        """As `select` does; but after a while in which nothing was done, the story takes a step. Timers and callers of
+        the loop interrupt the while, and do not begin it anew."""
+        if timeout is not None and timeout <= 0.0:
             return list(super().select(timeout))
-        ready = list(super().select(wait_s))
-        if not ready:
+        busy = self._clock.busy_outside or self._busy()
+        pace_s = self._story.pace_s if self._clock.now() < self._story.until_at else AFTERWARDS_S
+        left_s = max(pace_s, self._story.patience_s) if busy else max(0.0, pace_s - self._waited_s)
+        began_s = time.monotonic()
+        ready = list(super().select(left_s if timeout is None else min(timeout, left_s)))
+        waited_s = time.monotonic() - began_s
+        self._waited_s += 0.0 if busy else waited_s
+        if not ready and waited_s >= left_s:
+            self._waited_s = 0.0
             self._clock.step()
         return ready
-
-    def _wait_s(self) -> float:
-        pace_s = self._story.pace_s if self._clock.now() < self._story.until_at else AFTERWARDS_S
-        return max(pace_s, self._story.patience_s) if self._clock.busy_outside or self._busy() else pace_s
 
 
 def run_story(work: Coroutine[Any, Any, T], clock: StoryClock, story: Story, *, busy: Callable[[], bool]) -> T:

@@ -31,7 +31,6 @@ class Teller:
         self._hour = -1
         self._subjects: dict[str, str] = {}
         self._told: set[str] = set()
-        self._skipped = 0
         self.nodes: list[int] = []
         """Pids of the nodes that have started."""
         self.mails_ended = 0
@@ -46,7 +45,7 @@ class Teller:
             "question.asked": self._asked,
             "file.taken": self._taken,
             "delivery.sent": self._sent,
-            "heartbeat.skipped": self._skipped_once,
+            "heartbeat.skipped": self._skipped,
         }
         tell = lines.get(event.name)
         if tell is not None:
@@ -54,7 +53,6 @@ class Teller:
 
     def line(self, event: EventView, head: str, text: str, *, style: str = "") -> None:
         """A line of the story."""
-        self._end_of_skips()
         here = datetime.fromisoformat(event.at.replace("Z", "+00:00")).astimezone(self._zone)
         if here.hour != self._hour:
             self._hour = here.hour
@@ -107,16 +105,10 @@ class Teller:
         pad = " " * (SUBJECT_COLUMNS - width_of(shown))
         self.line(event, kind, f"{shown}{pad}  {detail}", style=STYLES.get(kind, ""))
 
-    def _skipped_once(self, event: EventView) -> None:
+    def _skipped(self, event: EventView) -> None:
+        """Told once for a run of them: those that follow are counted, and are no events."""
         if event.data.get("heartbeat") == "heartbeat":
-            self._skipped += 1
-
-    def _end_of_skips(self) -> None:
-        """Skips in a row are one line, told when something happens again."""
-        count, self._skipped = self._skipped, 0
-        if count:
-            what = "a heartbeat was skipped" if count == 1 else f"{count} heartbeats were skipped"
-            self._screen.say(f"       {what}: no mail waited, no model was asked", style="faint")
+            self.line(event, "heartbeat", "skipped: no mail waits, so no model is asked", style="faint")
 
 
 def clock_of(at: int, timezone: str) -> str:
