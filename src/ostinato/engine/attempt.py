@@ -17,6 +17,7 @@ from typing import Protocol
 from ostinato.domain.errors import Denied, Exhausted, Fenced, Invalid, NotFound, OstinatoError
 from ostinato.domain.step import Entry
 from ostinato.domain.task import Cancelled, Done, Fail, Outcome, Park, Requeue, Retry, Review, Task
+from ostinato.domain.values import SECOND
 from ostinato.engine.notice import AttemptCrashed, AttemptStuck, Notify, OutcomeNotRecorded, code_of, traceback_of
 from ostinato.engine.port import Clock, Ending, Handler, Settled
 from ostinato.store.port import Claim, Store, Tx
@@ -82,6 +83,8 @@ class Attempt:
         self.store = around.store
         self.clock = around.clock
         self._timeout_s = handler.timeout_s if task.spec.timeout_s is None else task.spec.timeout_s
+        if task.spec.deadline_at is not None:
+            self._timeout_s = min(self._timeout_s, (task.spec.deadline_at - around.clock.now()) / SECOND)
         self.ends_at_s = around.clock.elapsed_s() + self._timeout_s
         self._handler = handler
         self._around = around

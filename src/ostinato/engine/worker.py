@@ -236,8 +236,10 @@ class Worker:
             try:
                 self._handlers[task.kind].open(tx, task, now=now)
             except Exception as error:  # one task that cannot be opened must not keep the others from their work
-                claim = Claim(task=task.id, token=task.token)
-                tx.finish(claim, outcome_of_error(error), now=now, chance=self.chance())
+                claim, outcome = Claim(task=task.id, token=task.token), outcome_of_error(error)
+                tx.finish(claim, outcome, now=now, chance=self.chance())
+                if isinstance(outcome, Fail):
+                    continue  # what people got wrong is told by the failed task itself
                 failures.append(
                     AttemptCrashed(
                         task=task.id,
