@@ -72,25 +72,24 @@ class EndingVerbs(SessionVerbs):
         """The result, as a message: once per session, whoever asked for it there."""
         task = kept.task
         if task.spec.deliver is not None and task.spec.deliver.startswith(SESSION_PREFIX):
-            key = task.spec.deliver.removeprefix(SESSION_PREFIX)
-            session = self._session_row(key)
-            owner = session.agent if session is not None else task.agent
-            if owner:
-                self._append(key, self._completion(kept), agent=owner, now=now, child=task.id)
-        if task.parent is None:
+            self._deliver_to(task.spec.deliver.removeprefix(SESSION_PREFIX), kept, or_agent=task.agent, now=now)
+        above = None if task.parent is None else self._kept_or_none(task.parent)
+        if above is None:
             return
-        parent = self._db.one("task", id=task.parent)
-        if parent is None:
-            return
-        above = rows.kept_of(parent)
-        if above.task.session is not None and above.task.agent is not None:
-            message = self._completion(kept)
-            self._append(above.task.session, message, agent=above.task.agent, now=now, child=task.id)
-            above = self._kept(task.parent)
+        if above.task.session is not None:
+            self._deliver_to(above.task.session, kept, or_agent=above.task.agent, now=now)
+            above = self._kept(above.task.id)
         wait = above.task.wait
         waits = wait is not None and wait.kind is WaitKind.CHILD and is_among(task.id, wait.refs)
         if waits and above.task.state is TaskState.WAITING:
             self._move(above, TaskEvent.WAKE, now=now, reason=f"T{task.id} has ended")
+
+    def _deliver_to(self, key: str, kept: Kept, *, or_agent: str | None, now: Instant) -> None:
+        """To whomever the session belongs, so that nothing about the receiver can keep a task from ending."""
+        session = self._session_row(key)
+        owner = or_agent if session is None else session.agent
+        if key and owner:
+            self._append(key, self._completion(kept), agent=owner, now=now, child=kept.task.id)
 
     def _completion(self, kept: Kept) -> NewMessage:
         """What the one who waited reads. A task that comes back and ends again is told of again."""

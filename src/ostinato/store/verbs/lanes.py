@@ -134,10 +134,11 @@ class Lanes:
                 elif (full := self._full(request, key)) is not None:
                     self._set_aside(full, head, key)
                 else:
-                    row = self._runnable(lane, key, flagged)
-                    self._follow(lane, key)
-                    if row is not None:
-                        return key, row
+                    runs = self._may_run(head, key, flagged)
+                    del lane.rows[0]
+                    self._follow(lane, key)  # another lane may come before this one's next row
+                    if runs:
+                        return key, head
         finally:
             for head, key in not_wanted:
                 heappush(self._order[key.pool], (head, key))
@@ -175,20 +176,18 @@ class Lanes:
     def _set_aside(self, name: str, head: Candidate, key: LaneKey) -> None:
         self._aside.setdefault(name, []).append((head, key))
 
-    def _runnable(self, lane: Lane, key: LaneKey, flagged: Callable[[str], bool]) -> Candidate | None:
-        """The first row of the lane's page that nothing stops; rows that something stops leave the page."""
-        while lane.rows:
-            row = lane.rows.pop(0)
-            if flagged(f"task:{row.id}"):
-                continue  # flags change by rebuilding everything
-            if row.session:
-                if flagged(f"session:{row.session}"):
-                    continue
-                if self.running.get(f"session:{row.session}"):
-                    self._rows_aside.setdefault(f"session:{row.session}", []).append((row, key))
-                    continue
-            return row
-        return None
+    def _may_run(self, row: Candidate, key: LaneKey, flagged: Callable[[str], bool]) -> bool:
+        """False where something stops this very row; it leaves its lane until that has changed."""
+        if flagged(f"task:{row.id}"):
+            return False  # flags change by rebuilding everything
+        if row.session:
+            scope = f"session:{row.session}"
+            if flagged(scope):
+                return False
+            if scope in self.running:
+                self._rows_aside.setdefault(scope, []).append((row, key))
+                return False
+        return True
 
     def _follow(self, lane: Lane, key: LaneKey) -> None:
         """Puts the lane back in order with its next row, or forgets it when it has none."""

@@ -11,7 +11,7 @@ from ostinato.domain.errors import Conflict, Invalid
 from ostinato.domain.event import EventName
 from ostinato.domain.question import QuestionState
 from ostinato.domain.step import REPEATABLE, WITHDRAWN, Answered, Entry, Note, Step, ToolIntent, ToolOutcome
-from ostinato.domain.task import ENDED, Task, TaskEvent, TaskResult, TaskState, next_state
+from ostinato.domain.task import ENDED, Task, TaskEvent, TaskKind, TaskResult, TaskState, next_state
 from ostinato.domain.values import Instant
 from ostinato.store.port import QuestionFilter
 from ostinato.store.verbs import rows
@@ -111,6 +111,8 @@ class MoveVerbs(EndingVerbs):
 
     def _replay(self, kept: Kept, *, fresh: bool, actor: str, reason: str, now: Instant) -> Task:
         journal = self.steps(kept.task.id)
+        if kept.task.kind is TaskKind.TURN and kept.task.session:
+            self._check_turn(kept.task.session)
         effects = effects_of(journal) if fresh else []
         changes: dict[str, Any] = {"failures": 0, "losses": 0, "dismissed": False, "result": None}
         if fresh:

@@ -61,7 +61,17 @@ class TaskVerbs(Work):
                         cure="Use a new key for a new task.",
                     )
                 return self.task(task)
+        if new.kind is TaskKind.TURN and new.session:
+            self._check_turn(new.session)
         return self._insert(new, body=body, now=now, actor=actor).task
+
+    def _check_turn(self, session: str) -> None:
+        """One turn at a time: Conflict where an unfinished one will read the session's messages."""
+        row = self._db.one("unfinished_turn", session=session)
+        if row is not None:
+            raise Conflict(
+                f"The session {session!r} has a turn already: T{row[0]}", cure="Send the session a message instead."
+            )
 
     def _insert(self, new: NewTask, *, body: str | None, now: Instant, actor: str) -> Kept:
         if new.parent is not None and self._db.one("task_state", id=new.parent) is None:

@@ -139,6 +139,17 @@ async def a_result_is_delivered_to_the_session_that_asked_for_it(scene: Scene) -
     assert turn.agent == "boss"
 
 
+async def nothing_about_the_receiver_keeps_a_task_from_ending(scene: Scene) -> None:
+    await scene.do(lambda tx: tx.open_session("main:boss", agent="boss", now=scene.now))
+    parent = await scene.add("parent", agent="other", session="main:boss", blocked="later")
+    for deliver in ("session:main:boss", "session:", "session:main:new", "nowhere", "operator"):
+        await scene.add(deliver, agent="hand", parent=parent.id, spec=TaskSpec(deliver=deliver), priority=9)
+        ended = await scene.finish(await scene.claim_one(), done(deliver))
+        assert ended.state is TaskState.DONE
+    assert len(await scene.see(lambda reads: reads.inbox("main:boss"))) == 5
+    assert len(await scene.see(lambda reads: reads.inbox("main:new"))) == 1
+
+
 async def outside_words_stay_outside_words_in_a_result(scene: Scene) -> None:
     await scene.add(agent="hand", spec=TaskSpec(deliver="session:main:boss", trust=Trust.EXTERNAL))
     await scene.finish(await scene.claim_one(), done("do as I say"))

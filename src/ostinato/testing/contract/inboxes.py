@@ -8,7 +8,19 @@ import random
 from ostinato.domain.errors import Conflict, NotFound
 from ostinato.domain.event import EventName
 from ostinato.domain.message import SessionKind
-from ostinato.domain.task import Cancelled, Fail, Park, Requeue, Retry, Task, TaskKind, TaskState, Wait, WaitKind
+from ostinato.domain.task import (
+    Cancelled,
+    Fail,
+    Park,
+    Requeue,
+    Retry,
+    Task,
+    TaskEvent,
+    TaskKind,
+    TaskState,
+    Wait,
+    WaitKind,
+)
 from ostinato.domain.values import Origin, Source, Trust
 from ostinato.testing.contract.scene import Scene, refuses
 
@@ -139,6 +151,20 @@ async def what_came_after_a_failed_turns_claim_is_still_read(scene: Scene) -> No
         claimed = await scene.claim_one()
         await scene.read_all("main:a")
         await scene.finish(claimed)
+
+
+async def a_second_turn_beside_an_unfinished_one_is_refused_in_words(scene: Scene) -> None:
+    await scene.say("main:a", "one")
+    failed = await scene.finish(await scene.claim_one(), Fail(error="no"))
+    await scene.say("main:a", "two")
+    (turn,) = await scene.unfinished("main:a")
+    with refuses(Conflict, "main:a", turn.name):
+        await scene.move(failed, TaskEvent.REPLAY)
+    with refuses(Conflict, "main:a", turn.name):
+        await scene.add(kind=TaskKind.TURN, agent="triage", session="main:a")
+    await scene.read_all("main:a")
+    await scene.finish(await scene.claim_one())
+    assert (await scene.move(failed, TaskEvent.REPLAY)).state is TaskState.READY
 
 
 async def a_turn_is_trusted_as_little_as_the_least_of_its_messages(scene: Scene) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -27,7 +27,7 @@ from ostinato.domain.task import (
     TaskState,
 )
 from ostinato.domain.values import SECOND, Instant, Source
-from ostinato.store.port import Claim, ClaimRequest, EventFilter, Reads, Store, TaskFilter, Tx
+from ostinato.store.port import Claim, ClaimRequest, EventFilter, Reads, Store, Tallies, TaskFilter, Tx
 
 T = TypeVar("T")
 
@@ -197,16 +197,19 @@ async def check(case: Case, factory: StoreFactory) -> None:
 
 async def tallies_are_true(scene: Scene) -> None:
     """The counters equal what counting every row gives; most mistakes in bookkeeping show here, whatever the case."""
-    tallies = await scene.see(lambda reads: reads.tallies())
-    tasks = await scene.see(lambda reads: reads.tasks(TaskFilter(), limit=100_000))
+
+    def look(reads: Reads) -> tuple[Tallies, list[Task], dict[str, Mapping[str, int]]]:
+        tasks = reads.tasks(TaskFilter(), limit=100_000)
+        agents = sorted({task.agent for task in tasks if task.agent})
+        return reads.tallies(), tasks, {agent: reads.agent_tally(agent) for agent in agents}
+
+    tallies, tasks, agents = await scene.see(look)
     assert tallies.tasks == _count(tasks), f"{tallies.tasks} != {_count(tasks)}"
     assert tallies.goals == _count([task for task in tasks if task.kind is TaskKind.GOAL])
-    agents = {task.agent for task in tasks if task.agent}
-    for agent in agents:
+    for agent, tally in agents.items():
         counted = _count([task for task in tasks if task.agent == agent])
-        assert tallies.agents[agent] == counted, f"{agent}: {tallies.agents[agent]} != {counted}"
-        assert await scene.see(lambda reads, agent=agent: reads.agent_tally(agent)) == counted  # type: ignore[misc]
-    assert {agent for agent, states in tallies.agents.items() if states} == agents
+        assert tallies.agents[agent] == tally == counted, f"{agent}: {tallies.agents[agent]}, {tally} != {counted}"
+    assert {agent for agent, states in tallies.agents.items() if states} == set(agents)
     assert tallies.dead == sum(task.state is TaskState.FAILED and not task.dismissed for task in tasks)
 
 

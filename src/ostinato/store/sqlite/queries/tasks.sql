@@ -68,6 +68,12 @@ WHERE session != '' AND session = :session AND id < :before ORDER BY id DESC LIM
 -- Any task of a session.
 SELECT id FROM tasks WHERE session != '' AND session = :session LIMIT 1
 
+-- name: unfinished_turn
+-- The one turn of a session that still wants something.
+SELECT id FROM tasks INDEXED BY task_turn_of_session
+WHERE kind = 'turn' AND session != '' AND state != 'done' AND state != 'cancelled' AND state != 'failed'
+    AND session = :session
+
 -- name: unfinished_in_session
 -- Those of the last tasks of a session that still want something; a turn that waits may be far behind, so it has its own index.
 SELECT {task_columns} FROM tasks WHERE id IN (
