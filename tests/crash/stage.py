@@ -54,6 +54,7 @@ class Parts(Value):
     clock: Clock
     outside: Outside
     lease: LeaseTimes | None
+    exclusive: bool
 
 
 class Stage(FleetApp):
@@ -75,7 +76,8 @@ class Stage(FleetApp):
 
     def _engine(self, store: Store, handlers: Sequence[Handler], *, fires: Fires, lock: FleetLock) -> EngineNode:
         node = super()._engine(store, handlers, fires=fires, lock=lock)
-        node.settings = msgspec.structs.replace(node.settings, lease=self.parts.lease)
+        parts = self.parts
+        node.settings = msgspec.structs.replace(node.settings, lease=parts.lease, exclusive=parts.exclusive)
         return node
 
     def _server(self, store: Store, live: Any, *, fires: Fires) -> Any:
@@ -105,14 +107,14 @@ class _NoServer:
 
 
 @contextlib.asynccontextmanager
-async def running(parts: Parts) -> AsyncIterator[None]:
+async def running(parts: Parts) -> AsyncIterator[Stage]:
     """The node and a person, in order and back; writes the record before it stops."""
     stage = Stage(parts)
     parts.outside.say(Line(what=What.BEGAN, survey=await parts.store.read(survey_of)))
     await stage.start()
     person = Person(Ground(store=parts.store, clock=parts.clock, notify=stage.log.notice), parts.outside)
     try:
-        yield
+        yield stage
         while not await parts.store.read(_is_noted):
             await parts.clock.sleep(LOOK_S)
         (await parts.store.read(partial(record_of, folder=parts.folder))).write(parts.folder)
@@ -129,13 +131,13 @@ def _is_noted(reads: Reads) -> bool:
 
 async def play(parts: Parts) -> None:
     """Sends what arrives, and waits until all of it has ended."""
-    async with running(parts):
+    async with running(parts) as stage:
         over = Over(parts.store, parts.scenario.ends)
         for arrival in parts.scenario.arrivals:
             await parts.store.run(partial(send, arrival, parts.clock.now()))
             name = arrival.key if isinstance(arrival, NewTask) else arrival.message.client_id
             parts.outside.say(Line(what=What.SENT, name=name or ""))
-        await _first(over.wait(), parts.clock.sleep(PATIENCE_S))
+        await _first(over.wait(), stage.wait_stopped(), parts.clock.sleep(PATIENCE_S))
 
 
 def send(arrival: NewTask | Mail, now: Instant, tx: Tx) -> int:
@@ -147,12 +149,14 @@ def send(arrival: NewTask | Mail, now: Instant, tx: Tx) -> int:
 
 
 async def _first(*work: Coroutine[Any, Any, None]) -> None:
-    """Whatever ends first; the rest is cut off."""
+    """Whatever ends first, well or badly; the rest is cut off."""
     under_way = [asyncio.ensure_future(each) for each in work]
-    await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+    ended, _ = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
     for each in under_way:
         each.cancel()
     await asyncio.wait(under_way)
+    for each in ended:
+        each.result()
 
 
 class Over:

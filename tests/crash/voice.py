@@ -44,6 +44,9 @@ class Voice:
         """The one model, whatever is wanted."""
         return self._model
 
+    async def prepare(self) -> None:
+        """Nothing is looked up."""
+
     async def close(self) -> None:
         """Nothing is open."""
 

@@ -1,0 +1,100 @@
+"""A node under load is killed at random moments, again and again: nothing is lost, nothing done twice.
+
+100 kills in every run of the tests, 1,000 with OSTINATO_CRASH=full, at least 300 of them while a tool's intent is open.
+A failure names its seed: OSTINATO_CRASH_SEED repeats the moments, though not what the machine makes of them.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from tests.crash import load
+from tests.crash.bugs import BUGS
+from tests.crash.judge import doubts, every_doubt_is_said_aloud, judge_errands
+from tests.crash.outside import What, of
+from tests.crash.siege import Siege, besiege
+from tests.crash.trial import Crew, Forge
+
+pytestmark = pytest.mark.slow
+
+FULL = os.environ.get("OSTINATO_CRASH") == "full"
+KILLS = 1_000 if FULL else 100
+OPEN_KILLS = 300 if FULL else 20
+"""Kills that must have hit an open intent of a tool; a fifth of what is usual in the short form."""
+
+KILLS_EACH = 50
+"""On one fleet: so that no fleet grows old, and several can be besieged at the same time."""
+
+
+def test_kills_at_random_moments_lose_nothing_and_do_nothing_twice(
+    crew: Crew, tmp_path: Path, tell: Callable[[str], None]
+) -> None:
+    seed = first_seed()
+    sieges: list[Siege] = []
+    for start in count(0, KILLS // KILLS_EACH):
+        seeds = range(seed + start, seed + start + KILLS // KILLS_EACH)
+        sieges.extend(crew.each(lambda forge, each: one_siege(forge, tmp_path, each), seeds))
+        found = [f"seed {siege.seed}: {each}" for siege in sieges for each in findings_of(siege)]
+        tell(figures(sieges, seed=seed))
+        assert not found
+        if sum((siege.open_intents for siege in sieges), Counter())["any tool"] >= OPEN_KILLS:
+            break
+    assert sum(siege.kills for siege in sieges) >= KILLS
+
+
+def test_the_random_kills_notice_a_turn_that_repeats_an_irreversible_intent(
+    crew: Crew, tmp_path: Path, tell: Callable[[str], None]
+) -> None:
+    bug = "a turn repeats an irreversible intent"
+    seed, killed = first_seed(), 0
+    for each in range(seed, seed + 10):
+        siege = besiege(crew.forges[0], tmp_path / str(each), kills=5, seed=each, bug=bug)
+        killed += siege.kills
+        found = [each for each in findings_of(siege) if each.startswith(BUGS[bug].finding)]
+        if found:
+            tell(f"{bug}: noticed after {killed} random kills: {found[0]}")
+            return
+    pytest.fail(f"{killed} kills did not show the bug; seed {seed}")
+
+
+def first_seed() -> int:
+    """Given, or by chance."""
+    return int(os.environ.get("OSTINATO_CRASH_SEED") or random.SystemRandom().randrange(1_000_000))
+
+
+def one_siege(forge: Forge, folder: Path, seed: int) -> Siege:
+    """One fleet's share of the kills."""
+    return besiege(forge, folder / str(seed), kills=KILLS_EACH, seed=seed)
+
+
+def findings_of(siege: Siege) -> list[str]:
+    """What the judge has to say, or that the fleet has not come to its end."""
+    if siege.record is None:
+        return [siege.words]
+    sent = of(siege.record.outside, What.SENT)
+    return [
+        *judge_errands(siege.record, wanted=load.wanted(sent), letters=load.letters(sent)),
+        *every_doubt_is_said_aloud(siege.record),
+    ]
+
+
+def figures(sieges: Sequence[Siege], *, seed: int) -> str:
+    """What happened, in one line."""
+    records = [siege.record for siege in sieges if siege.record is not None]
+    open_intents = sum((siege.open_intents for siege in sieges if siege.record is not None), Counter[str]())
+    histogram = ", ".join(f"{name} {times}" for name, times in open_intents.most_common())
+    return (
+        f"{sum(siege.kills for siege in sieges)} random kills from seed {seed} in "
+        f"{sum(siege.seconds for siege in sieges):.0f} s of nodes: "
+        f"{sum(len(record.tasks) for record in records)} tasks, "
+        f"{sum(len(doubts(record.outside)) for record in records)} deeds in doubt, "
+        f"{sum(len(of(record.outside, What.REPAIRED)) for record in records)} poisoned and sent on; "
+        f"under way: {histogram}"
+    )

@@ -1,0 +1,96 @@
+"""A node that was stopped in the middle of a deed and taken over by another changes nothing when it comes back."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from tests.conftest import wait_until
+from tests.crash.forge import Ended, Order
+from tests.crash.judge import judge, names
+from tests.crash.outside import What, of, read_outside
+from tests.crash.record import OUTSIDE, Record, read_record
+from tests.crash.scenarios import zombie
+from tests.crash.trial import Crew, attempt, words_of
+
+pytestmark = pytest.mark.slow
+
+LEASE_IS_LOST = "lost its lease"
+
+
+def test_a_zombie_changes_nothing(crew: Crew, second: Crew, tmp_path: Path) -> None:
+    whole = run_whole(crew, tmp_path)
+    ended, words, left = wake_the_dead(crew, second, tmp_path / "zombie")
+    assert judge(whole, left) == []
+    assert names(left.outside) == Counter(zombie.SCENARIO.deeds)
+    assert ended.code != 0
+    assert LEASE_IS_LOST in words
+
+
+def test_a_node_that_is_stopped_still_holds_the_fleet(crew: Crew, second: Crew, tmp_path: Path) -> None:
+    folder = tmp_path / "fleet"
+    folder.mkdir()
+    zombie.SCENARIO.build(folder)
+    order = Order(scenario=zombie.SCENARIO.name, folder=str(folder), run=1, real=True)
+    pid = crew.forges[0].begin(order)
+    wait_until(lambda: of(read_outside(folder / OUTSIDE), What.DID))
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        refused = second.forges[0].run(msgspec.structs.replace(order, run=2))
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    ended = crew.forges[0].end()
+    assert ended.code == 0, words_of(folder, ended)
+    assert refused.code == 1
+    assert f"held by process {pid}" in words_of(folder, refused)
+    assert names(read_outside(folder / OUTSIDE)) == Counter(zombie.SCENARIO.deeds)
+
+
+def test_the_harness_notices_a_claim_that_ignores_its_token(
+    crew: Crew, second: Crew, tmp_path: Path, tell: Callable[[str], None]
+) -> None:
+    bug = "a claim ignores its token"
+    whole = run_whole(crew, tmp_path)
+    _, _, left = wake_the_dead(crew, second, tmp_path / "zombie", bug=bug)
+    found = judge(whole, left)
+    assert found
+    tell(f"{bug}: noticed: {found[0]}")
+
+
+def run_whole(crew: Crew, folder: Path) -> Record:
+    """What two nodes must come to together, as one does it alone."""
+    trial = attempt(crew.forges[0], zombie.SCENARIO, folder / "whole")
+    assert trial.record is not None, trial.words
+    return trial.record
+
+
+def wake_the_dead(crew: Crew, second: Crew, folder: Path, *, bug: str = "") -> tuple[Ended, str, Record]:
+    """Stops a node once its first deed is done, lets another take over and finish, and lets the first go on.
+
+    Returns how the first ended, what it said, and what a third node finds.
+    """
+    folder.mkdir()
+    zombie.SCENARIO.build(folder)
+    order = Order(scenario=zombie.SCENARIO.name, folder=str(folder), run=1, real=True, bug=bug, timeout_s=20.0)
+    pid = crew.forges[0].begin(msgspec.structs.replace(order, renews=True))
+    wait_until(lambda: of(read_outside(folder / OUTSIDE), What.DID))
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        stopped_s = time.monotonic()
+        heir = second.forges[0].run(msgspec.structs.replace(order, run=2, takes_over=True))
+        wait_until(lambda: time.monotonic() > stopped_s + zombie.AFTER_S)  # its result is there when it comes back
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    ended = crew.forges[0].end()
+    assert heir.code == 0, words_of(folder, heir)
+    assert not ended.hung, words_of(folder, ended)
+    last = crew.forges[0].run(msgspec.structs.replace(order, run=3, bug=""))
+    assert last.code == 0, words_of(folder, last)
+    return ended, words_of(folder, ended), read_record(folder)
