@@ -13,7 +13,7 @@ from ostinato.agents.prompt import local_time
 from ostinato.domain.errors import NotFound, OstinatoError
 from ostinato.domain.event import Event, EventName
 from ostinato.domain.task import Task, TaskKind, TaskState
-from ostinato.domain.values import SECOND, Instant
+from ostinato.domain.values import SECOND, Instant, Trust
 from ostinato.engine.port import Clock
 from ostinato.store.port import EventFilter, Reads, Store
 from ostinato.workspace.daily_note import append_note
@@ -91,7 +91,11 @@ def tag_of(task: Task) -> str:
 
 
 def note_line(task: Task, *, at: Instant, timezone: str) -> str:
-    """One line: when, what, how it ended, what came of it."""
+    """One line: when, what, how it ended, what came of it.
+
+    Notes are part of later prompts, among the instructions. So a task that came from outside is named by who sent it:
+    its title is what an outsider wrote, such as the subject of a mail.
+    """
     clock = local_time(at, timezone)[11:16]
     result = task.result
     if task.state is TaskState.DONE:
@@ -99,7 +103,14 @@ def note_line(task: Task, *, at: Instant, timezone: str) -> str:
     else:
         ending = f"{task.state.value}: {_one_line((result.error if result else '') or task.reason)}"
     seconds = max(0, (task.finished_at or at) - task.created_at) // SECOND
-    return f"- {clock} {_one_line(task.title, most=80)} -> {ending or 'done'} [{seconds} s] ({tag_of(task)})"
+    return f"- {clock} {_what(task)} -> {ending or 'done'} [{seconds} s] ({tag_of(task)})"
+
+
+def _what(task: Task) -> str:
+    if task.spec.trust is not Trust.EXTERNAL:
+        return _one_line(task.title, most=80)
+    sender = "".join(task.spec.requester.split())
+    return f"{task.type or task.kind.value} from {_one_line(sender, most=60)}"
 
 
 def _one_line(text: str, *, most: int = LINE_CHARACTERS_MAX) -> str:
