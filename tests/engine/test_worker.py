@@ -222,6 +222,21 @@ def test_a_task_that_cannot_be_opened_fails_alone(error: Exception, state: TaskS
     work_in(work, Deed(opening=opening), started=False, quiet=False)
 
 
+def test_a_task_that_cannot_be_opened_lets_the_next_one_of_its_agent_begin_at_once() -> None:
+    def opening(tx: Tx, task: Task, now: Instant) -> None:
+        if task.title == "bad":
+            raise Denied("not this one")
+
+    async def work(house: House) -> None:
+        added = [await house.add(title, agent="small") for title in ("bad", "good")]
+        began_s = house.clock.elapsed_s()
+        await house.node.start()
+        assert (await house.ended(added[1].id)).state is TaskState.DONE
+        assert house.clock.elapsed_s() - began_s < 1.0
+
+    work_in(work, Deed(opening=opening), started=False, quiet=False, limits=FEW)
+
+
 # --- what others decide -------------------------------------------------------------------------------------------
 
 

@@ -203,7 +203,8 @@ class Worker:
             self._begin(task, unseen.stop_for(task))
         for failure in claimed.failures:
             self.notify(failure)
-        self._more = claimed.taken == most
+        # What could not be opened has given its places back, and nobody else will say so.
+        self._more = claimed.taken == most or len(claimed.tasks) < claimed.taken
         if self._more:
             return 0.0
         if self._due is not None:
@@ -238,15 +239,14 @@ class Worker:
             except Exception as error:  # one task that cannot be opened must not keep the others from their work
                 claim, outcome = Claim(task=task.id, token=task.token), outcome_of_error(error)
                 tx.finish(claim, outcome, now=now, chance=self.chance())
-                if isinstance(outcome, Fail):
-                    continue  # what people got wrong is told by the failed task itself
                 failures.append(
                     AttemptCrashed(
                         task=task.id,
                         kind=task.kind,
                         token=task.token,
                         error=f"{code_of(error)}: {error}",
-                        traceback=traceback_of(error),
+                        # Where an error came from helps nobody whose own file was wrong.
+                        traceback="" if isinstance(outcome, Fail) else traceback_of(error),
                     )
                 )
             else:
