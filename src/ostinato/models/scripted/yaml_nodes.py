@@ -6,6 +6,8 @@ no place in a file that people send each other. Knows nothing of what the keys m
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -100,7 +102,10 @@ def _listed(names: Iterable[str]) -> str:
 def read_file(path: Path) -> Node:
     """The document in a file. Raises Invalid with file, line and cure."""
     try:
-        with path.open("rb") as opened:
+        # A pipe must not make its reader wait.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as opened:
+            if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+                raise Invalid("this is no file", place=str(path), cure="Name an existing YAML file.")
             data = opened.read(FILE_MAX_BYTES + 1)
     except OSError as error:
         words = f"cannot be read: {error.strerror or error}"
@@ -169,6 +174,9 @@ class _Walk:
         if kind not in _PLAIN:
             words = f"the YAML tag {str(found.tag)[:100]!r} has no meaning here"
             raise Invalid(words, place=f"{self._file}:{line}", cure="Leave it out.")
+        if any("\ud800" <= each <= "\udfff" for each in found.value):
+            words = "this text has half of a character (a lone surrogate)"
+            raise Invalid(words, place=f"{self._file}:{line}", cure="Write the character itself, in UTF-8.")
         return self._scalar(found, path, kind)
 
     def _pairs(self, found: Any, path: str, depth: int) -> Iterator[tuple[str, Node]]:
