@@ -83,7 +83,7 @@ class Internal(OstinatoError):
 def unknown_name(what: str, name: str, known: Iterable[str]) -> str:
     """One sentence for an unknown name: `Unknown agent 'triag'. Known: 'billing', 'triage'. Did you mean 'triage'?`"""
     names = sorted(str(each) for each in known)  # members of an enumeration would show as such
-    listed = ", ".join(repr(each) for each in names[:12]) + (", ..." if len(names) > 12 else "")
+    listed = ", ".join(map(repr, names[:12])) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
     close = get_close_matches(name, names, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     return f"Unknown {what} {name!r}. Known: {listed or 'none'}.{hint}"

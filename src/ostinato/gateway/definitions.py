@@ -12,7 +12,7 @@ from pathlib import Path
 from ostinato.agents.prompt import fixed_parts
 from ostinato.domain.chat import ToolSpec, estimate_tokens
 from ostinato.domain.duration import format_duration
-from ostinato.domain.errors import NotFound, OstinatoError
+from ostinato.domain.errors import NotFound, OstinatoError, unknown_name
 from ostinato.domain.policy import Gate, Policy
 from ostinato.domain.schedule import ScheduleRule, rule_to_texts
 from ostinato.domain.values import to_json
@@ -152,7 +152,7 @@ class FleetDefinitions:
             Problem(
                 level="error",
                 place=f"agents/{definition.id}/{file}, key 'model'",
-                message=f"Unknown model {model!r}. Known: {', '.join(sorted(known))}",
+                message=unknown_name("model", model[:64], known),
                 cure=f"Name one of these, or describe it in {FLEET_FILE}.",
                 agent=definition.id,
             )

@@ -154,7 +154,7 @@ class Fields:
             return None
         value = self._pairs[key].value
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise self.wrong(key, f"{_shown(self._pairs[key])} is not a number")
+            raise self.wrong(key, f"{_shown(self._pairs[key])} is not a number", cure="Write it as 2 or 0.5.")
         if not least <= value <= most:
             raise self.wrong(key, f"{value:g} is out of range", cure=f"It can be {least:g} to {most:g}.")
         return float(value)
