@@ -116,7 +116,7 @@ class _TurnStep:
     def _intend_model(self, call: int) -> Outcome | None:
         """Takes what is new in the inbox, reserves money and writes the intent; an outcome where no money is left."""
         state = self._state
-        self._take_inbox(first=not any(isinstance(each, Input) for each in state.journal))
+        self._take_inbox(first=not any(isinstance(each, Input) and each.agent_version for each in state.journal))
         tokens = state.leash.prompt_tokens + state.past_tokens + self._turn_tokens()
         amount = 0
         if state.model.price is not None:

@@ -37,16 +37,19 @@ class EndingVerbs(SessionVerbs):
             return
         asking.discard(task)
         for question_id, agent, session in self._db.all("withdraw_questions", task=task, now=now):
-            self._total("questions", -1)
-            self._tell(
-                EventName.QUESTION_SETTLED,
-                now=now,
-                task=task,
-                agent=agent,
-                session=session,
-                reason="its task has ended",
-                data={"question": question_id, "state": "withdrawn"},
-            )
+            self._tell_withdrawn(question_id, task, agent=agent, session=session, why="its task has ended", now=now)
+
+    def _tell_withdrawn(self, question: int, task: int, *, agent: str, session: str, why: str, now: Instant) -> None:
+        self._total("questions", -1)
+        self._tell(
+            EventName.QUESTION_SETTLED,
+            now=now,
+            task=task,
+            agent=agent,
+            session=session,
+            reason=why,
+            data={"question": question, "state": "withdrawn"},
+        )
 
     def _tell_dependants(self, task: Task, *, now: Instant) -> None:
         for row in self._db.all("waiting_dependants", after=task.id):

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from ostinato.domain.errors import Conflict, Invalid
 from ostinato.domain.event import EventName
 from ostinato.domain.question import QuestionState
-from ostinato.domain.step import REPEATABLE, WITHDRAWN, Answered, Entry, Note, Step, ToolIntent, ToolOutcome
+from ostinato.domain.step import REPEATABLE, WITHDRAWN, Answered, Entry, Input, Note, Step, ToolIntent, ToolOutcome
 from ostinato.domain.task import ENDED, Task, TaskEvent, TaskKind, TaskResult, TaskState, next_state
 from ostinato.domain.values import Instant
 from ostinato.store.port import QuestionFilter
@@ -119,10 +119,18 @@ class MoveVerbs(EndingVerbs):
             changes.update(journal=kept.task.journal + 1, steps=0)
         endings = kept.endings + 1
         moved = self._move(kept, TaskEvent.REPLAY, actor=actor, reason=reason, endings=endings, now=now, **changes)
-        entries = self._undecided(kept.task.id, journal) if not fresh else []
-        if effects:
-            entries = [Note(text=_told_of(effects))]
+        if fresh:
+            self._withdraw_stored(kept.task.id, now=now)
+            entries = _begun_anew(journal, effects)
+        else:
+            entries = self._undecided(kept.task.id, journal)
         return self._append_steps(moved, entries, now=now).task
+
+    def _withdraw_stored(self, task: int, *, now: Instant) -> None:
+        """Actions that the old journal asked for, and that nobody has decided about: the new one asks for its own. Its
+        calls have the same ids, and one leave must not stand for two actions."""
+        for question_id, agent, session in self._db.all("withdraw_stored", task=task, now=now):
+            self._tell_withdrawn(question_id, task, agent=agent, session=session, why="its task began anew", now=now)
 
     def _undecided(self, task: int, journal: Sequence[Step]) -> list[Entry]:
         """What became of the questions that were withdrawn when the task ended: else it would wait for them for ever,
@@ -202,6 +210,15 @@ def effects_of(journal: list[Step]) -> list[tuple[ToolIntent, ToolOutcome | None
         for step in journal
         if isinstance(step.entry, ToolIntent) and step.entry.effect not in REPEATABLE
     ]
+
+
+def _begun_anew(journal: Sequence[Step], effects: list[tuple[ToolIntent, ToolOutcome | None]]) -> list[Entry]:
+    """How a new journal begins: with the messages that the old one took out of the inbox, for no other turn will read
+    them, and with what it did to the world."""
+    read = (number for step in journal if isinstance(step.entry, Input) for number in step.entry.messages)
+    messages = tuple(dict.fromkeys(read))
+    entries: list[Entry] = [Input(messages=messages)] if messages else []
+    return [*entries, Note(text=_told_of(effects))] if effects else entries
 
 
 def _told_of(effects: list[tuple[ToolIntent, ToolOutcome | None]]) -> str:

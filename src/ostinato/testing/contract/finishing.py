@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from ostinato.domain.errors import Conflict, Fenced, Invalid, NotFound
 from ostinato.domain.event import EventName
+from ostinato.domain.question import QuestionState
 from ostinato.domain.retry import RetryPolicy
-from ostinato.domain.step import WITHDRAWN, Answered, Effect, Note, ResultStatus, ToolIntent, ToolOutcome
+from ostinato.domain.step import WITHDRAWN, Answered, Effect, Input, Note, ResultStatus, ToolIntent, ToolOutcome
 from ostinato.domain.task import (
     Done,
     Fail,
@@ -22,7 +23,7 @@ from ostinato.domain.task import (
     WaitKind,
 )
 from ostinato.domain.values import SECOND
-from ostinato.store.port import Claim
+from ostinato.store.port import Claim, Tx
 from ostinato.testing.contract.scene import Scene, claim_of, done, refuses
 
 
@@ -241,6 +242,34 @@ async def a_fresh_retry_is_told_of_what_was_done_before(scene: Scene) -> None:
     assert "unknown" in step.entry.text
     assert "files.read" not in step.entry.text
     assert len(await scene.see(lambda reads: reads.steps(failed.id, journal=1))) == 4
+
+
+async def a_fresh_retry_has_the_messages_that_were_read_before(scene: Scene) -> None:
+    first, second = [await scene.say("main:a", text) for text in ("one", "two")]
+    turn = await scene.claim_one()
+
+    def read(tx: Tx) -> None:
+        tx.advance_cursor("main:a", second.id, now=scene.now)
+        tx.record_steps(claim_of(turn), [Input(messages=(first.id,)), Input(messages=(second.id,))], now=scene.now)
+
+    await scene.do(read)
+    await scene.finish(turn, Fail(error="broken"))
+    await scene.do(lambda tx: tx.retry_task(turn.id, fresh=True, actor="ann", now=scene.now))
+    (step,) = await scene.see(lambda reads: reads.steps(turn.id))
+    assert step.entry == Input(messages=(first.id, second.id)), "no other turn will ever read them"
+
+
+async def a_fresh_retry_asks_for_actions_of_its_own(scene: Scene) -> None:
+    await scene.say("main:a", "send it")
+    turn = await scene.claim_one()
+    asked = await scene.ask(turn, call_id="1.0", stored=True)
+    await scene.finish(turn, Fail(error="broken"))
+    await scene.do(lambda tx: tx.retry_task(turn.id, fresh=True, actor="ann", now=scene.now))
+    kept = await scene.see(lambda reads: reads.question(asked.id))
+    assert kept.state is QuestionState.WITHDRAWN
+    again = await scene.ask(await scene.claim_one(), call_id="1.0", stored=True)
+    assert again.id != asked.id, "a leave for one action must not stand for another"
+    assert (await scene.see(lambda reads: reads.tallies())).questions == 1
 
 
 async def a_note_is_a_step_and_an_event(scene: Scene) -> None:

@@ -52,6 +52,11 @@ WHERE id = :id AND state = 'pending'
 UPDATE questions SET state = 'withdrawn', decided_at = :now, decided_by = 'runtime'
 WHERE task = :task AND state = 'pending' AND stored = 0 RETURNING id, agent, session
 
+-- name: withdraw_stored
+-- Stored actions of a task that begins anew.
+UPDATE questions SET state = 'withdrawn', decided_at = :now, decided_by = 'runtime'
+WHERE task = :task AND state = 'pending' AND stored = 1 RETURNING id, agent, session
+
 -- name: asking_tasks
 -- Tasks whose end withdraws a question.
 SELECT DISTINCT task FROM questions INDEXED BY question_pending WHERE state = 'pending' AND stored = 0

@@ -1,0 +1,79 @@
+"""Turns that go on after something went wrong or came late: replays, follow-ups, remarks, messages from elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from ostinato.domain.message import main_session
+from ostinato.domain.question import QuestionState
+from ostinato.domain.task import Task, TaskState
+from ostinato.store.port import QuestionFilter
+from tests.agents.fleet import ENDED, Fleet, running
+from tests.agents.test_turns import decide, files, letters
+from tests.conftest import run
+
+
+async def latest(fleet: Fleet, session: str) -> Task:
+    """The last turn of a session, once it has ended."""
+    tasks = await fleet.store.read(lambda reads: reads.session_tasks(session, limit=1))
+    return await fleet.until(tasks[0].id, ENDED)
+
+
+async def retry(fleet: Fleet, task: Task, **more: Any) -> Task:
+    now = fleet.clock.now()
+    return await fleet.store.run(lambda tx: tx.retry_task(task.id, actor="ann", now=now, **more))
+
+
+def test_a_turn_that_begins_anew_reads_its_messages_again(tmp_path: Path) -> None:
+    script = """
+rules:
+  - when: {nth: 1, user: printer}
+    fault: {status: 400}
+default: {text: "I was told: {user}"}
+"""
+
+    async def story() -> None:
+        async with running(tmp_path, files(script)) as fleet:
+            await fleet.tell("helper", "the printer is broken")
+            failed = await latest(fleet, main_session("helper"))
+            assert failed.state is TaskState.FAILED
+            await retry(fleet, failed, fresh=True)
+            ended = await latest(fleet, main_session("helper"))
+            assert ended.result is not None
+            assert "the printer is broken" in ended.result.text
+
+    run(story())
+
+
+def test_a_turn_that_begins_anew_asks_for_its_own_actions(tmp_path: Path) -> None:
+    script = """
+rules:
+  - when: {nth: 1, user: send}
+    calls: [{tool: message.send, args: {to: "mail:a@example.com", text: A}}]
+  - when: {nth: 1, tool: message.send}
+    fault: {status: 400}
+  - when: {tool: message.send}
+    text: "told: {result}"
+  - when: {user: send}
+    calls: [{tool: message.send, args: {to: "mail:b@example.com", text: B}}]
+default: {text: seen}
+"""
+
+    async def story() -> None:
+        async with running(tmp_path, files(script)) as fleet:
+            await fleet.tell("helper", "send it")
+            failed = await latest(fleet, main_session("helper"))
+            assert failed.state is TaskState.FAILED
+            await retry(fleet, failed, fresh=True)
+            assert (await latest(fleet, main_session("helper"))).state is TaskState.DONE
+            (question,) = await fleet.store.read(lambda reads: reads.questions(QuestionFilter()))
+            assert question.action is not None
+            assert question.action.arguments["to"] == "mail:b@example.com"
+            await decide(fleet, question.id, QuestionState.ALLOWED)
+            await fleet.wait(lambda: letters(tmp_path))
+            await asyncio.sleep(0)
+            assert ["b@example.com" in each.read_text() for each in letters(tmp_path)] == [True]
+
+    run(story())
