@@ -77,3 +77,25 @@ default: {text: seen}
             assert ["b@example.com" in each.read_text() for each in letters(tmp_path)] == [True]
 
     run(story())
+
+
+def test_what_is_said_after_a_goal_has_ended_is_answered_with_the_goal_in_mind(tmp_path: Path) -> None:
+    script = """
+rules:
+  - when: {user: "and then", called: files.read}
+    text: "I remember"
+  - when: {tool: files.read}
+    text: "marmalade"
+default: {calls: [{tool: files.read, args: {path: SOUL.md}}]}
+"""
+
+    async def story() -> None:
+        async with running(tmp_path, files(script)) as fleet:
+            goal = await fleet.until((await fleet.goal("helper", "find the jam")).id)
+            session = f"task:{goal.id}"
+            await fleet.tell("helper", "and then?", session=session)
+            ended = await latest(fleet, session)
+            assert ended.result is not None
+            assert ended.result.text == "I remember"
+
+    run(story())

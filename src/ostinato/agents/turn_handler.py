@@ -134,7 +134,7 @@ class _Run:
     async def _request(self, call: int) -> ModelRequest:
         state = self._state
         if self._past is None:
-            self._past = [] if state.own and not state.past_tokens else await self._attempt.store.read(self._read_past)
+            self._past = await self._attempt.store.read(self._read_past) if state.has_past else []
         parts = chat_parts(
             state.leash.fixed,
             past=self._past,

@@ -11,7 +11,7 @@ from ostinato.agents.leash import Leash
 from ostinato.agents.moves import Advance
 from ostinato.domain.message import OWN_KINDS, Message, kind_of
 from ostinato.domain.step import Entry, Input, ModelAnswer, ToolIntent, ToolOutcome
-from ostinato.domain.task import Task
+from ostinato.domain.task import Task, TaskKind
 from ostinato.domain.values import Instant, Limits, Trust
 from ostinato.models.port import Model
 from ostinato.store.port import Claim, Tx
@@ -31,8 +31,10 @@ class TurnState:
         self.limits: Limits = task.spec.limits or leash.then.limits
         self.journal: list[Entry] = list(journal)
         self.messages: dict[int, Message] = {}
+        self.has_past = False
+        """True: the session had turns before, which the prompt will show."""
         self.past_tokens = 0
-        """Tokens of the session's latest earlier turn: a bound for the history that the prompt will show."""
+        """Tokens of the latest of them: a bound for what they will cost."""
         self.trust = task.spec.trust
         self.probed: set[str] = set()
         """Calls whose tool could not tell whether they have happened: only a person can."""
@@ -42,9 +44,9 @@ class TurnState:
         if self.journal:
             ids = [each for entry in self.journal if isinstance(entry, Input) for each in entry.messages]
             self._keep(tx.messages_by_id(ids).values() if ids else ())
-        if not self.own:
+        if not self.own or self.task.kind is TaskKind.TURN:  # what a person says after a goal's end is about the goal
             latest = tx.session_tasks(self.session, before=self.task.id, limit=1)
-            self.past_tokens = latest[0].tokens if latest else 0
+            self.has_past, self.past_tokens = bool(latest), latest[0].tokens if latest else 0
 
     def took_place(self, done: Advance) -> None:
         """Called once the transaction is on disk, never before."""
