@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 import stat
 from collections.abc import Sequence
@@ -217,6 +218,26 @@ def test_a_function_that_hides_a_full_disk_is_refused_all_the_same(tmp_path: Pat
 
         with pytest.raises(Exhausted):
             await store.run(hides)
+        await store.close()
+
+    run(work())
+
+
+def test_nothing_is_written_behind_a_full_disk_that_a_function_hides(tmp_path: Path) -> None:
+    async def work() -> None:
+        store = open_store(tmp_path / "s")
+        fill(store, 0)
+
+        def hides(tx: Tx) -> None:
+            tx.set_setting("before", "x")
+            with contextlib.suppress(Exhausted):
+                tx.put_blob(b"x" * 100_000, now=NOW)
+            tx.set_setting("behind", "x")  # SQLite has undone the transaction by itself: this one would stand alone
+
+        with pytest.raises(Exhausted):
+            await store.run(hides)
+        names = ("before", "behind")
+        assert await store.read(lambda reads: [reads.setting(name) for name in names]) == [None, None]
         await store.close()
 
     run(work())

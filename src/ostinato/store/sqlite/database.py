@@ -103,11 +103,15 @@ class SqliteDatabase:
         self.connection = connection
         self.path = path
         self.failed: OstinatoError | None = None
-        """The full disk or broken file that this transaction has met, also where its function has hidden it."""
+        """The full disk or broken file that this transaction has met, also where its function has hidden it. SQLite may
+        have undone the transaction by itself then, so that every further statement would stand alone: none is let in.
+        Whoever begins a transaction clears it."""
         self.last_ids: dict[str, int] = {}
         self._queries = known
 
     def _execute(self, query: Query, values: Mapping[str, Any]) -> sqlite3.Cursor:
+        if self.failed is not None:
+            raise type(self.failed)(self.failed.message, cure=self.failed.cure)
         try:
             return self.connection.execute(query.text, query.pick(values))
         except sqlite3.Error as error:
@@ -134,6 +138,8 @@ class SqliteDatabase:
 
     def many(self, name: str, values: Iterable[Mapping[str, Any]], /) -> None:
         query = self._queries[name]
+        if self.failed is not None:
+            raise type(self.failed)(self.failed.message, cure=self.failed.cure)
         try:
             self.connection.executemany(query.text, map(query.pick, values))
         except sqlite3.Error as error:

@@ -94,6 +94,7 @@ class SqliteStore:
 
 
 def _over_snapshot(database: SqliteDatabase, fn: Callable[[Reads], T]) -> T:
+    database.failed = None
     database.connection.execute("BEGIN")
     try:
         return fn(snapshot(database))
