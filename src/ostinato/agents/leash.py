@@ -123,7 +123,7 @@ class Leash:
             files=FileRules(read=self.now.files_read, write=self.now.files_write),
             requester=task.spec.requester,
             trust=trust,
-            depth=task.depth,
+            depth=max([task.depth, *(message.depth for message in messages)]),  # also of those that came later
             causes=(*task.spec.causes, task.name),
             origin=(latest.origin if latest else None) or task.spec.origin,
             attachments=_attachments(task, messages),
