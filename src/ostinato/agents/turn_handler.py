@@ -20,7 +20,7 @@ from ostinato.domain.ledger import Charge
 from ostinato.domain.message import Message
 from ostinato.domain.step import Entry, Input, ModelAnswer, ModelIntent, ToolOutcome
 from ostinato.domain.task import Fail, Outcome, Requeue, Retry, Task, TaskKind
-from ostinato.domain.values import Instant
+from ostinato.domain.values import Instant, Value
 from ostinato.engine.port import AttemptPort, Ending, Settled
 from ostinato.models.port import Model, ModelFailed, Models
 from ostinato.store.port import Reads, Tx
@@ -32,6 +32,13 @@ PAST_TURNS_MAX = 40
 
 RETRIED = frozenset({"transient", "rate_limited"})
 """Classes of model failures after which the same journal goes on later."""
+
+
+class Past(Value):
+    """A session's earlier turns, oldest first, with their messages by id."""
+
+    turns: tuple[PastTurn, ...] = ()
+    messages: dict[int, Message] = {}
 
 
 class TurnHandler:
@@ -66,6 +73,9 @@ class TurnHandler:
 
     def _resume(self, tx: Tx, task: Task, *, now: Instant) -> tuple[TurnState, Advance]:
         state = self._state(tx, task, journal=[step.entry for step in tx.steps(task.id)])
+        if state.has_past:  # calls may be judged before the model is asked again
+            past = read_past(tx, state)
+            state.learn_past((turn.task for turn in past.turns), past.messages.values())
         return state, advance(state, tx, now=now)
 
     def _state(self, tx: Tx, task: Task, *, journal: Sequence[Entry]) -> TurnState:
@@ -83,8 +93,7 @@ class _Run:
         self._state = state
         self._attempt = attempt
         self._live = live
-        self._past: list[PastTurn] | None = None
-        self._past_messages: dict[int, Message] = {}
+        self._past: Past | None = None
 
     async def until_ended(self, done: Advance) -> Outcome | Ending | Settled:
         """Model, tools, model, tools; the transaction in between says which."""
@@ -134,13 +143,14 @@ class _Run:
     async def _request(self, call: int) -> ModelRequest:
         state = self._state
         if self._past is None:
-            self._past = await self._attempt.store.read(self._read_past) if state.has_past else []
+            self._past = await self._attempt.store.read(lambda tx: read_past(tx, state)) if state.has_past else Past()
+            state.learn_past((turn.task for turn in self._past.turns), self._past.messages.values())
         parts = chat_parts(
             state.leash.fixed,
-            past=self._past,
+            past=self._past.turns,
             task=state.task,
             entries=state.journal,
-            messages={**self._past_messages, **state.messages},
+            messages={**self._past.messages, **state.messages},
             timezone=state.leash.timezone,
         )
         return ModelRequest(
@@ -152,15 +162,6 @@ class _Run:
             call=call,
             user=state.task.name,
         )
-
-    def _read_past(self, reads: Reads) -> list[PastTurn]:
-        """The session's earlier turns, oldest first, with their messages."""
-        state = self._state
-        tasks = reads.session_tasks(state.session, before=state.task.id, limit=PAST_TURNS_MAX)
-        past = [PastTurn(task=each, entries=tuple(s.entry for s in reads.steps(each.id))) for each in reversed(tasks)]
-        ids = [i for turn in past for e in turn.entries if isinstance(e, Input) for i in e.messages]
-        self._past_messages = reads.messages_by_id(ids) if ids else {}
-        return past
 
     def _charges(
         self, call: int, attempts: Sequence[HttpAttempt], *, settled: tuple[int, int] | None
@@ -219,6 +220,14 @@ class _Run:
             result = failed(f"{planned.call.name} is gone since it was allowed; nothing was done")
         elapsed_ms = (clock.elapsed_s() - began) * 1_000
         return result.outcome(call_id=planned.call.id, tool=planned.call.name, duration_ms=elapsed_ms)
+
+
+def read_past(reads: Reads, state: TurnState) -> Past:
+    """The earlier turns of a turn's session."""
+    tasks = reads.session_tasks(state.session, before=state.task.id, limit=PAST_TURNS_MAX)
+    turns = [PastTurn(task=each, entries=tuple(s.entry for s in reads.steps(each.id))) for each in reversed(tasks)]
+    ids = [i for turn in turns for e in turn.entries if isinstance(e, Input) for i in e.messages]
+    return Past(turns=tuple(turns), messages=reads.messages_by_id(ids) if ids else {})
 
 
 async def _probe(tool: AnyTool | None, context: ToolContext, planned: Planned) -> bool | None:

@@ -48,6 +48,13 @@ class TurnState:
             latest = tx.session_tasks(self.session, before=self.task.id, limit=1)
             self.has_past, self.past_tokens = bool(latest), latest[0].tokens if latest else 0
 
+    def learn_past(self, tasks: Iterable[Task], messages: Iterable[Message]) -> None:
+        """Text from outside that an earlier turn has read is in this one's prompt too: taint is sticky."""
+        if any(task.spec.trust is Trust.EXTERNAL for task in tasks):
+            self.trust = Trust.EXTERNAL
+        if any(message.trust is Trust.EXTERNAL for message in messages):
+            self.trust = Trust.EXTERNAL
+
     def took_place(self, done: Advance) -> None:
         """Called once the transaction is on disk, never before."""
         for entry in done.entries:

@@ -244,7 +244,7 @@ class _TurnStep:
         )
 
     def _ask(self, question: NewQuestion) -> Question:
-        return self._tx.ask(question, now=self._now)
+        return self._tx.ask(structs.replace(question, trust=self._state.trust), now=self._now)
 
     def _perform(self, pending: turn.PendingCall) -> Planned | None:
         """Acts where the effect is on our own store; else writes the intent."""

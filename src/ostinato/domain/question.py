@@ -10,7 +10,7 @@ import enum
 from typing import Any
 
 from ostinato.domain.errors import Conflict
-from ostinato.domain.values import Instant, Value, digest_of, to_json
+from ostinato.domain.values import Instant, Trust, Value, digest_of, to_json
 
 
 class QuestionKind(enum.StrEnum):
@@ -62,6 +62,8 @@ class NewQuestion(Value):
     reason: str = ""
     rule: str = ""
     expires_at: Instant | None = None
+    trust: Trust = Trust.OPERATOR
+    """The least trusted text that the turn had read when it asked; a stored action is no more trusted than that."""
     stored: bool = False
     """True: a shared session's action, which the runtime performs itself once allowed."""
 

@@ -142,6 +142,7 @@ class QuestionVerbs(ClaimVerbs):
                 "session": settled.session,
             },
             requester=settled.decided_by,
+            trust=settled.trust,
             trigger=Source.ANSWER,
             causes=(f"T{settled.task}", settled.name),
             deliver=f"session:{settled.session}",
