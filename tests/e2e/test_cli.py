@@ -124,6 +124,8 @@ def test_wrong_use_is_told_in_one_line_with_the_way_to_help(tmp_path: Path) -> N
     assert "There is no ostinato.toml in" in refused(tmp_path, "status", code=3)
     assert "There is no template 'circus'" in refused(tmp_path, "init", "x", "--template", "circus", code=3)
     assert "make demo" in refused(tmp_path, "demo", code=3)
+    bare = ostinato(tmp_path)
+    assert (bare.returncode, "\nCommands:\n  init " in bare.stderr) == (2, True)
 
 
 @pytest.mark.slow

@@ -72,7 +72,7 @@ def add(
     fleet: Fleet = None,
     as_json: Json = False,
 ) -> None:
-    """Make a new agent: a folder of files, with no tools until its TOOLS.md grants some.
+    """Make a new agent: a folder of files. Its TOOLS.md says what it may do: at first its own notes, and a word to you.
 
     Example: ostinato agents add billing --purpose "Answers questions about invoices." --skill billing
     """

@@ -163,6 +163,9 @@ def _refuse(error: OstinatoError) -> int:
 def _misused(error: TyperException) -> int:
     """Wrong use of a command: what, and where its help is."""
     message = error.format_message()
+    if type(error).__name__ == "NoArgsIsHelpError":  # its message is the whole help, and keeps its lines
+        sys.stderr.write(f"{message}\n")
+        return error.exit_code
     if message:
         _say(message)
     context = getattr(error, "ctx", None)

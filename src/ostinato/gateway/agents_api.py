@@ -49,7 +49,7 @@ class WhichAgent(Ask):
 
 
 class AddAgent(Ask):
-    """A new workspace, secure by default: no tools until its TOOLS.md grants some."""
+    """A new workspace, secure by default: its own files and notes, and messages to the operator alone."""
 
     agent: AgentId
     purpose: Text = ""

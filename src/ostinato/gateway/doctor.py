@@ -127,7 +127,7 @@ def _fsync(state_dir: Path) -> Finding:
 
 def _sandbox() -> Finding:
     """Whether commands of agents could be locked in here; until they can, they are refused."""
-    refused = "commands of agents are refused until this is cured; everything else works"
+    refused = "it is for commands of agents, which this release does not run yet; everything else works"
     if sys.platform != "linux":
         return Finding(name="sandbox", level="warn", text=f"only on Linux: {refused}", cure="Run the fleet on Linux.")
     program = shutil.which("bwrap")

@@ -13,7 +13,7 @@ from ostinato.domain.errors import NotFound
 from ostinato.domain.event import Event, EventName
 from ostinato.domain.message import Message
 from ostinato.domain.question import Action, Question
-from ostinato.domain.task import Task
+from ostinato.domain.task import Task, TaskKind
 from ostinato.domain.values import Value
 from ostinato.store.port import Reads
 
@@ -149,7 +149,8 @@ def _task_added(event: Event, known: Known) -> str:
     task = known.tasks.get(event.task or 0)
     draft = task is not None and task.state.value == "draft"
     how = "was proposed" if draft else "was added"
-    owner = f" for {event.agent}" if event.agent else ", which nobody can do yet,"
+    delivery = task is not None and task.kind is TaskKind.DELIVERY  # the runtime's own, of no agent
+    owner = f" for {event.agent}" if event.agent else "" if delivery else ", for nobody in particular,"
     return f"{_task(event, known)} {how}{owner} by {event.actor}"
 
 
