@@ -144,6 +144,6 @@ def test_a_goal_made_from_outside_text_is_fenced_too() -> None:
 
 def test_a_long_daily_note_shows_its_end() -> None:
     (part,) = note_parts({"memory/2026-01-01.md": "\n".join(f"- line {n}" for n in range(2_000))})
-    assert part.text.endswith("- line 1999")
+    assert "- line 1999\n</outside " in part.text
     assert "[the beginning is not shown]" in part.text
     assert len(part.text) < 4_200

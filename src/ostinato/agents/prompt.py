@@ -75,13 +75,14 @@ def fixed_parts(*, agent: str, fleet: str, files: Mapping[str, str]) -> tuple[Pr
 
 
 def note_parts(notes: Mapping[str, str]) -> tuple[PromptPart, ...]:
-    """The last daily notes, cut to their newest part: they grow all day, and stand last for the sake of caches."""
+    """The last daily notes, cut to their newest part: they grow all day, and stand last for the sake of caches. They
+    tell of subjects and results that came from outside, and are fenced like these."""
     parts = []
     for name, text in notes.items():
         shown = text.strip()
         if len(shown) > NOTE_CHARACTERS_MAX:
             shown = f"[the beginning is not shown]\n{shown[-NOTE_CHARACTERS_MAX:].partition(chr(10))[2]}"
-        parts.append(PromptPart(name=name, text=f"# {name}\n{shown}"))
+        parts.append(PromptPart(name=name, text=f"# {name}\n{fenced(shown, key=name, source='your daily notes')}"))
     return tuple(parts)
 
 
