@@ -529,6 +529,13 @@ def test_a_different_call_between_identical_ones_ends_the_row() -> None:
     assert not [each for each in world.journal if isinstance(each, LimitReached)]
 
 
+def test_a_persons_word_ends_a_row_of_identical_calls() -> None:
+    journal = [*played(story_of(LOOK, LOOK, LOOK, limits=Limits(identical=4))).journal[:-2]]
+    assert isinstance(next_action(journal, Limits()), AskLimit)
+    said = [*journal, Note(text="that is fine", by="operator")]
+    assert next_action(said, Limits()) == CallModel(call=4, resumed=False)
+
+
 def test_a_limit_whose_question_expires_says_so() -> None:
     world = played(story_of(*different(50), limits=Limits(steps=1), more=("expired",)))
     assert "nobody answered in time" in end_of(world).failed
@@ -546,13 +553,14 @@ def test_a_limit_that_nobody_is_asked_about_ends_the_turn() -> None:
     [
         story_of(*different(9), limits=Limits(steps=1)),
         Story(lines=(Line(problem="torn"),), endless=True, limits=Limits(steps=9)),
+        story_of(Wish(arguments=None), endless=True),
     ],
 )
 def test_a_failed_turn_that_a_person_sends_on_asks_again_instead_of_failing_again(story: Story) -> None:
     world = played(story)
     assert end_of(world).failed
     sent_on = [*world.journal, Note(text="retried", by="operator")]
-    assert not isinstance(next_action(sent_on, story.limits), Finish)
+    assert isinstance(next_action(sent_on, story.limits), CallModel | AskLimit)
     assert isinstance(next_action([*world.journal, Note(text="drained")], story.limits), Finish)
 
 

@@ -197,6 +197,7 @@ class TurnView:
         self.noted = True
         if note.by != RUNTIME:
             self.malformed, self.limits_forgiven = 0, len(self.limits)
+            self.same_calls, self.last_call = 0, b""
 
     def granted(self, limit: str) -> int:
         """How many times people have let this limit be passed."""

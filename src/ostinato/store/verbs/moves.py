@@ -123,7 +123,9 @@ class MoveVerbs(EndingVerbs):
             self._withdraw_stored(kept.task.id, now=now)
             entries = _begun_anew(journal, effects)
         else:
-            entries = self._undecided(kept.task.id, journal)
+            # A person's word tells a turn that may go on from one that has stopped for good.
+            sent_on = Note(text=f"sent on: {reason}" if reason else "sent on", by=actor)
+            entries = [sent_on, *self._undecided(kept.task.id, journal)]
         return self._append_steps(moved, entries, now=now).task
 
     def _withdraw_stored(self, task: int, *, now: Instant) -> None:

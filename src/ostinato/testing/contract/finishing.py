@@ -202,8 +202,12 @@ async def a_retried_task_goes_on_with_its_journal_and_fresh_tries(scene: Scene) 
     claimed = await scene.claim_one()
     await scene.do(lambda tx: tx.record_steps(claim_of(claimed), [Note(text="x")], now=scene.now))
     failed = await scene.finish(claimed, Retry(error="flaky"))
-    again = await scene.do(lambda tx: tx.retry_task(failed.id, fresh=False, actor="ann", now=scene.now))
-    assert (again.state, again.journal, again.steps, again.failures) == (TaskState.READY, 1, 1, 0)
+    again = await scene.do(
+        lambda tx: tx.retry_task(failed.id, fresh=False, actor="ann", reason="look again", now=scene.now)
+    )
+    assert (again.state, again.journal, again.steps, again.failures) == (TaskState.READY, 1, 2, 0)
+    steps = await scene.see(lambda reads: reads.steps(failed.id))
+    assert steps[-1].entry == Note(text="sent on: look again", by="ann")
     with refuses(Conflict):
         await scene.do(lambda tx: tx.retry_task(failed.id, fresh=False, actor="ann", now=scene.now))
 
