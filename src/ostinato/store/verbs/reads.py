@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from operator import itemgetter
 from typing import Any
 
 from ostinato.domain.errors import Invalid, NotFound
@@ -11,7 +12,7 @@ from ostinato.domain.ledger import Charge, Spending
 from ostinato.domain.message import Message, Session
 from ostinato.domain.question import Question
 from ostinato.domain.step import Step
-from ostinato.domain.task import Task, TaskState
+from ostinato.domain.task import Task
 from ostinato.domain.values import Instant
 from ostinato.store.port import (
     Attempt,
@@ -28,6 +29,8 @@ from ostinato.store.verbs import rows
 from ostinato.store.verbs.database import Database, Row
 from ostinato.store.verbs.rows import Kept
 
+CROWD = 2_000
+"""Tasks that a list may sort; more are walked in order until the page is full, which then takes few steps."""
 FIRST_BEFORE = 2**62
 """Behind every id: where a list that runs backwards begins."""
 
@@ -52,33 +55,48 @@ class ReadVerbs:
         return self._find_task(task).task
 
     def tasks(self, which: TaskFilter, *, before: int | None = None, limit: int = 100) -> list[Task]:
+        values: dict[str, Any] = {
+            "states": rows.list_of(each.value for each in which.states) if which.states else None,
+            "kinds": rows.list_of(each.value for each in which.kinds) if which.kinds else None,
+            "agent": which.agent,
+            "project": which.project,
+            "session": which.session,
+            "parent": which.parent,
+            "dead": which.dead,
+            "text": which.text,
+            "before": FIRST_BEFORE if before is None else before,
+            "limit": limit,
+        }
+        found = [row for path, state in self._paths(which) for row in self._db.all(path, state=state, **values)]
+        found.sort(key=itemgetter(0), reverse=True)
+        return [rows.kept_of(row).task for row in found[:limit]]
+
+    def _paths(self, which: TaskFilter) -> list[tuple[str, str]]:
+        """The queries that together find what a filter wants, each with its state, along the index that has the least
+        to pass over: the counters tell how much that is."""
         if which.parent is not None:
-            path = "tasks_of_parent"
-        elif which.session is not None:
-            path = "tasks_of_session"
-        elif which.dead:
-            path = "tasks_dead"
-        elif len(which.states) == 1 and not which.states & _CROWDED:
-            path = "tasks_set_aside"
-        elif which.agent is not None:
-            path = "tasks_of_agent"
-        else:
-            path = "tasks"
-        found = self._db.all(
-            path,
-            states=rows.list_of(each.value for each in which.states) if which.states else None,
-            state=next(iter(which.states)).value if which.states else None,
-            kinds=rows.list_of(each.value for each in which.kinds) if which.kinds else None,
-            agent=which.agent,
-            project=which.project,
-            session=which.session,
-            parent=which.parent,
-            dead=which.dead,
-            text=which.text,
-            before=FIRST_BEFORE if before is None else before,
-            limit=limit,
-        )
-        return [rows.kept_of(row).task for row in found]
+            return [("tasks_of_parent", "")]
+        if which.session is not None:
+            return [("tasks_of_session", "")]
+        if which.dead:
+            return [("tasks_dead", "")]
+        all_of_agent = ("tasks", "") if which.agent is None else ("tasks_of_agent", "")
+        if not which.states:
+            return [all_of_agent]
+        totals = self._state_totals()
+        here = totals if which.agent is None else self.agent_tally(which.agent)
+        states = [each.value for each in which.states if here.get(each.value)]
+        if not states:
+            return []
+        in_states = sum(totals.get(state, 0) for state in states)
+        to_sort = sum(totals.get(state, 0) for state in states if state in _SORTED)
+        if to_sort > CROWD or in_states > sum(here.values()):
+            return [all_of_agent]
+        return [(_PATH_OF_STATE.get(state, "tasks_set_aside"), state) for state in states]
+
+    def _state_totals(self) -> dict[str, int]:
+        """State -> tasks of the whole fleet."""
+        return {name[6:]: count for name, count in self._db.all("totals") if name.startswith("tasks.")}
 
     def dependencies(self, task: int) -> list[Task]:
         return self._tasks_of("dependencies", task)
@@ -266,5 +284,7 @@ def _spending(line: Row, skipped: int) -> Spending:
 
 _SPENDING = ("agent", "model", "task", "day", "trigger")
 _SKIPS = {"agent", "day", "trigger"}
-_CROWDED = frozenset(map(TaskState, ("ready", "running", "done")))
-"""States that the index of tasks set aside leaves out."""
+_PATH_OF_STATE = {"ready": "tasks_ready", "running": "tasks_running", "done": "tasks_done"}
+"""Every other state has its place in one index."""
+_SORTED = {"ready", "done"}
+"""States whose index is in another order than the list."""

@@ -168,6 +168,13 @@ class Work(ReadVerbs):
             _merge(totals, totalled)
         return self._tallies_from(totals, agents)
 
+    def _state_totals(self) -> dict[str, int]:
+        totals = super()._state_totals()
+        for tallied in (self._tallied, self._tallied_here):
+            for (_agent, _goal, state), change in tallied.items():
+                totals[state] = totals.get(state, 0) + change
+        return totals
+
     def agent_tally(self, agent: str) -> Mapping[str, int]:
         """Includes what this batch has not written yet."""
         states: dict[str, int] = dict(self._db.all("agent_tally", agent=agent))

@@ -1,10 +1,24 @@
 -- Claims, attempts and journals.
 
 -- name: next_lane
--- The head of the first lane behind this one: one seek for each lane, however many rows they hold.
-SELECT pool, agent, kind, priority, id, session FROM tasks INDEXED BY task_claimable
-WHERE state = 'ready' AND due_at IS NULL AND (pool, agent, kind) > (:pool, :agent, :kind)
-ORDER BY pool, agent, kind, priority DESC, id LIMIT 1
+-- The head of the first lane behind this one: three seeks, however many rows a lane holds. One comparison of
+-- (pool, agent, kind) as a row would walk through the whole lane first.
+SELECT * FROM (
+    SELECT pool, agent, kind, priority, id, session FROM tasks INDEXED BY task_claimable
+    WHERE state = 'ready' AND due_at IS NULL AND pool = :pool AND agent = :agent AND kind > :kind
+    ORDER BY kind, priority DESC, id LIMIT 1
+)
+UNION ALL SELECT * FROM (
+    SELECT pool, agent, kind, priority, id, session FROM tasks INDEXED BY task_claimable
+    WHERE state = 'ready' AND due_at IS NULL AND pool = :pool AND agent > :agent
+    ORDER BY agent, kind, priority DESC, id LIMIT 1
+)
+UNION ALL SELECT * FROM (
+    SELECT pool, agent, kind, priority, id, session FROM tasks INDEXED BY task_claimable
+    WHERE state = 'ready' AND due_at IS NULL AND pool > :pool
+    ORDER BY pool, agent, kind, priority DESC, id LIMIT 1
+)
+LIMIT 1
 
 -- name: lane_page
 -- The next rows of a lane: of the same priority behind the last one, then of lower ones.

@@ -54,6 +54,25 @@ WHERE parent = :parent AND {task_filter} ORDER BY id DESC LIMIT :limit
 SELECT {task_columns} FROM tasks INDEXED BY task_set_aside
 WHERE state != 'ready' AND state != 'running' AND state != 'done' AND state = :state AND {task_filter} ORDER BY id DESC LIMIT :limit
 
+-- name: tasks_running
+-- The same for what runs, along its index: never many.
+SELECT {task_columns} FROM tasks INDEXED BY task_running
+WHERE state = 'running' AND {task_filter} ORDER BY id DESC LIMIT :limit
+
+-- name: tasks_ready
+-- The same for what is ready, where that is not much: along the indexes of what can be claimed and what is delayed.
+SELECT {task_columns} FROM tasks WHERE id IN (
+    SELECT id FROM tasks INDEXED BY task_claimable WHERE state = 'ready' AND due_at IS NULL
+    UNION ALL
+    SELECT id FROM tasks INDEXED BY task_due WHERE due_at IS NOT NULL AND state = 'ready'
+) AND {task_filter} ORDER BY id DESC LIMIT :limit
+
+-- name: tasks_done
+-- The same for what is done, where that is not much: along the index of what retention looks at.
+SELECT {task_columns} FROM tasks INDEXED BY task_settled
+WHERE finished_at IS NOT NULL AND (state != 'failed' OR dismissed = 1) AND state = 'done' AND {task_filter}
+ORDER BY id DESC LIMIT :limit
+
 -- name: tasks_dead
 -- Dead letters, along the same index.
 SELECT {task_columns} FROM tasks INDEXED BY task_set_aside
