@@ -23,12 +23,15 @@ from ostinato.domain.values import Source, Value
 from ostinato.store.sqlite import SqliteStore
 from tests.crash.outside import Line, What, of
 from tests.crash.scenario import FREE, GATED, Fault, Mail, Scenario, goal, script
-from tests.crash.stage import LOOK_S, Over, Parts, running, send
+from tests.crash.stage import LOOK_S, Over, Parts, first, running, send
 
 NAME = "load"
 KINDS = ("plain", "gate", "retry", "mail", "shared", "chain", "ask")
 AGENTS = 4
 """Of each sort: those who may, and those who must ask."""
+
+SILENCE_S = 5.0
+"""More than any retry waits."""
 
 PAGES = 1_000_000
 """More than any test writes."""
@@ -94,9 +97,9 @@ class Orders(Value):
     """Errands in all, over all runs; once so many are safe, no more are sent and the node ends when all is done."""
     busy: int = 20
     """Unfinished tasks above which the sender waits."""
-    full_after_s: float = 0.0
+    full_from: int = 0
     full_for_s: float = 0.0
-    """When and how long the disk is full; 0: never."""
+    """After how many errands, and how long, the disk is full; 0 s: never."""
 
 
 def errand(number: int, before: int) -> NewTask | Mail:
@@ -133,12 +136,28 @@ def _number(line: Line) -> int:
 
 
 async def work(parts: Parts, orders: Orders) -> None:
-    """Sends until `total` is reached, then waits until all has ended."""
-    async with running(parts), asyncio.TaskGroup() as group:
-        if orders.full_for_s:
-            group.create_task(squeeze(parts, after_s=orders.full_after_s, for_s=orders.full_for_s))
-        await _send_all(parts, orders)
-        await Over(parts.store, 0).wait()
+    """Sends until `total` is reached, then waits until all has ended, or until nothing moves any more."""
+    async with running(parts) as stage:
+        full = asyncio.ensure_future(squeeze(parts, orders)) if orders.full_for_s else None
+        await first(_send_all(parts, orders), stage.wait_stopped(), _silence(parts))
+        await first(Over(parts.store, 0).wait(), stage.wait_stopped(), _silence(parts))
+        if full is not None:
+            await full
+
+
+async def _silence(parts: Parts) -> None:
+    """Returns when no commit has changed anything for SILENCE_S: whatever is unfinished then will stay so."""
+    changed = asyncio.Event()
+    stop = parts.store.subscribe(lambda _events: changed.set())
+    try:
+        while True:
+            changed.clear()
+            async with asyncio.timeout(SILENCE_S):
+                await changed.wait()
+    except TimeoutError:
+        return
+    finally:
+        stop()
 
 
 async def _send_all(parts: Parts, orders: Orders) -> None:
@@ -164,13 +183,14 @@ async def _send_all(parts: Parts, orders: Orders) -> None:
         number += 1
 
 
-async def squeeze(parts: Parts, *, after_s: float, for_s: float) -> None:
-    """After a time the database may not grow by a page, for a time. As a full disk does, it hits whoever writes."""
+async def squeeze(parts: Parts, orders: Orders) -> None:
+    """For a time the database may not grow by a page. As a full disk does, it hits whoever writes."""
     store = parts.store
     assert isinstance(store, SqliteStore)
-    await parts.clock.sleep(after_s)
+    while len(of(parts.outside.said, What.SENT)) < orders.full_from:
+        await parts.clock.sleep(LOOK_S)
     await store._writer.apart(_allow_no_page)
-    await parts.clock.sleep(for_s)
+    await parts.clock.sleep(orders.full_for_s)
     await store._writer.apart(lambda connection: connection.execute(f"PRAGMA max_page_count = {PAGES}"))
 
 

@@ -77,6 +77,8 @@ class Outside:
     def __init__(self, path: Path, *, run: int, now: Callable[[], Instant]) -> None:
         self.before = read_outside(path)
         """What stood there when this node began."""
+        self.said: list[Line] = []
+        """What this node has added."""
         self._run = run
         self._now = now
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -90,6 +92,7 @@ class Outside:
         os.write(self._file, _encoder.encode(line) + b"\n")
         if durable:
             os.fsync(self._file)
+        self.said.append(line)
         self._count(line)
 
     def count(self, what: What, task: str, call: str) -> int:

@@ -137,7 +137,7 @@ async def play(parts: Parts) -> None:
             await parts.store.run(partial(send, arrival, parts.clock.now()))
             name = arrival.key if isinstance(arrival, NewTask) else arrival.message.client_id
             parts.outside.say(Line(what=What.SENT, name=name or ""))
-        await _first(over.wait(), stage.wait_stopped(), parts.clock.sleep(PATIENCE_S))
+        await first(over.wait(), stage.wait_stopped(), parts.clock.sleep(PATIENCE_S))
 
 
 def send(arrival: NewTask | Mail, now: Instant, tx: Tx) -> int:
@@ -148,7 +148,7 @@ def send(arrival: NewTask | Mail, now: Instant, tx: Tx) -> int:
     return 0
 
 
-async def _first(*work: Coroutine[Any, Any, None]) -> None:
+async def first(*work: Coroutine[Any, Any, None]) -> None:
     """Whatever ends first, well or badly; the rest is cut off."""
     under_way = [asyncio.ensure_future(each) for each in work]
     ended, _ = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)

@@ -20,8 +20,8 @@ from tests.crash.trial import Crew, words_of
 pytestmark = pytest.mark.slow
 
 ERRANDS = 120
-FULL = load.Orders(total=ERRANDS, full_after_s=0.3, full_for_s=0.6)
-"""Begins with some dozens of errands under way."""
+FULL = load.Orders(total=ERRANDS, full_from=40, full_for_s=0.6)
+"""Begins with some dozens of errands done and others under way."""
 
 
 def test_a_node_survives_a_full_disk(crew: Crew, tmp_path: Path, tell: Callable[[str], None]) -> None:
