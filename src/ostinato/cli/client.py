@@ -102,7 +102,9 @@ class Client:
         """Responses as they come; None where nothing came for a while. Needs a node."""
         connection = self._connect()
         if connection is None:
-            raise Conflict("No node is running: nothing was sent, and nothing can be followed", cure="Start one: ostinato up")
+            raise Conflict(
+                "No node is running: nothing was sent, and nothing can be followed", cure="Start one: ostinato up"
+            )
         return _lines(connection, route, request)
 
     def _connect(self) -> UnixConnection | None:
