@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ostinato.agents.intake import Intake
-from ostinato.domain.errors import Exhausted, Internal, OstinatoError
+from ostinato.domain.errors import Exhausted, Internal, Invalid, OstinatoError
 from ostinato.domain.event import EventName, NewEvent
 from ostinato.domain.values import Value
 from ostinato.engine.port import Clock
@@ -112,6 +112,10 @@ class InboxTaker:
         except OstinatoError as error:
             await self._refuse(file, error)
             return
+        except Exception:  # a mistake of ours: it must not keep all other files waiting, and the log tells the rest
+            what = "It could not be taken, by a mistake of the runtime"
+            await self._refuse(file, Invalid(what, place=file.shown, cure="The node's log says more."))
+            raise
         await asyncio.to_thread(put_away, self._fleet, file, at=now)
 
     def _writing(self, items: Sequence[InboxItem], *, wakes: bool) -> Callable[[Tx], None]:

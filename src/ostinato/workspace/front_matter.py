@@ -189,7 +189,11 @@ class _Builder:
             raise self._wrong(event, "Tags (!) are not taken here", cure="Put the text in quotes.")
         line = self._line_of(event)
         if kind == "ScalarEvent":
-            return Node(value=_scalar(event), line=line)
+            value = _scalar(event)
+            if isinstance(value, str) and not value.isascii() and (value := _joined(value)) is None:
+                what = "There is half of a character (a lone surrogate)"
+                raise self._wrong(event, what, cure="Write the character itself, in UTF-8.")
+            return Node(value=value, line=line)
         if kind == "SequenceStartEvent":
             items: list[Node] = []
             while type(event := self._next()).__name__ != "SequenceEndEvent":
@@ -224,6 +228,15 @@ class _Builder:
 
 def _is_plain_tag(tag: str) -> bool:
     return tag in {"!", "tag:yaml.org,2002:str", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}
+
+
+def _joined(text: str) -> str | None:
+    """The text with characters that were written as two escaped halves, as JSON does it, joined; None where there is
+    half of one."""
+    try:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16")
+    except UnicodeDecodeError:
+        return None
 
 
 _INT = re.compile(r"[-+]?[0-9]{1,18}", re.ASCII)

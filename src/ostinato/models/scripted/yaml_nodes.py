@@ -174,15 +174,13 @@ class _Walk:
         if kind not in _PLAIN:
             words = f"the YAML tag {str(found.tag)[:100]!r} has no meaning here"
             raise Invalid(words, place=f"{self._file}:{line}", cure="Leave it out.")
-        if any("\ud800" <= each <= "\udfff" for each in found.value):
-            words = "this text has half of a character (a lone surrogate)"
-            raise Invalid(words, place=f"{self._file}:{line}", cure="Write the character itself, in UTF-8.")
         return self._scalar(found, path, kind)
 
     def _pairs(self, found: Any, path: str, depth: int) -> Iterator[tuple[str, Node]]:
         keys: set[str] = set()
         for key, value in found.value:
             line = key.start_mark.line + 1
+            _joined(str(key.value), place=f"{self._file}:{line}")
             if not isinstance(key.value, str) or len(key.value) > KEY_MAX:
                 raise Invalid("a key must be a short text", place=f"{self._file}:{line}", cure="Write 'name: value'.")
             if key.value in keys:
@@ -198,7 +196,8 @@ class _Walk:
             )
 
     def _scalar(self, found: Any, path: str, kind: str) -> Node:
-        text, line = found.value, found.start_mark.line + 1
+        line = found.start_mark.line + 1
+        text = _joined(found.value, place=f"{self._file}:{line}")
         value: Any = text
         name = "text"
         if kind == "null":
@@ -210,6 +209,18 @@ class _Walk:
             name = "text" if value is None else "number"
             value = text if value is None else value
         return Node(file=self._file, line=line, path=path, kind=name, value=value)
+
+
+def _joined(text: str, *, place: str) -> str:
+    """The text with characters that were written as two escaped halves, as JSON does it, joined. Raises Invalid for half
+    of one."""
+    if text.isascii():
+        return text
+    try:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16")
+    except UnicodeDecodeError:
+        cure = "Write the character itself, in UTF-8."
+        raise Invalid("there is half of a character (a lone surrogate)", place=place, cure=cure) from None
 
 
 def _number(text: str) -> int | float | None:
