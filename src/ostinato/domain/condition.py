@@ -86,7 +86,7 @@ class CompiledCondition:
         given = {name: variables[name] for name in self.names if name in variables}
         count = _measure(given) + self.text.count(",")
         if self._weight * count**self._power > WORK_MAX:
-            raise Invalid(f"The condition {self.text!r} would take too long over {count} values")
+            raise Invalid(f"The condition {self.text!r} would take too long over {count} values", cure=_CURE)
         answer = self._run(given)
         if answer is not True and answer is not False:
             raise Invalid(f"The condition {self.text!r} answers {type(answer).__name__}, not true or false", cure=_CURE)
@@ -96,11 +96,11 @@ class CompiledCondition:
         try:
             return self._program.execute(given)
         except Exception as error:  # the library raises many types; to a caller they all mean: no answer
-            raise Invalid(f"The condition {self.text!r} cannot be evaluated: {_words(error)}") from error
+            raise Invalid(f"The condition {self.text!r} cannot be evaluated: {_words(error)}", cure=_CURE) from error
         except BaseException as error:  # a panic of the library is no ordinary exception
             if type(error).__name__ != "PanicException":
                 raise
-            raise Invalid(f"The condition {self.text!r} cannot be evaluated: the library gave up") from error
+            raise Invalid(f"The condition {self.text!r} cannot be evaluated: the library gave up", cure=_CURE) from error
 
 
 def compile_condition(text: str, *, variables: Mapping[str, Kind]) -> CompiledCondition:

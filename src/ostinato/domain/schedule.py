@@ -96,7 +96,8 @@ def parse_rule(mapping: Mapping[str, Any], *, where: Where = lambda key: f"key {
     if len(given) != 1:
         what = " and ".join(repr(each) for each in given) or "none of them"
         place = where(given[-1]) if given else ""
-        raise Invalid(f"A schedule has one of 'every', 'cron' and 'at'; here is {what}", place=place)
+        cure = "Keep one of them." if given else "Write when, such as 'every: 15m'."
+        raise Invalid(f"A schedule has one of 'every', 'cron' and 'at'; here is {what}", place=place, cure=cure)
     timezone = _text(mapping, "timezone", where) or "UTC"
     zone = _placed(zone_named, timezone, where("timezone"))
     every_s = cron = at_at = None
@@ -304,7 +305,8 @@ def _texts(mapping: Mapping[str, Any], key: str, where: Where) -> list[str]:
         return []
     parts = value if isinstance(value, list | tuple) else [value]
     if not all(isinstance(each, str) for each in parts):
-        raise Invalid(f"{str(value)[:64]!r} is neither a text nor a list of texts", place=where(key))
+        what = f"{str(value)[:64]!r} is neither a text nor a list of texts"
+        raise Invalid(what, place=where(key), cure="Put it in quotes.")
     return [each.strip() for part in parts for each in part.split(",") if each.strip()]
 
 

@@ -95,7 +95,8 @@ async def allow(context: Context, request: AllowQuestion) -> QuestionView:
                 f"{question.name} asks for an answer", cure=f'ostinato approvals answer {question.name} "..."'
             )
         if request.arguments is not None and question.action is None:
-            raise Invalid(f"{question.name} is about no action, so it has no arguments to change", place="arguments")
+            what = f"{question.name} is about no action, so it has no arguments to change"
+            raise Invalid(what, place="key 'arguments'", cure="Leave them out.")
 
     return await _settle(context, number, state=QuestionState.ALLOWED, text=request.reason, check=check,
                          arguments=request.arguments)  # fmt: skip

@@ -149,7 +149,8 @@ async def _read(route: AnyRoute, request: Request) -> Any:
     body = await _body(request)
     query = request.query_params.multi_items()
     if route.writes and query and route.method != "DELETE":
-        raise Invalid(f"{route.name} takes its keys in the body", place=f"query, key {query[0][0][:60]!r}")
+        place = f"query, key {query[0][0][:60]!r}"
+        raise Invalid(f"{route.name} takes its keys in the body", place=place, cure="Send them as a JSON object.")
     if route.writes and route.method != "DELETE":
         return read_request(route, _merged(fields, _decoded(body, request), place="body"), place="body")
     if body:
@@ -186,9 +187,10 @@ async def _body(request: Request) -> bytes:
                 if size <= BODY_BYTES_MAX:
                     parts.append(part)
     except TimeoutError:
-        raise _Malformed(f"The body took longer than {BODY_TIMEOUT_S:g} s", place="body") from None
+        cure = "Send it again."
+        raise _Malformed(f"The body took longer than {BODY_TIMEOUT_S:g} s", place="body", cure=cure) from None
     except ClientDisconnect:
-        raise _Malformed("The body was cut off", place="body") from None
+        raise _Malformed("The body was cut off", place="body", cure="Send it again, whole.") from None
     if size > BODY_BYTES_MAX:
         raise _TooLong(f"More than {BODY_BYTES_MAX} bytes", place="body", cure="Send less.")
     return b"".join(parts)

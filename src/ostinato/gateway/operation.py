@@ -187,9 +187,38 @@ def _readable(error: msgspec.ValidationError, place: str) -> OstinatoError:
         key = f"{key}.{missing[1]}".lstrip(".")
         return Invalid("is missing", place=f"{place}, key {key!r}", cure=f"Give {missing[1]!r}.")
     unknown = re.fullmatch(r"Object contains unknown field `(.+)`", message)
+    where = f"{place}, key {key!r}" if key else place
     if unknown:
-        return Invalid(f"Unknown key {unknown[1]!r}", place=f"{place}, key {key!r}" if key else place)
-    return Invalid(message.replace("`", "'"), place=f"{place}, key {key!r}" if key else place)
+        return Invalid(f"Unknown key {unknown[1]!r}", place=where, cure="Leave it out.")
+    return _mismatch(re.sub("`([^`]+)`", _kinds, message), where)
+
+
+def _mismatch(words: str, where: str) -> Invalid:
+    """A value that is not what belongs there; `words` are msgspec's `Expected ..., got ...` with our kinds."""
+    if "matching regex" in words:  # names are the only texts with a pattern
+        cure = "Begin with a letter or digit; use letters, digits, '-', '_' and '.', at most 63."
+        return Invalid("is not a name", place=where, cure=cure)
+    if found := re.fullmatch(r"Expected (.+) of length (>=|<=) (\d+)", words):
+        unit = "entries" if found[1] == "a list" else "characters"
+        if found[2] == ">=":
+            return Invalid("is empty" if found[3] == "1" else "is too short", place=where, cure=f"At least {found[3]}.")
+        return Invalid(f"is longer than {found[3]} {unit}", place=where, cure="Shorten it.")
+    return Invalid(words, place=where, cure=f"Give {words.removeprefix('Expected ').partition(', got ')[0]}.")
+
+
+_KINDS = {
+    "str": "a text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "an object",
+}
+
+
+def _kinds(found: re.Match[str]) -> str:
+    """`str | null` as people say it."""
+    return " or ".join(_KINDS.get(each, each) for each in found[1].split(" | "))
 
 
 def request_fields(request: Ask) -> dict[str, Any]:

@@ -171,7 +171,8 @@ class Fields:
         if isinstance(value := self._pairs[key].value, int | float) and not isinstance(value, bool):
             raise self.wrong(key, f"{value:g} has no unit", cure=f"Write '{value:g}s', '{value:g}m' or '{value:g}h'.")
         seconds = self.read(key, parse_duration)
-        assert seconds is not None
+        if seconds is None:
+            raise self.wrong(key, "The duration is empty", cure="Write '15m' or '2h', or leave the key out.")
         if seconds < least:
             raise self.wrong(key, f"{self.text(key)!r} is too short", cure=f"It can be {least:g}s or more.")
         return seconds

@@ -34,7 +34,8 @@ def copy_out(source: sqlite3.Connection, target: Path) -> int:
     except FileExistsError:
         raise Conflict("A backup never overwrites anything", place=str(target), cure="Choose another name.") from None
     except OSError as error:
-        raise Invalid(f"A backup cannot be written here: {error.strerror}", place=str(target)) from error
+        cure = "Choose another place."
+        raise Invalid(f"A backup cannot be written here: {error.strerror}", place=str(target), cure=cure) from error
     try:
         copy = sqlite3.connect(target, isolation_level=None)
         try:
@@ -48,7 +49,8 @@ def copy_out(source: sqlite3.Connection, target: Path) -> int:
         meaning = meaning_of(error)
         if isinstance(meaning, StoreFull):
             raise meaning from error
-        raise Internal(f"The copy could not be made: {error}", place=str(target)) from error
+        cure = "Choose another place."
+        raise Internal(f"The copy could not be made: {error}", place=str(target), cure=cure) from error
     return target.stat().st_size
 
 
@@ -59,7 +61,7 @@ def restore(file: Path, directory: Path) -> int:
     or the directory holds a database already.
     """
     if not file.is_file():
-        raise NotFound("There is no such backup", place=str(file))
+        raise NotFound("There is no such backup", place=str(file), cure="Name a file that `ostinato backup` wrote.")
     prepare_directory(directory)
     target = directory / FILE_NAME
     for each in (target, *(target.with_name(target.name + end) for end in ("-wal", "-shm", "-journal"))):
@@ -88,7 +90,7 @@ def _verified(source: sqlite3.Connection, file: Path) -> int:
     check_known(source, place=str(file))
     version = version_of(source)
     if version == 0:
-        raise Invalid("This is an empty file, no backup", place=str(file))
+        raise Invalid("This is an empty file, no backup", place=str(file), cure="Use another one.")
     if (found := check(source)) != "ok":
         raise Invalid(f"The backup is damaged: {found.splitlines()[0]}", place=str(file), cure="Use another one.")
     return version
