@@ -9,7 +9,7 @@ from typing import Any
 from ostinato.domain.message import main_session
 from ostinato.domain.question import QuestionState
 from ostinato.domain.task import Task, TaskState
-from ostinato.store.port import QuestionFilter
+from ostinato.store.port import QuestionFilter, TaskFilter
 from tests.agents.fleet import ENDED, Fleet, running
 from tests.agents.test_turns import decide, files, letters
 from tests.conftest import run
@@ -97,5 +97,38 @@ default: {calls: [{tool: files.read, args: {path: SOUL.md}}]}
             ended = await latest(fleet, session)
             assert ended.result is not None
             assert ended.result.text == "I remember"
+
+    run(story())
+
+
+def test_another_mail_with_a_message_id_that_was_used_before_is_not_dropped(tmp_path: Path) -> None:
+    head = "From: Ann <ann@example.com>\nMessage-ID: <1@example.com>\n"
+    mails = {"1.eml": f"{head}Subject: One\n\nFirst.\n", "2.eml": f"{head}Subject: Two\n\nSecond.\n"}
+    mails["3.eml"] = mails["1.eml"]
+
+    async def story() -> None:
+        async with running(tmp_path, files("default: {text: seen}")) as fleet:
+            box = tmp_path / "agents/helper/inbox"
+            box.mkdir()
+            for name, text in mails.items():
+                (box / name).write_text(text)
+            await fleet.inbox.take_agent("helper")
+            turns = await fleet.store.read(lambda reads: reads.tasks(TaskFilter()))
+            assert len(turns) == 2, "one of the three is the same mail once more"
+
+    run(story())
+
+
+def test_a_dropped_file_cannot_put_an_agent_into_the_session_of_another(tmp_path: Path) -> None:
+    async def story() -> None:
+        script = files('default: {text: "heard {user}"}', agents__other__SOUL_md="You help, too.")
+        async with running(tmp_path, script) as fleet:
+            (tmp_path / "inbox").mkdir()
+            (tmp_path / "inbox/x.md").write_text("---\nagent: helper\nsession: main:other\n---\nListen.\n")
+            await fleet.inbox.take(None)
+            assert await fleet.store.read(lambda reads: reads.tasks(TaskFilter())) == []
+            assert [each.name.split("-")[-1] for each in (tmp_path / "inbox/refused").glob("*.md")]
+            await fleet.tell("other", "hello")
+            assert (await latest(fleet, main_session("other"))).agent == "other"
 
     run(story())

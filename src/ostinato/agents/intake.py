@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ostinato.domain.event import EventName, NewEvent
-from ostinato.domain.message import NewMessage
+from ostinato.domain.message import NewMessage, check_owner
 from ostinato.domain.routing import Candidate, Route, route
 from ostinato.domain.task import UNFINISHED, NewTask, Task, TaskEvent, TaskKind, TaskSpec, TaskState
 from ostinato.domain.values import Attachment, Instant, Origin, Source, Trust, Value, digest_of
@@ -77,6 +77,9 @@ class Intake:
 
     def _task(self, tx: Tx, item: InboxItem, content: _Content, *, kept: tuple[Attachment, ...], now: Instant) -> Taken:
         routed = self._route(tx, item)
+        if item.session is not None and routed.agent is not None:
+            check_owner(item.session, routed.agent)
+            tx.open_session(item.session, agent=routed.agent, now=now)  # or it would read what another agent is told
         before = tx.latest_event()
         task = tx.add_task(
             NewTask(
@@ -136,7 +139,9 @@ class Intake:
         now: Instant,
     ) -> Taken:
         agent = item.agent or self._default_agent or ""
-        identity = digest_of((content.identity or item.key).encode())[:16]
+        identity = digest_of((content.identity or item.key).encode(errors="surrogatepass"))[:16]
+        if item.session:
+            check_owner(item.session, agent)
         session = item.session or f"isolated:{agent}:file:{identity}"
         earlier = [] if item.session else tx.messages(session, limit=1)
         if earlier:
@@ -211,9 +216,14 @@ def _content(item: InboxItem) -> _Content:
             title=mail.subject[:200] or f"mail from {mail.sender_address or 'nobody'}",
             sender=mail.sender_address or "unknown",
             origin=_mail_origin(mail),
-            identity=mail.message_id,
+            identity=_identity(mail),
         )
     return _Content(text=_excerpt(raw), title=raw.name, sender="file")
+
+
+def _identity(mail: Mail) -> str:
+    """The same mail twice is one; a Message-ID alone is no proof of that, for anybody may write any."""
+    return f"{mail.message_id}\n{mail_as_text(mail)}" if mail.message_id else ""
 
 
 def _mail_origin(mail: Mail) -> Origin:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import enum
 
+from ostinato.domain.errors import Conflict
 from ostinato.domain.values import Attachment, Instant, Origin, Source, Trust, Value
 
 DEPTH_MAX = 5
@@ -89,6 +90,15 @@ def kind_of(key: str) -> SessionKind:
 def main_session(agent: str) -> str:
     """Key of an agent's main session."""
     return f"main:{agent}"
+
+
+def check_owner(key: str, agent: str) -> None:
+    """Raises Conflict where a session's key names another owner: whoever opens a session has it for ever."""
+    owner = OPERATOR if key == OPERATOR_SESSION else agent
+    if kind_of(key) is SessionKind.MAIN:
+        owner = key.partition(":")[2]
+    if owner != agent:
+        raise Conflict(f"The session {key!r} is {owner!r}'s, not {agent!r}'s", cure="Use another key, or none.")
 
 
 def task_session(task: int) -> str:

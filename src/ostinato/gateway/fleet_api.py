@@ -12,7 +12,7 @@ from typing import Annotated
 import msgspec
 
 from ostinato.domain.errors import Conflict, Invalid
-from ostinato.domain.message import NewMessage, main_session
+from ostinato.domain.message import NewMessage, check_owner, main_session
 from ostinato.domain.values import Source
 from ostinato.gateway.agents_api import ProblemView
 from ostinato.gateway.context import Context
@@ -111,6 +111,7 @@ async def wake(context: Context, request: WakeAgent) -> Woken:
     """Wake an agent, with a text or without."""
     agent, now = (await context.card(request.agent)).id, context.now
     key = request.session or main_session(agent)
+    check_owner(key, agent)
     new = NewMessage(source=Source.WAKE, text=request.text or "Wake up.", sender=context.caller.name)
     message = await context.store.run(
         lambda tx: tx.append_message(key, new, agent=agent, now=now, wake=not request.next)
@@ -153,7 +154,8 @@ async def backup(context: Context, request: BackupFleet) -> BackedUp:
     try:
         size = await context.store.backup(target)
     except OSError as error:
-        raise Conflict(f"The backup could not be written: {error.strerror}", place=str(target)) from error
+        cure = "Choose another place."
+        raise Conflict(f"The backup could not be written: {error.strerror}", place=str(target), cure=cure) from error
     return BackedUp(file=str(target), size_bytes=size)
 
 
@@ -165,7 +167,8 @@ def _backup_target(file: str) -> Path:
     try:
         taken, reachable = target.exists() or target.is_symlink(), target.parent.is_dir()
     except OSError as error:
-        raise Invalid(f"That path cannot be used: {error.strerror}", place=file[:200]) from None
+        cure = "Choose another place."
+        raise Invalid(f"That path cannot be used: {error.strerror}", place=file[:200], cure=cure) from None
     if taken:
         raise Conflict(f"{target} exists already", cure="Name a file that does not exist.")
     if not reachable:

@@ -11,6 +11,7 @@ import msgspec
 
 from ostinato.domain.errors import Conflict, Invalid, NotFound, unknown_name
 from ostinato.domain.instant import format_instant, zone_named
+from ostinato.domain.message import check_owner
 from ostinato.domain.schedule import next_fire, parse_rule, rule_to_texts
 from ostinato.gateway.context import Context
 from ostinato.gateway.notation import parse_moment
@@ -77,6 +78,7 @@ async def list_schedules(context: Context, request: WhichSchedules) -> ScheduleL
 async def add(context: Context, request: AddSchedule) -> ScheduleView:
     """Add a schedule: a message to an agent, at a time or again and again."""
     now, agent = context.now, (await context.card(request.agent)).id
+    check_owner(request.session, agent)
     texts = {
         key: value
         for key in ("every", "cron", "timezone", "active", "weekdays", "misfire")

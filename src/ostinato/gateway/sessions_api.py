@@ -10,7 +10,7 @@ from typing import Annotated
 import msgspec
 
 from ostinato.domain.errors import Conflict, NotFound
-from ostinato.domain.message import Message, NewMessage, Session, kind_of, main_session
+from ostinato.domain.message import Message, NewMessage, Session, check_owner, kind_of, main_session
 from ostinato.domain.step import Input, LimitReached, ModelAnswer, Note, ToolOutcome
 from ostinato.domain.task import ENDED, Task, TaskKind
 from ostinato.domain.values import Origin, Source
@@ -133,6 +133,7 @@ async def append(context: Context, request: SendMessage) -> Message:
     """The message, in the session's inbox."""
     agent = (await context.card(request.agent)).id
     key, now = request.session or main_session(agent), context.now
+    check_owner(key, agent)
     new = NewMessage(
         source=Source.OPERATOR,
         text=request.text,
@@ -145,7 +146,13 @@ async def append(context: Context, request: SendMessage) -> Message:
         session = tx.session(key)
         if session is not None and session.agent != agent:
             raise Conflict(f"The session {key!r} belongs to {session.agent!r}", cure="Name another session.")
-        return tx.append_message(key, new, agent=agent, now=now)
+        message = tx.append_message(key, new, agent=agent, now=now)
+        if message.text != request.text:
+            raise Conflict(
+                f"The key {request.key!r} belongs to M{message.id}, which says something else",
+                cure="Use a new key for a new message.",
+            )
+        return message
 
     return await context.store.run(write)
 
