@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from ostinato.domain.errors import Conflict, Invalid
 from ostinato.domain.event import EventName
+from ostinato.domain.message import task_session
 from ostinato.domain.question import QuestionState
 from ostinato.domain.step import REPEATABLE, WITHDRAWN, Answered, Entry, Input, Note, Step, ToolIntent, ToolOutcome
 from ostinato.domain.task import ENDED, Task, TaskEvent, TaskKind, TaskResult, TaskState, next_state
@@ -166,6 +167,13 @@ class MoveVerbs(EndingVerbs):
             raise Conflict(f"{old.name} runs now", cure="Cancel it, or wait until it parks, to move or delay it.")
         if priority is not None and abs(priority) > PRIORITY_MAX:
             raise Invalid(f"Priority {priority} is out of range", cure=f"Use -{PRIORITY_MAX} to {PRIORITY_MAX}.")
+        if "agent" in changes and old.session and old.session != task_session(old.id):
+            session = self._session_row(old.session)
+            if session is not None and session.agent != agent:
+                raise Conflict(
+                    f"{old.name} belongs to the session {old.session!r} of {session.agent!r}",
+                    cure="Another agent cannot read that session. Cancel it, and give the other one a task.",
+                )
         if not changes:
             return old
         return self._change(kept, changes, actor=actor, now=now)

@@ -126,7 +126,8 @@ class QuestionVerbs(ClaimVerbs):
             causes=(settled.name,),
             client_id=f"question:{settled.id}",
         )
-        self.append_message(settled.session, notice, agent=settled.agent, now=now)
+        session = self._session_row(settled.session)
+        self.append_message(settled.session, notice, agent=session.agent if session else settled.agent, now=now)
 
     def _performance(self, settled: Question) -> NewTask:
         """The task that performs a stored action, once: its key is the question's."""

@@ -16,6 +16,16 @@ from ostinato.testing.contract.scene import Scene, done, refuses
 SEND = Action(tool="message.send", arguments={"to": "c@example.org", "text": "hi"}, agent="triage")
 
 
+async def a_stored_question_is_settled_in_the_session_whosever_it_is(scene: Scene) -> None:
+    await scene.say("main:a", "hello", agent="a")
+    task = await scene.claim_one()
+    question = await scene.ask(task, stored=True, agent="b", expires_at=scene.now + SECOND)
+    scene.wait(2.0)
+    assert await scene.do(lambda tx: tx.expire_questions(now=scene.now)) == 1, "one must not hold up the others"
+    assert (await scene.see(lambda reads: reads.question(question.id))).state is QuestionState.EXPIRED
+    assert len(await scene.see(lambda reads: reads.inbox("main:a"))) == 2
+
+
 async def _parked(scene: Scene, **more: object) -> tuple[Task, Question]:
     """A goal that waits for its question."""
     await scene.add(kind=TaskKind.GOAL, agent="triage")

@@ -294,6 +294,14 @@ async def a_note_to_a_running_task_disturbs_nothing(scene: Scene) -> None:
     assert (await scene.finish(task)).steps == 3
 
 
+async def a_turn_stays_with_the_agent_of_its_session(scene: Scene) -> None:
+    await scene.say("main:a", "hello")
+    (turn,) = await scene.unfinished("main:a")
+    with refuses(Conflict, "main:a"):
+        await scene.do(lambda tx: tx.change_task(turn.id, actor="ann", agent="somebody", now=scene.now))
+    assert await scene.look(turn) == turn
+
+
 async def changes_are_limited_to_what_the_state_allows(scene: Scene) -> None:
     task = await scene.add(agent="a")
     later = scene.now + 60 * SECOND
