@@ -13,6 +13,7 @@ from ostinato.store.port import QuestionFilter, TaskFilter
 from tests.agents.fleet import ENDED, Fleet, running
 from tests.agents.test_turns import decide, files, letters
 from tests.conftest import run
+from tests.security.test_taint import LEASH, holding
 
 
 async def latest(fleet: Fleet, session: str) -> Task:
@@ -130,5 +131,29 @@ def test_a_dropped_file_cannot_put_an_agent_into_the_session_of_another(tmp_path
             assert [each.name.split("-")[-1] for each in (tmp_path / "inbox/refused").glob("*.md")]
             await fleet.tell("other", "hello")
             assert (await latest(fleet, main_session("other"))).agent == "other"
+
+    run(story())
+
+
+def test_a_remark_to_a_goal_at_work_is_read_with_its_next_model_call(tmp_path: Path) -> None:
+    script = """
+rules:
+  - when: {user: hurry}
+    text: "hurrying"
+  - when: {tool: test.hold}
+    text: "heard nothing"
+default: {calls: [{tool: test.hold, args: {}}, {tool: test.hold, args: {}}]}
+"""
+
+    async def story() -> None:
+        tool, begun, end = holding()
+        async with running(tmp_path, files(script) | LEASH, tools=(tool,)) as fleet:
+            goal = await fleet.goal("helper", "go")
+            await begun.wait()
+            await fleet.store.run(lambda tx: tx.note_task(goal.id, "hurry up", by="ann", now=fleet.clock.now()))
+            end.set()
+            ended = await fleet.until(goal.id)
+            assert ended.result is not None
+            assert ended.result.text == "hurrying"
 
     run(story())

@@ -45,8 +45,8 @@ Move = AskModel | Act | Ended
 
 
 class Advance(Value):
-    """What one transaction did: the entries it appended, the messages it read, and what comes next."""
+    """What one transaction did: the journal as it is now, the messages it read, and what comes next."""
 
-    entries: tuple[Entry, ...]
+    journal: tuple[Entry, ...]
     messages: tuple[Message, ...]
     move: Move

@@ -57,10 +57,10 @@ class TurnState:
 
     def took_place(self, done: Advance) -> None:
         """Called once the transaction is on disk, never before."""
-        for entry in done.entries:
+        for entry in done.journal[len(self.journal) :]:
             if isinstance(entry, Input):
                 self.leash.kept(entry.files)
-        self.journal.extend(done.entries)
+        self.journal[:] = done.journal
         self._keep(done.messages)
 
     def worked_s(self) -> float:

@@ -60,23 +60,29 @@ def advance(
 
     Raises Fenced where the claim is gone or its scope is halted; then nothing was done.
     """
-    tx.check_claim(state.claim)
+    held = tx.check_claim(state.claim)
     if within is not None:
         within(tx)
-    step = _TurnStep(state, tx, produced, now=now)
+    journal = state.journal
+    if held.steps != len(journal):  # a person's remark, or an answer, came while the world was at work
+        journal = [each.entry for each in tx.steps(state.task.id)]
+    step = _TurnStep(state, tx, produced, journal=journal, now=now)
     reached = step.go()
     tx.record_steps(state.claim, step.entries, now=now)
     move: Move = (
         reached if isinstance(reached, AskModel | Act) else Ended(task=tx.finish(state.claim, reached, now=now))
     )
-    return Advance(entries=tuple(step.entries), messages=tuple(step.messages), move=move)
+    return Advance(journal=(*journal, *step.entries), messages=tuple(step.messages), move=move)
 
 
 class _TurnStep:
     """Goes from one answer of the world to the next thing that only the world can answer."""
 
-    def __init__(self, state: TurnState, tx: Tx, produced: Sequence[Entry], *, now: Instant) -> None:
+    def __init__(
+        self, state: TurnState, tx: Tx, produced: Sequence[Entry], *, journal: Sequence[Entry], now: Instant
+    ) -> None:
         self._state = state
+        self._journal = journal
         self._tx = tx
         self._now = now
         self.entries: list[Entry] = list(produced)
@@ -86,7 +92,7 @@ class _TurnStep:
         """What the world must do next, or how the attempt ends."""
         state, worked_s = self._state, self._state.worked_s()
         while True:
-            action = turn.next_action([*state.journal, *self.entries], state.limits, worked_s=worked_s)
+            action = turn.next_action([*self._journal, *self.entries], state.limits, worked_s=worked_s)
             match action:
                 case turn.CallModel():
                     if action.resumed:
@@ -116,7 +122,7 @@ class _TurnStep:
     def _intend_model(self, call: int) -> Outcome | None:
         """Takes what is new in the inbox, reserves money and writes the intent; an outcome where no money is left."""
         state = self._state
-        self._take_inbox(first=not any(isinstance(each, Input) and each.agent_version for each in state.journal))
+        self._take_inbox(first=not any(isinstance(each, Input) and each.agent_version for each in self._journal))
         tokens = state.leash.prompt_tokens + state.past_tokens + self._turn_tokens()
         amount = 0
         if state.model.price is not None:
@@ -157,7 +163,7 @@ class _TurnStep:
         state = self._state
         tokens = estimate_tokens(state.task.spec.goal)
         tokens += sum(estimate_tokens(each.text) for each in (*state.messages.values(), *self.messages))
-        for entry in (*state.journal, *self.entries):
+        for entry in (*self._journal, *self.entries):
             if isinstance(entry, ToolOutcome):
                 tokens += estimate_tokens(entry.text)
             elif isinstance(entry, ModelAnswer):
@@ -308,7 +314,7 @@ class _TurnStep:
             self._settle(call, ResultStatus.DENIED, pending.refusal)
 
     def _intents(self) -> set[str]:
-        return {each.call_id for each in (*self._state.journal, *self.entries) if isinstance(each, ToolIntent)}
+        return {each.call_id for each in (*self._journal, *self.entries) if isinstance(each, ToolIntent)}
 
     def _ask_unknown(self, action: turn.AskUnknown) -> Act | Outcome | None:
         """An effect that may have happened: a probe or a person settles it, or a shared session's model is told."""
