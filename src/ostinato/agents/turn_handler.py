@@ -131,12 +131,11 @@ class _Run:
         try:
             reply = await state.model.ask(request, on_attempt=attempts.append, on_text=listens)
         except ModelFailed as failure:
-            outcome: Outcome
+            outcome: Outcome = Fail(error=str(failure), error_class=failure.error_class)
             if failure.error_class in RETRIED:
                 outcome = Retry(error=str(failure), error_class=failure.error_class, after_s=failure.after_s)
-                return outcome, self._charges(call, attempts, settled=None)
-            outcome = Fail(error=str(failure), error_class=failure.error_class)
-            return outcome, self._charges(call, attempts, settled=(intent.reserved_usd_micros, 0))
+            # What is reserved stays so until the reply, or until the task ends: it belongs to the open intent.
+            return outcome, self._charges(call, attempts, settled=None)
         answer = _answer(call, reply, state.model, duration_ms=(clock.elapsed_s() - began) * 1_000)
         return answer, self._charges(call, attempts, settled=(intent.reserved_usd_micros, answer.usd_micros or 0))
 

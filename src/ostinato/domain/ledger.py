@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from ostinato.domain.values import Instant, Value
 
+FLEET = "fleet"
+"""The account of all agents together; an agent's own is `agent:<id>`."""
+
 
 class Charge(Value):
     """One HTTP attempt of a model call. `usd_micros` None: the price is unknown, which is never shown as 0."""

@@ -6,8 +6,12 @@ asked for and into the parent's inbox, and the session looks for messages that c
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ostinato.domain.event import EventName
+from ostinato.domain.ledger import FLEET, day_of
 from ostinato.domain.message import NewMessage
+from ostinato.domain.step import ModelAnswer, ModelIntent, Step
 from ostinato.domain.task import ENDED, Task, TaskEvent, TaskState, Wait, WaitKind
 from ostinato.domain.values import Instant, Source, Trust, to_json
 from ostinato.store.verbs import rows
@@ -23,6 +27,8 @@ class EndingVerbs(SessionVerbs):
     def _end(self, kept: Kept, *, now: Instant) -> None:
         """Everything that an ended task sets off. `kept` has just reached its state."""
         self._withdraw_questions(kept.task.id, now=now)
+        if kept.task.state is TaskState.FAILED and kept.task.steps:
+            self._release_reserved(kept.task)
         if kept.awaited:
             self._tell_dependants(kept.task, now=now)
         self._deliver(kept, now=now)
@@ -50,6 +56,22 @@ class EndingVerbs(SessionVerbs):
             reason=why,
             data={"question": question, "state": "withdrawn"},
         )
+
+    def _release_reserved(self, task: Task) -> None:
+        """Money for a call that a failed task will not make; whoever sends it on sets it aside again. A cancelled one
+        may have been cut off in the middle of its call, and is taken to have spent it."""
+        step, intent = unanswered_call(self.steps(task.id))
+        if step is not None and intent is not None:
+            for scope in (f"agent:{task.agent}", FLEET):
+                amount = intent.reserved_usd_micros
+                self._db.do("release_reserved", scope=scope, day=day_of(step.at), amount=amount)
+
+    def _reserve_again(self, task: Task, journal: Sequence[Step], *, now: Instant) -> None:
+        _, intent = unanswered_call(journal)
+        if intent is not None and intent.reserved_usd_micros:
+            for scope in (f"agent:{task.agent}", FLEET):
+                reserved = intent.reserved_usd_micros
+                self._db.do("add_to_account", scope=scope, day=day_of(now), reserved=reserved, spent=0)
 
     def _tell_dependants(self, task: Task, *, now: Instant) -> None:
         for row in self._db.all("waiting_dependants", after=task.id):
@@ -139,6 +161,16 @@ class EndingVerbs(SessionVerbs):
                 return bool(task.session and self.inbox(task.session, limit=1))
             case WaitKind.PROCESS | WaitKind.TIME:
                 return False
+
+
+def unanswered_call(journal: Sequence[Step]) -> tuple[Step, ModelIntent] | tuple[None, None]:
+    """The model call that a journal ends in, if it has no reply."""
+    for step in reversed(journal):
+        if isinstance(step.entry, ModelAnswer):
+            break
+        if isinstance(step.entry, ModelIntent):
+            return step, step.entry
+    return None, None
 
 
 def completion_text(task: Task) -> str:

@@ -6,11 +6,9 @@ from msgspec.structs import asdict, replace
 
 from ostinato.domain.budget import Account
 from ostinato.domain.errors import Exhausted
-from ostinato.domain.ledger import Charge, day_of
+from ostinato.domain.ledger import FLEET, Charge, day_of
 from ostinato.domain.values import Instant
 from ostinato.store.verbs.questions import QuestionVerbs
-
-FLEET = "fleet"
 
 
 class LedgerVerbs(QuestionVerbs):
@@ -25,6 +23,7 @@ class LedgerVerbs(QuestionVerbs):
         fleet_limit_usd_micros: int | None,
         now: Instant,
     ) -> None:
+        """Sets money aside, or says which limit has no room."""
         day = day_of(now)
         for scope, limit, owner in (
             (f"agent:{agent}", limit_usd_micros, f"agent {agent!r}"),
@@ -42,6 +41,7 @@ class LedgerVerbs(QuestionVerbs):
             self._db.do("add_to_account", scope=scope, day=day, reserved=usd_micros, spent=0)
 
     def settle(self, *, agent: str, reserved_usd_micros: int, spent_usd_micros: int, now: Instant) -> None:
+        """Turns a reservation into what was really spent."""
         day = day_of(now)
         for scope in (f"agent:{agent}", FLEET):
             today = self._account(scope, day, None).reserved_usd_micros
@@ -57,6 +57,7 @@ class LedgerVerbs(QuestionVerbs):
         return Account(reserved_usd_micros=row[0], spent_usd_micros=row[1], limit_usd_micros=limit)
 
     def charge(self, charge: Charge, *, now: Instant) -> None:
+        """A ledger row; its tokens and money are added to the task's."""
         self._db.do("add_charge", at=now, **asdict(charge))
         tokens = charge.input_tokens + charge.output_tokens
         micros = charge.usd_micros or 0

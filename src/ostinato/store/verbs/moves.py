@@ -34,6 +34,7 @@ class MoveVerbs(EndingVerbs):
     """Moves that need no claim."""
 
     def move_task(self, task: int, event: TaskEvent, *, actor: str, reason: str = "", now: Instant) -> Task:
+        """What people and sweeps do; what belongs to a claim is Invalid here."""
         kept = self._kept(task)
         if event in BY_ATTEMPT:
             raise Invalid(
@@ -106,6 +107,7 @@ class MoveVerbs(EndingVerbs):
         return self.task(kept.task.id)
 
     def retry_task(self, task: int, *, fresh: bool, actor: str, reason: str = "", now: Instant) -> Task:
+        """Brings a failed task back, with its journal or a new one."""
         kept = self._kept(task)
         next_state(kept.task.state, TaskEvent.REPLAY)
         return self._replay(kept, fresh=fresh, actor=actor, reason=reason, now=now)
@@ -124,6 +126,7 @@ class MoveVerbs(EndingVerbs):
             self._withdraw_stored(kept.task.id, now=now)
             entries = _begun_anew(journal, effects)
         else:
+            self._reserve_again(kept.task, journal, now=now)
             # A person's word tells a turn that may go on from one that has stopped for good.
             sent_on = Note(text=f"sent on: {reason}" if reason else "sent on", by=actor)
             entries = [sent_on, *self._undecided(kept.task.id, journal)]
@@ -157,6 +160,7 @@ class MoveVerbs(EndingVerbs):
         not_before_at: Instant | None = None,
         project: str | None = None,
     ) -> Task:
+        """Priority and project while it is unfinished; agent and delay while it does not run."""
         kept = self._kept(task)
         old = kept.task
         wanted = {"priority": priority, "agent": agent, "not_before_at": not_before_at, "project": project}
@@ -208,6 +212,7 @@ class MoveVerbs(EndingVerbs):
         return new
 
     def note_task(self, task: int, text: str, *, by: str, now: Instant) -> None:
+        """A comment, as a step and as an event."""
         kept = self._append_steps(self._kept(task), [Note(text=text, by=by)], now=now)
         self._tell_of(kept.task, EventName.TASK_NOTED, now=now, actor=by, data={"text": rows.shortened(text)})
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from ostinato.domain.errors import Exhausted, Invalid
 from ostinato.domain.ledger import Charge
+from ostinato.domain.step import ModelAnswer, ModelIntent
+from ostinato.domain.task import Fail
 from ostinato.domain.values import SECOND
 from ostinato.store.port import ScheduleRow
-from ostinato.testing.contract.scene import Scene, refuses
+from ostinato.testing.contract.scene import Scene, claim_of, refuses
 
 
 async def _reserve(
@@ -48,6 +50,28 @@ async def what_is_refused_reserves_nothing(scene: Scene) -> None:
     with refuses(Exhausted):
         await _reserve(scene, 90, fleet=80)
     await _reserve(scene, 80, fleet=80)
+
+
+async def a_failed_tasks_open_call_holds_no_money_until_it_is_sent_on(scene: Scene) -> None:
+    await scene.add(agent="a")
+    task = await scene.claim_one()
+    await _reserve(scene, 60)
+    intent = ModelIntent(call=1, model="m", reserved_usd_micros=60)
+    await scene.do(lambda tx: tx.record_steps(claim_of(task), [intent], now=scene.now))
+    await scene.finish(task, Fail(error="no such model"))
+    await _reserve(scene, 100)
+    await _settle(scene, 100, 0)
+    await scene.do(lambda tx: tx.retry_task(task.id, fresh=False, actor="ann", now=scene.now))
+    with refuses(Exhausted):
+        await _reserve(scene, 41)
+    again = await scene.claim_one()
+    answer = ModelAnswer(call=1, model="m")
+    await scene.do(lambda tx: tx.record_steps(claim_of(again), [answer], now=scene.now))
+    await _settle(scene, 60, 10)
+    await scene.finish(again, Fail(error="for another reason"))
+    await _reserve(scene, 90)
+    with refuses(Exhausted):
+        await _reserve(scene, 1)
 
 
 async def a_budget_begins_anew_each_day(scene: Scene) -> None:
