@@ -441,6 +441,24 @@ def test_a_probe_settles_a_doubt_where_it_can(at_desk: Play, *, happened: bool |
     at_post(at_desk, scene)
 
 
+def test_a_probe_that_fails_leaves_the_doubt_to_a_person(at_desk: Play) -> None:
+    async def probe(_context: ToolContext, _arguments: dict[str, Any]) -> bool | None:
+        raise ConnectionError("no line")
+
+    async def scene(post: Post) -> None:
+        bell = Bell(probe=probe)
+        post = Post(post.desk, bell.tool)
+        await post.new_node()
+        await post.answer((await post.ask("bell.ring", {"tone": "c"})).id)
+        bell.hangs = True
+        await post.die_in(bell.reached)
+        task = await post.perform()
+        assert (task.state, (await unknown_question(post)).call_id) == (TaskState.WAITING, "Q1")
+        assert bell.rung == ["c"]
+
+    at_post(at_desk, scene)
+
+
 def test_a_deletion_that_was_cut_off_is_settled_by_looking(at_desk: Play) -> None:
     async def scene(post: Post) -> None:
         (post.desk.workspace / "a.md").write_text("x")

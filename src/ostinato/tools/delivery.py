@@ -144,7 +144,7 @@ class DeliveryHandler:
         if not isinstance(move, Act):
             return move
         if move.doubtful and move.tool.probe is not None:
-            happened = await move.tool.probe(move.context, move.intent.arguments)
+            happened = await _probe(move)
             if happened is None:
                 return await attempt.store.run(partial(_ask_unknown, attempt, move.intent))
             if happened:
@@ -249,6 +249,15 @@ def deed_of(journal: Sequence[Entry]) -> Deed:
             case _:
                 pass
     return deed
+
+
+async def _probe(move: Act) -> bool | None:
+    """What the tool says about an intent whose result was lost; a probe that fails cannot tell."""
+    assert move.tool.probe is not None
+    try:
+        return await move.tool.probe(move.context, move.intent.arguments)
+    except Exception:  # whatever goes wrong with the probe, a person can still be asked
+        return None
 
 
 def _approved(tx: Tx, task: Task) -> Question:
