@@ -19,6 +19,7 @@ class ScheduleVerbs(LedgerVerbs):
     """What fires by the clock."""
 
     def put_schedule(self, row: ScheduleRow, *, now: Instant, actor: str = "runtime") -> None:
+        """A schedule as it should be; what has been (last time, skips) stays unless it is given."""
         found = self._db.one("schedule", name=row.name)
         known = None if found is None else rows.schedule_of(found)
         if known is not None and row.last_at is None:  # a file says what should be, not what has been
@@ -47,6 +48,7 @@ class ScheduleVerbs(LedgerVerbs):
         )
 
     def remove_schedule(self, name: str, *, actor: str, now: Instant) -> None:
+        """It fires no more."""
         row = rows.schedule_of(self._schedule(name))
         self._db.do("remove_schedule", name=name)
         self._tell(EventName.SCHEDULE_REMOVED, now=now, agent=row.agent, actor=actor, data={"schedule": name})
@@ -58,11 +60,14 @@ class ScheduleVerbs(LedgerVerbs):
         return row
 
     def due_schedules(self, *, now: Instant, limit: int = 100) -> list[ScheduleRow]:
+        """Those whose time has come, earliest first."""
         return [rows.schedule_of(row) for row in self._db.all("due_schedules", now=now, limit=limit)]
 
     def fire(self, name: str, *, nominal_at: Instant, next_at: Instant | None, now: Instant) -> bool:
+        """One nominal time fires, once."""
         row = rows.schedule_of(self._schedule(name))
         if not self._db.do("fire_schedule", name=name, nominal_at=nominal_at, next_at=next_at):
+            self._db.do("pass_schedule", name=name, nominal_at=nominal_at, next_at=next_at)
             return False
         event = EventName.HEARTBEAT_FIRED if name.startswith(HEARTBEAT) else EventName.SCHEDULE_FIRED
         self._tell(event, now=now, agent=row.agent, data={"schedule": name, "nominal_at": nominal_at})
@@ -79,9 +84,11 @@ class ScheduleVerbs(LedgerVerbs):
         next_at: Instant | None,
         now: Instant,
     ) -> int:
+        """One nominal time is skipped, once; returns the skips in a row."""
         *_, in_row, run = found = self._schedule(name)
         last_at = rows.schedule_of(found).last_at
         if last_at is not None and last_at >= nominal_at:
+            self._db.do("pass_schedule", name=name, nominal_at=nominal_at, next_at=next_at)
             return int(in_row)
         longer = run is not None and self._db.do("lengthen_skip", id=run, reason=reason, at=nominal_at)
         if not longer:

@@ -8,7 +8,7 @@ from ostinato.domain.errors import NotFound
 from ostinato.domain.event import EventName
 from ostinato.domain.values import SECOND, Instant
 from ostinato.store.port import ScheduleRow
-from ostinato.testing.contract.scene import Scene, refuses
+from ostinato.testing.contract.scene import Scene, refuses, case
 
 
 def _row(name: str = "heartbeat:a:watch", **more: Any) -> ScheduleRow:
@@ -19,7 +19,7 @@ async def _put(scene: Scene, row: ScheduleRow) -> None:
     await scene.do(lambda tx: tx.put_schedule(row, now=scene.now, actor="ann"))
 
 
-async def _fire(scene: Scene, nominal_at: Instant, next_at: Instant | None, name: str = "heartbeat:a:watch") -> bool:
+async def _fire(scene: Scene, nominal_at: Instant, next_at: Instant | None, *, name: str = "heartbeat:a:watch") -> bool:
     return await scene.do(lambda tx: tx.fire(name, nominal_at=nominal_at, next_at=next_at, now=scene.now))
 
 
@@ -37,6 +37,7 @@ async def _skip(scene: Scene, nominal_at: Instant, reason: str = "quiet") -> int
     )
 
 
+@case
 async def a_schedule_is_kept_changed_and_removed(scene: Scene) -> None:
     row = _row("daily", text="report", session="isolated", model="cheap", next_at=scene.now)
     await _put(scene, row)
@@ -55,6 +56,7 @@ async def a_schedule_is_kept_changed_and_removed(scene: Scene) -> None:
         await _fire(scene, scene.now, None, name="daily")
 
 
+@case
 async def a_nominal_time_fires_once(scene: Scene) -> None:
     await _put(scene, _row(next_at=scene.now))
     assert await _fire(scene, scene.now, scene.now + SECOND)
@@ -66,6 +68,7 @@ async def a_nominal_time_fires_once(scene: Scene) -> None:
     assert len(await scene.told(EventName.HEARTBEAT_FIRED)) == 2
 
 
+@case
 async def a_schedule_of_ones_own_is_told_as_such(scene: Scene) -> None:
     await _put(scene, _row("daily"))
     await _fire(scene, scene.now, None, name="daily")
@@ -73,6 +76,7 @@ async def a_schedule_of_ones_own_is_told_as_such(scene: Scene) -> None:
     assert event.data == {"schedule": "daily", "nominal_at": scene.now}
 
 
+@case
 async def due_schedules_come_earliest_first(scene: Scene) -> None:
     for name, seconds in (("late", 3), ("early", 1), ("never", None), ("future", 9)):
         await _put(scene, _row(name, next_at=None if seconds is None else scene.now + seconds * SECOND))
@@ -83,6 +87,7 @@ async def due_schedules_come_earliest_first(scene: Scene) -> None:
     assert len(await scene.do(lambda tx: tx.due_schedules(now=scene.now, limit=1))) == 1
 
 
+@case
 async def skips_are_counted_as_runs_of_one_reason(scene: Scene) -> None:
     await _put(scene, _row())
     counts = [await _skip(scene, scene.now + n * SECOND) for n in range(3)]
@@ -96,6 +101,7 @@ async def skips_are_counted_as_runs_of_one_reason(scene: Scene) -> None:
     assert len(await scene.see(lambda reads: reads.skips(agent="a", since_at=scene.now + 3 * SECOND))) == 1
 
 
+@case
 async def a_nominal_time_is_skipped_once(scene: Scene) -> None:
     await _put(scene, _row())
     assert await _skip(scene, scene.now) == 1
@@ -105,6 +111,20 @@ async def a_nominal_time_is_skipped_once(scene: Scene) -> None:
     assert run.count == 1
 
 
+@case
+async def a_nominal_time_that_is_over_is_due_no_more(scene: Scene) -> None:
+    later = scene.now + 60 * SECOND
+    for fires in (True, False):
+        await _put(scene, _row(last_at=later, next_at=scene.now))
+        if fires:
+            assert not await _fire(scene, scene.now, scene.now + SECOND)
+        else:
+            assert await _skip(scene, scene.now) == 0
+        (row,) = await scene.see(lambda reads: reads.schedules())
+        assert (row.last_at, row.next_at) == (later, scene.now + SECOND), "or it would be looked at for ever"
+
+
+@case
 async def a_fire_ends_the_run_of_skips(scene: Scene) -> None:
     await _put(scene, _row())
     await _skip(scene, scene.now)
@@ -115,6 +135,7 @@ async def a_fire_ends_the_run_of_skips(scene: Scene) -> None:
     assert [run.count for run in await scene.see(lambda reads: reads.skips())] == [1, 1]
 
 
+@case
 async def putting_a_schedule_again_does_not_forget_what_has_been(scene: Scene) -> None:
     await _put(scene, _row())
     await _fire(scene, scene.now, scene.now + SECOND)

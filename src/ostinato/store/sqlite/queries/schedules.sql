@@ -39,6 +39,10 @@ DELETE FROM schedules WHERE name = :name
 UPDATE schedules SET last_at = :nominal_at, next_at = :next_at, skips_in_row = 0, skip_run = NULL
 WHERE name = :name AND (last_at IS NULL OR last_at < :nominal_at)
 
+-- name: pass_schedule
+-- A nominal time that is over already, such as after the clock was set back, is due no more.
+UPDATE schedules SET next_at = :next_at WHERE name = :name AND next_at <= :nominal_at
+
 -- name: skip_schedule
 -- One nominal time is skipped.
 UPDATE schedules SET last_at = :nominal_at, next_at = :next_at, skips_in_row = skips_in_row + 1, skip_run = :run
