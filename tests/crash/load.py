@@ -69,7 +69,7 @@ rules:
   - when: {user: 'errand (?P<n>\d+): retry', call: 1}
     calls:
       - {tool: world.stumble, args: {what: "errand {n}"}}
-  - when: {asked: 'errand (?P<n>\d+): retry', call: 2}
+  - when: {tool: world.stumble, result: 'errand (?P<n>\d+)'}
     calls:
       - {tool: world.fire, args: {what: "fire {n}", after: 0.005}}
   - when: {user: 'errand (?P<n>\d+): mail', call: 1}
@@ -81,7 +81,7 @@ rules:
   - when: {user: 'errand (?P<n>\d+): ask', call: 1}
     calls:
       - {tool: ask, args: {question: "errand {n}?"}}
-  - when: {asked: 'errand (?P<n>\d+): ask', call: 2}
+  - when: {tool: ask, result: 'errand (?P<n>\d+)'}
     calls:
       - {tool: world.fire, args: {what: "fire {n}", before: 0.005}}
 """),

@@ -60,7 +60,7 @@ class Person:
             case QuestionKind.APPROVAL | QuestionKind.BUDGET:
                 return Answer(state=QuestionState.ALLOWED, by=NAME)
             case QuestionKind.ASK:
-                return Answer(state=QuestionState.ANSWERED, by=NAME, text="yes")
+                return Answer(state=QuestionState.ANSWERED, by=NAME, text=f"yes to {question.text}")
             case QuestionKind.UNKNOWN if self._has_happened(question):
                 return Answer(state=QuestionState.ANSWERED, by=NAME, text="it has happened")
             case QuestionKind.UNKNOWN:

@@ -19,7 +19,7 @@ from tests.crash.outside import What, of, read_outside
 from tests.crash.record import OUTSIDE, Record, read_record
 from tests.crash.trial import SIGKILLED, Forge, words_of
 
-SHORTEST_S, LONGEST_S = 0.01, 0.20
+SHORTEST_S, LONGEST_S = 0.02, 0.30
 """How much processor time a node has before it is killed: from the middle of its start to some dozens of errands."""
 
 PER_KILL = 12
