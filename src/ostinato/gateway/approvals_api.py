@@ -94,8 +94,8 @@ async def allow(context: Context, request: AllowQuestion) -> QuestionView:
             raise Conflict(
                 f"{question.name} asks for an answer", cure=f'ostinato approvals answer {question.name} "..."'
             )
-        if request.arguments is not None and question.action is None:
-            what = f"{question.name} is about no action, so it has no arguments to change"
+        if request.arguments is not None and question.kind is not QuestionKind.APPROVAL:
+            what = f"{question.name} asks for no approval of an action, so it has no arguments to change"
             raise Invalid(what, place="key 'arguments'", cure="Leave them out.")
 
     return await _settle(context, number, state=QuestionState.ALLOWED, text=request.reason, check=check,
