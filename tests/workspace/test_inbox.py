@@ -366,6 +366,14 @@ def test_what_was_taken_long_ago_is_deleted(tmp_path: Path, inbox: Path) -> None
     assert prune(tmp_path, "nobody", keep_s=0.0) == 0
 
 
+def test_an_empty_name_that_a_death_left_among_the_taken_files_is_deleted(tmp_path: Path, inbox: Path) -> None:
+    (inbox / "a.txt").write_text("x")
+    assert put_away(tmp_path, only(tmp_path), at=AT)
+    (inbox / "taken" / "20260301T115959-b.txt").touch()  # made for a file that was not moved there any more
+    assert prune(tmp_path, None, keep_s=3_600.0) == 1
+    assert [each.name for each in (inbox / "taken").iterdir()] == ["20260301T120000-a.txt"]
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_after_any_hostile_file_the_next_one_is_taken(tmp_path: Path, inbox: Path, family: str) -> None:
     for number, suffix in enumerate(["md", "json", "bin"]):

@@ -139,7 +139,8 @@ def refuse(fleet: Path, file: InboxFile, error: OstinatoError, *, at: Instant) -
 
 
 def prune(fleet: Path, agent: str | None, *, keep_s: float, most: int = LOOK_MAX) -> int:
-    """Deletes files in `taken/` that were taken more than `keep_s` seconds ago, at most `most`; returns how many."""
+    """Deletes files in `taken/` that were taken more than `keep_s` seconds ago, and what a death left half moved there;
+    at most `most`; returns how many."""
     count = 0
     with suppress(OSError), _inbox(fleet, agent) as outer, _below(outer, TAKEN) as folder:
         oldest_ns = time.time_ns() - round(keep_s * 1e9)  # compared with times that the kernel gave
@@ -147,7 +148,8 @@ def prune(fleet: Path, agent: str | None, *, keep_s: float, most: int = LOOK_MAX
             if count >= most:
                 break
             state = os.stat(name, dir_fd=folder, follow_symlinks=False)
-            if stat.S_ISREG(state.st_mode) and state.st_ctime_ns < oldest_ns:
+            # An empty file was never taken: its name was made for one that a death kept from being moved there.
+            if stat.S_ISREG(state.st_mode) and (state.st_ctime_ns < oldest_ns or not state.st_size):
                 os.unlink(name, dir_fd=folder)
                 count += 1
     return count
