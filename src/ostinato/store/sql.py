@@ -8,7 +8,7 @@ queries mean.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ from ostinato.domain.errors import Internal
 
 Values = Mapping[str, Any]
 _HEAD = re.compile(r"^-- name: ([a-z][a-z0-9_]*)$", re.MULTILINE)
-_PARAMETER = re.compile(r"(?<![:\w]):([a-z][a-z0-9_]*)")
+PARAMETER = re.compile(r"(?<![:\w]):([a-z][a-z0-9_]*)")
+"""A named parameter; `::` is none."""
 
 
 class Query:
@@ -26,13 +27,14 @@ class Query:
     __slots__ = ("names", "pick", "text")
 
     def __init__(self, text: str) -> None:
-        self.names = tuple(_PARAMETER.findall(text))
-        self.text = _PARAMETER.sub("?", text)
-        self.pick: Callable[[Values], tuple[Any, ...]] = _picker(self.names)
+        self.names = tuple(PARAMETER.findall(text))
+        self.text = PARAMETER.sub("?", text)
+        self.pick: Callable[[Values], tuple[Any, ...]] = picker(self.names)
 
 
-def _picker(names: tuple[str, ...]) -> Callable[[Values], tuple[Any, ...]]:
-    """`itemgetter` is the fastest way to a tuple, but gives a bare value for one name."""
+def picker(names: tuple[str, ...]) -> Callable[[Values], tuple[Any, ...]]:
+    """Puts named values into this order. `itemgetter` is the fastest way to a tuple, but gives a bare value for one
+    name."""
     if not names:
         return lambda _: ()
     if len(names) == 1:
@@ -43,6 +45,23 @@ def _picker(names: tuple[str, ...]) -> Callable[[Values], tuple[Any, ...]]:
 
 def load_queries(folder: Path, words: Mapping[str, str]) -> dict[str, Query]:
     """Every query of every `.sql` file in `folder`, by name."""
+    return {name: Query(text) for name, text in query_texts((folder,), words).items()}
+
+
+def query_texts(folders: Iterable[Path], words: Mapping[str, str]) -> dict[str, str]:
+    """The text of every query, by name; what a later folder says takes the place of what an earlier one says."""
+    texts: dict[str, str] = {}
+    for folder in folders:
+        texts.update(_texts_of(folder))
+    known = {**texts, **words}
+
+    def filled(text: str) -> str:
+        return re.sub(r"\{([a-z_]+)\}", lambda found: filled(known[found[1]]), text)
+
+    return {name: filled(text) for name, text in texts.items()}
+
+
+def _texts_of(folder: Path) -> dict[str, str]:
     texts: dict[str, str] = {}
     for file in sorted(folder.glob("*.sql")):
         _head, *parts = _HEAD.split(file.read_text(encoding="utf-8"))
@@ -51,9 +70,4 @@ def load_queries(folder: Path, words: Mapping[str, str]) -> dict[str, Query]:
                 raise Internal(f"The query {name!r} is written twice", place=str(file))
             lines = (line for line in body.splitlines() if not line.lstrip().startswith("--"))
             texts[name] = "\n".join(lines).strip().rstrip(";")
-    known = {**texts, **words}
-
-    def filled(text: str) -> str:
-        return re.sub(r"\{([a-z_]+)\}", lambda found: filled(known[found[1]]), text)
-
-    return {name: Query(filled(text)) for name, text in texts.items()}
+    return texts

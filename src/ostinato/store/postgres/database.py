@@ -1,0 +1,185 @@
+"""PostgreSQL as the verbs see it: queries by name over one connection, waited for only where the answer matters.
+
+Knows nothing of threads: whoever holds the connection sees to it that only one uses it at a time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from ostinato.domain.errors import OstinatoError
+from ostinato.domain.task import UNFINISHED, TaskState
+from ostinato.store import sqlite
+from ostinato.store.postgres.wire import BYTEA, FLOAT8, INT8, TEXT, Answer, Statement, Wire
+from ostinato.store.sql import PARAMETER, Values, picker, query_texts
+from ostinato.store.verbs.database import Row
+
+_HERE = Path(__file__).parent
+_SHARED = Path(sqlite.__file__).parent / "queries"
+"""The texts of SQLite's dialect are the base; `queries/` here holds what PostgreSQL says in other words."""
+
+SETTINGS: Final = (
+    "SET enable_seqscan = off",  # what INDEXED BY is to SQLite: a query that has an index walks along it
+    "SET jit = off",  # costs milliseconds to save microseconds
+    "SET lock_timeout = '15s'",
+    "SET statement_timeout = 0",
+    "SET client_min_messages = error",
+    "SET timezone = 'UTC'",
+)
+"""What every connection relies on."""
+
+UNANSWERED: Final = frozenset(
+    {
+        "add_task", "add_task_document", "add_dependency", "await_task", "move_task", "change_task", "explain_task",
+        "drop_hold", "count_dependency", "spend_on_task", "add_attempt", "end_attempt", "count_steps", "add_session",
+        "touch_session", "give_session", "add_message", "add_question", "settle_question", "remind_question",
+        "add_to_account", "release_reserved", "add_charge", "add_node", "set_flag", "add_blob", "touch_blob",
+        "put_schedule", "remove_schedule", "add_skip", "skip_schedule", "set_setting",
+        "forget_steps", "forget_attempts", "forget_questions", "forget_dependencies", "forget_document", "forget_task",
+        "forget_messages", "forget_session", "forget_blob_uses", "forget_blob",
+    }
+)  # fmt: skip
+"""Changes of which no verb asks how many rows they touched: their answer is not waited for."""
+
+_TEXTS: Final = frozenset(
+    {
+        "actor", "agent", "agents", "answer", "arguments", "body", "boot", "by", "call_id", "client_id", "data",
+        "digest", "ended", "entry", "error", "heartbeat", "host", "ids", "key", "kind", "kinds", "model", "name",
+        "names", "outcome", "pool", "project", "provider", "reason", "result", "rule", "scope", "session", "source",
+        "spec", "state", "states", "text", "title", "transaction", "trigger", "type", "value", "version", "wait", "writer",
+    }
+)  # fmt: skip
+_FRACTIONS: Final = frozenset({"duration_ms"})
+
+
+class Prepared(NamedTuple):
+    """A query: its statement, and the function that puts named values into the order of its parameters."""
+
+    statement: Statement
+    pick: Callable[[Values], tuple[Any, ...]]
+    unanswered: bool
+
+
+def queries() -> dict[str, Prepared]:
+    """Every query of this dialect, read from its files."""
+    states = ", ".join(f"'{each.value}'" for each in TaskState if each in UNFINISHED)
+    texts = query_texts((_SHARED, _HERE / "queries"), {"unfinished": states})
+    return {name: prepared(name, text) for name, text in texts.items()}
+
+
+def prepared(name: str, text: str) -> Prepared:
+    """A query with `$1` for its parameters; the name of a parameter says its type, or `:x::bytea`, `:x::text` does."""
+    names: dict[str, int] = {}
+    for each in PARAMETER.findall(text):
+        names.setdefault(each, len(names) + 1)
+    types = tuple(_type_of(each, text) for each in names)
+    plain = re.sub(r" INDEXED BY \w+", "", text)
+    numbered = PARAMETER.sub(lambda found: f"${names[found[1]]}", plain)
+    return Prepared(Statement(name, numbered, types), picker(tuple(names)), name in UNANSWERED)
+
+
+def _type_of(name: str, text: str) -> int:
+    if f":{name}::bytea" in text:
+        return BYTEA
+    if name in _FRACTIONS:
+        return FLOAT8
+    return TEXT if name in _TEXTS or f":{name}::text" in text else INT8
+
+
+class PostgresDatabase:
+    """Queries by name over one connection; satisfies `ostinato.store.verbs.database.Database`."""
+
+    def __init__(self, wire: Wire, known: dict[str, Prepared]) -> None:
+        self.wire = wire
+        self.failed: OstinatoError | None = None
+        """The error of the server that this function has met, also where it has hidden it."""
+        self.changes = 0
+        """Changes that were sent."""
+        self.last_ids: dict[str, int] = {}
+        self.before_change: Callable[[], None] | None = None
+        """Called before the first change of a function: the moment to begin what can be undone."""
+        self._queries = known
+
+    def put(self, name: str, /, **values: Any) -> None:
+        """Sends a query whose answer comes with the next one that is waited for."""
+        query = self._queries[name]
+        self.wire.put(query.statement, query.pick(values))
+
+    def sync(self) -> list[Answer]:
+        """The answers to all that was sent."""
+        try:
+            return self.wire.sync()
+        except OstinatoError as error:
+            self.failed = error
+            raise
+
+    def _ask(self, name: str, values: Values) -> Answer:
+        query = self._queries[name]
+        self.wire.put(query.statement, query.pick(values))
+        return self.sync()[-1]
+
+    def one(self, name: str, /, **values: Any) -> Row | None:
+        found = self._ask(name, values).rows
+        return found[0] if found else None
+
+    def all(self, name: str, /, **values: Any) -> list[Row]:
+        if name in _CHANGING:
+            self._note_change()
+        return self._ask(name, values).rows
+
+    def do(self, name: str, /, **values: Any) -> int:
+        query = self._queries[name]
+        picked = query.pick(values)
+        self._note_change()
+        self.wire.put(query.statement, picked)
+        if not query.unanswered:
+            return self.sync()[-1].touched
+        if self.wire.is_crowded:
+            self.sync()
+        return 1
+
+    def many(self, name: str, values: Iterable[Mapping[str, Any]], /) -> None:
+        query = self._queries[name]
+        for picked in map(query.pick, values):
+            self._note_change()
+            self.wire.put(query.statement, picked)
+            if self.wire.is_crowded:
+                self.sync()
+
+    def _note_change(self) -> None:
+        if self.before_change is not None:
+            begin, self.before_change = self.before_change, None
+            begin()
+        self.changes += 1
+
+    def next_id(self, table: str, *, take: bool = True) -> int:
+        last = self.last_ids.get(table)
+        if last is None:
+            name = f"last_id_of_{table}"
+            if name not in self._queries:
+                self._queries[name] = prepared(name, f"SELECT coalesce(max(id), 0) FROM {table}")
+            row = self.one(name)
+            last = self.last_ids[table] = row[0] if row else 0
+        if take:
+            self.last_ids[table] = last + 1
+        return last + 1
+
+    def lease_now(self) -> int:
+        row = self.one("lease_now")
+        assert row is not None
+        now: int = row[0]
+        return now
+
+    def boot(self) -> str:
+        return ""  # the database's clock is one for all, and restarts of machines do not set it back
+
+    def size(self) -> Mapping[str, int]:
+        row = self.one("database_size")
+        return {"database": 0 if row is None else row[0], "wal": 0, "free": 0}
+
+
+_CHANGING: Final = frozenset({"release_delayed", "withdraw_questions"})
+"""Changes that return rows."""

@@ -1,0 +1,82 @@
+"""The schema and its history: numbered files, applied in order, forward only, one opener at a time.
+
+Knows nothing of what the tables mean.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from ostinato.domain.errors import Conflict, Invalid
+from ostinato.store.postgres.wire import Statement, Wire
+from ostinato.store.sqlite.migrations import migrations, statements
+from ostinato.store.verbs.database import Row
+
+FOLDER: Final = Path(__file__).parent / "migrations"
+SERVER_OLDEST: Final = 130_000
+"""PostgreSQL 13: the first whose transactions can be asked for by their full number."""
+_LOCK: Final = 0x0571A70
+"""Of those who open the database at once, one makes the tables."""
+
+
+def migrate(wire: Wire, *, place: str, folder: Path = FOLDER) -> int:
+    """Brings the schema up to date, in one transaction; returns its version.
+
+    Raises Conflict where a newer version has written it, Invalid for the database of something else.
+    """
+    newest = max(migrations(folder))
+    _check_server(wire, place=place)
+    if _version_of(wire) == newest:
+        return newest
+    _do(wire, "BEGIN")
+    try:
+        _do(wire, f"SELECT pg_advisory_xact_lock({_LOCK})")
+        version = _version_of(wire)
+        if version > newest:
+            raise Conflict(
+                f"The database has schema {version}; this program knows schemas up to {newest}",
+                place=place,
+                cure="Install the newer version again.",
+            )
+        if version == 0 and _rows(wire, "SELECT 1 FROM pg_tables WHERE schemaname = current_schema() LIMIT 1"):
+            raise Invalid("This is a database of something else", place=place, cure="Make a database of its own.")
+        for number, file in migrations(folder).items():
+            if number > version:
+                for statement in statements(file.read_text(encoding="utf-8")):
+                    _do(wire, statement)
+                _do(wire, f"UPDATE ostinato_store SET schema = {number}")
+        _do(wire, "COMMIT")
+    except BaseException:  # whatever it was: all of it or nothing
+        if wire.is_open:
+            _do(wire, "ROLLBACK")
+        raise
+    return newest
+
+
+def _check_server(wire: Wire, *, place: str) -> None:
+    version = int(_rows(wire, "SELECT current_setting('server_version_num')")[0][0])
+    if version < SERVER_OLDEST:
+        raise Invalid(f"The server is PostgreSQL {version // 10_000}", place=place, cure="Use PostgreSQL 13 or newer.")
+    if _rows(wire, "SELECT pg_is_in_recovery()")[0][0]:
+        raise Conflict("The server is a copy that cannot be written", place=place, cure="Name the primary server.")
+    if _rows(wire, "SELECT current_setting('fsync')")[0][0] != "on":
+        raise Invalid(
+            "The server has fsync switched off", place=place, cure="Acknowledged work would be lost: fsync = on."
+        )
+
+
+def _version_of(wire: Wire) -> int:
+    if _rows(wire, "SELECT to_regclass('ostinato_store') IS NULL")[0][0]:
+        return 0
+    return int(_rows(wire, "SELECT schema FROM ostinato_store")[0][0])
+
+
+def _do(wire: Wire, text: str) -> None:
+    wire.put(Statement(f"once {hash(text)}", text))
+    wire.sync()
+
+
+def _rows(wire: Wire, text: str) -> list[Row]:
+    wire.put(Statement(f"once {hash(text)}", text))
+    return wire.sync()[-1].rows

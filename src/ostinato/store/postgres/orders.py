@@ -1,0 +1,186 @@
+"""Functions on their way from event loops to the writer's thread, and their results on the way back.
+
+Whoever asks in the same turn of a loop goes along in one hand-over; whatever a commit settles wakes each loop once.
+Knows nothing of databases.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from ostinato.domain.errors import Internal, OstinatoError
+from ostinato.domain.event import Event
+from ostinato.store.port import Listener
+
+FUNCTIONS_MAX = 512
+"""Functions in one commit: nobody waits long behind a crowd, on this node or on another."""
+
+Loop = asyncio.AbstractEventLoop
+Future = asyncio.Future[Any]
+
+
+class Order(NamedTuple):
+    """A function that somebody waits for."""
+
+    fn: Callable[[Any], Any]
+    future: Future
+    loop: Loop
+
+
+class Settled(NamedTuple):
+    """What came of an order."""
+
+    future: Future
+    value: Any
+    error: BaseException | None
+
+
+class Batch(NamedTuple):
+    """What the thread is to do next."""
+
+    orders: list[Order]
+    nudged: bool
+    """Another node may have written."""
+    ending: bool
+
+
+class Orders:
+    """The counter between loops and the one thread that performs; `perform` is called on that thread."""
+
+    def __init__(self, perform: Callable[[Batch], None]) -> None:
+        self._perform = perform
+        self._inbox: queue.SimpleQueue[list[Order] | bool] = queue.SimpleQueue()
+        self._gathered: dict[Loop, list[Order]] = {}
+        self._listeners: dict[Listener, Loop] = {}
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self.closed: OstinatoError | None = None
+        """Why nothing is taken any more."""
+
+    # --- on the loop ----------------------------------------------------------------------------------------------
+
+    async def run(self, fn: Callable[[Any], Any]) -> Any:
+        """Hands the function over; returns its result when its commit is on disk."""
+        if self.closed is not None:
+            raise again(self.closed)
+        if self._thread is None:
+            self._start()
+        loop = asyncio.get_running_loop()
+        future: Future = loop.create_future()
+        orders = self._gathered.get(loop)
+        if orders is None:
+            orders = self._gathered[loop] = []
+            loop.call_soon(self._hand_over, loop)
+        orders.append(Order(fn, future, loop))
+        return await future
+
+    def _hand_over(self, loop: Loop) -> None:
+        self._inbox.put(self._gathered.pop(loop))
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Adds a listener, to be called on the running loop."""
+        self._listeners = {**self._listeners, listener: asyncio.get_running_loop()}
+
+        def remove() -> None:
+            self._listeners = {each: loop for each, loop in self._listeners.items() if each is not listener}
+
+        return remove
+
+    @property
+    def is_heard(self) -> bool:
+        """True where somebody listens to events."""
+        return bool(self._listeners)
+
+    def nudge(self) -> None:
+        """Another node may have written: look. May be called from any thread."""
+        if self.closed is None:
+            if self._thread is None:
+                self._start()
+            self._inbox.put(False)
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._live, name="ostinato-writer", daemon=True)
+                self._thread.start()
+
+    async def close(self) -> None:
+        """Lets what was handed in be performed, then ends the thread."""
+        if self.closed is None:
+            self.closed = Internal("The store is closed", cure="Open it again.")
+        for orders in self._gathered.values():
+            self._inbox.put(list(orders))
+            orders.clear()  # the list itself stays for the call that is on its way
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            self._inbox.put(True)
+            await asyncio.to_thread(thread.join)
+
+    # --- on the thread --------------------------------------------------------------------------------------------
+
+    def _live(self) -> None:
+        ending = False
+        while not ending:
+            batch = self._gather()
+            ending = batch.ending
+            for start in range(0, max(1, len(batch.orders)), FUNCTIONS_MAX):
+                self._perform(batch._replace(orders=batch.orders[start : start + FUNCTIONS_MAX]))
+
+    def _gather(self) -> Batch:
+        """Waits for orders and takes all there are."""
+        orders: list[Order] = []
+        nudged = False
+        item = self._inbox.get()
+        while item is not True:
+            if item is False:
+                nudged = True
+            else:
+                orders.extend(item)
+            if len(orders) >= FUNCTIONS_MAX:
+                return Batch(orders, nudged, ending=False)
+            try:
+                item = self._inbox.get_nowait()
+            except queue.Empty:
+                return Batch(orders, nudged, ending=False)
+        return Batch(orders, nudged, ending=True)
+
+    def tell(self, settled: Sequence[Settled], events: Sequence[Event]) -> None:
+        """Wakes each loop once, with everything that concerns it."""
+        listeners = self._listeners
+        loops = {each.future.get_loop() for each in settled} | (set(listeners.values()) if events else set())
+        for loop in loops:
+            mine = settled if len(loops) == 1 else [each for each in settled if each.future.get_loop() is loop]
+            hearing = [each for each, its_loop in listeners.items() if its_loop is loop] if events else []
+            with contextlib.suppress(RuntimeError):  # the loop has closed: nobody is left to be told
+                loop.call_soon_threadsafe(_resolve, mine, hearing, events)
+
+
+def _resolve(settled: Sequence[Settled], listeners: Sequence[Listener], events: Sequence[Event]) -> None:
+    for future, value, error in settled:
+        if future.cancelled():
+            continue
+        if error is None:
+            future.set_result(value)
+        else:
+            future.set_exception(error)
+    for listener in listeners:
+        listener(events)
+
+
+def presentable(error: BaseException) -> BaseException:
+    """A future takes no StopIteration."""
+    if isinstance(error, StopIteration):
+        wrapped = RuntimeError("a function raised StopIteration")
+        wrapped.__cause__ = error
+        return wrapped
+    return error
+
+
+def again(error: OstinatoError) -> OstinatoError:
+    """Each caller gets an exception of its own: a shared one would gather everybody's traceback."""
+    return type(error)(error.message, place=error.place, cure=error.cure)

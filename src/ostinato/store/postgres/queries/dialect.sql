@@ -1,0 +1,163 @@
+-- What PostgreSQL says in other words than SQLite. A query here takes the place of the one of the same name there; all
+-- others are shared. Columns and parameters are the same; indexes are chosen by the planner.
+
+-- name: next_queue
+-- The head of the first queue behind this one; PostgreSQL seeks for a comparison of rows.
+SELECT pool, agent, kind, priority, id, session FROM tasks
+WHERE state = 'ready' AND due_at IS NULL AND (pool, agent, kind) > (:pool, :agent, :kind)
+ORDER BY pool, agent, kind, priority DESC, id LIMIT 1
+
+-- name: queue_page
+-- The next rows of a queue: of the same priority behind the last one, then of lower ones.
+SELECT priority, id, session FROM (
+    (
+        SELECT priority, id, session FROM tasks
+        WHERE state = 'ready' AND due_at IS NULL AND pool = :pool AND agent = :agent AND kind = :kind
+            AND priority = :priority AND id > :id
+        ORDER BY id LIMIT :limit
+    )
+    UNION ALL
+    (
+        SELECT priority, id, session FROM tasks
+        WHERE state = 'ready' AND due_at IS NULL AND pool = :pool AND agent = :agent AND kind = :kind
+            AND priority < :priority
+        ORDER BY priority DESC, id LIMIT :limit
+    )
+) AS both_parts ORDER BY priority DESC, id LIMIT :limit
+
+-- name: event_filter
+-- The parts of an EventFilter that every list applies.
+id > :after AND at >= :since_at AND at < :until_at
+AND (:agent IS NULL OR agent = :agent)
+AND (:session IS NULL OR session = :session)
+AND (:names IS NULL OR name IN (SELECT json_array_elements_text(:names::json)))
+
+-- name: task_filter
+-- The parts of a TaskFilter that every list applies; an empty part is NULL or ''.
+tasks.id < :before
+AND (:states IS NULL OR state IN (SELECT json_array_elements_text(:states::json)))
+AND (:kinds IS NULL OR kind IN (SELECT json_array_elements_text(:kinds::json)))
+AND (:agent IS NULL OR agent = :agent)
+AND (:project IS NULL OR project = :project)
+AND (:session IS NULL OR session = :session)
+AND (:dead = 0 OR (state = 'failed' AND dismissed = 0))
+AND (:text = '' OR strpos(lower(title), lower(:text)) > 0)
+
+-- name: messages_by_id
+-- These messages.
+SELECT {message_columns} FROM messages
+WHERE id IN (SELECT value::bigint FROM json_array_elements_text(:ids::json) AS each_id (value))
+
+-- name: any_settled
+-- One of these questions that is settled.
+SELECT id FROM questions
+WHERE id IN (SELECT value::bigint FROM json_array_elements_text(:ids::json) AS each_id (value)) AND state != 'pending'
+LIMIT 1
+
+-- name: any_ended
+-- One of these tasks that has ended.
+SELECT id FROM tasks
+WHERE id IN (SELECT value::bigint FROM json_array_elements_text(:ids::json) AS each_id (value))
+    AND state IN (SELECT json_array_elements_text(:ended::json))
+LIMIT 1
+
+-- name: unfinished_in_session
+-- Those of the last tasks of a session that still want something; a turn that waits may be far behind, so it has its own index.
+SELECT {task_columns} FROM tasks WHERE id IN (
+    SELECT id FROM tasks
+    WHERE kind = 'turn' AND session != '' AND state != 'done' AND state != 'cancelled' AND state != 'failed'
+        AND session = :session
+    UNION ALL
+    SELECT id FROM (
+        SELECT id, kind, state FROM tasks WHERE session != '' AND session = :session ORDER BY id DESC LIMIT 20
+    ) AS last_ones WHERE kind != 'turn' AND state IN ({unfinished})
+) ORDER BY id
+
+-- name: add_to_tally
+-- Tasks of an agent in a state: more or fewer.
+INSERT INTO tallies (agent, goal, state, count) VALUES (:agent, :goal, :state, :change)
+ON CONFLICT (agent, goal, state) DO UPDATE SET count = tallies.count + excluded.count
+
+-- name: add_to_total
+-- A number of the whole fleet: more or fewer.
+INSERT INTO totals (name, count) VALUES (:name, :change)
+ON CONFLICT (name) DO UPDATE SET count = totals.count + excluded.count
+
+-- name: add_to_account
+-- More or less of both.
+INSERT INTO accounts (scope, day, reserved, spent) VALUES (:scope, :day, :reserved, :spent)
+ON CONFLICT (scope, day) DO UPDATE SET
+    reserved = accounts.reserved + excluded.reserved, spent = accounts.spent + excluded.spent
+
+-- name: release_reserved
+-- Gives back what an earlier day had set aside.
+UPDATE accounts SET reserved = greatest(0, reserved - :amount) WHERE scope = :scope AND day = :day
+
+-- name: spending_by_day
+-- Costs of each day, UTC.
+SELECT to_char(to_timestamp(at / 1000000) AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS day, {sums} FROM charges
+WHERE at >= :since_at AND at < :until_at GROUP BY day
+
+-- name: skips_by_day
+-- The same for each day; a run counts for the day of its last wake.
+SELECT to_char(to_timestamp(to_at / 1000000) AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS day, sum(count) FROM skips
+WHERE to_at >= :since_at AND to_at < :until_at GROUP BY day
+
+-- name: running_elsewhere
+-- What other nodes run.
+SELECT {task_columns} FROM tasks WHERE state = 'running' AND node IS DISTINCT FROM :node ORDER BY id
+
+-- name: lapsed_nodes
+-- Nodes whose lease is over, and such as have ended and yet hold a task: stopped while they claimed, and come back.
+SELECT id FROM nodes WHERE ended_at IS NULL AND (lease_until <= :lease_now OR boot != :boot)
+UNION
+SELECT node FROM tasks JOIN nodes ON nodes.id = tasks.node WHERE tasks.state = 'running' AND nodes.ended_at IS NOT NULL
+ORDER BY 1
+
+-- name: use_blob
+-- Who names it.
+INSERT INTO blob_uses (digest, task, message) VALUES (:digest, :task, :message) ON CONFLICT DO NOTHING
+
+-- name: add_blob
+-- New bytes.
+INSERT INTO blobs (digest, used_at, data) VALUES (:digest, :now, :data::bytea)
+
+-- name: node_is_open
+-- Whether a node has not ended and its lease runs; one whose lease is over claims nothing.
+SELECT 1 FROM nodes WHERE id = :node AND ended_at IS NULL
+
+-- name: lease_now
+-- The database's clock, in microseconds: the same for every node.
+SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
+
+-- name: database_size
+-- Bytes of the whole database.
+SELECT pg_database_size(current_database())
+
+-- name: begin_writing
+-- Whoever writes holds this row until its commit: one writer at a time in the whole fleet.
+SELECT commits, pg_current_xact_id()::text FROM ostinato_store FOR UPDATE
+
+-- name: count_commit
+-- Something is changed: what others remember is worth nothing any more.
+UPDATE ostinato_store SET commits = :number
+
+-- name: tell_others
+-- A hint to the other nodes, with whom it comes from.
+SELECT pg_notify('ostinato', :writer)
+
+-- name: fate_of_transaction
+-- What became of a transaction whose commit was under way when the connection was lost.
+SELECT pg_xact_status(:transaction::text::xid8)
+
+-- name: events_behind
+-- What has happened since.
+SELECT {event_columns} FROM events WHERE id > :after ORDER BY id LIMIT :limit
+
+-- name: sessions
+-- A page of sessions by key.
+SELECT {session_columns} FROM sessions WHERE key > :after::text ORDER BY key LIMIT :limit
+
+-- name: sessions_of_agent
+-- A page of an agent's sessions by key.
+SELECT {session_columns} FROM sessions WHERE agent = :agent AND key > :after::text ORDER BY key LIMIT :limit

@@ -1,0 +1,138 @@
+"""The store of a fleet of several nodes: one writing connection of each, a few reading ones, and a bell.
+
+Composes the writer's thread with a small pool of readers, each over its own snapshot. Knows nothing of tasks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, TypeVar
+
+from ostinato.domain.errors import Internal
+from ostinato.store.port import Listener, Reads, Store, Tx
+from ostinato.store.postgres import copies
+from ostinato.store.postgres.address import Address
+from ostinato.store.postgres.bell import Bell
+from ostinato.store.postgres.database import SETTINGS, PostgresDatabase, queries
+from ostinato.store.postgres.failures import StoreAway
+from ostinato.store.postgres.migrations import migrate
+from ostinato.store.postgres.wire import Statement, Wire
+from ostinato.store.postgres.writer import ROLLBACK, STALL_S, Writer
+from ostinato.store.sqlite import CommitHook
+from ostinato.store.verbs.transaction import snapshot
+
+T = TypeVar("T")
+
+READERS: Final = 2
+"""Reading connections of a node; as many as the smallest machine has cores."""
+BEGIN_READING: Final = Statement("begin reading", "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+
+
+class PostgresStore:
+    """A store in a PostgreSQL database; satisfies `ostinato.store.port.Store`."""
+
+    def __init__(self, address: Address, wire: Wire, *, hook: CommitHook | None, stall_s: float) -> None:
+        self.address = address
+        self._settings = (*SETTINGS, f"SET idle_in_transaction_session_timeout = '{round(stall_s * 1_000)}ms'")
+        self._queries = queries()
+        self._writer = Writer(PostgresDatabase(wire, self._queries), self._connect, hook=hook)
+        self._bell = Bell(self._connect, self._writer.orders.nudge, name=self._writer.name)
+        self._pool = ThreadPoolExecutor(max_workers=READERS, thread_name_prefix="ostinato-reader")
+        self._local = threading.local()
+        self._readers: list[PostgresDatabase] = []
+        self._is_closed = False
+
+    async def run(self, fn: Callable[[Tx], T]) -> T:
+        result: T = await self._writer.orders.run(fn)
+        return result
+
+    async def read(self, fn: Callable[[Reads], T]) -> T:
+        return await self._on_reader(lambda database: _over_snapshot(database, fn))
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Adds a listener, which hears of every node's commits."""
+        self._bell.start()
+        return self._writer.orders.subscribe(listener)
+
+    async def backup(self, target: Path) -> int:
+        """Writes the copy as an SQLite database, which `restore` takes and any node can run on. Raises Conflict where
+        the target exists."""
+        return await self._on_reader(lambda database: copies.copy_out(database, target))
+
+    async def check(self) -> str:
+        return await self._on_reader(copies.check)
+
+    async def close(self) -> None:
+        if self._is_closed:
+            return
+        self._is_closed = True
+        await asyncio.to_thread(self._bell.stop)
+        await asyncio.to_thread(self._pool.shutdown)
+        for reader in self._readers:
+            reader.wire.close()
+        self._readers.clear()
+        await self._writer.close()
+
+    def _connect(self) -> Wire:
+        return Wire(self.address, settings=self._settings)
+
+    async def _on_reader(self, fn: Callable[[PostgresDatabase], T]) -> T:
+        closed = self._writer.orders.closed
+        if self._is_closed or closed is not None:
+            raise Internal("The store is closed", cure="Open it again.")
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self._with_reader, fn)
+
+    def _with_reader(self, fn: Callable[[PostgresDatabase], T]) -> T:
+        """Runs on a reading thread, with that thread's own connection; a second time where it was lost."""
+        database: PostgresDatabase | None = getattr(self._local, "database", None)
+        if database is None:
+            database = self._local.database = PostgresDatabase(self._connect(), self._queries)
+            self._readers.append(database)
+        try:
+            if database.wire.is_open:
+                return fn(database)
+        except StoreAway:
+            pass  # nothing is lost by reading it again
+        database.wire = self._connect()
+        return fn(database)
+
+
+def _over_snapshot(database: PostgresDatabase, fn: Callable[[Reads], T]) -> T:
+    database.wire.put(BEGIN_READING)
+    try:
+        return fn(snapshot(database))
+    finally:
+        if database.wire.is_open:
+            database.wire.put(ROLLBACK)
+            database.wire.sync()
+
+
+def open_postgres(
+    url: str, *, password_env: str | None = None, hook: CommitHook | None = None, stall_s: float = STALL_S
+) -> PostgresStore:
+    """Opens or makes the store in a PostgreSQL database that is its own.
+
+    `url` is `postgresql://user@host:port/database`, without a password: that is read from the environment variable
+    `password_env`, or by libpq from PGPASSFILE. `stall_s`: a node that stops in the middle of a commit holds the others
+    up for so long. Raises Invalid for a wrong URL or another program's database, Conflict where a newer version has
+    written it, StoreAway (Exhausted) where the server does not answer. `hook` is told of each commit.
+    """
+    address = Address(url, password_env=password_env)
+    wire = Wire(address, settings=SETTINGS)
+    try:
+        migrate(wire, place=str(address))
+    except BaseException:  # whatever it was: no connection stays behind
+        wire.close()
+        raise
+    wire.close()
+    settings = (*SETTINGS, f"SET idle_in_transaction_session_timeout = '{round(stall_s * 1_000)}ms'")
+    return PostgresStore(address, Wire(address, settings=settings), hook=hook, stall_s=stall_s)
+
+
+def _proof(store: PostgresStore) -> Store:
+    """The type checker's proof that nothing of the port is missing."""
+    return store

@@ -1,0 +1,304 @@
+"""The one thread of a node that writes: many callers' functions, each in its savepoint, in one commit.
+
+In the whole fleet one commit is under way at a time: whoever writes first locks the row of `ostinato_store`. The verbs
+decide by what they have read, over limits that hold for all nodes, and number events, messages and tasks in the order
+of commits; a reader that asks for what is behind an id would miss what is committed later under a smaller one. Locks on
+single rows with SKIP LOCKED were tried on paper and lost: the fleet's limits and its day's money are rows that every
+batch touches, so batches of two nodes would meet in deadlocks, or wait for each other all the same. Work takes seconds,
+its bookkeeping half a millisecond: one writer at a time carries many nodes.
+
+The lock also says whether anybody else has written since: where nobody has, everything remembered is still true.
+A process that stops in the middle of a commit holds the others up for STALL_S, then the server ends its transaction.
+A function may be performed a second time, where a connection was lost before its commit; of the first nothing stays.
+
+Knows nothing of tasks: what a function may do is decided by the `Transaction` it is lent.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from ostinato.domain.errors import OstinatoError
+from ostinato.domain.event import Event, EventName, NewEvent
+from ostinato.domain.task import Task
+from ostinato.domain.values import Instant
+from ostinato.store.port import ClaimRequest
+from ostinato.store.postgres.database import PostgresDatabase
+from ostinato.store.postgres.failures import StoreAway, StoreBroken, StoreFull
+from ostinato.store.postgres.orders import Batch, Order, Orders, Settled, again, presentable
+from ostinato.store.postgres.wire import Statement, Wire
+from ostinato.store.sqlite import CommitHook
+from ostinato.store.verbs import rows
+from ostinato.store.verbs.memory import Memory
+from ostinato.store.verbs.transaction import Transaction
+from ostinato.store.verbs.work import Told, event_from
+
+Connect = Callable[[], Wire]
+
+STALL_S: Final = 2.0
+"""A transaction in which nothing has been said for so long is ended by the server; functions take milliseconds."""
+IN_DOUBT_S: Final = 60.0
+"""How long to ask for what became of a commit, before the node must end: longer than a server takes to start."""
+PAUSE_S: Final = 0.25
+"""Between two tries to connect."""
+RECONNECT_S: Final = 5.0
+"""How long callers wait for a database that restarts, before they are told that it is away."""
+EVENTS_PAGE: Final = 1_000
+
+BEGIN: Final = Statement("begin", "BEGIN ISOLATION LEVEL READ COMMITTED")
+COMMIT: Final = Statement("commit", "COMMIT")
+ROLLBACK: Final = Statement("rollback", "ROLLBACK")
+SAVEPOINT: Final = Statement("savepoint", "SAVEPOINT one")
+RELEASE: Final = Statement("release", "RELEASE SAVEPOINT one")
+UNDO: Final = Statement("undo", "ROLLBACK TO SAVEPOINT one")
+
+
+class NodeTransaction(Transaction):
+    """All verbs; a node that has ended claims nothing: one that was stopped for long may learn of its end only later,
+    and nobody would bring back what it takes."""
+
+    def claim(self, request: ClaimRequest, *, now: Instant) -> list[Task]:
+        known = self._memory.queues is not None  # nobody else has written since
+        if not known and self._db.one("node_is_open", node=request.node) is None:
+            return []
+        return super().claim(request, now=now)
+
+
+class Writer:
+    """Owns the writing connection, on the thread of its orders."""
+
+    def __init__(self, database: PostgresDatabase, connect: Connect, *, hook: CommitHook | None = None) -> None:
+        """`connect` makes a new connection when the last one is lost."""
+        self.name = uuid.uuid4().hex
+        """Says from whom a notification comes."""
+        self._database = database
+        self._connect = connect
+        self._memory = Memory()
+        self._work = NodeTransaction(database, self._memory)
+        self._hook = hook
+        self._commits = 0
+        self._refused = 0
+        self._number = -1
+        """Commits of the fleet when this node last had the lock; what is remembered is true as long as it stays."""
+        self._seen = self._latest_event()
+        """Up to here, listeners have been told."""
+        self._broken: StoreBroken | None = None
+        self.orders = Orders(self._perform)
+
+    async def close(self) -> None:
+        """Performs what was handed in, then closes the connection."""
+        await self.orders.close()
+        self._database.wire.close()
+
+    # --- on the thread --------------------------------------------------------------------------------------------
+
+    def _perform(self, batch: Batch) -> None:
+        orders = [order for order in batch.orders if not order.future.cancelled()]
+        if not orders:
+            if batch.nudged and self.orders.is_heard:
+                self._catch_up()
+            return
+        if self._broken is not None:
+            self._refuse(orders, self._broken)
+            return
+        try:
+            self._perform_together(orders)
+        except StoreAway:  # nothing was written: with a new connection, all of it once more
+            self._perform_again([orders])
+        except (StoreFull, StoreBroken) as error:
+            self._refuse(orders, error)
+        except OstinatoError:  # a statement was refused, and whose it was is known only when each is alone
+            self._perform_again([[order] for order in orders])
+        except BaseException as error:  # whatever it is, nobody may wait for ever
+            self._refuse(orders, StoreBroken(f"The writer has failed: {error!r}", cure="The node must begin again."))
+
+    def _perform_again(self, groups: Sequence[Sequence[Order]]) -> None:
+        for orders in groups:
+            try:
+                self._perform_together(orders)
+            except OstinatoError as error:
+                self._refuse(orders, error)
+
+    def _refuse(self, orders: Sequence[Order], error: OstinatoError) -> None:
+        if isinstance(error, StoreFull):
+            self._refused += len(orders)
+        elif isinstance(error, StoreBroken):
+            self._broken = error
+        self.orders.tell([Settled(order.future, None, again(error)) for order in orders], [])
+
+    def _perform_together(self, orders: Sequence[Order]) -> None:
+        """One commit: begin, each function, flush, commit; then tell everybody. Raises where nothing was written."""
+        database = self._database
+        events: list[Event] = []
+        try:
+            self._reconnect()
+            transaction = self._begin(events)
+            before = database.changes
+            settled = [self._perform_one(order, alone=len(orders) == 1) for order in orders]
+            told = self._flush()
+            if database.changes == before:
+                database.wire.put(ROLLBACK)
+                database.sync()
+            else:
+                self._commit(transaction)
+        except BaseException:
+            self._give_up()
+            raise
+        if told:
+            self._seen, self._refused = told[-1][0], 0
+            if self.orders.is_heard:
+                events += [event_from(id_, each) for id_, each in told]
+        self.orders.tell(settled, events)
+
+    def _begin(self, events: list[Event]) -> str:
+        """Takes the fleet's lock; returns the transaction's number. Adds what others have told meanwhile."""
+        database = self._database
+        database.failed = None
+        database.wire.put(BEGIN)
+        row = database.one("begin_writing")
+        assert row is not None
+        number, transaction = row
+        if number != self._number:
+            self._forget()
+            self._number = number
+            if self.orders.is_heard:
+                events += self._new_events()
+            else:
+                self._seen = self._latest_event()
+        return str(transaction)
+
+    def _perform_one(self, order: Order, *, alone: bool) -> Settled:
+        work, database = self._work, self._database
+        before = database.changes
+        database.failed = None
+        database.before_change = None if alone else lambda: database.wire.put(SAVEPOINT)
+        work.begin()
+        try:
+            value = order.fn(work)
+        except BaseException as error:  # a function may raise anything; it goes to its caller and to nobody else
+            if database.failed is not None:
+                raise database.failed from error
+            work.undo()
+            self._undo(before, alone=alone)
+            return Settled(order.future, None, presentable(error))
+        finally:
+            database.before_change = None
+        if database.failed is not None:  # hidden by the function
+            raise database.failed
+        if database.changes != before and not alone:
+            database.wire.put(RELEASE)
+        work.keep()
+        return Settled(order.future, value, None)
+
+    def _undo(self, before: int, *, alone: bool) -> None:
+        """What a function has sent is undone; where it is alone, by the end of its transaction."""
+        if self._database.changes == before:
+            return
+        if not alone:
+            self._database.wire.put(UNDO)
+            self._database.wire.put(RELEASE)
+        self._database.changes = before
+        self._forget()
+
+    def _flush(self) -> list[tuple[int, Told]]:
+        if self._refused:
+            reason = f"{self._refused} writes were refused while the disk was full"
+            self._work.announce_late(NewEvent(name=EventName.DISK_FULL, reason=reason))
+        return self._work.flush()
+
+    def _commit(self, transaction: str) -> None:
+        database = self._database
+        database.put("count_commit", number=self._number + 1)
+        database.put("tell_others", writer=self.name)
+        number = self._commits + 1
+        if self._hook is not None:
+            self._hook("before", number)
+        database.wire.put(COMMIT)
+        try:
+            database.sync()
+        except StoreAway:
+            if not self._was_committed(transaction):
+                raise
+        self._number += 1
+        self._commits = number
+        if self._hook is not None:
+            self._hook("after", number)
+
+    def _was_committed(self, transaction: str) -> bool:
+        """What became of a commit whose answer was lost: the server knows it by its number, even after a restart."""
+        deadline = time.monotonic() + IN_DOUBT_S
+        while time.monotonic() < deadline:
+            try:
+                self._reconnect()
+                row = self._database.one("fate_of_transaction", transaction=transaction)
+            except StoreAway:
+                row = ("away",)
+            except OstinatoError:  # the server does not know the number: a copy that lags behind has taken over
+                return False
+            if row is not None and row[0] in ("committed", "aborted"):
+                return bool(row[0] == "committed")
+            time.sleep(PAUSE_S)
+        raise StoreBroken(
+            "The connection was lost during a commit, and the database does not come back to say what became of it",
+            cure="The node must begin again, when the database is there.",
+        )
+
+    def _give_up(self) -> None:
+        """Undoes the batch."""
+        self._work.forget()
+        self._forget()
+        self._number = -1
+        wire = self._database.wire
+        self._database.before_change = None
+        try:
+            if wire.is_open:
+                wire.clear()
+                wire.put(ROLLBACK)
+                wire.sync()
+        except OstinatoError:  # then the server undoes it by itself
+            wire.close()
+
+    def _forget(self) -> None:
+        self._memory.forget()
+        self._database.last_ids.clear()
+
+    def _reconnect(self) -> None:
+        """A new connection where the last one is lost; raises StoreAway when there is none for RECONNECT_S."""
+        deadline = time.monotonic() + RECONNECT_S
+        while not self._database.wire.is_open:
+            try:
+                self._database.wire = self._connect()
+            except StoreAway:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(PAUSE_S)
+
+    # --- what other nodes do --------------------------------------------------------------------------------------
+
+    def _latest_event(self) -> int:
+        row = self._database.one("latest_event")
+        return 0 if row is None or row[0] is None else int(row[0])
+
+    def _new_events(self) -> list[Event]:
+        """Events behind the last one seen; they become visible in the order of their ids."""
+        found: list[Event] = []
+        while True:
+            page = self._database.all("events_behind", after=self._seen, limit=EVENTS_PAGE)
+            found += map(rows.event_of, page)
+            if page:
+                self._seen = page[-1][0]
+            if len(page) < EVENTS_PAGE:
+                return found
+
+    def _catch_up(self) -> None:
+        """Tells listeners what others have done; a hint that is lost comes with the next."""
+        try:
+            self._reconnect()
+            events = self._new_events()
+        except OstinatoError:
+            return
+        if events:
+            self.orders.tell([], events)

@@ -1,0 +1,154 @@
+"""A real PostgreSQL server of the tests' own: one for all workers of a run, on a Unix socket, with fsync on.
+
+Stands on the binaries of Debian's package `postgresql`. The first worker that needs the server starts it, the last one
+stops it; a count in a locked file says which is which. As root the server runs as another user, as it refuses root.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+
+CURE = "PostgreSQL's server is not installed: make system (Debian's package `postgresql`)"
+USER = "ostinato"
+_SETTINGS = {
+    "listen_addresses": "",
+    "fsync": "on",
+    "synchronous_commit": "on",
+    "max_connections": "80",
+    "shared_buffers": "64MB",
+    "autovacuum_naptime": "10s",
+    "log_min_messages": "warning",
+}
+
+
+def binaries() -> Path | None:
+    """Where initdb and pg_ctl are; None: nowhere."""
+    folders = [*sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)]
+    found = shutil.which("pg_ctl")
+    if found is not None:
+        folders.append(Path(found).resolve().parent)
+    return next((each for each in folders if (each / "initdb").exists() and (each / "pg_ctl").exists()), None)
+
+
+class Server:
+    """A cluster in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @classmethod
+    def make(cls) -> Server:
+        """A new, empty cluster, not started."""
+        folder = Path(tempfile.mkdtemp(prefix="ostinato-pg-", dir="/tmp"))  # a socket's path may have 107 characters
+        if os.geteuid() == 0:
+            entry = pwd.getpwnam(_other_user())
+            os.chown(folder, entry.pw_uid, entry.pw_gid)
+        server = cls(folder)
+        server._call("initdb", "-D", str(folder / "data"), "-U", USER, "-A", "trust", "-E", "UTF8", "--no-locale", "-N")
+        settings = {**_SETTINGS, "unix_socket_directories": str(folder)}
+        with (folder / "data" / "postgresql.conf").open("a") as file:
+            file.writelines(f"{name} = '{value}'\n" for name, value in settings.items())
+        return server
+
+    def start(self) -> None:
+        """Returns when it answers."""
+        self._call("pg_ctl", "-D", str(self.folder / "data"), "-w", "-s", "-l", str(self.folder / "log"), "start")
+
+    def stop(self, mode: str = "fast") -> None:
+        """`immediate` is a crash."""
+        self._call("pg_ctl", "-D", str(self.folder / "data"), "-w", "-s", "-m", mode, "stop")
+
+    def remove(self) -> None:
+        """The cluster is gone."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def url(self, database: str) -> str:
+        """Where a database is."""
+        return f"postgresql://{USER}@/{database}?host={self.folder}"
+
+    def make_database(self) -> str:
+        """A new, empty database; returns its URL."""
+        name = f"t{uuid.uuid4().hex[:12]}"
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}")
+        return self.url(name)
+
+    def drop_database(self, url: str) -> None:
+        """It goes, whoever is connected."""
+        name = url.rpartition("/")[0].rpartition("@/")[2] or url.partition("@/")[2].partition("?")[0]
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+    def _call(self, program: str, *arguments: str) -> None:
+        folder = binaries()
+        assert folder is not None, CURE
+        command = [str(folder / program), *arguments]
+        if os.geteuid() == 0:
+            command = ["setpriv", f"--reuid={_other_user()}", "--regid", str(_group()), "--clear-groups", *command]
+        done = subprocess.run(
+            command, cwd="/", env={"PATH": os.defpath, "LC_ALL": "C"}, stdin=subprocess.DEVNULL, timeout=60,
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{program}: {done.stderr}"
+
+
+def _other_user() -> str:
+    for name in ("postgres", "nobody"):
+        with contextlib.suppress(KeyError):
+            return pwd.getpwnam(name).pw_name
+    raise AssertionError("no user `postgres` or `nobody`: a server cannot run as root")
+
+
+def _group() -> int:
+    return pwd.getpwnam(_other_user()).pw_gid
+
+
+@contextlib.contextmanager
+def shared_server(meeting: Path) -> Iterator[Server]:
+    """The server of all workers that name the same folder."""
+    note, count = meeting / "postgres-folder", meeting / "postgres-users"
+    with _locked(meeting):
+        users = int(count.read_text()) if count.exists() else 0
+        if users == 0:
+            server = Server.make()
+            server.start()
+            note.write_text(str(server.folder))
+        else:
+            server = Server(Path(note.read_text()))
+        count.write_text(str(users + 1))
+    try:
+        yield server
+    finally:
+        with _locked(meeting):
+            users = int(count.read_text()) - 1
+            count.write_text(str(users))
+            if users == 0:
+                server.stop()
+                server.remove()
+
+
+@contextlib.contextmanager
+def _locked(meeting: Path) -> Iterator[None]:
+    with (meeting / "postgres-lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def empty(url: str) -> None:
+    """Every table of a store is empty again; the tables stay, which is a hundred times faster than making them."""
+    with psycopg.connect(url) as connection:
+        tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
+        for (table,) in tables:
+            if table != "ostinato_store":
+                connection.execute(f"DELETE FROM {table}")
