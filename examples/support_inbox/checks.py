@@ -86,6 +86,8 @@ def _expected(day: Day) -> Finding:
     wanted = expected_endings(Path(day.mails))
     endings = {each.file: each.endings[0].kind if each.endings else "none" for each in day.stories}
     wrong = [f"{file}: {endings.get(file)}, not {kind}" for file, kind in wanted.items() if endings.get(file) != kind]
+    if not wanted:
+        return _finding("no table says how these mails should end", ())
     if not day.expects:
         return _finding(f"{len(wanted) - len(wrong)} of {len(wanted)} mails ended as a person would have it", ())
     return _finding("each ended as its table in mails/README.md says", wrong)

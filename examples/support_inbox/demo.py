@@ -217,7 +217,7 @@ def _prepared(arguments: argparse.Namespace, screen: Screen) -> Stage | None:
     mails = arguments.mails.resolve()
     count = len(letters_in(mails))
     if not count:
-        raise Conflict(f"There is no mail in {mails}", cure="Names begin with the time of arrival: 0712-subject.eml.")
+        raise Conflict(f"There is no mail in {mails}", cure="Put .eml files there; 0712-x.eml arrives at 07:12.")
     if arguments.model is None:
         return Stage.set_up(arguments.dir, mails=mails, pace_s=arguments.pace)
     settings = money.settings_of(arguments.model)

@@ -1,4 +1,4 @@
-"""Delivers a day's mail into an inbox folder, each mail at the time in its name: `0712-x.eml` at 07:12.
+"""Delivers a day's mail into an inbox folder, each mail at the time in its name: `0712-x.eml` at 07:12; others at 12:05.
 
 A mail is moved in whole, under its own name, and once, even where the postman is killed: it is laid ready beside the
 inbox, written into a book, and moved. Knows nothing of what becomes of a mail.
@@ -15,6 +15,10 @@ from ostinato.domain.values import SECOND, Instant, Value
 from ostinato.engine.port import Clock
 
 TIME = re.compile(r"([01]\d|2[0-3])([0-5]\d)-")
+NOON_S = 12 * 3_600 + 5 * 60
+"""When mails come that name no time."""
+LAST_S = 17 * 3_600 + 50 * 60
+"""Whatever would come later comes now, so that the last heartbeat before the report sees it."""
 
 
 class Letter(Value):
@@ -25,10 +29,14 @@ class Letter(Value):
 
 
 def letters_in(folder: Path) -> list[Letter]:
-    """The mails of a folder whose names begin with a time, in the order of their arrival."""
-    times = [(path.name, time) for path in folder.glob("*.eml") if (time := TIME.match(path.name))]
-    found = [Letter(file=name, after_s=int(time[1]) * 3_600 + int(time[2]) * 60) for name, time in times]
+    """The mails of a folder in the order of their arrival."""
+    found = [Letter(file=path.name, after_s=_arrival_s(path.name)) for path in folder.glob("*.eml")]
     return sorted(found, key=lambda each: (each.after_s, each.file))
+
+
+def _arrival_s(name: str) -> int:
+    time = TIME.match(name)
+    return min(LAST_S, int(time[1]) * 3_600 + int(time[2]) * 60) if time else NOON_S
 
 
 class Postman:

@@ -143,7 +143,9 @@ def test_a_draft_that_waits_can_be_allowed_afterwards(told: Told, tmp_path: Path
 def test_what_a_mail_says_never_stands_among_the_instructions_of_another(told: Told) -> None:
     notes = "".join(path.read_text() for path in (told.folder / "fleet/agents/triage/memory").glob("*.md"))
     assert "logged: newsletter or list, news@tradeweekly.example" in notes
-    assert "maintenance mode" not in notes
+    subjects = {each.subject for each in read_day(Client(told.folder / "fleet"))}
+    assert len(subjects) > 40
+    assert not [each for each in subjects if each in notes and len(each) > 5]
 
 
 # --- the checks can fail ------------------------------------------------------------------------------------------

@@ -84,12 +84,10 @@ def write_mails(folder: Path, *names: str) -> Path:
     return folder
 
 
-def test_only_names_with_a_time_are_letters_and_they_come_in_order(tmp_path: Path) -> None:
-    mails = write_mails(
-        tmp_path / "mails", "1745-b.eml", "0712-a.eml", "README.md", "2560-x.eml", "0712.eml", "note.eml"
-    )
-    assert [each.file for each in letters_in(mails)] == ["0712-a.eml", "1745-b.eml"]
-    assert letters_in(mails)[0].after_s == 7 * 3_600 + 12 * 60
+def test_mails_come_at_the_time_in_their_names_others_at_noon_and_none_after_the_last_heartbeat(tmp_path: Path) -> None:
+    mails = write_mails(tmp_path / "mails", "2300-c.eml", "0712-a.eml", "README.md", "2560-x.eml", "mine.eml")
+    found = [(each.file, each.after_s // 60) for each in letters_in(mails)]
+    assert found == [("0712-a.eml", 7 * 60 + 12), ("2560-x.eml", 725), ("mine.eml", 725), ("2300-c.eml", 17 * 60 + 50)]
 
 
 def deliver(folder: Path, *, until_s: float) -> list[str]:
