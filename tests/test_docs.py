@@ -129,6 +129,25 @@ def test_a_dead_link_is_found(tmp_path: Path) -> None:
     assert dead_links(page) == ["#two", "gone.md"]
 
 
+PROOF = re.compile(r"`((?:tests|src)/[\w/]+\.py)::(\w+)`")
+
+
+def lost_proofs(page: str) -> list[str]:
+    """Tests that a page names, and that are not there."""
+    named = [(ROOT / path, name) for path, name in PROOF.findall(page)]
+    return [name for path, name in named if not path.exists() or f"def {name}(" not in path.read_text()]
+
+
+@every_page
+def test_every_test_that_is_named_as_a_proof_exists(page: Path) -> None:
+    assert not lost_proofs(page.read_text())
+
+
+def test_a_proof_that_is_gone_is_found() -> None:
+    page = "`tests/test_docs.py::lost_proofs` and `tests/test_docs.py::gone` and `tests/gone.py::test_x`"
+    assert lost_proofs(page) == ["gone", "test_x"]
+
+
 def test_every_page_can_be_reached_from_the_first() -> None:
     seen, pending = set[Path](), [DOCS / "README.md"]
     while pending:
