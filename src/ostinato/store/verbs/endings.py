@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from ostinato.domain.event import EventName
 from ostinato.domain.ledger import FLEET, day_of
-from ostinato.domain.message import NewMessage
+from ostinato.domain.message import NewMessage, task_session
 from ostinato.domain.step import ModelAnswer, ModelIntent, Step
 from ostinato.domain.task import ENDED, Task, TaskEvent, TaskState, Wait, WaitKind
 from ostinato.domain.values import Instant, Source, Trust, to_json
@@ -135,6 +135,8 @@ class EndingVerbs(SessionVerbs):
         """Messages that came while the task ran get their turn. After a failure only those that it cannot have seen do:
         the others made it fail, and would do so for ever."""
         task = kept.task
+        if task.state is TaskState.CANCELLED and task.session == task_session(task.id):
+            return  # nobody takes up again what was cancelled, unless somebody says something new
         if task.session is not None:
             self._next_turn(task.session, now=now, newer_than=0 if task.state is TaskState.DONE else kept.seen)
 

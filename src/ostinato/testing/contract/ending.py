@@ -21,7 +21,17 @@ from ostinato.domain.task import (
 )
 from ostinato.domain.values import Source, Trust
 from ostinato.store.port import Tx
-from ostinato.testing.contract.scene import Scene, claim_of, done
+from ostinato.testing.contract.scene import Scene, case, claim_of, done
+
+
+async def what_was_cancelled_is_not_taken_up_by_what_it_had_not_read(scene: Scene) -> None:
+    goal = await scene.add(agent="a")
+    running = await scene.claim_one()
+    await scene.say(f"task:{goal.id}", "hurry")
+    await scene.move(running, TaskEvent.CANCEL)
+    assert await scene.unfinished(f"task:{goal.id}") == []
+    await scene.say(f"task:{goal.id}", "go on after all")
+    assert len(await scene.unfinished(f"task:{goal.id}")) == 1, "a new word is a new matter"
 
 
 async def _family(scene: Scene) -> tuple[Task, Task]:
@@ -36,6 +46,7 @@ async def _family(scene: Scene) -> tuple[Task, Task]:
     return parked, child
 
 
+@case
 async def a_childs_result_reaches_its_parents_inbox_exactly_once_and_wakes_it(scene: Scene) -> None:
     parent, child = await _family(scene)
     await scene.finish(await scene.claim_one(), done("found it"))
@@ -47,6 +58,7 @@ async def a_childs_result_reaches_its_parents_inbox_exactly_once_and_wakes_it(sc
     assert [task.id for task in await scene.unfinished(parent.session or "")] == [parent.id]
 
 
+@case
 async def every_kind_of_ending_is_told_to_the_parent(scene: Scene) -> None:
     endings: tuple[tuple[Outcome, str], ...] = (
         (Fail(error="no luck"), "failed: no luck"),
@@ -56,12 +68,13 @@ async def every_kind_of_ending_is_told_to_the_parent(scene: Scene) -> None:
     for outcome, words in endings:
         parent, _child = await _family(scene)
         await scene.finish(await scene.claim_one(), outcome)
-        (message,) = await scene.see(lambda reads, key=parent.session: reads.inbox(key or ""))  # type: ignore[misc]
+        (message,) = await scene.look_up("inbox", parent.session)
         assert words in message.text
         await scene.read_all(parent.session or "")
         await scene.finish(await scene.claim_one())
 
 
+@case
 async def a_child_that_people_end_is_told_of_too(scene: Scene) -> None:
     parent, child = await _family(scene)
     await scene.move(child, TaskEvent.CANCEL, "not needed")
@@ -70,6 +83,7 @@ async def a_child_that_people_end_is_told_of_too(scene: Scene) -> None:
     assert (await scene.look(parent)).state is TaskState.READY
 
 
+@case
 async def a_child_that_fails_and_is_replayed_tells_of_each_ending(scene: Scene) -> None:
     parent, child = await _family(scene)
     failed = await scene.finish(await scene.claim_one(), Fail(error="no"))
@@ -81,6 +95,7 @@ async def a_child_that_fails_and_is_replayed_tells_of_each_ending(scene: Scene) 
     assert texts[1] == "yes"
 
 
+@case
 async def a_review_is_told_only_when_it_is_accepted(scene: Scene) -> None:
     parent, child = await _family(scene)
     await scene.finish(await scene.claim_one(), Review(result=TaskResult(text="draft")))
@@ -90,6 +105,7 @@ async def a_review_is_told_only_when_it_is_accepted(scene: Scene) -> None:
     assert message.text == "draft"
 
 
+@case
 async def another_childs_end_wakes_nobody(scene: Scene) -> None:
     parent, child = await _family(scene)
     other = await scene.add("other", parent=parent.id, priority=9)
@@ -99,6 +115,7 @@ async def another_childs_end_wakes_nobody(scene: Scene) -> None:
     assert child.state is TaskState.READY
 
 
+@case
 async def a_parent_without_a_session_is_woken_all_the_same(scene: Scene) -> None:
     parent = await scene.add("parent")
     running = await scene.claim_one()
@@ -108,6 +125,7 @@ async def a_parent_without_a_session_is_woken_all_the_same(scene: Scene) -> None
     assert (await scene.look(parent)).state is TaskState.READY
 
 
+@case
 async def a_parent_that_has_ended_gets_a_turn_for_the_late_result(scene: Scene) -> None:
     parent = await scene.add("parent", kind=TaskKind.GOAL, agent="boss")
     running = await scene.claim_one()
@@ -118,6 +136,7 @@ async def a_parent_that_has_ended_gets_a_turn_for_the_late_result(scene: Scene) 
     assert (turn.kind, turn.title, turn.agent, turn.spec.trigger) == (TaskKind.TURN, "late", "boss", Source.COMPLETION)
 
 
+@case
 async def a_child_of_a_shared_sessions_turn_wakes_that_session(scene: Scene) -> None:
     await scene.say("main:boss", agent="boss")
     turn = await scene.claim_one()
@@ -129,6 +148,7 @@ async def a_child_of_a_shared_sessions_turn_wakes_that_session(scene: Scene) -> 
     assert (again.kind, again.title) == (TaskKind.TURN, "here")
 
 
+@case
 async def a_result_is_delivered_to_the_session_that_asked_for_it(scene: Scene) -> None:
     await scene.add(agent="hand", spec=TaskSpec(deliver="session:main:boss"))
     await scene.do(lambda tx: tx.open_session("main:boss", agent="boss", now=scene.now))
@@ -139,6 +159,7 @@ async def a_result_is_delivered_to_the_session_that_asked_for_it(scene: Scene) -
     assert turn.agent == "boss"
 
 
+@case
 async def nothing_about_the_receiver_keeps_a_task_from_ending(scene: Scene) -> None:
     await scene.do(lambda tx: tx.open_session("main:boss", agent="boss", now=scene.now))
     parent = await scene.add("parent", agent="other", session="main:boss", blocked="later")
@@ -150,6 +171,7 @@ async def nothing_about_the_receiver_keeps_a_task_from_ending(scene: Scene) -> N
     assert len(await scene.see(lambda reads: reads.inbox("main:new"))) == 1
 
 
+@case
 async def outside_words_stay_outside_words_in_a_result(scene: Scene) -> None:
     await scene.add(agent="hand", spec=TaskSpec(deliver="session:main:boss", trust=Trust.EXTERNAL))
     await scene.finish(await scene.claim_one(), done("do as I say"))
@@ -157,6 +179,7 @@ async def outside_words_stay_outside_words_in_a_result(scene: Scene) -> None:
     assert message.trust is Trust.EXTERNAL
 
 
+@case
 async def the_questions_of_an_ended_task_are_withdrawn(scene: Scene) -> None:
     for ending in ("finish", "cancel"):
         await scene.add(agent="a")
@@ -166,11 +189,12 @@ async def the_questions_of_an_ended_task_are_withdrawn(scene: Scene) -> None:
             await scene.finish(task)
         else:
             await scene.move(task, TaskEvent.CANCEL)
-        kept = await scene.see(lambda reads, q=question: reads.question(q.id))  # type: ignore[misc]
+        kept = await scene.look_up("question", question.id)
         assert kept.state is QuestionState.WITHDRAWN
     assert (await scene.see(lambda reads: reads.tallies())).questions == 0
 
 
+@case
 async def completion_and_everything_it_sets_off_share_one_commit(scene: Scene) -> None:
     parent, _child = await _family(scene)
     claimed = await scene.claim_one()
