@@ -6,10 +6,15 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from ostinato.agents.calendar import Calendar
+from ostinato.agents.fires import EACH_MAX
+from ostinato.agents.intake import FILE_TYPE
 from ostinato.domain.message import main_session
 from ostinato.domain.question import QuestionState
-from ostinato.domain.task import Task, TaskState
-from ostinato.store.port import QuestionFilter, TaskFilter
+from ostinato.domain.task import NewTask, Task, TaskKind, TaskState
+from ostinato.store.port import QuestionFilter, TaskFilter, Tx
 from tests.agents.fleet import ENDED, Fleet, running
 from tests.agents.test_turns import decide, files, letters
 from tests.conftest import run
@@ -155,5 +160,44 @@ default: {calls: [{tool: test.hold, args: {}}, {tool: test.hold, args: {}}]}
             ended = await fleet.until(goal.id)
             assert ended.result is not None
             assert ended.result.text == "hurrying"
+
+    run(story())
+
+
+def test_a_call_that_no_days_budget_can_hold_fails_instead_of_waiting_for_ever(tmp_path: Path) -> None:
+    script = "price: {input: 100, output: 400}\ndefault: {text: hello}"
+
+    async def story() -> None:
+        limits = {"agents/helper/AGENTS.md": "---\nlimits: {per_day: {usd: 0.0001}}\n---\n"}
+        async with running(tmp_path, files(script) | limits) as fleet:
+            ended = await fleet.until((await fleet.goal("helper", "go")).id)
+            assert ended.state is TaskState.FAILED
+            assert "whole day's budget" in (ended.result.error if ended.result else "")
+
+    run(story())
+
+
+@pytest.mark.slow
+def test_of_many_waiting_files_the_oldest_are_woken_first(tmp_path: Path) -> None:
+    def wait(tx: Tx) -> None:
+        for number in range(EACH_MAX + 3):
+            session = f"isolated:helper:file:{number}"
+            tx.add_task(
+                NewTask(
+                    kind=TaskKind.TURN, title="x", agent="helper", session=session, type=FILE_TYPE, blocked="waits"
+                ),
+                now=1,
+            )
+
+    async def story() -> None:
+        beat = {"agents/helper/HEARTBEAT.md": "---\nevery: 15m\neach: inbox\n---\nRead it.\n"}
+        async with running(tmp_path, files("default: {text: seen}") | beat, start=False) as fleet:
+            await fleet.store.run(wait)
+            await Calendar(store=fleet.store, workspaces=fleet.workspaces, clock=fleet.clock).poll()
+            (row,) = await fleet.store.read(lambda reads: reads.schedules())
+            assert await fleet.fires.fire(row, nominal_at=fleet.clock.now())
+            left = TaskFilter(states=frozenset({TaskState.BLOCKED}))
+            numbers = [task.id for task in await fleet.store.read(lambda reads: reads.tasks(left))]
+            assert numbers == [EACH_MAX + 3, EACH_MAX + 2, EACH_MAX + 1]
 
     run(story())

@@ -163,7 +163,7 @@ class _Fire:
         if not tx.fire(row.name, nominal_at=nominal_at, next_at=next_at, now=now):
             return False
         if self._heartbeat is not None and self._heartbeat.each:
-            for waiting in waiting_files(tx, row.agent, limit=EACH_MAX):
+            for waiting in waiting_files(tx, row.agent, limit=COUNTED_MAX)[:EACH_MAX]:  # the oldest of them
                 wake_file(tx, waiting, self._message(nominal_at), now=now)
             return True
         session = row.session

@@ -129,6 +129,9 @@ class _TurnStep:
             amount = budget.reservation(
                 state.model.price, prompt_tokens=tokens, output_tokens_max=state.model.output_tokens_max
             )
+        problem = self._beyond_any_day(amount)
+        if problem:
+            return Fail(error=problem, error_class="budget")
         try:
             self._tx.reserve(
                 agent=state.leash.then.id,
@@ -145,6 +148,20 @@ class _TurnStep:
             ModelIntent(call=call, model=state.model.name, reserved_usd_micros=amount, prompt_tokens=tokens)
         )
         return None
+
+    def _beyond_any_day(self, amount: int) -> str:
+        """Why this call will have no room tomorrow either; empty where it may."""
+        leash = self._state.leash
+        for limit, whose in (
+            (leash.then.limits.per_day_usd_micros, leash.then.id),
+            (leash.fleet_per_day_usd_micros, "the fleet"),
+        ):
+            if limit is not None and amount > limit:
+                return (
+                    f"One call may cost ${amount / 1_000_000:.4f}, more than the whole day's budget of {whose} "
+                    f"(${limit / 1_000_000:.4f}): raise it, or lower what a reply may cost (output_tokens_max)"
+                )
+        return ""
 
     def _take_inbox(self, *, first: bool) -> None:
         state = self._state
