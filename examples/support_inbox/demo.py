@@ -23,13 +23,13 @@ from pathlib import Path
 from examples.support_inbox import money
 from examples.support_inbox.checks import Day, judge
 from examples.support_inbox.postman import letters_in
-from examples.support_inbox.record import LOGGED, PERSON, MailStory, read_day
+from examples.support_inbox.record import LOGGED, PERSON, MailStory, read_day, show_task
 from examples.support_inbox.stage import HERE, Stage
 from examples.support_inbox.teller import Teller, clock_of
 from ostinato.cli.client import PERSON_VARIABLE, Client
 from ostinato.cli.screen import Screen
 from ostinato.domain.errors import Conflict, Internal, OstinatoError
-from ostinato.gateway import approvals_api, events_api, status_api, tasks_api
+from ostinato.gateway import approvals_api, events_api, status_api
 from ostinato.gateway.operation import Nothing
 from ostinato.gateway.views import EventView
 
@@ -127,7 +127,7 @@ class Demo:
     def _show_sent(self, event: EventView) -> None:
         """Judged by the files outside, not by the record."""
         files = [each.name for each in self._stage.outbox.glob("*.eml")]
-        delivery = self._client.call(tasks_api.show, tasks_api.WhichTask(task=event.task or ""))
+        delivery = show_task(self._client, event.task or "")
         tries = ", ".join(f"{each.outcome} on node {each.node}" for each in delivery.attempts if each.outcome)
         text = f"{len(files)} file in the outbox: {', '.join(files)}"
         self._teller.line(event, "sent once", text, style="strong")

@@ -1,7 +1,7 @@
-"""Delivers a day's mail into an inbox folder, each mail at the time in its name: `0712-x.eml` at 07:12; others at 12:05.
+"""Delivers a day's mail into an inbox folder, each mail at the time in its name: `0712-x.eml` at 07:12.
 
-A mail is moved in whole, under its own name, and once, even where the postman is killed: it is laid ready beside the
-inbox, written into a book, and moved. Knows nothing of what becomes of a mail.
+Mails that name no time come at 12:05. A mail is moved in whole, under its own name, and once, even where the postman is
+killed: it is laid ready beside the inbox, written into a book, and moved. Knows nothing of what becomes of a mail.
 """
 
 from __future__ import annotations

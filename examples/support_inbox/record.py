@@ -6,10 +6,12 @@ screens, nor of what should have happened.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from datetime import datetime
 
 from ostinato.cli.client import Client
+from ostinato.domain.errors import Conflict
 from ostinato.domain.values import SECOND, Instant, Value
 from ostinato.gateway import events_api, tasks_api
 from ostinato.gateway.views import EventView, StepView, TaskRow
@@ -17,6 +19,8 @@ from ostinato.gateway.views import EventView, StepView, TaskRow
 PAGE = 500
 MAIL_SESSION = "isolated:triage:file:"
 PERSON, LOGGED = "person", "logged"
+ASK_AGAIN = 3
+"""The node is killed once, on purpose; whoever asks at that moment asks again, and is answered from the disk."""
 
 
 class Ending(Value):
@@ -40,6 +44,14 @@ class MailStory(Value):
     endings: tuple[Ending, ...] = ()
     told_at: Instant | None = None
     """When the operator was told."""
+
+
+def show_task(client: Client, task: str) -> tasks_api.TaskView:
+    """A task with its journal; asked again where the node dies while it is asked."""
+    for _ in range(ASK_AGAIN):
+        with contextlib.suppress(Conflict):
+            return client.call(tasks_api.show, tasks_api.WhichTask(task=task))
+    return client.call(tasks_api.show, tasks_api.WhichTask(task=task))
 
 
 def instant_of(text: str) -> Instant:
@@ -75,7 +87,7 @@ def read_day(client: Client) -> list[MailStory]:
     turns: dict[str, MailStory] = {}
     for row in all_tasks(client, kind="turn", agent="triage"):
         if (row.session or "").startswith(MAIL_SESSION):
-            view = client.call(tasks_api.show, tasks_api.WhichTask(task=row.id))
+            view = show_task(client, row.id)
             story = MailStory(
                 file="",
                 taken_at=0,

@@ -9,11 +9,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
-from examples.support_inbox.record import LOGGED, MAIL_SESSION, PERSON, endings_of
+from examples.support_inbox.record import LOGGED, MAIL_SESSION, PERSON, endings_of, show_task
 from ostinato.cli.client import Client
 from ostinato.cli.screen import Screen
 from ostinato.cli.visible import cut, width_of
-from ostinato.gateway import tasks_api
 from ostinato.gateway.views import EventView
 
 SUBJECT_COLUMNS = 46
@@ -91,7 +90,7 @@ class Teller:
             self._end(event)
 
     def _end(self, event: EventView) -> None:
-        view = self._client.call(tasks_api.show, tasks_api.WhichTask(task=event.task or ""))
+        view = show_task(self._client, event.task or "")
         for each in endings_of(view.steps):
             told = ", operator told" if event.task in self._told else ""
             detail = f"-> {each.task}{told}" if each.task else f"-> {each.question}" if each.question else each.text
