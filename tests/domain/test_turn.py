@@ -45,7 +45,7 @@ from ostinato.domain.turn import (
     TurnView,
     next_action,
 )
-from ostinato.domain.values import Limits
+from ostinato.domain.values import Limits, Trust
 from tests.domain.turn_player import (
     EFFECTS,
     Killed,
@@ -534,6 +534,8 @@ def test_a_persons_word_ends_a_row_of_identical_calls() -> None:
     assert isinstance(next_action(journal, Limits()), AskLimit)
     said = [*journal, Note(text="that is fine", by="operator")]
     assert next_action(said, Limits()) == CallModel(call=4, resumed=False)
+    by_agent = [*journal, Note(text="that is fine", by="helper", trust=Trust.AGENT)]
+    assert isinstance(next_action(by_agent, Limits()), AskLimit), "no agent decides that"
 
 
 def test_a_limit_whose_question_expires_says_so() -> None:

@@ -163,6 +163,9 @@ def _turn_parts(
                 parts.extend(UserPart(text=message_text(each, timezone=timezone)) for each in shown)
             case ModelAnswer():
                 parts.extend(_answer_parts(entry, outcomes, outcome_chars=outcome_chars))
+            case Note(trust=Trust.EXTERNAL):
+                text = fenced(entry.text, key=task.name, source=entry.by)
+                parts.append(UserPart(text=f"[note from {entry.by}]\n{text}"))
             case Note():
                 parts.append(UserPart(text=f"[note from {entry.by}] {entry.text}"))
             case Answered() if not entry.call_id and entry.decision == "allow":

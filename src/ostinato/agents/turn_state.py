@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from ostinato.agents.leash import Leash
 from ostinato.agents.moves import Advance
 from ostinato.domain.message import OWN_KINDS, Message, kind_of
-from ostinato.domain.step import Entry, Input, ModelAnswer, ToolIntent, ToolOutcome
+from ostinato.domain.step import Entry, Input, ModelAnswer, Note, ToolIntent, ToolOutcome
 from ostinato.domain.task import Task, TaskKind
 from ostinato.domain.values import Instant, Limits, Trust
 from ostinato.models.port import Model
@@ -44,6 +44,7 @@ class TurnState:
         if self.journal:
             ids = [each for entry in self.journal if isinstance(entry, Input) for each in entry.messages]
             self._keep(tx.messages_by_id(ids).values() if ids else ())
+            self._mark()
         if not self.own or self.task.kind is TaskKind.TURN:  # what a person says after a goal's end is about the goal
             latest = tx.session_tasks(self.session, before=self.task.id, limit=1)
             self.has_past, self.past_tokens = bool(latest), latest[0].tokens if latest else 0
@@ -62,6 +63,7 @@ class TurnState:
                 self.leash.kept(entry.files)
         self.journal[:] = done.journal
         self._keep(done.messages)
+        self._mark()
 
     def worked_s(self) -> float:
         """Seconds that models and tools have worked in this turn, over all attempts."""
@@ -77,6 +79,11 @@ class TurnState:
             messages=tuple(self.messages.values()),
             repeated=repeated,
         )
+
+    def _mark(self) -> None:
+        """Remarks of agents may bring text from outside, too."""
+        if any(isinstance(each, Note) and each.trust is Trust.EXTERNAL for each in self.journal):
+            self.trust = Trust.EXTERNAL
 
     def _keep(self, messages: Iterable[Message]) -> None:
         for message in messages:

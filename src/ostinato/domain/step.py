@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from ostinato.domain.chat import StopReason, ToolCall, Usage
-from ostinato.domain.values import Instant, Value
+from ostinato.domain.values import Instant, Trust, Value
 
 
 class Effect(enum.StrEnum):
@@ -147,6 +147,8 @@ class Note(Value, tag="note"):
 
     text: str
     by: str = "runtime"
+    trust: Trust = Trust.OPERATOR
+    """Less where an agent wrote it: such a remark decides nothing, and may hold text from outside."""
 
 
 Entry = Input | ModelIntent | ModelAnswer | Judged | ToolIntent | ToolOutcome | Answered | LimitReached | Note

@@ -28,7 +28,7 @@ from ostinato.domain.step import (
     ToolIntent,
     ToolOutcome,
 )
-from ostinato.domain.values import Limits, Value, to_json
+from ostinato.domain.values import Limits, Trust, Value, to_json
 
 REPAIRS_MAX = 2
 """Malformed replies in a row that are handed back for repair before the turn fails."""
@@ -193,9 +193,9 @@ class TurnView:
         self.same_calls, self.last_call = 0, b""
 
     def _add_note(self, note: Note) -> None:
-        """A person's word after a failure sends the turn on; the runtime's own remarks never do."""
+        """A person's word after a failure sends the turn on; the runtime's own remarks and those of agents never do."""
         self.noted = True
-        if note.by != RUNTIME:
+        if note.by != RUNTIME and note.trust is Trust.OPERATOR:
             self.malformed, self.limits_forgiven = 0, len(self.limits)
             self.same_calls, self.last_call = 0, b""
 

@@ -17,7 +17,7 @@ from ostinato.domain.message import Message, NewMessage, Session
 from ostinato.domain.question import Answer, NewQuestion, Question, QuestionKind, QuestionState
 from ostinato.domain.step import Entry, Step
 from ostinato.domain.task import NewTask, Outcome, Task, TaskEvent, TaskKind, TaskState
-from ostinato.domain.values import Instant, Value
+from ostinato.domain.values import Instant, Trust, Value
 
 T = TypeVar("T")
 
@@ -269,7 +269,7 @@ class Tx(Reads, Protocol):
         not_before_at: Instant | None = None,
         project: str | None = None,
     ) -> Task: ...
-    def note_task(self, task: int, text: str, *, by: str, now: Instant) -> None:
+    def note_task(self, task: int, text: str, *, by: str, now: Instant, trust: Trust = Trust.OPERATOR) -> None:
         """A comment: a Note step in the current journal and an event."""
 
     def open_session(self, key: str, *, agent: str, now: Instant) -> Session:

@@ -198,7 +198,7 @@ def _shortened(text: str) -> str:
 
 def _comment(tx: Tx, context: ToolContext, arguments: Arguments) -> ToolResult:
     task = _visible(tx, context, arguments["task"])
-    tx.note_task(task.id, arguments["text"], by=context.agent, now=context.now)
+    tx.note_task(task.id, arguments["text"], by=context.agent, now=context.now, trust=taint_of(context))
     return ToolResult(text=f"noted on {task.name}")
 
 

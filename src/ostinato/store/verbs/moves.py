@@ -13,7 +13,7 @@ from ostinato.domain.message import task_session
 from ostinato.domain.question import QuestionState
 from ostinato.domain.step import REPEATABLE, WITHDRAWN, Answered, Entry, Input, Note, Step, ToolIntent, ToolOutcome
 from ostinato.domain.task import ENDED, Task, TaskEvent, TaskKind, TaskResult, TaskState, next_state
-from ostinato.domain.values import Instant
+from ostinato.domain.values import Instant, Trust
 from ostinato.store.port import QuestionFilter
 from ostinato.store.verbs import rows
 from ostinato.store.verbs.endings import EndingVerbs
@@ -211,9 +211,9 @@ class MoveVerbs(EndingVerbs):
         self._tell_of(new, EventName.TASK_CHANGED, now=now, actor=actor, data={"from": before, "to": changes})
         return new
 
-    def note_task(self, task: int, text: str, *, by: str, now: Instant) -> None:
+    def note_task(self, task: int, text: str, *, by: str, now: Instant, trust: Trust = Trust.OPERATOR) -> None:
         """A comment, as a step and as an event."""
-        kept = self._append_steps(self._kept(task), [Note(text=text, by=by)], now=now)
+        kept = self._append_steps(self._kept(task), [Note(text=text, by=by, trust=trust)], now=now)
         self._tell_of(kept.task, EventName.TASK_NOTED, now=now, actor=by, data={"text": rows.shortened(text)})
 
 
