@@ -24,11 +24,21 @@ def say(line: object) -> None:
     sys.stdout.flush()
 
 
+async def added(store: SqliteStore, new: NewTask) -> Task:
+    """One task, acknowledged."""
+    return await store.run(lambda tx: tx.add_task(new, now=NOW))
+
+
+async def finished(store: SqliteStore, task: Task) -> Task:
+    """The end of a claimed task, acknowledged."""
+    held, outcome = Claim(task=task.id, token=task.token), Done(result=TaskResult(text=task.title))
+    return await store.run(lambda tx: tx.finish(held, outcome, now=NOW))
+
+
 async def add(store: SqliteStore, count: int) -> None:
     """Adds tasks one after the other."""
     for number in range(count):
-        new = NewTask(kind=TaskKind.RUN, title=str(number), agent="a")
-        task = await store.run(lambda tx, new=new: tx.add_task(new, now=NOW))  # type: ignore[misc]
+        task = await added(store, NewTask(kind=TaskKind.RUN, title=str(number), agent="a"))
         say(task.id)
 
 
@@ -42,12 +52,10 @@ async def work(store: SqliteStore, count: int) -> None:
         return tx.claim(ClaimRequest(node=node.id), now=NOW)
 
     for number in range(count):
-        new = NewTask(kind=TaskKind.RUN, title=str(number), agent="a", key=f"k{number}")
-        await store.run(lambda tx, new=new: tx.add_task(new, now=NOW))  # type: ignore[misc]
+        await added(store, NewTask(kind=TaskKind.RUN, title=str(number), agent="a", key=f"k{number}"))
         say(f"added k{number}")
         for task in await store.run(claim):  # none where an earlier process has done it
-            held, outcome = Claim(task=task.id, token=task.token), Done(result=TaskResult(text=task.title))
-            await store.run(lambda tx, held=held, outcome=outcome: tx.finish(held, outcome, now=NOW))  # type: ignore[misc]
+            await finished(store, task)
             say(f"done {task.key}")
 
 

@@ -15,7 +15,7 @@ import pytest
 from ostinato.domain.errors import Invalid
 from ostinato.domain.task import Task, TaskEvent, TaskState
 from ostinato.store.port import TaskFilter
-from ostinato.store.sqlite import open_store
+from ostinato.store.sqlite import SqliteStore, open_store
 from ostinato.testing.faults import KILL_AT, CommitCounter, kill_at
 from tests.conftest import run
 from tests.contract.test_sqlite_file import NOW, add
@@ -65,6 +65,10 @@ def test_two_writers_and_a_coming_and_going_reader_lose_nothing(tmp_path: Path) 
     assert {task.id for task in all_tasks(directory)} == set(acknowledged)
 
 
+async def cancelled(store: SqliteStore, task: Task) -> Task:
+    return await store.run(lambda tx: tx.move_task(task.id, TaskEvent.CANCEL, actor="x", now=NOW))
+
+
 @pytest.mark.slow
 def test_what_another_process_changes_is_noticed_at_once(tmp_path: Path) -> None:
     async def work() -> None:
@@ -72,10 +76,7 @@ def test_what_another_process_changes_is_noticed_at_once(tmp_path: Path) -> None
         for number in range(20):
             task = await add((first, second)[number % 2], str(number), agent="a")
             reader = (second, first)[number % 2]
-            moved = await reader.run(
-                lambda tx, t=task: tx.move_task(t.id, TaskEvent.CANCEL, actor="x", now=NOW)  # type: ignore[misc]
-            )
-            assert moved.state is TaskState.CANCELLED
+            assert (await cancelled(reader, task)).state is TaskState.CANCELLED
         tallies = await first.read(lambda reads: reads.tallies())
         assert tallies.tasks == {"cancelled": 20}
         await first.close()

@@ -8,7 +8,7 @@ import sqlite3
 import stat
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
@@ -23,8 +23,8 @@ from tests.conftest import run
 NOW = 1_800_000_000_000_000
 
 
-async def add(store: SqliteStore, title: str = "a task", **more: object) -> Task:
-    new = NewTask(kind=TaskKind.RUN, title=title, **more)  # type: ignore[arg-type]
+async def add(store: SqliteStore, title: str = "a task", **more: Any) -> Task:
+    new = NewTask(kind=TaskKind.RUN, title=title, **more)
     return await store.run(lambda tx: tx.add_task(new, now=NOW))
 
 

@@ -51,6 +51,7 @@ def is_protocol(node: ast.ClassDef) -> bool:
         "src/ostinato/y.py": "class A:\n '''Says.'''\n def __len__(self): ...\n @override\n def f(self): ...",
         "src/ostinato/v.py": "class A(Protocol):\n '''Says of all its verbs.'''\n def f(self): ...",
         "src/ostinato/_z.py": "def f(): ...",
+        "src/ostinato/testing/contract/x.py": "@case\nasync def what_is_asked_twice_is_answered_once(scene): ...",
     },
     within=("src/",),
 )
@@ -64,7 +65,7 @@ def a_public_name_says_what_it_is(source: Source) -> Iterator[Finding]:
             pending.extend(node.body)
         if not isinstance(node, ast.ClassDef | Function) or not is_public(node.name):
             continue
-        if isinstance(node, Function) and decorated_by(node, "override", "overload", "setter"):
+        if isinstance(node, Function) and decorated_by(node, "override", "overload", "setter", "case"):
             continue
         if not ast.get_docstring(node):
             yield node.lineno, f"{node.name} has no docstring"

@@ -124,19 +124,23 @@ class SqliteDatabase:
         return meaning
 
     def one(self, name: str, /, **values: Any) -> Row | None:
+        """The first row of a query, or None."""
         row: Row | None = self._execute(self._queries[name], values).fetchone()
         return row
 
     def all(self, name: str, /, **values: Any) -> list[Row]:
+        """Every row of a query."""
         try:
             return self._execute(self._queries[name], values).fetchall()
         except sqlite3.Error as error:
             raise self._failure(error) from error
 
     def do(self, name: str, /, **values: Any) -> int:
+        """Performs a change; returns the rows it touched."""
         return self._execute(self._queries[name], values).rowcount
 
     def many(self, name: str, values: Iterable[Mapping[str, Any]], /) -> None:
+        """Performs a change once for each set of values."""
         query = self._queries[name]
         if self.failed is not None:
             raise type(self.failed)(self.failed.message, cure=self.failed.cure)
@@ -146,6 +150,7 @@ class SqliteDatabase:
             raise self._failure(error) from error
 
     def next_id(self, table: str, *, take: bool = True) -> int:
+        """See the interface; the last id is known until another process writes."""
         last = self.last_ids.get(table)
         if last is None:
             row = self.connection.execute(f"SELECT max(id) FROM {table}").fetchone()
@@ -155,12 +160,15 @@ class SqliteDatabase:
         return last + 1
 
     def lease_now(self) -> int:
+        """The machine's clock since it started, sleep included."""
         return time.clock_gettime_ns(_LEASE_CLOCK) // 1_000
 
     def boot(self) -> str:
+        """The kernel's name for this run of the machine."""
         return _boot()
 
     def size(self) -> Mapping[str, int]:
+        """Bytes, by `stat` alone: the file is never opened by other means than SQLite."""
         if self.path is None:
             pages, page_size = (
                 self.connection.execute(f"PRAGMA {x}").fetchone()[0] for x in ("page_count", "page_size")

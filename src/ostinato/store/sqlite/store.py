@@ -42,16 +42,19 @@ class SqliteStore:
         self._readers: list[sqlite3.Connection] = []
 
     async def run(self, fn: Callable[[Tx], T]) -> T:
+        """A function in the next group commit."""
         result: T = await self._writer.run(fn)
         return result
 
     async def read(self, fn: Callable[[Reads], T]) -> T:
+        """One snapshot on a reading thread; in memory, a turn on the writer's."""
         if self.path is None:  # a database in memory has one connection
             result: T = await self._writer.run(fn)
             return result
         return await self._on_reader(lambda database: _over_snapshot(database, fn))
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Adds a listener on the running loop; call the result to remove it."""
         return self._writer.subscribe(listener)
 
     async def backup(self, target: Path) -> int:
@@ -62,12 +65,14 @@ class SqliteStore:
         return await self._on_reader(lambda database: copies.copy_out(database.connection, target))
 
     async def check(self) -> str:
+        """SQLite's quick check: `ok`, or what is wrong, a line each."""
         if self.path is None:
             found: str = await self._writer.apart(copies.check)
             return found
         return await self._on_reader(lambda database: copies.check(database.connection))
 
     async def close(self) -> None:
+        """Performs what was handed in, then closes readers and writer, in this order."""
         self._pool.shutdown(wait=False)
         await asyncio.to_thread(self._pool.shutdown)
         for connection in self._readers:

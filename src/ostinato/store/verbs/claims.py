@@ -41,21 +41,22 @@ class ClaimVerbs(MoveVerbs):
     """What a worker does."""
 
     def claim(self, request: ClaimRequest, *, now: Instant) -> list[Task]:
+        """Takes what may run, most urgent first."""
         flags = self._flags()
         if "fleet" in flags or request.most <= 0:
             return []
         self._release_delayed(now=now, limit=RELEASED_AT_ONCE)
-        lanes = self._lanes()
+        queues = self._queues()
         claimed: list[Task] = []
         while len(claimed) < request.most:
-            found = lanes.take(request, flags.__contains__)
+            found = queues.take(request, flags.__contains__)
             if found is None:
                 break
             kept = self._kept_or_none(found[1].id)
             if kept is None or place_of(kept) != found:
                 continue  # it moved on since it was noted; where it went, it was noted again
             claimed.append(self._take(kept, node=request.node, now=now))
-            lanes.started(found[0], found[1].session)
+            queues.started(found[0], found[1].session)
         return claimed
 
     def _take(self, kept: Kept, *, node: int, now: Instant) -> Task:
@@ -100,6 +101,7 @@ class ClaimVerbs(MoveVerbs):
         return len(released)
 
     def check_claim(self, claim: Claim) -> Task:
+        """The task, if it is still held and nothing halts it."""
         task = self._held(claim).task
         flags = self._flags()
         if flags:
@@ -120,9 +122,11 @@ class ClaimVerbs(MoveVerbs):
         return kept
 
     def record_steps(self, claim: Claim, entries: Sequence[Entry], *, now: Instant) -> int:
+        """Appends to the journal of a task that is held."""
         return self._append_steps(self._held(claim), entries, now=now).task.steps
 
     def finish(self, claim: Claim, outcome: Outcome, *, now: Instant, chance: float = 0.5) -> Task:
+        """Ends the attempt as its outcome says, with all that follows."""
         kept = self._held(claim)
         moved = self._apply(kept, outcome, now=now, chance=chance)
         if moved.task.state in ENDED:

@@ -7,7 +7,7 @@ something is undone. Knows nothing of SQL.
 from __future__ import annotations
 
 from ostinato.domain.values import Instant
-from ostinato.store.verbs.lanes import Lanes
+from ostinato.store.verbs.queues import Queues
 from ostinato.store.verbs.rows import Kept
 
 TASKS_MAX = 4_096
@@ -24,7 +24,7 @@ class Memory:
         """Back to knowing nothing."""
         self.last_ids: dict[str, int] = {}
         self.flags: dict[str, set[str]] | None = None
-        self.lanes: Lanes | None = None
+        self.queues: Queues | None = None
         self.tasks: dict[int, Kept] = {}
         self.asking: set[int] | None = None
         """Tasks that may have questions which their end withdraws."""

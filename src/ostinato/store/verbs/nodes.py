@@ -15,6 +15,7 @@ class NodeVerbs(ScheduleVerbs):
     """Incarnations, leases and rescue."""
 
     def start_node(self, *, pid: int, host: str, version: str, lease_s: float, exclusive: bool, now: Instant) -> Node:
+        """A new incarnation; what older ones ran is given back where they are known to be gone."""
         node_id = self._db.next_id("nodes")
         boot = self._db.boot()
         for older, its_boot in self._db.all("open_nodes"):
@@ -31,6 +32,7 @@ class NodeVerbs(ScheduleVerbs):
         return Node(id=node_id, pid=pid, host=host, version=version, started_at=now, ended_at=None, clean=False)
 
     def renew_node(self, node: int, *, lease_s: float) -> bool:
+        """A longer lease, if there still is one."""
         lease_now = self._db.lease_now()
         until = lease_now + round(lease_s * SECOND)
         return bool(self._db.do("renew_node", id=node, lease_now=lease_now, lease_until=until))
@@ -68,6 +70,7 @@ class NodeVerbs(ScheduleVerbs):
         self._end(moved, now=now)
 
     def rescue(self, *, now: Instant, limit: int = 100) -> int:
+        """Gives back what lost nodes ran, ends waits, and releases delayed tasks."""
         moved = 0
         for (node,) in self._db.all("lapsed_nodes", lease_now=self._db.lease_now(), boot=self._db.boot()):
             moved += self._lose_node(node, now=now)

@@ -27,6 +27,7 @@ class QuestionVerbs(ClaimVerbs):
     """Asking and answering."""
 
     def ask(self, new: NewQuestion, *, now: Instant) -> Question:
+        """A new question, or the pending one about the same call."""
         kept = self._kept(new.task)
         if new.call_id:
             known = self._db.one("question_of_call", task=new.task, call_id=new.call_id)
@@ -60,6 +61,7 @@ class QuestionVerbs(ClaimVerbs):
         return rows.question_from(new, id=question_id, state=QuestionState.PENDING, created_at=now)
 
     def answer(self, question: int, answer: Answer, *, now: Instant) -> Question:
+        """Settles a question, once, with all that the decision sets off."""
         asked = self.question(question)
         check_answer(asked, answer, now=now)
         settled = replace(
@@ -152,12 +154,14 @@ class QuestionVerbs(ClaimVerbs):
         return NewTask(kind=TaskKind.DELIVERY, title=title, spec=spec, agent=action.agent, key=f"question:{settled.id}")
 
     def expire_questions(self, *, now: Instant, limit: int = 100) -> int:
+        """Denies what nobody has answered in time; returns how many."""
         expired = self._db.all("expired_questions", now=now, limit=limit)
         for (question,) in expired:
             self.answer(question, Answer(state=QuestionState.EXPIRED, by="runtime"), now=now)
         return len(expired)
 
     def remind_question(self, question: int, *, now: Instant) -> None:
+        """Tells that a pending question was asked again."""
         asked = self.question(question)
         if asked.state is not QuestionState.PENDING:
             return

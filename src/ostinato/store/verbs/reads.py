@@ -52,9 +52,11 @@ class ReadVerbs:
         return None if row is None else rows.session_of(row)
 
     def task(self, task: int) -> Task:
+        """One task."""
         return self._find_task(task).task
 
     def tasks(self, which: TaskFilter, *, before: int | None = None, limit: int = 100) -> list[Task]:
+        """Tasks, newest first."""
         values: dict[str, Any] = {
             "states": rows.list_of(each.value for each in which.states) if which.states else None,
             "kinds": rows.list_of(each.value for each in which.kinds) if which.kinds else None,
@@ -99,51 +101,63 @@ class ReadVerbs:
         return {name[6:]: count for name, count in self._db.all("totals") if name.startswith("tasks.")}
 
     def dependencies(self, task: int) -> list[Task]:
+        """What a task waits for."""
         return self._tasks_of("dependencies", task)
 
     def dependants(self, task: int) -> list[Task]:
+        """What waits for a task."""
         return self._tasks_of("dependants", task)
 
     def _tasks_of(self, query: str, task: int) -> list[Task]:
         return [rows.kept_of(row).task for row in self._db.all(query, task=task)]
 
     def attempts(self, task: int) -> list[Attempt]:
+        """Every try of a task."""
         return [rows.attempt_of(row) for row in self._db.all("attempts", task=task)]
 
     def steps(self, task: int, *, journal: int | None = None) -> list[Step]:
+        """One generation of a journal."""
         generation = self._find_task(task).task.journal if journal is None else journal
         return [rows.step_of(row) for row in self._db.all("steps", task=task, journal=generation)]
 
     def session(self, key: str) -> Session | None:
+        """One session, or None."""
         return self._session_row(key)
 
     def sessions(self, *, agent: str | None = None, limit: int = 100, after: str = "") -> list[Session]:
+        """Sessions by key."""
         query = "sessions" if agent is None else "sessions_of_agent"
         return [rows.session_of(row) for row in self._db.all(query, agent=agent, after=after, limit=limit)]
 
     def inbox(self, key: str, *, limit: int = 50) -> list[Message]:
+        """What a session has not read."""
         session = self._session_row(key)
         return [] if session is None else self.messages(key, after=session.cursor, limit=limit)
 
     def messages(self, key: str, *, after: int = 0, limit: int = 500) -> list[Message]:
+        """Messages of a session behind an id, oldest first."""
         return [rows.message_of(row) for row in self._db.all("messages", session=key, after=after, limit=limit)]
 
     def messages_by_id(self, ids: Iterable[int]) -> dict[int, Message]:
+        """These messages, by id."""
         found = map(rows.message_of, self._db.all("messages_by_id", ids=rows.list_of(ids)))
         return {message.id: message for message in found}
 
     def session_tasks(self, key: str, *, before: int | None = None, limit: int = 50) -> list[Task]:
+        """What ran in a session, newest first."""
         before = FIRST_BEFORE if before is None else before
         found = self._db.all("session_tasks", session=key, before=before, limit=limit)
         return [rows.kept_of(row).task for row in found]
 
     def question(self, question: int) -> Question:
+        """One question."""
         row = self._db.one("question", id=question)
         if row is None:
             raise NotFound(f"There is no question Q{question}", cure="`ostinato approvals list` shows those there are.")
         return rows.question_of(row)
 
     def questions(self, which: QuestionFilter, *, before: int | None = None, limit: int = 100) -> list[Question]:
+        """Questions, newest first."""
         if which.task is not None:
             path = "questions_of_task"
         elif which.state is not None and which.state.value == "pending":
@@ -162,6 +176,7 @@ class ReadVerbs:
         return [rows.question_of(row) for row in found]
 
     def events(self, which: EventFilter, *, after: int = 0, limit: int = 500) -> list[Event]:
+        """Events behind an id, oldest first."""
         if which.task is not None:
             path = "events_of_task"
         elif which.agent is not None:
@@ -191,9 +206,11 @@ class ReadVerbs:
         return max(0, int(mark) - 65)
 
     def latest_event(self) -> int:
+        """The newest event's id; 0 where there is none."""
         return _first(self._db.one("latest_event")) or 0
 
     def tallies(self) -> Tallies:
+        """All counters."""
         agents: dict[str, dict[str, int]] = {}
         for agent, state, count in self._db.all("agent_tallies"):
             agents.setdefault(agent, {})[state] = count
@@ -212,11 +229,13 @@ class ReadVerbs:
         )
 
     def agent_tally(self, agent: str) -> Mapping[str, int]:
+        """State -> tasks of one agent."""
         return {state: count for state, count in self._db.all("agent_tally", agent=agent) if count}
 
     def spending(
         self, by: str, *, since_at: Instant, until_at: Instant | None = None, limit: int = 100
     ) -> list[Spending]:
+        """Costs and skips, summed by one dimension."""
         if by not in _SPENDING:
             raise Invalid(f"Costs cannot be listed by {by!r}", cure=f"Choose one of: {', '.join(_SPENDING)}.")
         until = FIRST_BEFORE if until_at is None else until_at
@@ -230,36 +249,45 @@ class ReadVerbs:
         return found[:limit]
 
     def charges(self, task: int) -> list[Charge]:
+        """The ledger rows of a task."""
         return [rows.charge_of(row) for row in self._db.all("charges_of_task", task=task)]
 
     def schedules(self, *, agent: str | None = None) -> list[ScheduleRow]:
+        """Heartbeats and schedules by name."""
         query = "schedules" if agent is None else "schedules_of_agent"
         return [rows.schedule_of(row) for row in self._db.all(query, agent=agent)]
 
     def skips(self, *, agent: str | None = None, since_at: Instant = 0, limit: int = 500) -> list[Skip]:
+        """Runs of skips, newest first."""
         query = "skips" if agent is None else "skips_of_agent"
         return [rows.skip_of(row) for row in self._db.all(query, agent=agent, since_at=since_at, limit=limit)]
 
     def flags(self) -> list[Flag]:
+        """Every flag that is set."""
         return [rows.flag_of(row) for row in self._db.all("flags")]
 
     def nodes(self, *, limit: int = 10) -> list[Node]:
+        """The last nodes, newest first."""
         return [rows.node_of(row) for row in self._db.all("nodes", limit=limit)]
 
     def blob(self, digest: str) -> bytes:
+        """Bytes by their digest."""
         row = self._db.one("blob", digest=digest)
         if row is None:
             raise NotFound(f"There is no blob {digest[:12]}...", cure="It may be older than what is kept (retention).")
         return bytes(row[0])
 
     def next_due_at(self) -> Instant | None:
+        """When the clock alone will have something to do."""
         return min((row[0] for row in self._db.all("next_due") if row[0] is not None), default=None)
 
     def setting(self, name: str) -> str | None:
+        """The value of a setting, or None."""
         value: str | None = _first(self._db.one("setting", name=name))
         return value
 
     def size(self) -> Mapping[str, int]:
+        """Bytes and estimated rows."""
         spans = {f"rows.{table}": count for table, count in self._db.all("row_estimates")}
         return {**self._db.size(), **spans}
 

@@ -17,6 +17,7 @@ class RetentionVerbs(SettingVerbs):
     """One verb: prune."""
 
     def prune(self, keep: Retention, *, now: Instant, limit: int = 500) -> int:
+        """One bounded portion of what is kept long enough."""
         gone = 0
         if keep.tasks_s is not None:
             until = _before(now, keep.tasks_s)

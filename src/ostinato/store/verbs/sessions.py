@@ -28,6 +28,7 @@ class SessionVerbs(TaskVerbs):
     """Sessions and messages."""
 
     def open_session(self, key: str, *, agent: str, now: Instant) -> Session:
+        """The session of a key, made where it is missing."""
         session = self._session_row(key)
         if session is None:
             if not key:
@@ -43,6 +44,7 @@ class SessionVerbs(TaskVerbs):
         return session
 
     def append_message(self, key: str, new: NewMessage, *, agent: str, now: Instant, wake: bool = True) -> Message:
+        """A message, once per client id, and what it wakes."""
         return self._append(key, new, agent=agent, now=now, wake=wake)
 
     def _append(
@@ -115,6 +117,7 @@ class SessionVerbs(TaskVerbs):
             self._wake_session(key, unread, agent=session.agent, now=now)
 
     def advance_cursor(self, key: str, to: int, *, now: Instant) -> None:
+        """Messages up to here are read; never back."""
         if not self._db.do("advance_cursor", key=key, to=to, now=now) and self._session_row(key) is None:
             raise NotFound(f"There is no session {key!r}")
 

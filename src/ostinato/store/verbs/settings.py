@@ -18,6 +18,7 @@ class SettingVerbs(NodeVerbs):
     """Small things with a name."""
 
     def set_flag(self, scope: str, name: str, *, actor: str, reason: str, now: Instant) -> None:
+        """Pauses, halts or drains a scope."""
         if name not in FLAG_NAMES:
             raise Invalid(f"There is no flag {name!r}", cure=f"Flags are: {', '.join(FLAG_NAMES)}.")
         if scope != "fleet" and not (scope.startswith(SCOPES) and scope.partition(":")[2]):
@@ -27,6 +28,7 @@ class SettingVerbs(NodeVerbs):
         self._tell_flag(EventName.FLAG_SET, scope, name, actor=actor, reason=reason, now=now)
 
     def clear_flag(self, scope: str, name: str, *, actor: str, reason: str = "", now: Instant) -> bool:
+        """Takes a flag away; False where it was not set."""
         if not self._db.do("clear_flag", scope=scope, name=name):
             return False
         self._tell_flag(EventName.FLAG_CLEARED, scope, name, actor=actor, reason=reason, now=now)
@@ -34,7 +36,7 @@ class SettingVerbs(NodeVerbs):
 
     def _tell_flag(self, event: EventName, scope: str, name: str, *, actor: str, reason: str, now: Instant) -> None:
         self._memory.flags = None
-        self._memory.lanes = None
+        self._memory.queues = None
         kind, _, owner = scope.partition(":")
         self._tell(
             event,
@@ -48,6 +50,7 @@ class SettingVerbs(NodeVerbs):
         )
 
     def put_blob(self, data: bytes, *, now: Instant) -> str:
+        """Keeps bytes under their digest."""
         digest = digest_of(data)
         row = self._db.one("blob_used_at", digest=digest)
         if row is None:
@@ -57,4 +60,5 @@ class SettingVerbs(NodeVerbs):
         return digest
 
     def set_setting(self, name: str, value: str) -> None:
+        """A setting's new value."""
         self._db.do("set_setting", name=name, value=value)

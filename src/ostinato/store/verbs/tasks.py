@@ -17,7 +17,7 @@ from ostinato.domain.step import Entry, Input, entry_to_json
 from ostinato.domain.task import ENDED, NewTask, Task, TaskEvent, TaskKind, TaskState, next_state
 from ostinato.domain.values import Instant, digest_of, to_json
 from ostinato.store.verbs import rows
-from ostinato.store.verbs.lanes import Candidate, LaneKey
+from ostinato.store.verbs.queues import Candidate, QueueKey
 from ostinato.store.verbs.rows import Kept
 from ostinato.store.verbs.work import Work
 
@@ -49,6 +49,7 @@ class TaskVerbs(Work):
     """Tasks: add, find, move, write into the journal."""
 
     def add_task(self, new: NewTask, *, now: Instant, actor: str = "runtime") -> Task:
+        """A new task, or the one that the key already names."""
         body: str | None = None
         if new.key is not None:
             body = new.body or digest_of(to_json(new))
@@ -278,12 +279,12 @@ class TaskVerbs(Work):
         memory = self._memory
         if kept.due_at is not None:
             memory.note_due(kept.due_at)
-        elif memory.lanes is not None and (place := place_of(kept)) is not None:
-            memory.lanes.add(*place)
+        elif memory.queues is not None and (place := place_of(kept)) is not None:
+            memory.queues.add(*place)
 
     def _left_running(self, task: Task) -> None:
-        if self._memory.lanes is not None:
-            self._memory.lanes.ended(LaneKey(task.pool, task.agent or "", task.kind.value), task.session or "")
+        if self._memory.queues is not None:
+            self._memory.queues.ended(QueueKey(task.pool, task.agent or "", task.kind.value), task.session or "")
 
     def _append_steps(self, kept: Kept, entries: Sequence[Entry], *, now: Instant) -> Kept:
         """Writes entries at the end of the current journal."""
@@ -318,12 +319,12 @@ class TaskVerbs(Work):
         self._db.many("use_blob", [{"digest": each, "task": task, "message": message} for each in set(digests)])
 
 
-def place_of(kept: Kept) -> tuple[LaneKey, Candidate] | None:
+def place_of(kept: Kept) -> tuple[QueueKey, Candidate] | None:
     """Where a task waits to be claimed; None where it cannot be."""
     task = kept.task
     if task.state is not TaskState.READY or kept.due_at is not None:
         return None
-    key = LaneKey(task.pool, task.agent or "", task.kind.value)
+    key = QueueKey(task.pool, task.agent or "", task.kind.value)
     return key, Candidate(-task.priority, task.id, task.session or "")
 
 

@@ -15,8 +15,8 @@ from ostinato.domain.values import Instant
 from ostinato.store.port import Tallies
 from ostinato.store.verbs import rows
 from ostinato.store.verbs.database import Database
-from ostinato.store.verbs.lanes import Candidate, LaneKey, Lanes
 from ostinato.store.verbs.memory import Memory
+from ostinato.store.verbs.queues import Candidate, QueueKey, Queues
 from ostinato.store.verbs.reads import ReadVerbs
 
 
@@ -135,6 +135,7 @@ class Work(ReadVerbs):
         self._totalled_here[name] = self._totalled_here.get(name, 0) + change
 
     def announce(self, event: NewEvent, *, now: Instant) -> None:
+        """An event of the caller's own."""
         self._tell(
             event.name,
             now=now,
@@ -193,27 +194,27 @@ class Work(ReadVerbs):
                 flags.setdefault(scope, set()).add(name)
         return flags
 
-    def _lanes(self) -> Lanes:
+    def _queues(self) -> Queues:
         """What can be claimed, from memory."""
-        lanes = self._memory.lanes
-        if lanes is None:
-            lanes = self._memory.lanes = Lanes(heads=self._lane_heads(), page=self._lane_page)
+        queues = self._memory.queues
+        if queues is None:
+            queues = self._memory.queues = Queues(heads=self._queue_heads(), page=self._queue_page)
             for pool, agent, kind, session in self._db.all("running"):
-                lanes.started(LaneKey(pool, agent, kind), session)
-        return lanes
+                queues.started(QueueKey(pool, agent, kind), session)
+        return queues
 
-    def _lane_heads(self) -> list[tuple[LaneKey, Candidate]]:
-        heads: list[tuple[LaneKey, Candidate]] = []
-        key = LaneKey("", "", "")
-        while (row := self._db.one("next_lane", pool=key.pool, agent=key.agent, kind=key.kind)) is not None:
+    def _queue_heads(self) -> list[tuple[QueueKey, Candidate]]:
+        heads: list[tuple[QueueKey, Candidate]] = []
+        key = QueueKey("", "", "")
+        while (row := self._db.one("next_queue", pool=key.pool, agent=key.agent, kind=key.kind)) is not None:
             pool, agent, kind, priority, id_, session = row
-            key = LaneKey(pool, agent, kind)
+            key = QueueKey(pool, agent, kind)
             heads.append((key, Candidate(-priority, id_, session)))
         return heads
 
-    def _lane_page(self, key: LaneKey, after: Candidate, most: int) -> list[Candidate]:
+    def _queue_page(self, key: QueueKey, after: Candidate, most: int) -> list[Candidate]:
         found = self._db.all(
-            "lane_page",
+            "queue_page",
             pool=key.pool,
             agent=key.agent,
             kind=key.kind,

@@ -10,7 +10,7 @@ A case is an async function over a `Scene`; its name is a sentence about behavio
 
 from __future__ import annotations
 
-from ostinato.testing.contract.scene import Case, Scene, StoreFactory, check, refuses
-from ostinato.testing.contract.suite import cases
+from ostinato.testing.contract.scene import Case, Scene, StoreFactory, cases, check, refuses
+from ostinato.testing.contract.suite import ROOMS
 
-__all__ = ["Case", "Scene", "StoreFactory", "cases", "check", "refuses"]
+__all__ = ["ROOMS", "Case", "Scene", "StoreFactory", "cases", "check", "refuses"]

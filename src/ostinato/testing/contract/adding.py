@@ -7,7 +7,7 @@ from ostinato.domain.event import EventName
 from ostinato.domain.retry import RetryPolicy
 from ostinato.domain.task import Fail, NewTask, TaskEvent, TaskKind, TaskSpec, TaskState
 from ostinato.domain.values import SECOND, Attachment, Limits, Origin, Source, Trust
-from ostinato.testing.contract.scene import Scene, refuses
+from ostinato.testing.contract.scene import Scene, case, refuses
 
 RICH = NewTask(
     kind=TaskKind.GOAL,
@@ -37,6 +37,7 @@ RICH = NewTask(
 """A task that uses every part."""
 
 
+@case
 async def a_task_is_kept_as_it_was_added(scene: Scene) -> None:
     added = await scene.do(lambda tx: tx.add_task(RICH, now=scene.now, actor="bob"))
     assert added.state is TaskState.READY
@@ -48,6 +49,7 @@ async def a_task_is_kept_as_it_was_added(scene: Scene) -> None:
     assert (event.name, event.actor, event.agent) == (EventName.TASK_ADDED, "bob", "triage")
 
 
+@case
 async def a_long_specification_survives_every_change_of_the_task(scene: Scene) -> None:
     long = TaskSpec(goal="x" * 100_000)
     task = await scene.add(spec=long)
@@ -57,6 +59,7 @@ async def a_long_specification_survives_every_change_of_the_task(scene: Scene) -
     assert ended.spec == (await scene.look(task)).spec == long
 
 
+@case
 async def only_a_goal_gets_a_session_of_its_own(scene: Scene) -> None:
     goal = await scene.add(kind=TaskKind.GOAL)
     assert goal.session == f"task:{goal.id}"
@@ -64,6 +67,7 @@ async def only_a_goal_gets_a_session_of_its_own(scene: Scene) -> None:
     assert (await scene.add(kind=TaskKind.DELIVERY)).session is None
 
 
+@case
 async def the_same_key_and_body_give_the_same_task(scene: Scene) -> None:
     first = await scene.add(key="k", spec=TaskSpec(goal="g"))
     scene.wait(60.0)
@@ -72,12 +76,14 @@ async def the_same_key_and_body_give_the_same_task(scene: Scene) -> None:
     assert len(await scene.told(EventName.TASK_ADDED)) == 1
 
 
+@case
 async def the_same_key_with_another_body_is_a_conflict(scene: Scene) -> None:
     first = await scene.add(key="k", spec=TaskSpec(goal="g"))
     with refuses(Conflict, "'k'", first.name):
         await scene.add(key="k", spec=TaskSpec(goal="h"))
 
 
+@case
 async def a_key_compares_by_the_body_where_one_is_given(scene: Scene) -> None:
     first = await scene.add("one", key="k", body="digest", not_before_at=1)
     assert await scene.add("one", key="k", body="digest", not_before_at=2) == first
@@ -85,12 +91,14 @@ async def a_key_compares_by_the_body_where_one_is_given(scene: Scene) -> None:
         await scene.add("one", key="k", body="other", not_before_at=1)
 
 
+@case
 async def a_key_lasts_as_long_as_its_task_whatever_became_of_it(scene: Scene) -> None:
     await scene.add(key="k")
     ended = await scene.finish(await scene.claim_one())
     assert await scene.add(key="k") == ended
 
 
+@case
 async def a_draft_never_runs_until_it_is_approved(scene: Scene) -> None:
     draft = await scene.add(draft=True)
     assert draft.state is TaskState.DRAFT
@@ -99,6 +107,7 @@ async def a_draft_never_runs_until_it_is_approved(scene: Scene) -> None:
     assert (await scene.claim_one()).id == draft.id
 
 
+@case
 async def an_approved_draft_still_waits_for_what_it_depends_on(scene: Scene) -> None:
     first = await scene.add("first")
     draft = await scene.add(draft=True, after=(first.id,))
@@ -107,6 +116,7 @@ async def an_approved_draft_still_waits_for_what_it_depends_on(scene: Scene) -> 
     assert (await scene.look(draft)).state is TaskState.READY
 
 
+@case
 async def a_draft_whose_dependencies_are_done_is_ready_once_approved(scene: Scene) -> None:
     first = await scene.add("first")
     draft = await scene.add(draft=True, after=(first.id,))
@@ -115,6 +125,7 @@ async def a_draft_whose_dependencies_are_done_is_ready_once_approved(scene: Scen
     assert (await scene.move(draft, TaskEvent.APPROVE)).state is TaskState.READY
 
 
+@case
 async def a_delayed_task_is_claimed_when_its_time_has_come_and_not_before(scene: Scene) -> None:
     task = await scene.add(not_before_at=scene.now + 10 * SECOND)
     assert task.state is TaskState.READY
@@ -127,6 +138,7 @@ async def a_delayed_task_is_claimed_when_its_time_has_come_and_not_before(scene:
     assert await scene.see(lambda reads: reads.next_due_at()) is None
 
 
+@case
 async def delayed_tasks_are_released_by_the_sweep_too(scene: Scene) -> None:
     for number in range(5):
         await scene.add(not_before_at=scene.now + (number + 1) * SECOND)
@@ -135,6 +147,7 @@ async def delayed_tasks_are_released_by_the_sweep_too(scene: Scene) -> None:
     assert len(await scene.claim(most=9)) == 3
 
 
+@case
 async def a_delay_counts_from_when_the_task_could_have_run(scene: Scene) -> None:
     await scene.add(not_before_at=scene.now + 10 * SECOND)
     scene.wait(12.0)
@@ -143,6 +156,7 @@ async def a_delay_counts_from_when_the_task_could_have_run(scene: Scene) -> None
     assert attempt.started_at - attempt.ready_at == 2 * SECOND
 
 
+@case
 async def a_task_waits_for_every_task_it_depends_on(scene: Scene) -> None:
     first, second = await scene.add("first"), await scene.add("second")
     third = await scene.add("third", after=(first.id, second.id, first.id))
@@ -156,12 +170,14 @@ async def a_task_waits_for_every_task_it_depends_on(scene: Scene) -> None:
     assert [t.id for t in await scene.see(lambda r: r.dependants(first.id))] == [third.id]
 
 
+@case
 async def what_depends_on_done_tasks_is_ready_at_once(scene: Scene) -> None:
     await scene.add("first")
     first = await scene.finish(await scene.claim_one())
     assert (await scene.add("second", after=(first.id,))).state is TaskState.READY
 
 
+@case
 async def unknown_dependencies_and_parents_are_named(scene: Scene) -> None:
     with refuses(NotFound, "T99"):
         await scene.add(after=(99,))
@@ -170,6 +186,7 @@ async def unknown_dependencies_and_parents_are_named(scene: Scene) -> None:
     assert await scene.told(EventName.TASK_ADDED) == []
 
 
+@case
 async def a_failed_dependency_leaves_dependants_blocked_and_says_which(scene: Scene) -> None:
     first = await scene.add("first")
     second = await scene.add("second", after=(first.id,))
@@ -180,6 +197,7 @@ async def a_failed_dependency_leaves_dependants_blocked_and_says_which(scene: Sc
     assert "failed" in stuck.reason
 
 
+@case
 async def a_cancelled_or_dismissed_dependency_never_counts_as_done(scene: Scene) -> None:
     first = await scene.add("first")
     second = await scene.add("second", after=(first.id,))
@@ -193,6 +211,7 @@ async def a_cancelled_or_dismissed_dependency_never_counts_as_done(scene: Scene)
     assert "failed" in late.reason
 
 
+@case
 async def a_failed_dependency_that_is_replayed_and_done_releases(scene: Scene) -> None:
     first = await scene.add("first")
     second = await scene.add("second", after=(first.id,))
@@ -202,6 +221,7 @@ async def a_failed_dependency_that_is_replayed_and_done_releases(scene: Scene) -
     assert (await scene.look(second)).state is TaskState.READY
 
 
+@case
 async def a_hold_and_dependencies_are_both_needed_away(scene: Scene) -> None:
     first = await scene.add("first")
     second = await scene.add("second", after=(first.id,), blocked="nobody has the skill")
@@ -211,6 +231,7 @@ async def a_hold_and_dependencies_are_both_needed_away(scene: Scene) -> None:
     assert (await scene.move(second, TaskEvent.RELEASE)).state is TaskState.READY
 
 
+@case
 async def releasing_a_hold_still_waits_for_dependencies(scene: Scene) -> None:
     first = await scene.add("first")
     second = await scene.add("second", after=(first.id,), blocked="nobody has the skill")
@@ -222,6 +243,7 @@ async def releasing_a_hold_still_waits_for_dependencies(scene: Scene) -> None:
     assert (await scene.look(second)).state is TaskState.READY
 
 
+@case
 async def a_person_can_go_on_without_a_dependency_that_will_not_come(scene: Scene) -> None:
     first = await scene.add("first")
     second = await scene.add("second", after=(first.id,))

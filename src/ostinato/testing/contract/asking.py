@@ -11,11 +11,12 @@ from ostinato.domain.step import Answered
 from ostinato.domain.task import Park, Task, TaskKind, TaskState, Wait, WaitKind
 from ostinato.domain.values import SECOND, Source
 from ostinato.store.port import QuestionFilter
-from ostinato.testing.contract.scene import Scene, done, refuses
+from ostinato.testing.contract.scene import Scene, case, done, refuses
 
 SEND = Action(tool="message.send", arguments={"to": "c@example.org", "text": "hi"}, agent="triage")
 
 
+@case
 async def a_stored_question_is_settled_in_the_session_whosever_it_is(scene: Scene) -> None:
     await scene.say("main:a", "hello", agent="a")
     task = await scene.claim_one()
@@ -35,6 +36,7 @@ async def _parked(scene: Scene, **more: object) -> tuple[Task, Question]:
     return await scene.finish(claimed, Park(wait=wait, reason=f"asks {question.name}")), question
 
 
+@case
 async def an_answer_is_a_step_and_wakes_the_task(scene: Scene) -> None:
     parked, question = await _parked(scene)
     settled = await scene.answer(question, arguments={"to": "d@example.org"}, text="but to d")
@@ -55,6 +57,7 @@ async def an_answer_is_a_step_and_wakes_the_task(scene: Scene) -> None:
     assert (event.actor, event.data["state"], event.data["edited"]) == ("ann", "allowed", True)
 
 
+@case
 async def each_decision_has_its_word_in_the_journal(scene: Scene) -> None:
     for kind, state, word in (
         (QuestionKind.APPROVAL, QuestionState.DENIED, "deny"),
@@ -64,12 +67,13 @@ async def each_decision_has_its_word_in_the_journal(scene: Scene) -> None:
     ):
         parked, question = await _parked(scene, kind=kind)
         await scene.answer(question, state)
-        (step,) = await scene.see(lambda reads, t=parked: reads.steps(t.id))  # type: ignore[misc]
+        (step,) = await scene.look_up("steps", parked.id)
         assert isinstance(step.entry, Answered)
         assert step.entry.decision == word
         await scene.finish(await scene.claim_one())
 
 
+@case
 async def the_first_decision_stands(scene: Scene) -> None:
     _, question = await _parked(scene)
 
@@ -89,6 +93,7 @@ async def the_first_decision_stands(scene: Scene) -> None:
         await scene.answer(question, QuestionState.DENIED)
 
 
+@case
 async def a_question_can_only_be_answered_as_its_kind_allows(scene: Scene) -> None:
     _, question = await _parked(scene)
     with refuses(Conflict, question.name):
@@ -97,6 +102,7 @@ async def a_question_can_only_be_answered_as_its_kind_allows(scene: Scene) -> No
         await scene.do(lambda tx: tx.answer(99, Answer(state=QuestionState.DENIED, by="ann"), now=scene.now))
 
 
+@case
 async def a_resumed_attempt_asks_once(scene: Scene) -> None:
     await scene.add(agent="triage")
     task = await scene.claim_one()
@@ -108,6 +114,7 @@ async def a_resumed_attempt_asks_once(scene: Scene) -> None:
     assert (await scene.ask(task, call_id="1.0")).id != first.id, "a settled question does not answer a new doubt"
 
 
+@case
 async def an_answer_to_a_task_that_still_runs_waits_in_its_journal(scene: Scene) -> None:
     await scene.add(kind=TaskKind.GOAL, agent="triage")
     claimed = await scene.claim_one()
@@ -118,6 +125,7 @@ async def an_answer_to_a_task_that_still_runs_waits_in_its_journal(scene: Scene)
     assert (await scene.finish(claimed, Park(wait=wait, reason="asks"))).state is TaskState.READY
 
 
+@case
 async def what_nobody_answers_expires_and_that_is_a_denial(scene: Scene) -> None:
     parked, question = await _parked(scene, expires_at=scene.now + 60 * SECOND)
     assert await scene.see(lambda reads: reads.next_due_at()) == scene.now + 60 * SECOND
@@ -135,6 +143,7 @@ async def what_nobody_answers_expires_and_that_is_a_denial(scene: Scene) -> None
     assert await scene.see(lambda reads: reads.next_due_at()) is None
 
 
+@case
 async def a_reminder_is_told_while_it_matters(scene: Scene) -> None:
     _, question = await _parked(scene)
     await scene.do(lambda tx: tx.remind_question(question.id, now=scene.now))
@@ -153,6 +162,7 @@ async def _stored(scene: Scene, **more: object) -> Question:
     return question
 
 
+@case
 async def an_allowed_stored_action_is_performed_by_one_delivery(scene: Scene) -> None:
     question = await _stored(scene)
     assert (await scene.see(lambda reads: reads.question(question.id))).state is QuestionState.PENDING
@@ -174,6 +184,7 @@ async def an_allowed_stored_action_is_performed_by_one_delivery(scene: Scene) ->
     assert len(await scene.unfinished("main:triage")) == 1
 
 
+@case
 async def a_stored_action_that_is_not_allowed_is_told_to_its_session(scene: Scene) -> None:
     for state, words in ((QuestionState.DENIED, "not like this"), (QuestionState.EXPIRED, "runtime")):
         question = await _stored(scene, expires_at=scene.now + SECOND)
@@ -190,6 +201,7 @@ async def a_stored_action_that_is_not_allowed_is_told_to_its_session(scene: Scen
         await scene.finish(turn)
 
 
+@case
 async def a_stored_question_of_an_agent_is_answered_by_a_message(scene: Scene) -> None:
     await scene.say("main:triage")
     turn = await scene.claim_one()
@@ -202,6 +214,7 @@ async def a_stored_question_of_an_agent_is_answered_by_a_message(scene: Scene) -
     assert message.sender == "ann"
 
 
+@case
 async def questions_are_listed_and_counted(scene: Scene) -> None:
     first_task, first = await _parked(scene)
     _, second = await _parked(scene, kind=QuestionKind.ASK)
@@ -217,7 +230,7 @@ async def questions_are_listed_and_counted(scene: Scene) -> None:
         (QuestionFilter(state=None, task=first_task.id), [first.id]),
         (QuestionFilter(agent="nobody"), []),
     ):
-        found = await scene.see(lambda reads, w=which: reads.questions(w))  # type: ignore[misc]
+        found = await scene.look_up("questions", which)
         assert [question.id for question in found] == expected, which
     page = await scene.see(lambda reads: reads.questions(QuestionFilter(state=None), before=second.id, limit=1))
     assert [question.id for question in page] == [first.id]

@@ -20,7 +20,7 @@ from ostinato.domain.task import (
     WaitKind,
 )
 from ostinato.store.port import EventFilter, Reads
-from ostinato.testing.contract.scene import Scene, done, refuses
+from ostinato.testing.contract.scene import Scene, case, done, refuses
 
 OUTCOMES: dict[TaskEvent, Outcome] = {
     TaskEvent.FINISH: done(),
@@ -70,6 +70,7 @@ async def _drive(scene: Scene, task: Task, event: TaskEvent) -> Task:
     return await scene.move(task, event, "because")
 
 
+@case
 async def every_cell_of_the_table_leads_where_it_says(scene: Scene) -> None:
     for (state, event), then in TRANSITIONS.items():
         task = await _brought_to(scene, state)
@@ -82,6 +83,7 @@ async def every_cell_of_the_table_leads_where_it_says(scene: Scene) -> None:
         await _cleared(scene)
 
 
+@case
 async def every_missing_cell_is_refused_and_changes_nothing(scene: Scene) -> None:
     for state in TaskState:
         task = await _brought_to(scene, state)
@@ -95,6 +97,7 @@ async def every_missing_cell_is_refused_and_changes_nothing(scene: Scene) -> Non
         await _cleared(scene)
 
 
+@case
 async def what_belongs_to_a_claim_cannot_be_done_from_outside(scene: Scene) -> None:
     await scene.add()
     task = await scene.claim_one()
@@ -104,6 +107,7 @@ async def what_belongs_to_a_claim_cannot_be_done_from_outside(scene: Scene) -> N
     assert await scene.look(task) == task
 
 
+@case
 async def every_ending_but_success_works_from_inside_and_outside(scene: Scene) -> None:
     for event, state in ((TaskEvent.FAIL, TaskState.FAILED), (TaskEvent.CANCEL, TaskState.CANCELLED)):
         inside = await scene.finish(await _brought_to(scene, TaskState.RUNNING), OUTCOMES[event])
@@ -113,6 +117,7 @@ async def every_ending_but_success_works_from_inside_and_outside(scene: Scene) -
         assert outside.token > inside.token, "a running attempt is fenced by a new token"
 
 
+@case
 async def every_move_is_told_with_who_and_why(scene: Scene) -> None:
     task = await scene.add(draft=True)
     await scene.move(task, TaskEvent.REJECT, "not now")

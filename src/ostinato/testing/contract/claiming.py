@@ -7,9 +7,10 @@ import random
 from ostinato.domain.event import EventName
 from ostinato.domain.task import Park, Requeue, TaskEvent, TaskKind, TaskState, Wait, WaitKind
 from ostinato.domain.values import SECOND
-from ostinato.testing.contract.scene import Scene
+from ostinato.testing.contract.scene import Scene, case
 
 
+@case
 async def a_claim_counts_the_attempt_and_raises_the_token(scene: Scene) -> None:
     task = await scene.add()
     scene.wait(3.0)
@@ -22,6 +23,7 @@ async def a_claim_counts_the_attempt_and_raises_the_token(scene: Scene) -> None:
     assert await scene.claim() == []
 
 
+@case
 async def the_most_urgent_comes_first_and_the_oldest_within_it(scene: Scene) -> None:
     chance = random.Random(7)
     added = [await scene.add(agent=chance.choice("abc"), priority=chance.randint(-3, 3)) for _ in range(60)]
@@ -32,6 +34,7 @@ async def the_most_urgent_comes_first_and_the_oldest_within_it(scene: Scene) -> 
     assert order == expected
 
 
+@case
 async def a_claim_takes_no_more_than_there_are_places(scene: Scene) -> None:
     for _ in range(5):
         await scene.add()
@@ -40,6 +43,7 @@ async def a_claim_takes_no_more_than_there_are_places(scene: Scene) -> None:
     assert len(await scene.claim(most=9)) == 3
 
 
+@case
 async def only_the_pools_and_kinds_asked_for_are_claimed(scene: Scene) -> None:
     fast = await scene.add(pool="fast")
     turn = await scene.add(kind=TaskKind.TURN, pool="fast", priority=9)
@@ -49,6 +53,7 @@ async def only_the_pools_and_kinds_asked_for_are_claimed(scene: Scene) -> None:
     assert [t.id for t in await scene.claim(most=9, pools=("default", "fast"))] == [turn.id, plain.id]
 
 
+@case
 async def an_agent_at_its_limit_waits_and_others_do_not(scene: Scene) -> None:
     busy = [await scene.add(agent="busy", priority=5) for _ in range(3)]
     other = await scene.add(agent="other")
@@ -60,6 +65,7 @@ async def an_agent_at_its_limit_waits_and_others_do_not(scene: Scene) -> None:
     assert [task.id for task in await scene.claim(most=9, **limits)] == [busy[2].id]
 
 
+@case
 async def a_raised_limit_counts_at_once(scene: Scene) -> None:
     for _ in range(3):
         await scene.add(agent="busy")
@@ -68,12 +74,14 @@ async def a_raised_limit_counts_at_once(scene: Scene) -> None:
     assert len(await scene.claim(most=9, agent_limit_default=3)) == 2
 
 
+@case
 async def tasks_without_an_agent_have_no_limit_of_one(scene: Scene) -> None:
     for _ in range(5):
         await scene.add(kind=TaskKind.FIRE)
     assert len(await scene.claim(most=9, agent_limit_default=1)) == 5
 
 
+@case
 async def a_kind_at_its_limit_waits_and_others_do_not(scene: Scene) -> None:
     for _ in range(3):
         await scene.add(kind=TaskKind.TURN, priority=5)
@@ -85,6 +93,7 @@ async def a_kind_at_its_limit_waits_and_others_do_not(scene: Scene) -> None:
     assert len(await scene.claim(most=9, kind_limits={TaskKind.TURN: 1})) == 1
 
 
+@case
 async def one_task_at_a_time_runs_in_a_session(scene: Scene) -> None:
     first = await scene.add(kind=TaskKind.GOAL, session="main:a", agent="a")
     second = await scene.add(kind=TaskKind.GOAL, session="main:a", agent="a")
@@ -95,6 +104,7 @@ async def one_task_at_a_time_runs_in_a_session(scene: Scene) -> None:
     assert [task.id for task in await scene.claim(most=9)] == [second.id]
 
 
+@case
 async def a_parked_task_leaves_its_session_to_others(scene: Scene) -> None:
     await scene.add(kind=TaskKind.GOAL, session="main:a", agent="a")
     second = await scene.add(kind=TaskKind.GOAL, session="main:a", agent="a")
@@ -102,24 +112,18 @@ async def a_parked_task_leaves_its_session_to_others(scene: Scene) -> None:
     assert (await scene.claim_one()).id == second.id
 
 
+@case
 async def no_flagged_scope_starts_anything(scene: Scene) -> None:
     task = await scene.add(kind=TaskKind.GOAL, agent="a", session="main:a")
     for scope in ("fleet", "agent:a", f"task:{task.id}", "session:main:a", "pool:default"):
         for flag in ("halted", "paused", "draining"):
-            await scene.do(
-                lambda tx, scope=scope, flag=flag: tx.set_flag(  # type: ignore[misc]
-                    scope, flag, actor="ann", reason="", now=scene.now
-                )
-            )
+            await scene.change("set_flag", scope, flag, actor="ann", reason="", now=scene.now)
             assert await scene.claim() == [], f"{scope} is {flag}"
-            await scene.do(
-                lambda tx, scope=scope, flag=flag: tx.clear_flag(  # type: ignore[misc]
-                    scope, flag, actor="ann", now=scene.now
-                )
-            )
+            await scene.change("clear_flag", scope, flag, actor="ann", now=scene.now)
     assert (await scene.claim_one()).id == task.id
 
 
+@case
 async def a_flag_stops_its_own_scope_only(scene: Scene) -> None:
     await scene.add(agent="a", priority=9)
     other = await scene.add(agent="b")
@@ -127,6 +131,7 @@ async def a_flag_stops_its_own_scope_only(scene: Scene) -> None:
     assert [task.id for task in await scene.claim(most=9)] == [other.id]
 
 
+@case
 async def what_comes_back_is_claimed_again_in_its_place(scene: Scene) -> None:
     first, second = await scene.add(), await scene.add()
     claimed = await scene.claim_one()
@@ -136,6 +141,7 @@ async def what_comes_back_is_claimed_again_in_its_place(scene: Scene) -> None:
     assert [task.token for task in again] == [2, 1]
 
 
+@case
 async def a_changed_priority_or_agent_counts_at_once(scene: Scene) -> None:
     first, second, third = [await scene.add(agent="a") for _ in range(3)]
     await scene.do(lambda tx: tx.change_task(third.id, actor="ann", priority=5, now=scene.now))
@@ -145,6 +151,7 @@ async def a_changed_priority_or_agent_counts_at_once(scene: Scene) -> None:
     assert [task.id for task in await scene.claim(most=9)] == [second.id]
 
 
+@case
 async def what_was_cancelled_or_blocked_meanwhile_is_passed_over(scene: Scene) -> None:
     tasks = [await scene.add() for _ in range(6)]
     await scene.claim_one()  # the others are noted as next
@@ -155,6 +162,7 @@ async def what_was_cancelled_or_blocked_meanwhile_is_passed_over(scene: Scene) -
     assert [task.id for task in await scene.claim(most=9)] == [tasks[3].id, tasks[4].id, tasks[5].id]
 
 
+@case
 async def a_crowd_that_cannot_run_hides_nobody(scene: Scene) -> None:
     for _ in range(300):
         await scene.add(agent="paused", priority=50)
@@ -172,7 +180,8 @@ async def a_crowd_that_cannot_run_hides_nobody(scene: Scene) -> None:
     assert await scene.claim(most=9, **limits) == []
 
 
-async def a_long_lane_is_claimed_in_order_to_its_end(scene: Scene) -> None:
+@case
+async def a_long_queue_is_claimed_in_order_to_its_end(scene: Scene) -> None:
     chance = random.Random(3)
     priorities = [chance.randint(0, 2) for _ in range(400)]
     tasks = [await scene.add(agent="a", priority=priority) for priority in priorities]
@@ -183,6 +192,7 @@ async def a_long_lane_is_claimed_in_order_to_its_end(scene: Scene) -> None:
     assert order == expected
 
 
+@case
 async def claims_are_told_with_attempt_and_node(scene: Scene) -> None:
     await scene.add()
     task = await scene.claim_one()

@@ -24,6 +24,7 @@ from ostinato.store.port import Tx
 from ostinato.testing.contract.scene import Scene, case, claim_of, done
 
 
+@case
 async def what_was_cancelled_is_not_taken_up_by_what_it_had_not_read(scene: Scene) -> None:
     goal = await scene.add(agent="a")
     running = await scene.claim_one()

@@ -5,20 +5,22 @@ from __future__ import annotations
 from ostinato.domain.event import EventName
 from ostinato.domain.task import Fail, Task, TaskEvent, TaskKind, TaskState
 from ostinato.store.port import EventFilter, TaskFilter
-from ostinato.testing.contract.scene import Scene
+from ostinato.testing.contract.scene import Scene, case
 
 
+@case
 async def tasks_are_listed_newest_first_in_pages(scene: Scene) -> None:
     ids = [(await scene.add(str(number))).id for number in range(10)]
     seen: list[int] = []
     before: int | None = None
-    while page := await scene.see(lambda reads, b=before: reads.tasks(TaskFilter(), before=b, limit=3)):  # type: ignore[misc]
+    while page := await scene.look_up("tasks", TaskFilter(), before=before, limit=3):
         assert len(page) <= 3
         seen += [task.id for task in page]
         before = seen[-1]
     assert seen == ids[::-1]
 
 
+@case
 async def a_page_does_not_shift_when_tasks_are_added(scene: Scene) -> None:
     for number in range(4):
         await scene.add(str(number))
@@ -28,6 +30,7 @@ async def a_page_does_not_shift_when_tasks_are_added(scene: Scene) -> None:
     assert [task.title for task in (*first, *second)] == ["3", "2", "1", "0"]
 
 
+@case
 async def every_filter_selects_what_it_says(scene: Scene) -> None:
     tasks = await _various(scene)
     filters = (
@@ -53,7 +56,7 @@ async def every_filter_selects_what_it_says(scene: Scene) -> None:
     )
     current = [await scene.look(task) for task in tasks]
     for which in filters:
-        found = await scene.see(lambda reads, w=which: reads.tasks(w))  # type: ignore[misc]
+        found = await scene.look_up("tasks", which)
         expected = [task.id for task in current if _matches(which, task)][::-1]
         assert [task.id for task in found] == expected, which
 
@@ -92,6 +95,7 @@ def _matches(which: TaskFilter, task: Task) -> bool:
     )
 
 
+@case
 async def what_ran_in_a_session_is_listed_newest_first(scene: Scene) -> None:
     for number in range(3):
         await scene.say("main:a", str(number))
@@ -104,6 +108,7 @@ async def what_ran_in_a_session_is_listed_newest_first(scene: Scene) -> None:
     assert [task.title for task in older] == ["1"]
 
 
+@case
 async def events_come_in_the_order_of_their_commits(scene: Scene) -> None:
     for number in range(50):
         await scene.add(str(number), agent="ab"[number % 2])
@@ -116,6 +121,7 @@ async def events_come_in_the_order_of_their_commits(scene: Scene) -> None:
     assert rest == seen[5:8]
 
 
+@case
 async def events_are_found_by_when_what_and_where(scene: Scene) -> None:
     times: list[int] = []
     for number in range(200):
@@ -127,7 +133,7 @@ async def events_are_found_by_when_what_and_where(scene: Scene) -> None:
         which = EventFilter(
             since_at=times[first], until_at=times[last] if last < 200 else None, names=frozenset({name})
         )
-        found = await scene.see(lambda reads, w=which: reads.events(w))  # type: ignore[misc]
+        found = await scene.look_up("events", which)
         assert [event.at for event in found] == times[first:last]
     which = EventFilter(session="main:b", since_at=times[100])
     found = await scene.see(lambda reads: reads.events(which))

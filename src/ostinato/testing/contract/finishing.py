@@ -24,9 +24,10 @@ from ostinato.domain.task import (
 )
 from ostinato.domain.values import SECOND
 from ostinato.store.port import Claim, Tx
-from ostinato.testing.contract.scene import Scene, claim_of, done, refuses
+from ostinato.testing.contract.scene import Scene, case, claim_of, done, refuses
 
 
+@case
 async def a_done_task_keeps_its_result_and_its_attempt(scene: Scene) -> None:
     await scene.add()
     task = await scene.claim_one()
@@ -39,6 +40,7 @@ async def a_done_task_keeps_its_result_and_its_attempt(scene: Scene) -> None:
     assert (attempt.outcome, attempt.ended_at, attempt.error) == ("done", scene.now, "")
 
 
+@case
 async def attempts_keep_how_each_try_ended(scene: Scene) -> None:
     await scene.add()
     outcomes = (
@@ -57,6 +59,7 @@ async def attempts_keep_how_each_try_ended(scene: Scene) -> None:
     assert [each.token for each in kept] == [1, 2, 3, 4, 5]
 
 
+@case
 async def only_the_newest_claim_can_write(scene: Scene) -> None:
     await scene.add()
     old = await scene.claim_one()
@@ -66,17 +69,18 @@ async def only_the_newest_claim_can_write(scene: Scene) -> None:
     new = await scene.claim_one()
     for claim in (claim_of(old), Claim(task=new.id, token=99)):
         with refuses(Fenced):
-            await scene.do(lambda tx, c=claim: tx.record_steps(c, [Note(text="x")], now=scene.now))  # type: ignore[misc]
+            await scene.change("record_steps", claim, [Note(text="x")], now=scene.now)
         with refuses(Fenced):
-            await scene.do(lambda tx, c=claim: tx.check_claim(c))  # type: ignore[misc]
+            await scene.change("check_claim", claim)
         with refuses(Fenced):
-            await scene.do(lambda tx, c=claim: tx.finish(c, done(), now=scene.now))  # type: ignore[misc]
+            await scene.change("finish", claim, done(), now=scene.now)
     assert await scene.look(new) == new
     assert await scene.do(lambda tx: tx.check_claim(claim_of(new))) == new
     with refuses(NotFound):
         await scene.do(lambda tx: tx.check_claim(Claim(task=99, token=1)))
 
 
+@case
 async def a_finished_task_takes_no_more_steps(scene: Scene) -> None:
     await scene.add()
     task = await scene.claim_one()
@@ -87,32 +91,35 @@ async def a_finished_task_takes_no_more_steps(scene: Scene) -> None:
         await scene.finish(task)
 
 
+@case
 async def a_halted_scope_stops_every_intent(scene: Scene) -> None:
     await scene.add(kind=TaskKind.GOAL, agent="a")
     task = await scene.claim_one()
     claim = claim_of(task)
     for scope in ("fleet", "agent:a", f"task:{task.id}", f"session:{task.session}"):
-        await scene.do(lambda tx, s=scope: tx.set_flag(s, "halted", actor="ann", reason="", now=scene.now))  # type: ignore[misc]
+        await scene.change("set_flag", scope, "halted", actor="ann", reason="", now=scene.now)
         with refuses(Fenced, scope):
             await scene.do(lambda tx: tx.check_claim(claim))
-        await scene.do(lambda tx, s=scope: tx.clear_flag(s, "halted", actor="ann", now=scene.now))  # type: ignore[misc]
+        await scene.change("clear_flag", scope, "halted", actor="ann", now=scene.now)
     await scene.do(lambda tx: tx.set_flag("agent:a", "paused", actor="ann", reason="", now=scene.now))
     assert (await scene.do(lambda tx: tx.check_claim(claim))).id == task.id
     assert (await scene.finish(task)).state is TaskState.DONE
 
 
+@case
 async def steps_are_numbered_without_gaps_over_attempts(scene: Scene) -> None:
     task = await scene.add()
     for text in ("one", "two"):
         claimed = await scene.claim_one()
         entries = [Note(text=text), Note(text=f"{text} more")]
-        assert await scene.do(lambda tx, c=claimed, e=entries: tx.record_steps(claim_of(c), e, now=scene.now)) > 0  # type: ignore[misc]
+        assert await scene.change("record_steps", claim_of(claimed), entries, now=scene.now) > 0
         await scene.finish(claimed, Requeue(reason="drained"))
     steps = await scene.see(lambda reads: reads.steps(task.id))
     assert [(step.seq, step.attempt, step.journal) for step in steps] == [(1, 1, 1), (2, 1, 1), (3, 2, 1), (4, 2, 1)]
     assert (await scene.look(task)).steps == 4
 
 
+@case
 async def a_retry_waits_as_its_policy_says_and_counts_failures(scene: Scene) -> None:
     policy = RetryPolicy(attempts_max=3, base_s=2.0, jitter=False)
     task = await scene.add(spec=TaskSpec(retry=policy))
@@ -129,6 +136,7 @@ async def a_retry_waits_as_its_policy_says_and_counts_failures(scene: Scene) -> 
     assert (last.reason, last.data) == ("flaky", {"failures": 3})
 
 
+@case
 async def retry_after_is_a_lower_bound(scene: Scene) -> None:
     await scene.add()
     await scene.finish(await scene.claim_one(), Retry(error="busy", after_s=90.0), chance=0.0)
@@ -138,6 +146,7 @@ async def retry_after_is_a_lower_bound(scene: Scene) -> None:
     await scene.claim_one()
 
 
+@case
 async def parks_and_drains_do_not_count_as_failures(scene: Scene) -> None:
     await scene.add()
     for outcome in (Requeue(reason="drained"), Park(wait=Wait(kind=WaitKind.TIME, until_at=0), reason="nap")) * 4:
@@ -146,6 +155,7 @@ async def parks_and_drains_do_not_count_as_failures(scene: Scene) -> None:
     assert (task.failures, task.attempts) == (0, 9)
 
 
+@case
 async def a_wait_ends_when_its_time_has_come(scene: Scene) -> None:
     await scene.add()
     wait = Wait(kind=WaitKind.PROCESS, refs=("p1",), until_at=scene.now + 5 * SECOND)
@@ -160,6 +170,7 @@ async def a_wait_ends_when_its_time_has_come(scene: Scene) -> None:
     assert await scene.see(lambda reads: reads.next_due_at()) is None
 
 
+@case
 async def a_child_that_ended_before_the_park_ends_the_wait_at_once(scene: Scene) -> None:
     parent = await scene.add("parent")
     running = await scene.claim_one()
@@ -169,6 +180,7 @@ async def a_child_that_ended_before_the_park_ends_the_wait_at_once(scene: Scene)
     assert (await scene.finish(running, Park(wait=wait, reason="child"))).state is TaskState.READY
 
 
+@case
 async def a_review_is_accepted_or_returned_with_notes(scene: Scene) -> None:
     await scene.add()
     result = TaskResult(text="draft")
@@ -183,6 +195,7 @@ async def a_review_is_accepted_or_returned_with_notes(scene: Scene) -> None:
     assert (accepted.state, accepted.result, accepted.finished_at) == (TaskState.DONE, result, scene.now)
 
 
+@case
 async def a_failed_task_is_a_dead_letter_until_dismissed_or_replayed(scene: Scene) -> None:
     for _ in range(2):
         await scene.add()
@@ -197,6 +210,7 @@ async def a_failed_task_is_a_dead_letter_until_dismissed_or_replayed(scene: Scen
     assert (await scene.see(lambda reads: reads.tallies())).dead == 1
 
 
+@case
 async def a_retried_task_goes_on_with_its_journal_and_fresh_tries(scene: Scene) -> None:
     await scene.add(spec=TaskSpec(retry=RetryPolicy(attempts_max=1)))
     claimed = await scene.claim_one()
@@ -212,6 +226,7 @@ async def a_retried_task_goes_on_with_its_journal_and_fresh_tries(scene: Scene) 
         await scene.do(lambda tx: tx.retry_task(failed.id, fresh=False, actor="ann", now=scene.now))
 
 
+@case
 async def a_retried_task_knows_which_of_its_questions_nobody_answered(scene: Scene) -> None:
     await scene.add()
     task = await scene.claim_one()
@@ -228,6 +243,7 @@ async def a_retried_task_knows_which_of_its_questions_nobody_answered(scene: Sce
         await scene.finish(await scene.claim_one(), Fail(error="broken again"))
 
 
+@case
 async def a_fresh_retry_is_told_of_what_was_done_before(scene: Scene) -> None:
     await scene.add()
     claimed = await scene.claim_one()
@@ -248,6 +264,7 @@ async def a_fresh_retry_is_told_of_what_was_done_before(scene: Scene) -> None:
     assert len(await scene.see(lambda reads: reads.steps(failed.id, journal=1))) == 4
 
 
+@case
 async def a_fresh_retry_has_the_messages_that_were_read_before(scene: Scene) -> None:
     first, second = [await scene.say("main:a", text) for text in ("one", "two")]
     turn = await scene.claim_one()
@@ -263,6 +280,7 @@ async def a_fresh_retry_has_the_messages_that_were_read_before(scene: Scene) -> 
     assert step.entry == Input(messages=(first.id, second.id)), "no other turn will ever read them"
 
 
+@case
 async def a_fresh_retry_asks_for_actions_of_its_own(scene: Scene) -> None:
     await scene.say("main:a", "send it")
     turn = await scene.claim_one()
@@ -276,6 +294,7 @@ async def a_fresh_retry_asks_for_actions_of_its_own(scene: Scene) -> None:
     assert (await scene.see(lambda reads: reads.tallies())).questions == 1
 
 
+@case
 async def a_note_is_a_step_and_an_event(scene: Scene) -> None:
     task = await scene.add()
     await scene.do(lambda tx: tx.note_task(task.id, "look here", by="ann", now=scene.now))
@@ -285,6 +304,7 @@ async def a_note_is_a_step_and_an_event(scene: Scene) -> None:
     assert event.actor == "ann"
 
 
+@case
 async def a_note_to_a_running_task_disturbs_nothing(scene: Scene) -> None:
     await scene.add()
     task = await scene.claim_one()
@@ -294,6 +314,7 @@ async def a_note_to_a_running_task_disturbs_nothing(scene: Scene) -> None:
     assert (await scene.finish(task)).steps == 3
 
 
+@case
 async def a_turn_stays_with_the_agent_of_its_session(scene: Scene) -> None:
     await scene.say("main:a", "hello")
     (turn,) = await scene.unfinished("main:a")
@@ -302,6 +323,7 @@ async def a_turn_stays_with_the_agent_of_its_session(scene: Scene) -> None:
     assert await scene.look(turn) == turn
 
 
+@case
 async def changes_are_limited_to_what_the_state_allows(scene: Scene) -> None:
     task = await scene.add(agent="a")
     later = scene.now + 60 * SECOND
@@ -325,6 +347,7 @@ async def changes_are_limited_to_what_the_state_allows(scene: Scene) -> None:
     assert event.data["from"]["agent"] == "a"
 
 
+@case
 async def unknown_tasks_are_named(scene: Scene) -> None:
     with refuses(NotFound, "T77"):
         await scene.look(77)

@@ -8,7 +8,7 @@ from ostinato.domain.errors import NotFound
 from ostinato.domain.event import EventName
 from ostinato.domain.values import SECOND, Instant
 from ostinato.store.port import ScheduleRow
-from ostinato.testing.contract.scene import Scene, refuses, case
+from ostinato.testing.contract.scene import Scene, case, refuses
 
 
 def _row(name: str = "heartbeat:a:watch", **more: Any) -> ScheduleRow:

@@ -8,7 +8,7 @@ from ostinato.domain.step import Input
 from ostinato.domain.task import Fail, TaskEvent, TaskKind, TaskSpec, TaskState
 from ostinato.domain.values import Attachment
 from ostinato.store.port import EventFilter, Retention, ScheduleRow, TaskFilter
-from ostinato.testing.contract.scene import Scene, claim_of, refuses
+from ostinato.testing.contract.scene import Scene, case, claim_of, refuses
 
 DAY_S = 86_400.0
 KEEP = Retention(tasks_s=DAY_S, events_s=DAY_S, blobs_s=DAY_S, skips_s=DAY_S, charges_s=DAY_S)
@@ -22,6 +22,7 @@ async def _titles(scene: Scene) -> set[str]:
     return {task.title for task in await scene.see(lambda reads: reads.tasks(TaskFilter()))}
 
 
+@case
 async def ended_tasks_go_after_their_time_with_all_they_own(scene: Scene) -> None:
     await scene.add("old", kind=TaskKind.GOAL, agent="a", spec=TaskSpec(goal="x" * 9_000))
     old = await scene.claim_one()
@@ -52,6 +53,7 @@ async def _recount(scene: Scene) -> None:
     assert sum(tallies.tasks.values()) == len(tasks)
 
 
+@case
 async def unfinished_tasks_and_dead_letters_stay(scene: Scene) -> None:
     await scene.add("waits", blocked="for someone")
     await scene.add("dead")
@@ -66,6 +68,7 @@ async def unfinished_tasks_and_dead_letters_stay(scene: Scene) -> None:
     assert await _titles(scene) == {"waits", "last"}
 
 
+@case
 async def what_something_unfinished_refers_to_stays(scene: Scene) -> None:
     first = await scene.add("dependency")
     ended = await scene.finish(await scene.claim_one())
@@ -79,6 +82,7 @@ async def what_something_unfinished_refers_to_stays(scene: Scene) -> None:
     assert {"dependency", "parent", "child", "dependant"} <= await _titles(scene)
 
 
+@case
 async def pruning_is_bounded_and_comes_to_an_end(scene: Scene) -> None:
     for number in range(30):
         await scene.add(str(number))
@@ -94,6 +98,7 @@ async def pruning_is_bounded_and_comes_to_an_end(scene: Scene) -> None:
     assert len(await scene.see(lambda reads: reads.events(EventFilter()))) == 1
 
 
+@case
 async def a_number_is_never_given_out_twice(scene: Scene) -> None:
     for number in range(3):
         await scene.add(str(number))
@@ -109,6 +114,7 @@ async def a_number_is_never_given_out_twice(scene: Scene) -> None:
     assert await scene.see(lambda reads: reads.latest_event()) > latest
 
 
+@case
 async def read_messages_of_shared_sessions_go_and_unread_ones_stay(scene: Scene) -> None:
     first = await scene.say("main:a", "read", wake=False)
     await scene.say("main:a", "unread", wake=False)
@@ -119,6 +125,7 @@ async def read_messages_of_shared_sessions_go_and_unread_ones_stay(scene: Scene)
     assert [m.text for m in await scene.see(lambda reads: reads.messages("main:a"))] == ["unread"]
 
 
+@case
 async def a_blob_goes_when_nothing_kept_names_it(scene: Scene) -> None:
     async def put(text: str) -> str:
         return await scene.do(lambda tx: tx.put_blob(text.encode(), now=scene.now))
@@ -133,17 +140,18 @@ async def a_blob_goes_when_nothing_kept_names_it(scene: Scene) -> None:
     with refuses(NotFound):
         await scene.see(lambda reads: reads.blob(loose))
     for digest in (prompt, attached, sent):
-        assert await scene.see(lambda reads, d=digest: reads.blob(d))  # type: ignore[misc]
+        assert await scene.look_up("blob", digest)
     await scene.finish(task)
     await scene.add("newest")
     scene.wait(3 * DAY_S)
     await _prune(scene)
     for digest in (prompt, attached):
         with refuses(NotFound):
-            await scene.see(lambda reads, d=digest: reads.blob(d))  # type: ignore[misc]
+            await scene.look_up("blob", digest)
     assert await scene.see(lambda reads: reads.blob(sent))
 
 
+@case
 async def a_blob_that_is_stored_again_counts_as_young(scene: Scene) -> None:
     digest = await scene.do(lambda tx: tx.put_blob(b"x", now=scene.now))
     scene.wait(2 * DAY_S)
@@ -152,16 +160,13 @@ async def a_blob_that_is_stored_again_counts_as_young(scene: Scene) -> None:
     assert await scene.see(lambda reads: reads.blob(digest)) == b"x"
 
 
+@case
 async def skips_go_and_what_is_to_be_kept_for_ever_stays(scene: Scene) -> None:
     await scene.do(lambda tx: tx.put_schedule(ScheduleRow(name="h", agent="a", rule={}), now=scene.now))
     for number in range(3):
         reason = f"reason {number}"
         at = scene.now + number
-        await scene.do(
-            lambda tx, r=reason, at=at: tx.skip(  # type: ignore[misc]
-                "h", heartbeat="h", agent="a", reason=r, nominal_at=at, next_at=None, now=at
-            )
-        )
+        await scene.change("skip", "h", heartbeat="h", agent="a", reason=reason, nominal_at=at, next_at=None, now=at)
     scene.wait(2 * DAY_S)
     for_ever = Retention(tasks_s=None, events_s=None, blobs_s=None, skips_s=None, charges_s=None)
     assert await _prune(scene, for_ever) == 0

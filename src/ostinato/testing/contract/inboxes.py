@@ -22,11 +22,12 @@ from ostinato.domain.task import (
     WaitKind,
 )
 from ostinato.domain.values import Origin, Source, Trust
-from ostinato.testing.contract.scene import Scene, refuses
+from ostinato.testing.contract.scene import Scene, case, refuses
 
 EVENT = Park(wait=Wait(kind=WaitKind.EVENT), reason="for a message")
 
 
+@case
 async def a_session_opens_once_and_belongs_to_one_agent(scene: Scene) -> None:
     opened = await scene.do(lambda tx: tx.open_session("main:a", agent="a", now=scene.now))
     assert (opened.kind, opened.own, opened.cursor) == (SessionKind.MAIN, False, 0)
@@ -38,6 +39,7 @@ async def a_session_opens_once_and_belongs_to_one_agent(scene: Scene) -> None:
     assert await scene.see(lambda reads: reads.session("main:b")) is None
 
 
+@case
 async def the_kind_of_a_session_is_in_its_key(scene: Scene) -> None:
     for key, kind, own in (
         ("task:12", SessionKind.TASK, True),
@@ -46,10 +48,11 @@ async def the_kind_of_a_session_is_in_its_key(scene: Scene) -> None:
         ("room:lobby:a", SessionKind.ROOM, False),
         ("mail:c@example.org", SessionKind.CHANNEL, False),
     ):
-        session = await scene.do(lambda tx, k=key: tx.open_session(k, agent="a", now=scene.now))  # type: ignore[misc]
+        session = await scene.change("open_session", key, agent="a", now=scene.now)
         assert (session.kind, session.own) == (kind, own)
 
 
+@case
 async def a_message_is_kept_as_it_was_sent(scene: Scene) -> None:
     sent = await scene.say(
         "mail:c",
@@ -74,6 +77,7 @@ async def a_message_is_kept_as_it_was_sent(scene: Scene) -> None:
     assert turn.spec.causes == ("M0", f"M{sent.id}")
 
 
+@case
 async def a_client_id_counts_once_in_its_session(scene: Scene) -> None:
     first = await scene.say("main:a", "one", client_id="x")
     again = await scene.say("main:a", "one", client_id="x")
@@ -83,6 +87,7 @@ async def a_client_id_counts_once_in_its_session(scene: Scene) -> None:
     assert len(await scene.see(lambda reads: reads.messages("main:a"))) == 1
 
 
+@case
 async def a_message_can_be_left_without_waking_anybody(scene: Scene) -> None:
     await scene.say("main:a", wake=False)
     assert await scene.unfinished("main:a") == []
@@ -90,13 +95,15 @@ async def a_message_can_be_left_without_waking_anybody(scene: Scene) -> None:
     assert len(await scene.unfinished("main:a")) == 1
 
 
+@case
 async def there_is_one_unfinished_turn_for_each_session(scene: Scene) -> None:
     await asyncio.gather(*(scene.say(f"main:{number % 3}", f"text {number}") for number in range(60)))
     for number in range(3):
         assert len(await scene.unfinished(f"main:{number}")) == 1
-        assert len(await scene.see(lambda reads, n=number: reads.inbox(f"main:{n}", limit=99))) == 20  # type: ignore[misc]
+        assert len(await scene.look_up("inbox", f"main:{number}", limit=99)) == 20
 
 
+@case
 async def messages_that_come_during_a_turn_get_the_next_one(scene: Scene) -> None:
     await scene.say("main:a", "one")
     turn = await scene.claim_one()
@@ -112,6 +119,7 @@ async def messages_that_come_during_a_turn_get_the_next_one(scene: Scene) -> Non
     assert await scene.unfinished("main:a") == []
 
 
+@case
 async def messages_that_one_turn_did_not_reach_get_another(scene: Scene) -> None:
     first = await scene.say("main:a", "one")
     await scene.say("main:a", "two")
@@ -122,6 +130,7 @@ async def messages_that_one_turn_did_not_reach_get_another(scene: Scene) -> None
     assert again.title == "two"
 
 
+@case
 async def a_turn_that_retries_is_still_the_sessions_turn(scene: Scene) -> None:
     await scene.say("main:a", "one")
     for outcome in (Retry(error="x", after_s=0.0), Requeue(reason="drained")):
@@ -130,6 +139,7 @@ async def a_turn_that_retries_is_still_the_sessions_turn(scene: Scene) -> None:
         assert [task.id for task in await scene.unfinished("main:a")] == [turn.id]
 
 
+@case
 async def a_failed_turn_is_not_made_again_by_what_made_it_fail(scene: Scene) -> None:
     await scene.say("main:a", "poisonous")
     await scene.finish(await scene.claim_one(), Fail(error="cannot read it"))
@@ -140,6 +150,7 @@ async def a_failed_turn_is_not_made_again_by_what_made_it_fail(scene: Scene) -> 
     await scene.finish(turn)
 
 
+@case
 async def what_came_after_a_failed_turns_claim_is_still_read(scene: Scene) -> None:
     for ending in (Fail(error="no"), Cancelled(reason="enough")):
         await scene.say("main:a", "before")
@@ -153,6 +164,7 @@ async def what_came_after_a_failed_turns_claim_is_still_read(scene: Scene) -> No
         await scene.finish(claimed)
 
 
+@case
 async def a_second_turn_beside_an_unfinished_one_is_refused_in_words(scene: Scene) -> None:
     await scene.say("main:a", "one")
     failed = await scene.finish(await scene.claim_one(), Fail(error="no"))
@@ -167,6 +179,7 @@ async def a_second_turn_beside_an_unfinished_one_is_refused_in_words(scene: Scen
     assert (await scene.move(failed, TaskEvent.REPLAY)).state is TaskState.READY
 
 
+@case
 async def a_turn_is_trusted_as_little_as_the_least_of_its_messages(scene: Scene) -> None:
     await scene.say("main:a", "start")
     turn = await scene.claim_one()
@@ -178,6 +191,7 @@ async def a_turn_is_trusted_as_little_as_the_least_of_its_messages(scene: Scene)
     assert (again.spec.trust, again.depth) == (Trust.EXTERNAL, 3)
 
 
+@case
 async def a_message_wakes_an_own_sessions_task_that_waits_for_one(scene: Scene) -> None:
     goal = await scene.add(kind=TaskKind.GOAL, agent="a")
     key = goal.session or ""
@@ -187,6 +201,7 @@ async def a_message_wakes_an_own_sessions_task_that_waits_for_one(scene: Scene) 
     assert [(task.id, task.state) for task in await scene.unfinished(key)] == [(goal.id, TaskState.READY)]
 
 
+@case
 async def a_message_leaves_alone_what_waits_for_something_else(scene: Scene) -> None:
     goal = await scene.add(kind=TaskKind.GOAL, agent="a")
     key = goal.session or ""
@@ -195,6 +210,7 @@ async def a_message_leaves_alone_what_waits_for_something_else(scene: Scene) -> 
     assert [(task.id, task.state) for task in await scene.unfinished(key)] == [(goal.id, TaskState.WAITING)]
 
 
+@case
 async def a_message_that_came_before_the_park_ends_the_wait_at_once(scene: Scene) -> None:
     goal = await scene.add(kind=TaskKind.GOAL, agent="a")
     claimed = await scene.claim_one()
@@ -202,6 +218,7 @@ async def a_message_that_came_before_the_park_ends_the_wait_at_once(scene: Scene
     assert (await scene.finish(claimed, EVENT)).state is TaskState.READY
 
 
+@case
 async def a_message_to_an_ended_own_session_makes_a_turn_there(scene: Scene) -> None:
     goal = await scene.add(kind=TaskKind.GOAL, agent="a")
     key = goal.session or ""
@@ -211,6 +228,7 @@ async def a_message_to_an_ended_own_session_makes_a_turn_there(scene: Scene) -> 
     assert (turn.kind, turn.title, turn.session) == (TaskKind.TURN, "one more thing", key)
 
 
+@case
 async def a_shared_sessions_parked_turn_wakes_for_messages_only_if_it_waits_for_them(scene: Scene) -> None:
     await scene.say("main:a")
     await scene.read_all("main:a")
@@ -220,6 +238,7 @@ async def a_shared_sessions_parked_turn_wakes_for_messages_only_if_it_waits_for_
     assert [task.id for task in await scene.unfinished("main:a")] == [turn.id]
 
 
+@case
 async def a_cursor_only_moves_forward(scene: Scene) -> None:
     ids = [(await scene.say("main:a", str(number))).id for number in range(4)]
     await scene.do(lambda tx: tx.advance_cursor("main:a", ids[2], now=scene.now))
@@ -229,6 +248,7 @@ async def a_cursor_only_moves_forward(scene: Scene) -> None:
         await scene.do(lambda tx: tx.advance_cursor("main:x", 1, now=scene.now))
 
 
+@case
 async def no_message_is_lost_or_read_twice_whatever_the_order(scene: Scene) -> None:
     chance = random.Random(11)
     sent: list[int] = []
@@ -254,14 +274,16 @@ async def no_message_is_lost_or_read_twice_whatever_the_order(scene: Scene) -> N
     assert read == sent
 
 
+@case
 async def sessions_are_listed_by_key_and_agent(scene: Scene) -> None:
     for key, agent in (("main:a", "a"), ("main:b", "b"), ("room:x", "a")):
-        await scene.do(lambda tx, k=key, a=agent: tx.open_session(k, agent=a, now=scene.now))  # type: ignore[misc]
+        await scene.change("open_session", key, agent=agent, now=scene.now)
     assert [s.key for s in await scene.see(lambda reads: reads.sessions())] == ["main:a", "main:b", "room:x"]
     assert [s.key for s in await scene.see(lambda reads: reads.sessions(agent="a", limit=1))] == ["main:a"]
     assert [s.key for s in await scene.see(lambda reads: reads.sessions(agent="a", after="main:a"))] == ["room:x"]
 
 
+@case
 async def a_paused_session_says_so(scene: Scene) -> None:
     await scene.do(lambda tx: tx.open_session("main:a", agent="a", now=scene.now))
     await scene.do(lambda tx: tx.set_flag("session:main:a", "paused", actor="ann", reason="", now=scene.now))

@@ -6,7 +6,7 @@ from ostinato.domain.errors import Fenced
 from ostinato.domain.event import EventName
 from ostinato.domain.task import Requeue, TaskEvent, TaskState
 from ostinato.store.port import POISON_LOSSES, ClaimRequest, Node
-from ostinato.testing.contract.scene import LONG_S, Scene, refuses
+from ostinato.testing.contract.scene import LONG_S, Scene, case, refuses
 
 
 async def _start(scene: Scene, *, exclusive: bool = False, lease_s: float = LONG_S) -> Node:
@@ -20,6 +20,7 @@ async def _claim_for(scene: Scene, node: Node) -> None:
     assert len(await scene.do(lambda tx: tx.claim(request, now=scene.now))) == 1
 
 
+@case
 async def each_start_is_a_new_incarnation(scene: Scene) -> None:
     first, second = await _start(scene), await _start(scene)
     assert scene.node < first.id < second.id
@@ -28,6 +29,7 @@ async def each_start_is_a_new_incarnation(scene: Scene) -> None:
     assert (nodes[0].pid, nodes[0].host, nodes[0].version, nodes[0].ended_at) == (7, "there", "2", None)
 
 
+@case
 async def an_exclusive_start_voids_every_older_claim_at_once(scene: Scene) -> None:
     task = await scene.add()
     old = await scene.claim_one()
@@ -44,6 +46,7 @@ async def an_exclusive_start_voids_every_older_claim_at_once(scene: Scene) -> No
     assert len(await scene.told(EventName.NODE_LOST)) == 1
 
 
+@case
 async def another_node_beside_it_leaves_claims_alone(scene: Scene) -> None:
     await scene.add()
     old = await scene.claim_one()
@@ -51,6 +54,7 @@ async def another_node_beside_it_leaves_claims_alone(scene: Scene) -> None:
     assert await scene.look(old) == old
 
 
+@case
 async def a_node_that_ends_in_order_gives_back_without_a_loss(scene: Scene) -> None:
     task = await scene.add()
     await scene.claim_one()
@@ -65,6 +69,7 @@ async def a_node_that_ends_in_order_gives_back_without_a_loss(scene: Scene) -> N
     assert await scene.told(EventName.NODE_LOST) == []
 
 
+@case
 async def a_lease_that_is_over_costs_the_node_its_tasks(scene: Scene) -> None:
     node = await _start(scene, lease_s=0.0)
     task = await scene.add()
@@ -76,6 +81,7 @@ async def a_lease_that_is_over_costs_the_node_its_tasks(scene: Scene) -> None:
     assert not await scene.do(lambda tx: tx.renew_node(node.id, lease_s=LONG_S))
 
 
+@case
 async def a_renewed_lease_holds(scene: Scene) -> None:
     task = await scene.add()
     await scene.claim_one()
@@ -84,6 +90,7 @@ async def a_renewed_lease_holds(scene: Scene) -> None:
     assert (await scene.look(task)).state is TaskState.RUNNING
 
 
+@case
 async def a_task_that_kills_its_nodes_is_set_aside_as_poison(scene: Scene) -> None:
     task = await scene.add()
     dependant = await scene.add("dependant", after=(task.id,))
@@ -102,6 +109,7 @@ async def a_task_that_kills_its_nodes_is_set_aside_as_poison(scene: Scene) -> No
     assert replayed.losses == 0
 
 
+@case
 async def losses_count_only_in_a_row(scene: Scene) -> None:
     task = await scene.add()
     for _ in range(POISON_LOSSES - 1):
@@ -111,6 +119,7 @@ async def losses_count_only_in_a_row(scene: Scene) -> None:
     assert (await scene.look(task)).losses == 0
 
 
+@case
 async def a_lost_nodes_work_is_claimed_by_another(scene: Scene) -> None:
     task = await scene.add()
     await _claim_for(scene, await _start(scene, lease_s=0.0))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ostinato.domain.errors import Exhausted, Invalid
 from ostinato.domain.ledger import Charge
 from ostinato.domain.step import ModelAnswer, ModelIntent
 from ostinato.domain.task import Fail
 from ostinato.domain.values import SECOND
 from ostinato.store.port import ScheduleRow
-from ostinato.testing.contract.scene import Scene, claim_of, refuses
+from ostinato.testing.contract.scene import Scene, case, claim_of, refuses
 
 
 async def _reserve(
@@ -27,6 +29,7 @@ async def _settle(scene: Scene, reserved: int, spent: int, *, agent: str = "a") 
     )
 
 
+@case
 async def an_agents_limit_holds_for_what_is_reserved_and_spent(scene: Scene) -> None:
     await _reserve(scene, 60)
     with refuses(Exhausted, "'a'"):
@@ -38,6 +41,7 @@ async def an_agents_limit_holds_for_what_is_reserved_and_spent(scene: Scene) -> 
     await _reserve(scene, 20)
 
 
+@case
 async def the_fleets_limit_holds_over_all_agents(scene: Scene) -> None:
     await _reserve(scene, 100, agent="a")
     with refuses(Exhausted, "fleet"):
@@ -46,12 +50,14 @@ async def the_fleets_limit_holds_over_all_agents(scene: Scene) -> None:
     await _reserve(scene, 10**9, agent="c", own=None, fleet=None)
 
 
+@case
 async def what_is_refused_reserves_nothing(scene: Scene) -> None:
     with refuses(Exhausted):
         await _reserve(scene, 90, fleet=80)
     await _reserve(scene, 80, fleet=80)
 
 
+@case
 async def a_failed_tasks_open_call_holds_no_money_until_it_is_sent_on(scene: Scene) -> None:
     await scene.add(agent="a")
     task = await scene.claim_one()
@@ -74,6 +80,7 @@ async def a_failed_tasks_open_call_holds_no_money_until_it_is_sent_on(scene: Sce
         await _reserve(scene, 1)
 
 
+@case
 async def a_budget_begins_anew_each_day(scene: Scene) -> None:
     await _reserve(scene, 100)
     scene.wait(86_400.0)
@@ -82,6 +89,7 @@ async def a_budget_begins_anew_each_day(scene: Scene) -> None:
     await _reserve(scene, 90)
 
 
+@case
 async def a_reservation_from_before_midnight_does_not_make_room_today(scene: Scene) -> None:
     await _reserve(scene, 100)
     scene.wait(86_400.0)
@@ -92,7 +100,7 @@ async def a_reservation_from_before_midnight_does_not_make_room_today(scene: Sce
 
 
 def _charge(task: int, **more: object) -> Charge:
-    facts = {
+    facts: dict[str, Any] = {
         "task": task,
         "agent": "a",
         "session": "main:a",
@@ -108,9 +116,10 @@ def _charge(task: int, **more: object) -> Charge:
         "duration_ms": 1.5,
         **more,
     }
-    return Charge(**facts)  # type: ignore[arg-type]
+    return Charge(**facts)
 
 
+@case
 async def a_charge_adds_to_its_task(scene: Scene) -> None:
     task = await scene.add(agent="a")
     running = await scene.claim_one()
@@ -123,6 +132,7 @@ async def a_charge_adds_to_its_task(scene: Scene) -> None:
     assert (ended.tokens, ended.usd_micros) == (15, 7)
 
 
+@case
 async def spending_is_summed_by_every_dimension(scene: Scene) -> None:
     first, second = await scene.add(agent="a"), await scene.add(agent="b")
     day = "2027-01-15"
@@ -131,7 +141,7 @@ async def spending_is_summed_by_every_dimension(scene: Scene) -> None:
         _charge(first.id, model="strong", usd_micros=90),
         _charge(second.id, agent="b", trigger="heartbeat", usd_micros=None),
     ):
-        await scene.do(lambda tx, c=charge: tx.charge(c, now=scene.now))  # type: ignore[misc]
+        await scene.change("charge", charge, now=scene.now)
     await scene.do(lambda tx: tx.put_schedule(_heartbeat(), now=scene.now))
     await scene.do(
         lambda tx: tx.skip(
@@ -146,7 +156,7 @@ async def spending_is_summed_by_every_dimension(scene: Scene) -> None:
         "day": [(day, 3, 97, 1, 1)],
     }
     for by, lines in expected.items():
-        found = await scene.see(lambda reads, b=by: reads.spending(b, since_at=0))  # type: ignore[misc]
+        found = await scene.look_up("spending", by, since_at=0)
         assert [(s.name, s.calls, s.usd_micros, s.unpriced_calls, s.skipped) for s in found] == lines, by
     assert await scene.see(lambda reads: reads.spending("agent", since_at=scene.now + 1)) == []
     assert await scene.see(lambda reads: reads.spending("agent", since_at=0, until_at=scene.now)) == []
@@ -155,15 +165,12 @@ async def spending_is_summed_by_every_dimension(scene: Scene) -> None:
         await scene.see(lambda reads: reads.spending("moon", since_at=0))
 
 
+@case
 async def who_was_only_skipped_is_listed_too(scene: Scene) -> None:
     await scene.do(lambda tx: tx.put_schedule(_heartbeat(), now=scene.now))
     for number in range(3):
         at = scene.now + number * SECOND
-        await scene.do(
-            lambda tx, at=at: tx.skip(  # type: ignore[misc]
-                "h", heartbeat="h", agent="b", reason="quiet", nominal_at=at, next_at=None, now=at
-            )
-        )
+        await scene.change("skip", "h", heartbeat="h", agent="b", reason="quiet", nominal_at=at, next_at=None, now=at)
     (line,) = await scene.see(lambda reads: reads.spending("agent", since_at=0))
     assert (line.name, line.calls, line.skipped, line.usd_micros) == ("b", 0, 3, 0)
 

@@ -5,10 +5,8 @@ Knows nothing of any test runner or of which store it is.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from types import ModuleType
 from typing import Any, TypeVar
 
 from ostinato.domain.errors import OstinatoError
@@ -61,6 +59,14 @@ class Scene:
     async def do(self, fn: Callable[[Tx], T]) -> T:
         """One transaction."""
         return await self.store.run(fn)
+
+    async def change(self, verb: str, /, *values: Any, **more: Any) -> Any:
+        """One verb in a transaction of its own, by its name."""
+        return await self.store.run(lambda tx: getattr(tx, verb)(*values, **more))
+
+    async def look_up(self, verb: str, /, *values: Any, **more: Any) -> Any:
+        """One reading verb over a snapshot of its own, by its name."""
+        return await self.store.read(lambda reads: getattr(reads, verb)(*values, **more))
 
     async def see(self, fn: Callable[[Reads], T]) -> T:
         """One snapshot."""
@@ -174,13 +180,18 @@ def refuses(kind: type[OstinatoError], *words: str) -> Iterator[None]:
 Case = Callable[[Scene], Awaitable[None]]
 
 
-def cases_of(room: ModuleType) -> list[Case]:
-    """The cases of one module: its own public async functions."""
-    return [
-        value
-        for name, value in vars(room).items()
-        if asyncio.iscoroutinefunction(value) and value.__module__ == room.__name__ and not name.startswith("_")
-    ]
+_CASES: list[Case] = []
+
+
+def case(function: Case) -> Case:
+    """Makes an async function over a scene part of the contract; its name says what must be so."""
+    _CASES.append(function)
+    return function
+
+
+def cases() -> list[Case]:
+    """Every case of the rooms that have been imported."""
+    return list(_CASES)
 
 
 async def check(case: Case, factory: StoreFactory) -> None:

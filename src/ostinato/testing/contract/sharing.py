@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 
 from ostinato.domain.errors import Conflict
 from ostinato.domain.event import Event, EventName
 from ostinato.domain.task import NewTask, TaskEvent, TaskKind, TaskState
 from ostinato.store.port import ClaimRequest, EventFilter, TaskFilter, Tx
-from ostinato.testing.contract.scene import Scene, claim_of, done
+from ostinato.testing.contract.scene import Scene, case, claim_of, done
 
 
+@case
 async def an_exception_undoes_its_own_function_only(scene: Scene) -> None:
-    def add(tx: Tx, number: int) -> int:
+    def add(number: int, tx: Tx) -> int:
         task = tx.add_task(NewTask(kind=TaskKind.RUN, title=str(number), agent="a"), now=scene.now)
         if number % 3 == 0:
             raise ZeroDivisionError(number)
         return task.id
 
     results = await asyncio.gather(
-        *(scene.do(lambda tx, n=number: add(tx, n)) for number in range(60)),  # type: ignore[misc]
+        *(scene.do(partial(add, number)) for number in range(60)),
         return_exceptions=True,
     )
     good = [result for result in results if isinstance(result, int)]
@@ -35,6 +37,7 @@ async def an_exception_undoes_its_own_function_only(scene: Scene) -> None:
     assert len(await scene.claim(most=99)) == 40
 
 
+@case
 async def an_undone_function_leaves_no_claim_behind(scene: Scene) -> None:
     task = await scene.add(agent="a")
 
@@ -52,12 +55,14 @@ async def an_undone_function_leaves_no_claim_behind(scene: Scene) -> None:
     assert (claimed.id, claimed.token) == (task.id, 1)
 
 
+@case
 async def results_come_back_to_their_own_callers(scene: Scene) -> None:
     tasks = await asyncio.gather(*(scene.add(str(number)) for number in range(200)))
     assert [task.title for task in tasks] == [str(number) for number in range(200)]
     assert len({task.id for task in tasks}) == 200
 
 
+@case
 async def functions_see_what_earlier_ones_did(scene: Scene) -> None:
     task = await scene.add()
 
@@ -68,6 +73,7 @@ async def functions_see_what_earlier_ones_did(scene: Scene) -> None:
     assert await asyncio.gather(*(scene.do(note) for _ in range(50))) == list(range(1, 51))
 
 
+@case
 async def a_transaction_sees_its_own_tallies(scene: Scene) -> None:
     def both(tx: Tx) -> tuple[int, int]:
         before = tx.tallies().tasks.get("ready", 0)
@@ -79,6 +85,7 @@ async def a_transaction_sees_its_own_tallies(scene: Scene) -> None:
     assert results == [(number, number + 1) for number in range(20)]
 
 
+@case
 async def no_task_is_claimed_twice_by_many_at_once(scene: Scene) -> None:
     for _ in range(100):
         await scene.add()
@@ -87,6 +94,7 @@ async def no_task_is_claimed_twice_by_many_at_once(scene: Scene) -> None:
     assert len(ids) == len(set(ids)) == 100
 
 
+@case
 async def one_of_many_finishers_wins(scene: Scene) -> None:
     await scene.add()
     task = await scene.claim_one()
@@ -102,6 +110,7 @@ async def one_of_many_finishers_wins(scene: Scene) -> None:
     assert len(await scene.told(EventName.TASK_DONE)) == 1
 
 
+@case
 async def listeners_hear_every_event_once_in_order_after_it_is_kept(scene: Scene) -> None:
     heard: list[Event] = []
 
@@ -118,6 +127,7 @@ async def listeners_hear_every_event_once_in_order_after_it_is_kept(scene: Scene
     assert len(heard) == 100
 
 
+@case
 async def what_is_undone_is_not_heard(scene: Scene) -> None:
     heard: list[Event] = []
     scene.store.subscribe(heard.extend)
@@ -132,6 +142,7 @@ async def what_is_undone_is_not_heard(scene: Scene) -> None:
     assert (await scene.look(event.task or 0)).title == "stays"
 
 
+@case
 async def a_caller_that_gives_up_harms_nobody(scene: Scene) -> None:
     tasks = [asyncio.ensure_future(scene.add(str(number))) for number in range(20)]
     await asyncio.sleep(0)
@@ -142,6 +153,7 @@ async def a_caller_that_gives_up_harms_nobody(scene: Scene) -> None:
     assert len(await scene.see(lambda reads: reads.tasks(TaskFilter()))) >= 10
 
 
+@case
 async def a_snapshot_is_not_disturbed_by_writers(scene: Scene) -> None:
     task = await scene.add()
     before = await scene.look(task)
@@ -153,6 +165,7 @@ async def a_snapshot_is_not_disturbed_by_writers(scene: Scene) -> None:
     assert (await scene.look(task)).state is TaskState.CANCELLED
 
 
+@case
 async def a_function_may_change_much_at_once(scene: Scene) -> None:
     def many(tx: Tx) -> int:
         for number in range(2_000):

@@ -1,4 +1,4 @@
-"""The list of all cases. Knows only the rooms that hold them."""
+"""All rooms of the contract: importing this gathers their cases."""
 
 from __future__ import annotations
 
@@ -18,9 +18,8 @@ from ostinato.testing.contract import (
     sharing,
     stopping,
 )
-from ostinato.testing.contract.scene import Case, cases_of
 
-_ROOMS = (
+ROOMS = (
     adding,
     asking,
     cells,
@@ -36,8 +35,4 @@ _ROOMS = (
     sharing,
     stopping,
 )
-
-
-def cases() -> list[Case]:
-    """Every case, in the order of the rooms."""
-    return [case for room in _ROOMS for case in cases_of(room)]
+"""Where the cases are."""

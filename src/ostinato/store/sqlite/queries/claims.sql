@@ -1,8 +1,8 @@
 -- Claims, attempts and journals.
 
--- name: next_lane
--- The head of the first lane behind this one: three seeks, however many rows a lane holds. One comparison of
--- (pool, agent, kind) as a row would walk through the whole lane first.
+-- name: next_queue
+-- The head of the first queue behind this one: three seeks, however many rows a queue holds. One comparison of
+-- (pool, agent, kind) as a row would walk through the whole queue first.
 SELECT * FROM (
     SELECT pool, agent, kind, priority, id, session FROM tasks INDEXED BY task_claimable
     WHERE state = 'ready' AND due_at IS NULL AND pool = :pool AND agent = :agent AND kind > :kind
@@ -20,8 +20,8 @@ UNION ALL SELECT * FROM (
 )
 LIMIT 1
 
--- name: lane_page
--- The next rows of a lane: of the same priority behind the last one, then of lower ones.
+-- name: queue_page
+-- The next rows of a queue: of the same priority behind the last one, then of lower ones.
 SELECT priority, id, session FROM (
     SELECT * FROM (
         SELECT priority, id, session FROM tasks INDEXED BY task_claimable

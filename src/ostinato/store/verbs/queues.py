@@ -1,13 +1,13 @@
-"""What can be claimed, in memory: one lane for each pool, agent and kind, so that a claim is flat.
+"""What can be claimed, in memory: one queue for each pool, agent and kind, so that a claim is flat.
 
 A claim wants the most urgent task that *may* run. One index over all claimable rows does not give it cheaply: a paused
 agent, or one at its limit, may own the first million rows, and each claim would walk past them. So rows are kept in
-lanes, the index is ordered by lane, and this module knows the head of each lane. Whatever stops a whole lane (a flag, a
-limit of an agent or kind) sets the lane aside until that changes; whatever stops one row (its session is busy) sets the
-row aside. Each obstacle is met once, not by each claim.
+queues, the index is ordered by queue, and this module knows the head of each queue. Whatever stops a whole queue (a
+flag, a limit of an agent or kind) sets the queue aside until that changes; whatever stops one row (its session is busy)
+sets the row aside. Each obstacle is met once, not by each claim.
 
-Only a page of each lane is in memory. Nothing here is truth: a row is taken by an UPDATE that checks that it is still
-claimable, what it finds gone is dropped, and everything can be forgotten and read again at any time. A table of lanes
+Only a page of each queue is in memory. Nothing here is truth: a row is taken by an UPDATE that checks that it is still
+claimable, what it finds gone is dropped, and everything can be forgotten and read again at any time. A table of queues
 in the database was tried on paper and lost: three more writes for each task.
 
 Knows nothing of SQL or tasks: rows are keys (minus priority, id) with a session.
@@ -24,7 +24,7 @@ from ostinato.domain.task import TaskKind
 from ostinato.store.port import ClaimRequest
 
 
-class LaneKey(NamedTuple):
+class QueueKey(NamedTuple):
     """Pool, agent (empty: none) and kind."""
 
     pool: str
@@ -41,8 +41,8 @@ class Candidate(NamedTuple):
     session: str
 
 
-class Lane:
-    """The next rows of one lane, in order."""
+class Queue:
+    """The next rows of one queue, in order."""
 
     __slots__ = ("last", "more", "rows")
 
@@ -54,78 +54,78 @@ class Lane:
         """Everything up to here is in memory."""
 
 
-Page = Callable[[LaneKey, Candidate, int], list[Candidate]]
-"""Reads the rows of a lane behind a candidate, at most so many."""
+Page = Callable[[QueueKey, Candidate, int], list[Candidate]]
+"""Reads the rows of a queue behind a candidate, at most so many."""
 
 PAGE_MAX = 64
-"""Rows of one lane in memory; enough that reading pages is no cost, little enough for 10,000 lanes."""
+"""Rows of one queue in memory; enough that reading pages is no cost, little enough for 10,000 queues."""
 ROWS_MAX = 40_000
-"""Rows in memory over all lanes, about; 10 MB."""
+"""Rows in memory over all queues, about; 10 MB."""
 
 
-class Lanes:
-    """Every lane, which of them are set aside, and how much runs."""
+class Queues:
+    """Every queue, which of them are set aside, and how much runs."""
 
-    def __init__(self, *, heads: Iterable[tuple[LaneKey, Candidate]], page: Page) -> None:
+    def __init__(self, *, heads: Iterable[tuple[QueueKey, Candidate]], page: Page) -> None:
         self._page = page
-        self._lanes: dict[LaneKey, Lane] = {}
-        self._order: dict[str, list[tuple[Candidate, LaneKey]]] = {}
-        self._aside: dict[str, list[tuple[Candidate, LaneKey]]] = {}
-        self._rows_aside: dict[str, list[tuple[Candidate, LaneKey]]] = {}
+        self._queues: dict[QueueKey, Queue] = {}
+        self._order: dict[str, list[tuple[Candidate, QueueKey]]] = {}
+        self._aside: dict[str, list[tuple[Candidate, QueueKey]]] = {}
+        self._rows_aside: dict[str, list[tuple[Candidate, QueueKey]]] = {}
         self._limits: tuple[Mapping[str, int], int, Mapping[TaskKind, int]] = ({}, 1, {})
         self.running: dict[str, int] = {}
         """What runs now: `agent:<id>`, `kind:<kind>` and `session:<key>`, each with its number."""
         for key, head in heads:
-            lane = self._lanes[key] = Lane()
-            lane.rows, lane.last, lane.more = [head], head, True
+            queue = self._queues[key] = Queue()
+            queue.rows, queue.last, queue.more = [head], head, True
             self._push(key, head)
 
-    def add(self, key: LaneKey, row: Candidate) -> None:
+    def add(self, key: QueueKey, row: Candidate) -> None:
         """A row has become claimable."""
-        lane = self._lanes.get(key)
-        if lane is None:
-            lane = self._lanes[key] = Lane()
-        elif lane.more and row > lane.last:
+        queue = self._queues.get(key)
+        if queue is None:
+            queue = self._queues[key] = Queue()
+        elif queue.more and row > queue.last:
             return  # will be read with its page
-        insort(lane.rows, row)
-        if len(lane.rows) > PAGE_MAX:
-            lane.rows.pop()
-            lane.last, lane.more = lane.rows[-1], True
-        elif row > lane.last:
-            lane.last = row
-        if lane.rows[0] is row:
+        insort(queue.rows, row)
+        if len(queue.rows) > PAGE_MAX:
+            queue.rows.pop()
+            queue.last, queue.more = queue.rows[-1], True
+        elif row > queue.last:
+            queue.last = row
+        if queue.rows[0] is row:
             self._push(key, row)
 
-    def started(self, key: LaneKey, session: str) -> None:
-        """A task of this lane runs now."""
+    def started(self, key: QueueKey, session: str) -> None:
+        """A task of this queue runs now."""
         for name in _scopes(key, session):
             self.running[name] = self.running.get(name, 0) + 1
 
-    def ended(self, key: LaneKey, session: str) -> None:
-        """A task of this lane runs no more: what waited for that may be looked at again."""
+    def ended(self, key: QueueKey, session: str) -> None:
+        """A task of this queue runs no more: what waited for that may be looked at again."""
         for name in _scopes(key, session):
             left = self.running.get(name, 0) - 1
             if left > 0:
                 self.running[name] = left
             else:
                 self.running.pop(name, None)
-            for head, lane_key in self._aside.pop(name, ()):
-                heappush(self._order.setdefault(lane_key.pool, []), (head, lane_key))
-            for row, lane_key in self._rows_aside.pop(name, ()):
-                self.add(lane_key, row)
+            for head, queue_key in self._aside.pop(name, ()):
+                heappush(self._order.setdefault(queue_key.pool, []), (head, queue_key))
+            for row, queue_key in self._rows_aside.pop(name, ()):
+                self.add(queue_key, row)
 
-    def take(self, request: ClaimRequest, flagged: Callable[[str], bool]) -> tuple[LaneKey, Candidate] | None:
-        """The most urgent row that this request may run, out of its lane; None: there is none."""
+    def take(self, request: ClaimRequest, flagged: Callable[[str], bool]) -> tuple[QueueKey, Candidate] | None:
+        """The most urgent row that this request may run, out of its queue; None: there is none."""
         self._note_limits(request)
-        not_wanted: list[tuple[Candidate, LaneKey]] = []
+        not_wanted: list[tuple[Candidate, QueueKey]] = []
         try:
             while True:
                 pool = self._best_pool(request.pools, flagged)
                 if pool is None:
                     return None
                 head, key = heappop(self._order[pool])
-                lane = self._lanes.get(key)
-                if lane is None or not lane.rows or lane.rows[0] is not head:
+                queue = self._queues.get(key)
+                if queue is None or not queue.rows or queue.rows[0] is not head:
                     continue  # a better head was pushed since
                 if request.kinds is not None and key.kind not in request.kinds:
                     not_wanted.append((head, key))
@@ -135,8 +135,8 @@ class Lanes:
                     self._set_aside(full, head, key)
                 else:
                     runs = self._may_run(head, key, flagged)
-                    del lane.rows[0]
-                    self._follow(lane, key)  # another lane may come before this one's next row
+                    del queue.rows[0]
+                    self._follow(queue, key)  # another queue may come before this one's next row
                     if runs:
                         return key, head
         finally:
@@ -144,7 +144,7 @@ class Lanes:
                 heappush(self._order[key.pool], (head, key))
 
     def _note_limits(self, request: ClaimRequest) -> None:
-        """Other limits than last time: lanes that stood at theirs may move."""
+        """Other limits than last time: queues that stood at theirs may move."""
         limits = (request.agent_limits, request.agent_limit_default, request.kind_limits)
         if limits != self._limits:
             self._limits = limits
@@ -160,7 +160,7 @@ class Lanes:
                 best = pool
         return best
 
-    def _full(self, request: ClaimRequest, key: LaneKey) -> str | None:
+    def _full(self, request: ClaimRequest, key: QueueKey) -> str | None:
         """The scope whose limit is reached, or None."""
         if key.agent:
             name = f"agent:{key.agent}"
@@ -173,11 +173,11 @@ class Lanes:
                 return name
         return None
 
-    def _set_aside(self, name: str, head: Candidate, key: LaneKey) -> None:
+    def _set_aside(self, name: str, head: Candidate, key: QueueKey) -> None:
         self._aside.setdefault(name, []).append((head, key))
 
-    def _may_run(self, row: Candidate, key: LaneKey, flagged: Callable[[str], bool]) -> bool:
-        """False where something stops this very row; it leaves its lane until that has changed."""
+    def _may_run(self, row: Candidate, key: QueueKey, flagged: Callable[[str], bool]) -> bool:
+        """False where something stops this very row; it leaves its queue until that has changed."""
         if flagged(f"task:{row.id}"):
             return False  # flags change by rebuilding everything
         if row.session:
@@ -189,24 +189,24 @@ class Lanes:
                 return False
         return True
 
-    def _follow(self, lane: Lane, key: LaneKey) -> None:
-        """Puts the lane back in order with its next row, or forgets it when it has none."""
-        if not lane.rows and lane.more:
-            most = max(2, min(PAGE_MAX, ROWS_MAX // len(self._lanes)))
-            lane.rows = self._page(key, lane.last, most)
-            lane.more = len(lane.rows) == most
-            if lane.rows:
-                lane.last = lane.rows[-1]
-        if lane.rows:
-            self._push(key, lane.rows[0])
+    def _follow(self, queue: Queue, key: QueueKey) -> None:
+        """Puts the queue back in order with its next row, or forgets it when it has none."""
+        if not queue.rows and queue.more:
+            most = max(2, min(PAGE_MAX, ROWS_MAX // len(self._queues)))
+            queue.rows = self._page(key, queue.last, most)
+            queue.more = len(queue.rows) == most
+            if queue.rows:
+                queue.last = queue.rows[-1]
+        if queue.rows:
+            self._push(key, queue.rows[0])
         else:
-            del self._lanes[key]
+            del self._queues[key]
 
-    def _push(self, key: LaneKey, head: Candidate) -> None:
+    def _push(self, key: QueueKey, head: Candidate) -> None:
         heappush(self._order.setdefault(key.pool, []), (head, key))
 
 
-def _scopes(key: LaneKey, session: str) -> list[str]:
+def _scopes(key: QueueKey, session: str) -> list[str]:
     scopes = [f"kind:{key.kind}"]
     if key.agent:
         scopes.append(f"agent:{key.agent}")
