@@ -79,6 +79,8 @@ class Order(Value):
     """On the clock of the machine, with a lease."""
     renews: bool = False
     """As one of several nodes on a store, which renews its lease."""
+    waits: bool = False
+    """Begins stopped (SIGSTOP), until somebody lets it go on."""
     takes_over: bool = False
     """Without asking whether somebody holds the fleet: what the lock is there to prevent."""
     timeout_s: float = 60.0
@@ -204,7 +206,9 @@ def _live(order: Order) -> None:
         os.dup2(log, 2)
         os.close(0)
         faulthandler.enable()
-        faulthandler.register(signal.SIGUSR1)
+        faulthandler.register(signal.SIGUSR1)  # says where a node hangs
+        if order.waits:
+            os.kill(os.getpid(), signal.SIGSTOP)
         perform(order)
         code = 0
     except BaseException:  # whatever it was: it is said, and the child ends here and not in the server's loop

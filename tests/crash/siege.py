@@ -5,6 +5,7 @@ Knows nothing of what is right: that is the judge's.
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections import Counter
@@ -18,6 +19,9 @@ from tests.crash.forge import Ended, Order
 from tests.crash.outside import What, of, read_outside
 from tests.crash.record import OUTSIDE, Record, read_record
 from tests.crash.trial import SIGKILLED, Forge, words_of
+
+FULL = os.environ.get("OSTINATO_CRASH") == "full"
+"""True for `make crash`: ten times the kills, and what takes too long for every run of the tests."""
 
 SHORTEST_S, LONGEST_S = 0.02, 0.30
 """How much processor time a node has before it is killed: from the middle of its start to some dozens of errands."""

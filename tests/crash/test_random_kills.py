@@ -19,12 +19,11 @@ from tests.crash import load
 from tests.crash.bugs import BUGS
 from tests.crash.judge import doubts, every_doubt_is_said_aloud, judge_errands
 from tests.crash.outside import What, of
-from tests.crash.siege import Siege, besiege
+from tests.crash.siege import FULL, Siege, besiege
 from tests.crash.trial import Crew, Forge
 
 pytestmark = pytest.mark.slow
 
-FULL = os.environ.get("OSTINATO_CRASH") == "full"
 KILLS = 1_000 if FULL else 100
 OPEN_KILLS = 300 if FULL else 20
 """Kills that must have hit an open intent of a tool; a fifth of what is usual in the short form."""
