@@ -206,7 +206,9 @@ def _decoded(body: bytes, request: Request) -> dict[str, Any]:
         decoded = msgspec.json.decode(body)
     except RecursionError:
         raise _Malformed("The JSON is nested too deep", place="body", cure="Flatten it.") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError:
+        raise _Malformed("This is not UTF-8", place="body", cure="Send one JSON object in UTF-8.") from None
+    except msgspec.DecodeError as error:
         raise _Malformed(str(error), place="body", cure="Send one JSON object in UTF-8.") from None
     if not isinstance(decoded, dict):
         raise Invalid("The body is not an object", place="body", cure='Send {"key": value}.')
@@ -244,9 +246,9 @@ def _surprise(error: BaseException) -> Internal:
 def _no_route(path: str, status: int) -> OstinatoError:
     if status == 405:
         methods = sorted({each.method for each in routes() if _fits(each, path)})
-        return Invalid(f"{path[:200]} does not take that method", cure=f"It takes: {', '.join(methods) or 'GET'}.")
+        return Invalid(f"{path[:200]!r} does not take that method", cure=f"It takes: {', '.join(methods) or 'GET'}.")
     hint = closest(path, {each.path for each in routes()})
-    return NotFound(f"There is no {path[:200]}.{hint}", cure="GET /api/v1/openapi.json names everything there is.")
+    return NotFound(f"There is no {path[:200]!r}.{hint}", cure="GET /api/v1/openapi.json names everything there is.")
 
 
 def _fits(route: AnyRoute, path: str) -> bool:

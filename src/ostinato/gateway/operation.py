@@ -201,7 +201,7 @@ def _mismatch(words: str, where: str) -> Invalid:
     if found := re.fullmatch(r"Expected (.+) of length (>=|<=) (\d+)", words):
         unit = "entries" if found[1] == "a list" else "characters"
         if found[2] == ">=":
-            return Invalid("is empty" if found[3] == "1" else "is too short", place=where, cure=f"At least {found[3]}.")
+            return Invalid("is too short", place=where, cure=f"It needs {found[3]} or more {unit}.")
         return Invalid(f"is longer than {found[3]} {unit}", place=where, cure="Shorten it.")
     return Invalid(words, place=where, cure=f"Give {words.removeprefix('Expected ').partition(', got ')[0]}.")
 

@@ -14,7 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from ostinato.domain.errors import Conflict, Invalid
+from ostinato.gateway.http import error_body
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -26,6 +29,13 @@ PATH_BYTES_MAX = 100
 
 CONNECTIONS_MAX = 512
 """More are answered with 503 at once."""
+
+NO_REQUEST = Invalid(
+    "This is not a valid HTTP/1.1 request",
+    place="head",
+    cure="Look at its first line, its headers (64 KiB at most) and the length of its body.",
+)
+"""What somebody is told who sends anything else."""
 
 STOP_S = 2
 """Whole seconds that answers under way may take when the server stops."""
@@ -66,6 +76,27 @@ def listen(state_dir: Path) -> socket.socket:
     return listener
 
 
+def _protocol() -> type[asyncio.Protocol]:
+    """uvicorn's HTTP, whose refusal of what is no request at all is an error like every other."""
+    import h11
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    class Protocol(H11Protocol):
+        def send_400_response(self, msg: str) -> None:
+            if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+                body = msgspec.json.encode(error_body(NO_REQUEST))
+                head = [
+                    ("content-type", "application/json"),
+                    ("content-length", str(len(body))),
+                    ("connection", "close"),
+                ]
+                events = h11.Response(status_code=400, headers=head), h11.Data(data=body), h11.EndOfMessage()
+                self.transport.write(b"".join(self.conn.send(event) or b"" for event in events))
+            self.transport.close()
+
+    return Protocol
+
+
 def _check_folder(state_dir: Path) -> None:
     mode = stat.S_IMODE(state_dir.stat().st_mode)
     if mode & 0o022:
@@ -93,7 +124,7 @@ class LocalServer:
             lifespan="off",
             log_config=None,
             access_log=False,
-            http="h11",
+            http=_protocol(),
             ws="none",
             loop="none",
             server_header=False,
