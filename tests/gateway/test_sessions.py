@@ -34,6 +34,16 @@ def test_nobody_takes_the_main_session_of_another_agent(tmp_path: Path) -> None:
     run(story())
 
 
+@pytest.mark.parametrize("session", ["main", "isolated"])
+def test_a_schedule_names_sessions_of_its_agent_by_a_word(tmp_path: Path, session: str) -> None:
+    async def story() -> None:
+        async with ground(tmp_path, past=False) as made:
+            fields = {"name": "x", "agent": "clerk", "text": "hello", "every": "1h", "session": session}
+            assert (await made.call(schedules_api.add, fields))["name"] == "x"
+
+    run(story())
+
+
 def test_a_key_means_one_message_and_another_text_with_it_is_refused(tmp_path: Path) -> None:
     async def story() -> None:
         async with ground(tmp_path, past=False) as made:
