@@ -28,6 +28,9 @@ EXIT_CODES = {"invalid": 2, "not_found": 3, "denied": 4}
 INTERRUPTED = 130
 """As shells say it: 128 + SIGINT."""
 
+MISUSE_CHARS_MAX = 500
+"""An argument may be as long as a book; what is said about it must not."""
+
 TRACEBACK_VARIABLE = "OSTINATO_TRACEBACK"
 """Set it to see where an unexpected error came from."""
 
@@ -167,7 +170,7 @@ def _misused(error: TyperException) -> int:
         sys.stderr.write(f"{message}\n")
         return error.exit_code
     if message:
-        _say(message)
+        _say(message if len(message) <= MISUSE_CHARS_MAX else f"{message[:MISUSE_CHARS_MAX]} ...")
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "ostinato"
     _say(f"See: {command} --help", head="  ")

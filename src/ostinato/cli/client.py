@@ -36,6 +36,9 @@ CALL_TIMEOUT_S = 120.0
 STARTING_S = 10.0
 """How long a node that holds the fleet may take until its socket answers."""
 
+TARGET_CHARS_MAX = 60_000
+"""The head of a request has room for 64 KiB."""
+
 STATE_FOLDER = ".ostinato"
 FLEET_FILE = "ostinato.toml"
 
@@ -173,7 +176,10 @@ def wire(route: AnyRoute, request: Ask) -> tuple[str, bytes | None]:
         query = urlencode([(key, _plain(each)) for key, each in pairs if each is not None])
     except UnicodeEncodeError:
         raise errors.Invalid("The text is not valid UTF-8", cure="Give it in UTF-8.") from None
-    return (f"{path}?{query}" if query else path), None
+    target = f"{path}?{query}" if query else path
+    if len(target) > TARGET_CHARS_MAX:
+        raise errors.Invalid("The arguments are too long to ask with", cure="Give shorter ones.")
+    return target, None
 
 
 def _plain(value: object) -> str:

@@ -14,6 +14,7 @@ import msgspec
 import typer
 
 from ostinato.domain.errors import Invalid
+from ostinato.gateway.operation import check_depth
 
 Commands = Mapping[str, Callable[..., None]]
 """What a room of commands offers: name -> function."""
@@ -41,9 +42,13 @@ STDIN_CHARS_MAX = 1_000_000
 def text_argument(text: str) -> str:
     """An argument as text: `-` reads standard input. Raises Invalid for bytes that are no text, and for nothing."""
     if text == "-":
-        text = sys.stdin.read(STDIN_CHARS_MAX + 1)
+        try:
+            text = sys.stdin.read(STDIN_CHARS_MAX + 1)
+        except UnicodeDecodeError:
+            raise Invalid("This is no text in UTF-8", place="standard input", cure="Send it in UTF-8.") from None
         if len(text) > STDIN_CHARS_MAX:
-            raise Invalid(f"More than {STDIN_CHARS_MAX} characters on standard input", cure="Send less.")
+            what = f"There are more than {STDIN_CHARS_MAX} characters"
+            raise Invalid(what, place="standard input", cure="Send less.")
     if not text.strip():
         raise Invalid("The text is empty", cure="Give some words in quotes, or - for standard input.")
     return text
@@ -60,4 +65,5 @@ def json_argument(text: str | None, *, option: str) -> dict[str, Any] | None:
         raise Invalid(f"This is not JSON: {error}", place=option, cure=cure) from None
     if not isinstance(decoded, dict):
         raise Invalid("This is not a JSON object", place=option, cure="""Write '{"key": "value"}'.""")
+    check_depth(decoded, place=option)
     return decoded

@@ -14,7 +14,7 @@ from typing import TextIO
 
 import msgspec
 
-from ostinato.cli.visible import cut, visible, visible_line, width_of
+from ostinato.cli.visible import cut, visible, visible_json, visible_line, width_of
 
 PLAIN_WIDTH = 100
 """Columns that running text is kept within where there is no terminal to ask."""
@@ -52,11 +52,11 @@ class Screen:
 
     def json(self, value: object) -> None:
         """One JSON document."""
-        self._write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+        self._write(visible_json(msgspec.json.format(msgspec.json.encode(value), indent=2).decode()) + "\n")
 
     def json_line(self, value: object) -> None:
         """One JSON document on one line, for streams."""
-        self._write(msgspec.json.encode(value).decode() + "\n")
+        self._write(visible_json(msgspec.json.encode(value).decode()) + "\n")
         self._output.flush()
 
     def pairs(self, rows: Iterable[tuple[str, str]], *, indent: int = 0) -> None:

@@ -26,10 +26,26 @@ def visible_line(text: str) -> str:
     return visible(" ".join(text.split()))
 
 
+def visible_json(document: str) -> str:
+    """A JSON document that says the same with such characters escaped; they can only stand in its texts."""
+    if document.isascii() and "\x7f" not in document:
+        return document
+    return "".join(each if each == "\n" or not _is_hidden(each) else _escaped(each) for each in document)
+
+
+def _escaped(letter: str) -> str:
+    units = letter.encode("utf-16-be")
+    return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
+
+
+def _is_hidden(letter: str) -> bool:
+    return unicodedata.category(letter) in _HIDDEN and letter not in _JOINERS
+
+
 def _shown(letter: str) -> str:
     if letter == "\t":
         return "    "
-    if unicodedata.category(letter) not in _HIDDEN or letter in _JOINERS:
+    if not _is_hidden(letter):
         return letter
     code = ord(letter)
     if code < 0x100:
