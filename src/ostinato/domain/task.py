@@ -107,7 +107,7 @@ def next_state(state: TaskState, event: TaskEvent) -> TaskState:
     except KeyError:
         possible = sorted(e.value for s, e in TRANSITIONS if s is state)
         raise Conflict(
-            f"A task that is {state.value} cannot {event.value}",
+            f"{event.value!r} is not possible: the task is {state.value}",
             cure=f"Possible now: {', '.join(possible) or 'nothing, it has ended'}.",
         ) from None
 
