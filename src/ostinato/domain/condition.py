@@ -100,7 +100,8 @@ class CompiledCondition:
         except BaseException as error:  # a panic of the library is no ordinary exception
             if type(error).__name__ != "PanicException":
                 raise
-            raise Invalid(f"The condition {self.text!r} cannot be evaluated: the library gave up", cure=_CURE) from error
+            words = f"The condition {self.text!r} cannot be evaluated: the library gave up"
+            raise Invalid(words, cure=_CURE) from error
 
 
 def compile_condition(text: str, *, variables: Mapping[str, Kind]) -> CompiledCondition:

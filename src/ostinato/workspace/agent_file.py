@@ -171,7 +171,8 @@ def _check_schema(fields: Fields, schema: Any) -> None:
         jsonschema_rs.validator_for(schema, retriever=_no_other_document)
     except (ValueError, TypeError, OverflowError) as error:  # its errors are ValueErrors
         message = str(error).splitlines()[0][:200]
-        raise fields.wrong("schema", f"This is not a JSON Schema: {message}", cure="For example {type: object}.") from None
+        cure = "For example {type: object}."
+        raise fields.wrong("schema", f"This is not a JSON Schema: {message}", cure=cure) from None
 
 
 def _no_other_document(uri: str) -> Any:

@@ -212,8 +212,8 @@ class _Walk:
 
 
 def _joined(text: str, *, place: str) -> str:
-    """The text with characters that were written as two escaped halves, as JSON does it, joined. Raises Invalid for half
-    of one."""
+    """The text with characters that were written as two escaped halves, as JSON does it, joined; raises Invalid for
+    half of one."""
     if text.isascii():
         return text
     try:
