@@ -1,0 +1,152 @@
+"""Hostile command lines: most in this process through the real entry point, a sample as real processes.
+
+All run in one folder, with a node that answers and fleets of other kinds beside it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+from ostinato.cli.application import run
+from ostinato.workspace.init import init_fleet
+from tests.security.hostile.case import Case, Command, Content, Kind
+from tests.security.hostile.command_form import FLEET
+from tests.security.hostile.judge import faults_of_command
+from tests.security.hostile.placing import HungError, bounded, moving, place
+from tests.security.hostile.result import Result, by_family
+from tests.security.hostile.stand import Stand
+
+PROCESSES_MIN = 60
+"""Command lines that are run as real processes, at least."""
+
+PROCESS_S = 30.0
+AT_ONCE = 3
+LONG_BYTES = 100_000
+"""The kernel's limit for one argument is 128 kB."""
+
+Run = Callable[[Sequence[str]], int]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command left."""
+
+    code: int
+    output: str
+    errors: str
+
+
+def besiege_commands(stand: Stand, cases: Sequence[Case], *, here: Path, run: Run = run) -> Result:
+    """All cases in this process, and the first one or two of each family once more in a process of its own; `here` is
+    an empty folder, in which they run."""
+    result = Result()
+    _furnish(here)
+    before, numbers = Path.cwd(), count(1)
+    os.chdir(here)
+    try:
+        with moving(os.fsencode(here / "moving" / "ostinato.toml"), _moving_toml()):
+            for family, members in by_family(cases):
+                for case in members:
+                    result.add(case, *_judged(case, _in_process(stand, case, run)))
+                result.blame(members[-1], _works_again(stand, f"after {family} {next(numbers)}", run))
+            sample = [case for _, members in by_family(cases) for case in members[:2] if _can_be_a_process(case)]
+            with ThreadPoolExecutor(AT_ONCE) as pool:
+                for case, answer in zip(sample, pool.map(lambda case: _as_process(stand, case), sample), strict=True):
+                    result.blame(case, _judged(case, answer)[1])
+                    result.ends["processes"] += 1
+    finally:
+        os.chdir(before)
+    return result
+
+
+def _judged(case: Case, answer: Answer | Exception) -> tuple[str, list[str]]:
+    match answer:
+        case Answer():
+            words = _command(case).arguments
+            faults = faults_of_command(
+                answer.code, answer.output, answer.errors, arguments=words, hints=case.hints
+            )
+            return "refused" if answer.code else "accepted", list(faults)
+        case HungError():
+            return "hung", ["the command hangs"]
+        case _:
+            return "raised", [f"the command raises {type(answer).__name__}: {answer}"]
+
+
+def _in_process(stand: Stand, case: Case, run: Run) -> Answer | Exception:
+    try:
+        return bounded(lambda: _captured(_expanded(stand, case), _command(case).given, run))
+    except Exception as error:  # the judge says that none is fine
+        return error
+
+
+def _captured(arguments: Sequence[str], given: bytes, run: Run) -> Answer:
+    """Runs with streams of its own, with the same encodings as in a shell."""
+    output, errors = (io.TextIOWrapper(io.BytesIO(), "utf-8", each) for each in ("strict", "backslashreplace"))
+    stdin, sys.stdin = sys.stdin, io.TextIOWrapper(io.BytesIO(given), "utf-8")
+    try:
+        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+            code = run(arguments)
+    finally:
+        sys.stdin = stdin
+    told = []
+    for stream in (output, errors):
+        stream.flush()
+        told.append(stream.buffer.getvalue().decode("utf-8", "backslashreplace"))  # type: ignore[attr-defined]
+    return Answer(code, *told)
+
+
+def _as_process(stand: Stand, case: Case) -> Answer | Exception:
+    command = [os.fsencode(each) for each in (sys.executable, "-m", "ostinato", *_expanded(stand, case))]
+    try:
+        done = subprocess.run(command, input=_command(case).given, capture_output=True, check=False, timeout=PROCESS_S)
+    except subprocess.TimeoutExpired:
+        return HungError()
+    return Answer(done.returncode, *(each.decode("utf-8", "backslashreplace") for each in (done.stdout, done.stderr)))
+
+
+def _can_be_a_process(case: Case) -> bool:
+    """The kernel takes neither NUL nor more than its limits."""
+    return not any("\0" in each or len(os.fsencode(each)) > LONG_BYTES for each in _command(case).arguments)
+
+
+def _expanded(stand: Stand, case: Case) -> list[str]:
+    fleet = ["--fleet", str(stand.folder)]
+    return [word for each in _command(case).arguments for word in (fleet if each == FLEET else [each])]
+
+
+def _command(case: Case) -> Command:
+    assert isinstance(case.sent, Command)
+    return case.sent
+
+
+def _works_again(stand: Stand, title: str, run: Run) -> Iterator[str]:
+    words = ["tasks", "add", "--fleet", str(stand.folder), title, "--agent", "clerk"]
+    answer = _captured(words, b"", run)
+    if answer.code or answer.errors or not answer.output.startswith("T"):
+        yield f"a valid command does not work afterwards: {answer}"
+
+
+def _furnish(here: Path) -> None:
+    """Fleets without a node: a sound one, one that changes, and one of every kind that a file can be."""
+    init_fleet(here / "asleep")
+    init_fleet(here / "moving")
+    for kind in Kind:
+        whole = Content(b'[fleet]\nname = "x"\n', kind=kind)
+        place(os.fsencode(here / "fleets" / kind.value / "ostinato.toml"), whole)
+        place(os.fsencode(here / "kinds" / kind.value), whole)
+
+
+def _moving_toml() -> Content:
+    return Content(b'[fleet]\nname = "moving"\n', before=b'[flet]\nname = "x"\n' + b"# word\n" * 5_000, kind=Kind.MOVING)
+
+
