@@ -83,6 +83,8 @@ def add(
     screen.say(f"{task.id} is {task.state}{owner}{f': {task.reason}' if task.reason else ''}")
     if task.state == "draft":
         screen.say(f"Let it run: ostinato tasks approve {task.id}")
+    elif task.state == "blocked" and not after:
+        screen.say(f"Give it to somebody: ostinato tasks move {task.id} --agent AGENT")
     elif not client.node_runs():
         screen.say("No node is running; it will be done once one is: ostinato up", style="warn")
     else:
