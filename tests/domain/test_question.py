@@ -93,6 +93,7 @@ def test_the_refusal_names_what_can_be_said() -> None:
     assert "answered or denied" in refusal.value.cure
 
 
+@pytest.mark.slow
 @given(actions, actions)
 def test_two_actions_share_a_digest_only_when_they_are_the_same(one: Action, other: Action) -> None:
     same = (one.tool, one.agent, one.policy) == (other.tool, other.agent, other.policy)
@@ -107,6 +108,7 @@ def ordered(value: Any) -> Any:
     return [ordered(each) for each in value] if isinstance(value, list) else value
 
 
+@pytest.mark.slow
 @given(actions, st.randoms())
 def test_the_order_of_arguments_does_not_change_what_is_approved(action: Action, random: Any) -> None:
     shuffled = list(action.arguments.items())

@@ -133,6 +133,7 @@ def test_nothing_runs_without_a_claim_and_only_what_ran_can_be_done() -> None:
     assert not never_claimed & {TaskState.RUNNING, TaskState.WAITING, TaskState.REVIEW, TaskState.DONE}
 
 
+@pytest.mark.slow
 @given(st.sampled_from(sorted(BIRTH)), histories)
 def test_in_a_random_history_refused_events_change_nothing_and_a_task_ends_once(
     state: TaskState, history: list[TaskEvent]
@@ -168,6 +169,7 @@ def test_every_outcome_keeps_its_kind_as_json(outcome: Outcome) -> None:
     assert msgspec.json.decode(to_json(outcome), type=Outcome) == outcome
 
 
+@pytest.mark.slow
 @given(
     st.builds(
         NewTask,
