@@ -26,7 +26,7 @@ from ostinato.testing.contract.scene import Scene, case, claim_of, done
 
 @case
 async def what_was_cancelled_is_not_taken_up_by_what_it_had_not_read(scene: Scene) -> None:
-    goal = await scene.add(agent="a")
+    goal = await scene.add(kind=TaskKind.GOAL, agent="triage")
     running = await scene.claim_one()
     await scene.say(f"task:{goal.id}", "hurry")
     await scene.move(running, TaskEvent.CANCEL)
