@@ -118,7 +118,7 @@ class Skip(Value):
 
 
 class TaskFilter(Value):
-    """Which tasks a list shows. Empty parts do not filter; `goals_only` hides turns, deliveries and fires."""
+    """Which tasks a list shows. Empty parts do not filter; `kinds={goal}` hides turns, deliveries and fires."""
 
     states: frozenset[TaskState] = frozenset()
     kinds: frozenset[TaskKind] = frozenset()
@@ -152,7 +152,8 @@ class EventFilter(Value):
 
 
 class Retention(Value):
-    """How long ended things are kept, in seconds. None: for ever."""
+    """How long ended things are kept, in seconds. None: for ever. A task goes with all that it owns; read messages of
+    shared sessions go after `tasks_s`; dead letters stay until somebody deals with them."""
 
     tasks_s: float | None = 90 * 86_400.0
     events_s: float | None = 90 * 86_400.0
@@ -248,12 +249,14 @@ class Tx(Reads, Protocol):
         """Ends the attempt: moves the task as the outcome says (a Retry without tries left fails), writes attempt,
         event and counters, releases dependants, delivers the result (spec.deliver, parent's inbox), withdraws pending
         questions of an ended task, and, if the session's inbox holds unread messages, makes its next turn. `Fenced`
-        on an old token."""
+        on an old token. A task that parks for what has come already (an answer, a child's end, a message) is ready
+        again at once. After a failure only messages that came since the claim make a turn: the others made it fail."""
 
     def move_task(self, task: int, event: TaskEvent, *, actor: str, reason: str = "", now: Instant) -> Task:
         """What people and sweeps do: approve, reject, cancel, release, block, wake, accept, return, replay, dismiss,
         fail. Approve releases at once what misses nothing. Cancel and fail fence a running attempt. Replay starts a
-        new journal."""
+        new journal. Release takes a hold away; what waits for others stays blocked, and where these have ended badly
+        it is the decision to go on without them."""
 
     def retry_task(self, task: int, *, fresh: bool, actor: str, reason: str = "", now: Instant) -> Task:
         """A failed task goes on with its journal, or with a new one that is told of the old one's effects."""
@@ -285,7 +288,8 @@ class Tx(Reads, Protocol):
     def answer(self, question: int, answer: Answer, *, now: Instant) -> Question:
         """First decision wins (domain.question.check_answer). Appends the Answered step to the task's journal and
         wakes it; for a stored action of a shared session: allowed makes the one `delivery` task that performs it,
-        anything else appends a message saying so."""
+        anything else appends a message saying so. In the journal a decision is `allow`, `deny`, `answered`, `expired`
+        or `withdrawn`."""
 
     def expire_questions(self, *, now: Instant, limit: int = 100) -> int: ...
     def remind_question(self, question: int, *, now: Instant) -> None: ...
@@ -306,7 +310,9 @@ class Tx(Reads, Protocol):
     def charge(self, charge: Charge, *, now: Instant) -> None:
         """A ledger row; adds to the task's tokens and money."""
 
-    def put_schedule(self, row: ScheduleRow, *, now: Instant, actor: str = "runtime") -> None: ...
+    def put_schedule(self, row: ScheduleRow, *, now: Instant, actor: str = "runtime") -> None:
+        """Makes or changes it. Without `last_at` what has been (last time, skips in a row) stays as it is."""
+
     def remove_schedule(self, name: str, *, actor: str, now: Instant) -> None: ...  # raises NotFound
     def due_schedules(self, *, now: Instant, limit: int = 100) -> list[ScheduleRow]: ...
     def fire(self, name: str, *, nominal_at: Instant, next_at: Instant | None, now: Instant) -> bool:
@@ -324,11 +330,11 @@ class Tx(Reads, Protocol):
         next_at: Instant | None,
         now: Instant,
     ) -> int:
-        """Marks one nominal time as skipped, once; lengthens or starts the run of skips; returns skips in a row."""
+        """Marks one nominal time as skipped, once; lengthens or starts the run of skips; returns skips in a row. A run
+        is told as one event."""
 
     def start_node(self, *, pid: int, host: str, version: str, lease_s: float, exclusive: bool, now: Instant) -> Node:
-        """`exclusive`: the caller holds the fleet's lock, so the claims of all older nodes are void at once (see
-        below)."""
+        """`exclusive`: the caller holds the fleet's lock, so the claims of all older nodes are void at once."""
 
     def renew_node(self, node: int, *, lease_s: float) -> bool:
         """False: the lease was lost; stop."""
