@@ -13,8 +13,10 @@ from ostinato.agents.fires import EACH_MAX
 from ostinato.agents.intake import FILE_TYPE
 from ostinato.domain.message import main_session
 from ostinato.domain.question import QuestionState
+from ostinato.domain.step import Input
 from ostinato.domain.task import NewTask, Task, TaskKind, TaskState
-from ostinato.store.port import QuestionFilter, TaskFilter, Tx
+from ostinato.domain.values import SECOND
+from ostinato.store.port import QuestionFilter, Retention, TaskFilter, Tx
 from tests.agents.fleet import ENDED, Fleet, running
 from tests.agents.test_turns import decide, files, letters
 from tests.conftest import run
@@ -199,5 +201,25 @@ def test_of_many_waiting_files_the_oldest_are_woken_first(tmp_path: Path) -> Non
             left = TaskFilter(states=frozenset({TaskState.BLOCKED}))
             numbers = [task.id for task in await fleet.store.read(lambda reads: reads.tasks(left))]
             assert numbers == [EACH_MAX + 3, EACH_MAX + 2, EACH_MAX + 1]
+
+    run(story())
+
+
+def test_a_turn_after_a_long_rest_still_has_the_files_that_it_ran_with(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with running(tmp_path, files("default: {text: done}")) as fleet:
+            for _ in range(2):
+                await fleet.until((await fleet.goal("helper", "go")).id)
+            fleet.clock.ahead += 100 * 86_400 * SECOND
+            keep = Retention(tasks_s=1.0, blobs_s=1.0)
+            draft = NewTask(kind=TaskKind.GOAL, title="the newest task is kept", draft=True)
+            await fleet.store.run(lambda tx: tx.add_task(draft, now=fleet.clock.now()))
+            for _ in range(2):
+                await fleet.store.run(lambda tx: tx.prune(keep, now=fleet.clock.now()))
+            goal = await fleet.until((await fleet.goal("helper", "go")).id)
+            named = next(each for each in await fleet.journal(goal.id) if isinstance(each, Input)).files
+            assert set(named) == {"SOUL.md", "TOOLS.md"}
+            for digest in named.values():
+                assert await fleet.store.read(lambda reads, d=digest: reads.blob(d))  # type: ignore[misc]  # one for each
 
     run(story())

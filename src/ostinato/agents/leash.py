@@ -13,6 +13,7 @@ from typing import Any
 from ostinato.agents.prompt import PromptPart, fixed_parts, note_parts
 from ostinato.domain.chat import ToolCall, ToolSpec, estimate_tokens
 from ostinato.domain.errors import Invalid, NotFound, OstinatoError
+from ostinato.domain.ledger import day_of
 from ostinato.domain.message import Message
 from ostinato.domain.policy import Verdict, judge, stricter
 from ostinato.domain.step import Entry, Input, ToolIntent
@@ -153,6 +154,7 @@ class LeashMaker:
         self._workspaces = workspaces
         self._fixed: dict[str, _Fixed] = {}
         self._kept: set[str] = set()
+        self._kept_day = 0
         self._notes: dict[str, tuple[float, Mapping[str, str]]] = {}
 
     def leash(self, tx: Tx, task: Task, *, journal: Sequence[Entry]) -> Leash:
@@ -205,7 +207,11 @@ class LeashMaker:
         return found
 
     def keep(self, tx: Tx, texts: Mapping[str, str], digests: Mapping[str, str], *, now: Instant) -> None:
-        """Stores each file's contents, unless a commit that is known to be on disk has."""
+        """Stores each file's contents, unless a commit of today that is known to be on disk has: contents that nobody
+        stores anew are forgotten in the end."""
+        if day_of(now) != self._kept_day:
+            self._kept_day = day_of(now)
+            self._kept.clear()
         for name, digest in digests.items():
             if digest not in self._kept:
                 tx.put_blob(texts[name].encode(), now=now)
