@@ -16,6 +16,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psycopg
 
@@ -86,7 +87,7 @@ class Server:
 
     def drop_database(self, url: str) -> None:
         """It goes, whoever is connected."""
-        name = url.rpartition("/")[0].rpartition("@/")[2] or url.partition("@/")[2].partition("?")[0]
+        name = urlsplit(url).path[1:]
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
             connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 

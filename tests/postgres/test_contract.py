@@ -6,6 +6,7 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from ostinato.store.port import Store
 from ostinato.store.postgres import open_postgres
 from ostinato.testing.contract import Case, cases, check
 from ostinato.testing.contract.histories import history_of
@@ -21,9 +22,9 @@ def test_a_store_in_postgresql_keeps_the_contract(case: Case, database: str) -> 
 
 @pytest.mark.slow
 def test_the_laws_hold_in_every_random_history(database: str) -> None:
-    def fresh() -> object:
+    def fresh() -> Store:
         empty(database)
         return open_postgres(database)
 
-    machine = history_of(fresh)  # type: ignore[arg-type]
+    machine = history_of(fresh)
     run_state_machine_as_test(machine, settings=settings(max_examples=10, stateful_step_count=30, deadline=None))

@@ -28,6 +28,7 @@ from ostinato.engine.lock import FleetLock
 from ostinato.engine.notice import Notice, Notify, OutcomeNotRecorded, ServiceFailed, StoreChecked
 from ostinato.engine.port import Clock, Dispatcher, Handler
 from ostinato.engine.pruner import Pruner
+from ostinato.engine.rescuer import SWEEP_S as RESCUE_S
 from ostinato.engine.rescuer import Rescuer
 from ostinato.engine.scheduler import Fire, Scheduler
 from ostinato.engine.service import Ground
@@ -172,7 +173,7 @@ class EngineNode:
 
     def _start_services(self, node: Node) -> None:
         ground = Ground(store=self.store, clock=self.clock, notify=self._hear)
-        rescuer = Rescuer(ground)
+        rescuer = Rescuer(ground, sweep_s=self._rescue_s())
         scheduler = Scheduler(ground, self._fire, at_once=self.limits.fires)
         alarm = Alarm(ground)
         worker = self._worker = Worker(
@@ -195,6 +196,11 @@ class EngineNode:
         self._begin(worker.start, self._drain)
         for service in (alarm, rescuer, scheduler, pruner):
             self._begin(service.start, service.stop)
+
+    def _rescue_s(self) -> float:
+        """Where other nodes run, they are looked after twice as often as leases are renewed."""
+        lease = self.settings.lease
+        return RESCUE_S if self.settings.exclusive or lease is None else min(RESCUE_S, lease.renew_s / 2)
 
     def _begin(self, start: Callable[[], None], end: Callable[[], Coroutine[Any, Any, None]]) -> None:
         start()

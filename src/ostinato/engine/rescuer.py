@@ -19,7 +19,9 @@ SWEEP_S = 10.0
 class Rescuer:
     """Sweeps in small batches, and at once when rung."""
 
-    def __init__(self, ground: Ground) -> None:
+    def __init__(self, ground: Ground, *, sweep_s: float = SWEEP_S) -> None:
+        """`sweep_s`: rest without being rung, in seconds."""
+        self._sweep_s = sweep_s
         self._store = ground.store
         self._clock = ground.clock
         self._service = Service("rescuer", self._poll, ground)
@@ -33,7 +35,7 @@ class Rescuer:
         return await self._store.run(lambda tx: _sweep(tx, now))
 
     async def _poll(self) -> float:
-        return SWEEP_S if await self.sweep() < BATCH else 0.0
+        return self._sweep_s if await self.sweep() < BATCH else 0.0
 
 
 def _sweep(tx: Tx, now: Instant) -> int:

@@ -12,13 +12,12 @@ from typing import Any, Final, NamedTuple
 
 from ostinato.domain.errors import OstinatoError
 from ostinato.domain.task import UNFINISHED, TaskState
-from ostinato.store import sqlite
 from ostinato.store.postgres.wire import BYTEA, FLOAT8, INT8, TEXT, Answer, Statement, Wire
 from ostinato.store.sql import PARAMETER, Values, picker, query_texts
 from ostinato.store.verbs.database import Row
 
 _HERE = Path(__file__).parent
-_SHARED = Path(sqlite.__file__).parent / "queries"
+_SHARED = _HERE.parent / "sqlite" / "queries"
 """The texts of SQLite's dialect are the base; `queries/` here holds what PostgreSQL says in other words."""
 
 SETTINGS: Final = (
@@ -44,12 +43,16 @@ UNANSWERED: Final = frozenset(
 )  # fmt: skip
 """Changes of which no verb asks how many rows they touched: their answer is not waited for."""
 
+EXPECTED: Final = frozenset({"claim_task"})
+"""The same, where a row must have been touched: what is remembered says so. If not, all of it is done anew."""
+
 _TEXTS: Final = frozenset(
     {
         "actor", "agent", "agents", "answer", "arguments", "body", "boot", "by", "call_id", "client_id", "data",
         "digest", "ended", "entry", "error", "heartbeat", "host", "ids", "key", "kind", "kinds", "model", "name",
         "names", "outcome", "pool", "project", "provider", "reason", "result", "rule", "scope", "session", "source",
-        "spec", "state", "states", "text", "title", "transaction", "trigger", "type", "value", "version", "wait", "writer",
+        "spec", "state", "states", "text", "title", "transaction", "trigger", "type", "value", "version", "wait",
+        "writer",
     }
 )  # fmt: skip
 _FRACTIONS: Final = frozenset({"duration_ms"})
@@ -61,6 +64,7 @@ class Prepared(NamedTuple):
     statement: Statement
     pick: Callable[[Values], tuple[Any, ...]]
     unanswered: bool
+    expected: bool
 
 
 def queries() -> dict[str, Prepared]:
@@ -78,7 +82,9 @@ def prepared(name: str, text: str) -> Prepared:
     types = tuple(_type_of(each, text) for each in names)
     plain = re.sub(r" INDEXED BY \w+", "", text)
     numbered = PARAMETER.sub(lambda found: f"${names[found[1]]}", plain)
-    return Prepared(Statement(name, numbered, types), picker(tuple(names)), name in UNANSWERED)
+    return Prepared(
+        Statement(name, numbered, types), picker(tuple(names)), name in UNANSWERED | EXPECTED, name in EXPECTED
+    )
 
 
 def _type_of(name: str, text: str) -> int:
@@ -122,19 +128,22 @@ class PostgresDatabase:
         return self.sync()[-1]
 
     def one(self, name: str, /, **values: Any) -> Row | None:
+        """The first row, or None."""
         found = self._ask(name, values).rows
         return found[0] if found else None
 
     def all(self, name: str, /, **values: Any) -> list[Row]:
+        """Every row."""
         if name in _CHANGING:
             self._note_change()
         return self._ask(name, values).rows
 
     def do(self, name: str, /, **values: Any) -> int:
+        """Performs a change; returns the rows it touched, or 1 where no verb asks for them."""
         query = self._queries[name]
         picked = query.pick(values)
         self._note_change()
-        self.wire.put(query.statement, picked)
+        self.wire.put(query.statement, picked, expected=query.expected)
         if not query.unanswered:
             return self.sync()[-1].touched
         if self.wire.is_crowded:
@@ -142,6 +151,7 @@ class PostgresDatabase:
         return 1
 
     def many(self, name: str, values: Iterable[Mapping[str, Any]], /) -> None:
+        """Performs a change once for each set of values."""
         query = self._queries[name]
         for picked in map(query.pick, values):
             self._note_change()
@@ -156,6 +166,7 @@ class PostgresDatabase:
         self.changes += 1
 
     def next_id(self, table: str, *, take: bool = True) -> int:
+        """The next id of a table; `take=False` looks."""
         last = self.last_ids.get(table)
         if last is None:
             name = f"last_id_of_{table}"
@@ -168,15 +179,18 @@ class PostgresDatabase:
         return last + 1
 
     def lease_now(self) -> int:
+        """Microseconds of the database's clock."""
         row = self.one("lease_now")
         assert row is not None
         now: int = row[0]
         return now
 
     def boot(self) -> str:
+        """Always empty."""
         return ""  # the database's clock is one for all, and restarts of machines do not set it back
 
     def size(self) -> Mapping[str, int]:
+        """Bytes of the database; its log and the room left are the server's matter."""
         row = self.one("database_size")
         return {"database": 0 if row is None else row[0], "wal": 0, "free": 0}
 

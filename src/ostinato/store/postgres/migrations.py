@@ -10,7 +10,6 @@ from typing import Final
 
 from ostinato.domain.errors import Conflict, Invalid
 from ostinato.store.postgres.wire import Statement, Wire
-from ostinato.store.sqlite.migrations import migrations, statements
 from ostinato.store.verbs.database import Row
 
 FOLDER: Final = Path(__file__).parent / "migrations"
@@ -18,6 +17,17 @@ SERVER_OLDEST: Final = 130_000
 """PostgreSQL 13: the first whose transactions can be asked for by their full number."""
 _LOCK: Final = 0x0571A70
 """Of those who open the database at once, one makes the tables."""
+
+
+def migrations(folder: Path = FOLDER) -> dict[int, Path]:
+    """Number -> file."""
+    return {int(file.name.partition("_")[0]): file for file in sorted(folder.glob("[0-9]*.sql"))}
+
+
+def statements(text: str) -> list[str]:
+    """A script as single statements; each ends with its line."""
+    lines = "\n".join(line for line in text.splitlines() if not line.startswith("--"))
+    return [each.strip() for each in lines.split(";\n") if each.strip()]
 
 
 def migrate(wire: Wire, *, place: str, folder: Path = FOLDER) -> int:

@@ -12,17 +12,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
 
-from ostinato.domain.errors import Internal
+from ostinato.domain.errors import Internal, Invalid
 from ostinato.store.port import Listener, Reads, Store, Tx
-from ostinato.store.postgres import copies
 from ostinato.store.postgres.address import Address
 from ostinato.store.postgres.bell import Bell
+from ostinato.store.postgres.checks import check
 from ostinato.store.postgres.database import SETTINGS, PostgresDatabase, queries
 from ostinato.store.postgres.failures import StoreAway
 from ostinato.store.postgres.migrations import migrate
 from ostinato.store.postgres.wire import Statement, Wire
-from ostinato.store.postgres.writer import ROLLBACK, STALL_S, Writer
-from ostinato.store.sqlite import CommitHook
+from ostinato.store.postgres.writer import ROLLBACK, STALL_S, CommitHook, Writer
 from ostinato.store.verbs.transaction import snapshot
 
 T = TypeVar("T")
@@ -47,10 +46,12 @@ class PostgresStore:
         self._is_closed = False
 
     async def run(self, fn: Callable[[Tx], T]) -> T:
+        """Runs `fn` in a savepoint of a group commit; returns when it is on disk. See `ostinato.store.port.Store`."""
         result: T = await self._writer.orders.run(fn)
         return result
 
     async def read(self, fn: Callable[[Reads], T]) -> T:
+        """Runs `fn` over one snapshot."""
         return await self._on_reader(lambda database: _over_snapshot(database, fn))
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
@@ -59,14 +60,18 @@ class PostgresStore:
         return self._writer.orders.subscribe(listener)
 
     async def backup(self, target: Path) -> int:
-        """Writes the copy as an SQLite database, which `restore` takes and any node can run on. Raises Conflict where
-        the target exists."""
-        return await self._on_reader(lambda database: copies.copy_out(database, target))
+        """Refused: a server is copied by its own means, also while nodes run."""
+        raise Invalid(
+            "A store in PostgreSQL is backed up by PostgreSQL's own means",
+            cure=f"pg_dump --format=custom --file={target} DATABASE; pg_restore puts it back.",
+        )
 
     async def check(self) -> str:
-        return await self._on_reader(copies.check)
+        """Whether the counters say what is there: `ok`, or what is wrong."""
+        return await self._on_reader(check)
 
     async def close(self) -> None:
+        """Performs what was handed in, and closes every connection. Twice is fine."""
         if self._is_closed:
             return
         self._is_closed = True

@@ -13,11 +13,12 @@ from __future__ import annotations
 import contextlib
 import select
 from collections.abc import Callable, Sequence
+from enum import Enum
 from typing import Any, Final, NamedTuple
 
 from psycopg import pq
 
-from ostinato.domain.errors import OstinatoError
+from ostinato.domain.errors import Internal, OstinatoError
 from ostinato.store.postgres.address import Address
 from ostinato.store.postgres.failures import StoreAway, away, meaning_of
 from ostinato.store.verbs.database import Row
@@ -41,6 +42,15 @@ class Statement(NamedTuple):
     types: tuple[int, ...] = ()
 
 
+class Await(Enum):
+    """What the answer to a statement is worth."""
+
+    PREPARATION = 0
+    ANSWER = 1
+    ROW = 2
+    """It must have touched one."""
+
+
 class Answer(NamedTuple):
     """What came of one statement."""
 
@@ -56,8 +66,8 @@ class Wire:
         self._connection = pq.PGconn.connect(address.conninfo())
         self._closed = False
         self._prepared: set[str] = set()
-        self._under_way: list[tuple[str, bool]] = []
-        """Statements whose answers are awaited, by name; True: its preparation, not itself."""
+        self._under_way: list[tuple[str, Await]] = []
+        """Statements whose answers are awaited, by name."""
         if self._connection.status != pq.ConnStatus.OK:
             message = _first_line(self._connection.get_error_message())
             self._connection.finish()
@@ -98,19 +108,20 @@ class Wire:
             self._closed = True
             self._connection.finish()
 
-    def put(self, statement: Statement, values: Sequence[Any] = ()) -> None:
-        """Sends a statement without waiting for its answer; raises StoreAway where the connection is lost."""
+    def put(self, statement: Statement, values: Sequence[Any] = (), *, expected: bool = False) -> None:
+        """Sends a statement without waiting for its answer; `expected`: it must touch a row. Raises StoreAway where the
+        connection is lost."""
         connection = self._connection
         name = statement.name.encode()
         parameters, formats = encode(values)
         try:
             if statement.name not in self._prepared:
                 connection.send_prepare(name, statement.text.encode(), statement.types)
-                self._under_way.append((statement.name, True))
+                self._under_way.append((statement.name, Await.PREPARATION))
                 self._prepared.add(statement.name)
             connection.send_query_prepared(name, parameters, formats)
-            self._under_way.append((statement.name, False))
-        except Exception as error:
+            self._under_way.append((statement.name, Await.ROW if expected else Await.ANSWER))
+        except Exception as error:  # libpq says only in words what is wrong
             raise self._lost(str(error)) from error
 
     def clear(self) -> None:
@@ -127,16 +138,20 @@ class Wire:
             answers = self._receive()
         except OstinatoError:
             raise
-        except Exception as error:
+        except Exception as error:  # libpq says only in words what is wrong
             raise self._lost(str(error)) from error
         failure: OstinatoError | None = None
         found: list[Answer] = []
-        for (name, is_preparation), result in zip(under_way, answers, strict=True):
+        for (name, awaited), result in zip(under_way, answers, strict=True):
             if result.status in (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK):
-                if not is_preparation:
-                    found.append(Answer(rows_of(result), result.command_tuples or 0))
+                if awaited is Await.PREPARATION:
+                    continue
+                touched = result.command_tuples or 0
+                found.append(Answer(rows_of(result), touched))
+                if awaited is Await.ROW and not touched and failure is None:
+                    failure = Internal(f"{name} has met no row, though there was one")
                 continue
-            if is_preparation:
+            if awaited is Await.PREPARATION:
                 self._prepared.discard(name)
             if failure is None:  # those behind it were not even tried
                 failure = _failure(result, of=name)
@@ -193,7 +208,7 @@ class Wire:
         connection = self._connection
         try:
             connection.consume_input()
-        except Exception as error:
+        except Exception as error:  # libpq says only in words what is wrong
             raise self._lost(str(error)) from error
         found: list[str] = []
         while (notification := connection.notifies()) is not None:
@@ -204,26 +219,30 @@ class Wire:
 def encode(values: Sequence[Any]) -> tuple[list[bytes | None], list[pq.Format]]:
     """Values as the server takes them: numbers and texts as text, bytes as they are. PostgreSQL's texts cannot hold the
     character 0; it is replaced by U+FFFD. Raises OverflowError for whole numbers of more than 64 bits."""
-    parameters: list[bytes | None] = []
-    formats: list[pq.Format] = []
-    for value in values:
-        kind = type(value)
-        if value is None:
-            parameters.append(None)
-        elif isinstance(value, str):
-            parameters.append((value.replace("\0", "\ufffd") if "\0" in value else value).encode())
-        elif kind is bool:
-            parameters.append(b"1" if value else b"0")
-        elif kind is int:
-            if not -(2**63) <= value < 2**63:
-                raise OverflowError(f"{value} has more than 64 bits")
-            parameters.append(b"%d" % value)
-        elif isinstance(value, bytes | bytearray | memoryview):
-            parameters.append(bytes(value))
-        else:
-            parameters.append(repr(value).encode())
-        formats.append(pq.Format.BINARY if isinstance(value, bytes | bytearray | memoryview) else pq.Format.TEXT)
+    parameters = [None if value is None else _WRITERS.get(type(value), _any)(value) for value in values]
+    formats = [pq.Format.TEXT] * len(parameters)
+    for place, value in enumerate(values):
+        if type(value) is bytes:
+            formats[place] = pq.Format.BINARY
     return parameters, formats
+
+
+def _text(value: str) -> bytes:
+    return (value.replace("\0", "\ufffd") if "\0" in value else value).encode()
+
+
+def _whole(value: int) -> bytes:
+    if not -(2**63) <= value < 2**63:
+        raise OverflowError(f"{value} has more than 64 bits")
+    return b"%d" % value
+
+
+def _any(value: object) -> bytes:
+    """Members of an enumeration are texts; the rest writes itself."""
+    return _text(value if isinstance(value, str) else repr(value))
+
+
+_WRITERS: dict[type, Callable[[Any], bytes]] = {str: _text, int: _whole, bool: _whole, bytes: bytes, float: _any}
 
 
 def _bytes_of(text: bytes) -> bytes:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, Literal
 
 from ostinato.domain.errors import OstinatoError
 from ostinato.domain.event import Event, EventName, NewEvent
@@ -30,13 +30,14 @@ from ostinato.store.postgres.database import PostgresDatabase
 from ostinato.store.postgres.failures import StoreAway, StoreBroken, StoreFull
 from ostinato.store.postgres.orders import Batch, Order, Orders, Settled, again, presentable
 from ostinato.store.postgres.wire import Statement, Wire
-from ostinato.store.sqlite import CommitHook
 from ostinato.store.verbs import rows
 from ostinato.store.verbs.memory import Memory
 from ostinato.store.verbs.transaction import Transaction
 from ostinato.store.verbs.work import Told, event_from
 
 Connect = Callable[[], Wire]
+CommitHook = Callable[[Literal["before", "after"], int], None]
+"""Called on the writer's thread around each commit that changes something, with its number from 1."""
 
 STALL_S: Final = 2.0
 """A transaction in which nothing has been said for so long is ended by the server; functions take milliseconds."""
@@ -61,6 +62,7 @@ class NodeTransaction(Transaction):
     and nobody would bring back what it takes."""
 
     def claim(self, request: ClaimRequest, *, now: Instant) -> list[Task]:
+        """Nothing for a node that has ended."""
         known = self._memory.queues is not None  # nobody else has written since
         if not known and self._db.one("node_is_open", node=request.node) is None:
             return []
