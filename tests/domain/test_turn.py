@@ -538,6 +538,13 @@ def test_a_persons_word_ends_a_row_of_identical_calls() -> None:
     assert isinstance(next_action(by_agent, Limits()), AskLimit), "no agent decides that"
 
 
+def test_a_limit_of_nothing_asks_once_there_is_something_and_once_only() -> None:
+    world = played(story_of(*different(4), limits=Limits(tokens=0), more=("allow",)))
+    assert isinstance(world.journal[0], ModelIntent | Input), "nothing was used before"
+    assert len([each for each in world.journal if isinstance(each, LimitReached)]) == 1
+    assert not end_of(world).failed
+
+
 def test_a_limit_whose_question_expires_says_so() -> None:
     world = played(story_of(*different(50), limits=Limits(steps=1), more=("expired",)))
     assert "nobody answered in time" in end_of(world).failed

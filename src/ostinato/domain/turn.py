@@ -336,7 +336,10 @@ def _limit_reached(view: TurnView, limits: Limits, *, worked_s: float) -> AskLim
         ("wall_s", worked_s, limits.wall_s),
     )
     for name, amount, allowed in used:
-        if amount >= allowed * (1 + view.granted(name)):
+        granted = view.granted(name)
+        # Twice nothing is nothing: a limit of 0 asks once, as soon as there is something.
+        reached = amount >= allowed * (1 + granted) if allowed else amount > 0 and not granted
+        if reached:
             return AskLimit(limit=name, value=allowed, used=amount)
     if view.same_calls >= limits.identical:
         return AskLimit(limit="identical", value=limits.identical, used=view.same_calls)
