@@ -154,6 +154,19 @@ def test_without_a_node_commands_work_in_their_own_process_and_say_who_will_do_i
 
 
 @pytest.mark.slow
+def test_a_task_that_nobody_can_do_is_ready_once_it_is_given_to_somebody(asleep: Path) -> None:
+    first = document(asleep, "tasks", "add", "First", "--agent", "clerk")["id"]
+    for wants, then in (((), "ready"), (("--after", first), f"waits for {first}")):
+        printed = done(asleep, "tasks", "add", "Whose?", *wants)
+        task = printed.split()[0]
+        assert (document(asleep, "tasks", "show", task)["task"]["state"], bool(wants)) == (
+            "blocked",
+            "move" not in printed,
+        )
+        assert then in done(asleep, "tasks", "move", task, "--agent", "clerk")
+
+
+@pytest.mark.slow
 def test_each_kind_of_refusal_has_its_exit_code_and_its_cure(asleep: Path) -> None:
     assert "Did you mean 'clerk'?" in refused(asleep, "agents", "show", "clrk", code=3)
     assert "There is no task T99" in refused(asleep, "tasks", "show", "T99", code=3)

@@ -265,7 +265,7 @@ async def retry(context: Context, request: RetryTask) -> TaskRow:
 
 @operation("tasks.move", "POST /api/v1/tasks/{task}/move", role=Role.OPERATOR)
 async def move(context: Context, request: MoveTask) -> TaskRow:
-    """Change a task's priority, agent, project or time."""
+    """Change a task's priority, agent, project or time. One that waited for somebody to do it is then ready."""
     number, now = parse_id(request.task, "T"), context.now
     if all(getattr(request, each) is None for each in ("priority", "agent", "project", "not_before")):
         raise Invalid("Nothing to change", cure="Name priority, agent, project or not_before.")
@@ -274,6 +274,7 @@ async def move(context: Context, request: MoveTask) -> TaskRow:
     not_before_at = parse_moment(request.not_before, now=now, ahead=True) if request.not_before else None
 
     def write(tx: Tx) -> TaskRow:
+        before = tx.task(number)
         task = tx.change_task(
             number,
             actor=context.caller.name,
@@ -283,6 +284,8 @@ async def move(context: Context, request: MoveTask) -> TaskRow:
             not_before_at=not_before_at,
             project=request.project,
         )
+        if request.agent is not None and before.agent is None and before.state is TaskState.BLOCKED:
+            task = tx.move_task(number, TaskEvent.RELEASE, actor=context.caller.name, now=now)
         return task_row(task, usd=task_usd(tx, task))
 
     return await context.store.run(write)
