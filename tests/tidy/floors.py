@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from tests.tidy.rule import Finding, Function, Source, functions, rule
 
 HEAVY = {
-    "typer", "rich", "aiohttp", "uvicorn", "starlette", "genai_prices", "jinja2", "structlog",
+    "typer", "rich", "aiohttp", "h11", "uvicorn", "starlette", "genai_prices", "jinja2", "structlog",
     "ruamel", "tomlkit", "jsonschema_rs", "cel", "cronsim", "zoneinfo", "sqlite3", "ssl",
 }  # fmt: skip
 """Libraries that cost start-up time, which may be imported where they are needed."""

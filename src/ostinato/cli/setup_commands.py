@@ -44,13 +44,14 @@ def init(
         raise NotFound(f"There is no template {template!r}. Known: {known}", cure="Give one with --template.")
     if not yes and sys.stdin.isatty():
         screen.say(f"{template}: {TEMPLATES[template]}")
-        if not typer.confirm(f"Make it in {folder.resolve()}?", default=True):
+        if not typer.confirm(f"Make it in {os.path.realpath(folder)}?", default=True):
             raise typer.Exit(1)
+    there = Path(os.path.realpath(folder))  # Path.resolve stumbles over links that lead in a circle
     files = init_fleet(folder, template=template, name=name, timezone=timezone)
-    screen.say(f"A fleet is in {folder.resolve()}:")
+    screen.say(f"A fleet is in {there}:")
     for each in files:
         screen.say(f"  {each}")
-    steps = [] if folder.resolve() == Path.cwd() else [f"cd {folder}"]
+    steps = [] if there == Path.cwd() else [f"cd {folder}"]
     agents = sorted({each.split("/")[1] for each in files if each.startswith("agents/")})
     steps += ["ostinato up", f'ostinato sessions send {agents[0] if agents else "AGENT"} "Hello" --wait']
     screen.say("\nNext, the last one in a second terminal:")

@@ -86,7 +86,9 @@ def make_app(settings: HttpSettings) -> Starlette:
 
     endpoints = [Route(_pattern(each), _endpoint(each, settings), methods=[each.method]) for each in _specific_first()]
     endpoints += [Route("/healthz", healthz), Route("/readyz", readyz), Route("/api/v1/openapi.json", openapi)]
-    return Starlette(routes=endpoints, exception_handlers={404: unknown, 405: unknown})
+    app = Starlette(routes=endpoints, exception_handlers={404: unknown, 405: unknown})
+    app.router.redirect_slashes = False  # a path is there or not; no caller follows a redirect
+    return app
 
 
 def _specific_first() -> list[AnyRoute]:

@@ -82,7 +82,7 @@ def _protocol() -> type[asyncio.Protocol]:
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
     class Protocol(H11Protocol):
-        def send_400_response(self, msg: str) -> None:
+        def send_400_response(self, message: str) -> None:
             if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
                 body = msgspec.json.encode(error_body(NO_REQUEST))
                 head = [

@@ -38,7 +38,7 @@ def init_fleet(
     if template not in TEMPLATES:
         raise NotFound(unknown_name("template", template[:NAME_MAX], TEMPLATES))
     zone_named(timezone)
-    name = " ".join((name or folder.resolve().name or "fleet").split())
+    name = " ".join((name or os.path.basename(os.path.realpath(folder)) or "fleet").split())
     if not name.isprintable() or len(name) > NAME_MAX:
         raise Invalid("The fleet's name is too long or has odd characters", cure=f"At most {NAME_MAX} characters.")
     if os.path.lexists(folder / FLEET_FILE):
