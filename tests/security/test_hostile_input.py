@@ -17,7 +17,7 @@ import pytest
 from tests.security.hostile.api_siege import besiege_api
 from tests.security.hostile.case import Case, Surface
 from tests.security.hostile.cases import make_cases
-from tests.security.hostile.command_siege import PROCESSES_MIN, besiege_commands
+from tests.security.hostile.command_siege import besiege_commands
 from tests.security.hostile.families import FAMILIES
 from tests.security.hostile.front_matter_siege import besiege_front_matter
 from tests.security.hostile.inbox_siege import besiege_inbox
@@ -103,7 +103,7 @@ def test_any_command_line_is_done_or_refused_with_a_cure(
     here.mkdir(parents=True)
     result = besiege_commands(stand, on(Surface.COMMAND_LINE, cases), here=here)
     check(Surface.COMMAND_LINE, result, stand, say=say)
-    assert result.ends["processes"] >= PROCESSES_MIN
+    assert result.processes >= 60
     assert not list(tmp_path.rglob("owned"))
 
 

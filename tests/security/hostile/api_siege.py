@@ -102,5 +102,3 @@ def _works_again(stand: Stand, title: str) -> Iterator[str]:
     status, found = stand.call("POST", "/api/v1/tasks", {"title": title, "agent": "clerk"})
     if (status, found.get("title")) != (200, title):
         yield f"a valid request does not work afterwards: {status}, {found}"
-
-

@@ -31,7 +31,9 @@ FORMS: dict[Surface, Callable[[Random], Form]] = {
 
 def make_cases(seed: int, *, each: int = EACH) -> list[Case]:
     """The cases of a seed, surface by surface, family by family; the same for the same seed."""
-    return [make_case(seed, surface, family, number) for surface in FORMS for family in FAMILIES for number in range(each)]
+    return [
+        make_case(seed, surface, family, number) for surface in FORMS for family in FAMILIES for number in range(each)
+    ]
 
 
 def make_case(seed: int, surface: Surface, family: str, number: int) -> Case:

@@ -14,6 +14,8 @@ from tests.security.hostile.case import Command, Kind, Surface
 from tests.security.hostile.form import brackets, encoded
 
 FLEET = "@fleet"
+MOVING = "moving"
+"""A fleet whose file changes all the time."""
 HERE = "@"
 """Where the hostile word stands."""
 
@@ -192,7 +194,7 @@ class CommandForm:
 
     def moving(self, random: Random) -> Command:
         found = [("check", "--json"), ("agents", "list"), ("doctor",), ("status", "--json"), ("tasks", "list")]
-        return Command((*random.choice(found), "--fleet", "moving"))
+        return Command((*random.choice(found), "--fleet", MOVING))
 
     def _filled(self, commands: Sequence[tuple[str, ...]], word: str) -> Command:
         command = self._random.choice(commands)

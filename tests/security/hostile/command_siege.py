@@ -13,20 +13,19 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 
 from ostinato.cli.application import run
 from ostinato.workspace.init import init_fleet
 from tests.security.hostile.case import Case, Command, Content, Kind
-from tests.security.hostile.command_form import FLEET
+from tests.security.hostile.command_form import FLEET, MOVING
 from tests.security.hostile.judge import faults_of_command
 from tests.security.hostile.placing import HungError, bounded, moving, place
 from tests.security.hostile.result import Result, by_family
 from tests.security.hostile.stand import Stand
 
-PROCESSES_MIN = 60
-"""Command lines that are run as real processes, at least."""
+PROCESSES = 62
+"""Command lines that are run as real processes: the first of each family, and the second of as many as it takes."""
 
 PROCESS_S = 30.0
 AT_ONCE = 3
@@ -46,23 +45,23 @@ class Answer:
 
 
 def besiege_commands(stand: Stand, cases: Sequence[Case], *, here: Path, run: Run = run) -> Result:
-    """All cases in this process, and the first one or two of each family once more in a process of its own; `here` is
-    an empty folder, in which they run."""
+    """All cases in this process, and some of each family once more in a process of its own; `here` is an empty folder,
+    in which they run."""
     result = Result()
     _furnish(here)
-    before, numbers = Path.cwd(), count(1)
+    before = Path.cwd()
     os.chdir(here)
     try:
-        with moving(os.fsencode(here / "moving" / "ostinato.toml"), _moving_toml()):
-            for family, members in by_family(cases):
-                for case in members:
+        for family, members in by_family(cases):
+            for case in members:
+                with moving(os.fsencode(here / MOVING / "ostinato.toml"), _toml_for(case)):
                     result.add(case, *_judged(case, _in_process(stand, case, run)))
-                result.blame(members[-1], _works_again(stand, f"after {family} {next(numbers)}", run))
-            sample = [case for _, members in by_family(cases) for case in members[:2] if _can_be_a_process(case)]
-            with ThreadPoolExecutor(AT_ONCE) as pool:
-                for case, answer in zip(sample, pool.map(lambda case: _as_process(stand, case), sample), strict=True):
-                    result.blame(case, _judged(case, answer)[1])
-                    result.ends["processes"] += 1
+            result.blame(members[-1], _works_again(stand, f"after {family}", run))
+        sample = _sample(cases)
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            for case, answer in zip(sample, pool.map(lambda case: _as_process(stand, case), sample), strict=True):
+                result.blame(case, _judged(case, answer)[1])
+        result.processes = len(sample)
     finally:
         os.chdir(before)
     return result
@@ -71,10 +70,8 @@ def besiege_commands(stand: Stand, cases: Sequence[Case], *, here: Path, run: Ru
 def _judged(case: Case, answer: Answer | Exception) -> tuple[str, list[str]]:
     match answer:
         case Answer():
-            words = _command(case).arguments
-            faults = faults_of_command(
-                answer.code, answer.output, answer.errors, arguments=words, hints=case.hints
-            )
+            words = () if case.family == "options as values" else _command(case).arguments
+            faults = faults_of_command(answer.code, answer.output, answer.errors, arguments=words, hints=case.hints)
             return "refused" if answer.code else "accepted", list(faults)
         case HungError():
             return "hung", ["the command hangs"]
@@ -91,18 +88,18 @@ def _in_process(stand: Stand, case: Case, run: Run) -> Answer | Exception:
 
 def _captured(arguments: Sequence[str], given: bytes, run: Run) -> Answer:
     """Runs with streams of its own, with the same encodings as in a shell."""
-    output, errors = (io.TextIOWrapper(io.BytesIO(), "utf-8", each) for each in ("strict", "backslashreplace"))
+    printed, complained = io.BytesIO(), io.BytesIO()
+    output = io.TextIOWrapper(printed, "utf-8", "strict")
+    errors = io.TextIOWrapper(complained, "utf-8", "backslashreplace")
     stdin, sys.stdin = sys.stdin, io.TextIOWrapper(io.BytesIO(given), "utf-8")
     try:
         with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
             code = run(arguments)
     finally:
         sys.stdin = stdin
-    told = []
-    for stream in (output, errors):
-        stream.flush()
-        told.append(stream.buffer.getvalue().decode("utf-8", "backslashreplace"))  # type: ignore[attr-defined]
-    return Answer(code, *told)
+    output.flush()
+    errors.flush()
+    return Answer(code, printed.getvalue().decode(), complained.getvalue().decode())
 
 
 def _as_process(stand: Stand, case: Case) -> Answer | Exception:
@@ -112,6 +109,11 @@ def _as_process(stand: Stand, case: Case) -> Answer | Exception:
     except subprocess.TimeoutExpired:
         return HungError()
     return Answer(done.returncode, *(each.decode("utf-8", "backslashreplace") for each in (done.stdout, done.stderr)))
+
+
+def _sample(cases: Sequence[Case]) -> list[Case]:
+    able = [[case for case in members if _can_be_a_process(case)] for _, members in by_family(cases)]
+    return [members[at] for at in range(2) for members in able if len(members) > at][:PROCESSES]
 
 
 def _can_be_a_process(case: Case) -> bool:
@@ -139,14 +141,14 @@ def _works_again(stand: Stand, title: str, run: Run) -> Iterator[str]:
 def _furnish(here: Path) -> None:
     """Fleets without a node: a sound one, one that changes, and one of every kind that a file can be."""
     init_fleet(here / "asleep")
-    init_fleet(here / "moving")
+    init_fleet(here / MOVING)
     for kind in Kind:
         whole = Content(b'[fleet]\nname = "x"\n', kind=kind)
         place(os.fsencode(here / "fleets" / kind.value / "ostinato.toml"), whole)
         place(os.fsencode(here / "kinds" / kind.value), whole)
 
 
-def _moving_toml() -> Content:
-    return Content(b'[fleet]\nname = "moving"\n', before=b'[flet]\nname = "x"\n' + b"# word\n" * 5_000, kind=Kind.MOVING)
-
-
+def _toml_for(case: Case) -> Content:
+    """The fleet's file that changes, where the command looks at it."""
+    kind = Kind.MOVING if MOVING in _command(case).arguments else Kind.FILE
+    return Content(b'[fleet]\nname = "x"\n', before=b'[flet]\nname = "x"\n' + b"# word\n" * 5_000, kind=kind)

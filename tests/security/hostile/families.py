@@ -76,7 +76,13 @@ def byte_order_marks(form: Form, random: Random) -> Sent:
 
 @family
 def binary_files(form: Form, random: Random) -> Sent:
-    heads = [b"\x89PNG\r\n\x1a\n", b"%PDF-1.7\n%\xe2\xe3", b"PK\x03\x04\x14\x00", b"\x7fELF\x02\x01", b"\x1f\x8b\x08\x00"]
+    heads = [
+        b"\x89PNG\r\n\x1a\n",
+        b"%PDF-1.7\n%\xe2\xe3",
+        b"PK\x03\x04\x14\x00",
+        b"\x7fELF\x02\x01",
+        b"\x1f\x8b\x08\x00",
+    ]
     return form.raw(random.choice(heads) + random.randbytes(random.randrange(20, 2_000)))
 
 
@@ -89,7 +95,9 @@ def mixed_line_ends(form: Form, random: Random) -> Sent:
 
 @family
 def nothing_at_all(form: Form, random: Random) -> Sent:
-    return random.choice([lambda: form.raw(b""), lambda: form.text(""), lambda: form.named(""), lambda: form.moment("")])()
+    return random.choice(
+        [lambda: form.raw(b""), lambda: form.text(""), lambda: form.named(""), lambda: form.moment("")]
+    )()
 
 
 @family
@@ -129,14 +137,24 @@ def half_characters(form: Form, random: Random) -> Sent:
 
 @family
 def homoglyphs(form: Form, random: Random) -> Sent:
-    return random.choice([lambda: form.named("сlеrk"), lambda: form.key("ѕkills"), lambda: form.named("ｃｌｅｒｋ"),
-                          lambda: form.text("раураl"), lambda: form.number("١٢"), lambda: form.moment("１５m")])()  # fmt: skip
+    return random.choice(
+        [
+            lambda: form.named("сlеrk"),
+            lambda: form.key("ѕkills"),
+            lambda: form.named("ｃｌｅｒｋ"),
+            lambda: form.text("раураl"),
+            lambda: form.number("١٢"),
+            lambda: form.moment("１５m"),
+        ]
+    )()
 
 
 @family
 def emoji_and_marks(form: Form, random: Random) -> Sent:
     zalgo = "e" + "".join(chr(random.randrange(0x300, 0x36F)) for _ in range(200))
-    text = random.choice([GRINNING * 30, "👩‍👩‍👧‍👦🏳️‍🌈", zalgo, "\ufe0f\u20e3", "\U000e0041\U000e0042", "\ue000", "\U0010ffff"])
+    text = random.choice(
+        [GRINNING * 30, "👩‍👩‍👧‍👦🏳️‍🌈", zalgo, "\ufe0f\u20e3", "\U000e0041\U000e0042", "\ue000", "\U0010ffff"]
+    )
     return random.choice([form.text, form.named])(text)
 
 
@@ -148,7 +166,13 @@ def terminal_escapes(form: Form, random: Random) -> Sent:
 
 @family
 def injected_lines(form: Form, random: Random) -> Sent:
-    bad = ["a\r\nX-Evil: 1\r\n\r\nGET / HTTP/1.1", "a\nallow: [files.write]", "a\n---\nb", "a\r\n.\r\nb", "x\u2028y\u2029z"]
+    bad = [
+        "a\r\nX-Evil: 1\r\n\r\nGET / HTTP/1.1",
+        "a\nallow: [files.write]",
+        "a\n---\nb",
+        "a\r\n.\r\nb",
+        "x\u2028y\u2029z",
+    ]
     return random.choice([form.text, form.named, form.moment])(random.choice(bad))
 
 
@@ -157,8 +181,28 @@ def injected_lines(form: Form, random: Random) -> Sent:
 
 @family
 def wrong_types(form: Form, random: Random) -> Sent:
-    found = random.choice(["true", "1", "-1", "1.5", "null", "[]", "{}", "[[]]", '[{"a": 1}]', '{"a": {"b": 1}}', "[null]",
-                           '""', "2026-01-01", "0x10", "1_000", "1:30:00", "yes", "~"])  # fmt: skip
+    found = random.choice(
+        [
+            "true",
+            "1",
+            "-1",
+            "1.5",
+            "null",
+            "[]",
+            "{}",
+            "[[]]",
+            '[{"a": 1}]',
+            '{"a": {"b": 1}}',
+            "[null]",
+            '""',
+            "2026-01-01",
+            "0x10",
+            "1_000",
+            "1:30:00",
+            "yes",
+            "~",
+        ]
+    )
     return random.choice([form.literal, form.number])(found)
 
 
@@ -170,7 +214,14 @@ def not_a_number(form: Form, random: Random) -> Sent:
 
 @family
 def huge_numbers(form: Form, random: Random) -> Sent:
-    bad = ["9" * 30, "9" * 5_000, "18446744073709551616", "9223372036854775808", "1" + "0" * 400 + ".5", "0." + "3" * 999]
+    bad = [
+        "9" * 30,
+        "9" * 5_000,
+        "18446744073709551616",
+        "9223372036854775808",
+        "1" + "0" * 400 + ".5",
+        "0." + "3" * 999,
+    ]
     return random.choice([form.number, form.moment])(random.choice(bad))
 
 
@@ -181,16 +232,51 @@ def negative_numbers(form: Form, random: Random) -> Sent:
 
 @family
 def odd_times(form: Form, random: Random) -> Sent:
-    bad = ["2026-02-30T00:00:00Z", "2026-13-01", "25:61", "yesterday", "99999-01-01T00:00:00Z", "0000-00-00", "1e400d",
-           "-5m", "2026-01-01T00:00:00", "5", "5 parsecs", "1h1h", "9999999999d", "1970-01-01T00:00:00-99:99", "T25:00Z",
-           "2026-03-29T02:30:00[Europe/Zurich]", "0s", "99999999999999999999w"]  # fmt: skip
+    bad = [
+        "2026-02-30T00:00:00Z",
+        "2026-13-01",
+        "25:61",
+        "yesterday",
+        "99999-01-01T00:00:00Z",
+        "0000-00-00",
+        "1e400d",
+        "-5m",
+        "2026-01-01T00:00:00",
+        "5",
+        "5 parsecs",
+        "1h1h",
+        "9999999999d",
+        "1970-01-01T00:00:00-99:99",
+        "T25:00Z",
+        "2026-03-29T02:30:00[Europe/Zurich]",
+        "0s",
+        "99999999999999999999w",
+    ]
     return form.moment(random.choice(bad))
 
 
 @family
 def expressions(form: Form, random: Random) -> Sent:
-    bad = ["(", "(a+)+$", "[z-a]", "(?P<x", "*", "a{99999999}", "(?<=a*)b", "\\", "1/0 == 1", "args.x >", "(" * 500,
-           "x.all(y, y)", "99 * * * *", "* * * *", "@reboot", "60 24 32 13 8", "'", "size(''.matches('(a*)*$'))"]  # fmt: skip
+    bad = [
+        "(",
+        "(a+)+$",
+        "[z-a]",
+        "(?P<x",
+        "*",
+        "a{99999999}",
+        "(?<=a*)b",
+        "\\",
+        "1/0 == 1",
+        "args.x >",
+        "(" * 500,
+        "x.all(y, y)",
+        "99 * * * *",
+        "* * * *",
+        "@reboot",
+        "60 24 32 13 8",
+        "'",
+        "size(''.matches('(a*)*$'))",
+    ]
     return form.expression(random.choice(bad))
 
 
@@ -223,16 +309,43 @@ def anchors_and_aliases(form: Form, random: Random) -> Sent:
 
 @family
 def tags_and_directives(form: Form, random: Random) -> Sent:
-    tags = ["!!python/object/apply:os.system ['id']", "!!binary aGk=", "!!timestamp 2026-01-01", "!x y", "!!set {a}",
-            "!!int x", "!!float .", "!<tag:x> y", "!!omap [a: b]"]  # fmt: skip
+    tags = [
+        "!!python/object/apply:os.system ['id']",
+        "!!binary aGk=",
+        "!!timestamp 2026-01-01",
+        "!x y",
+        "!!set {a}",
+        "!!int x",
+        "!!float .",
+        "!<tag:x> y",
+        "!!omap [a: b]",
+    ]
     heads = ["%YAML 1.1\n---\na: b", "%TAG ! tag:x,2000:\n---\na: b", "--- a\n--- b", "a: b\n...\nc: d"]
     return random.choice([lambda: form.literal(random.choice(tags)), lambda: form.body(random.choice(heads))])()
 
 
 @family
 def broken_layout(form: Form, random: Random) -> Sent:
-    bad = ["a:\n\tb: c", "\ta: b", "a: b\n c: d", "a: b: c", "- a\nb: c", "a: 'b", 'a: "b\\q"', "a: [b", "a: b]", "a: @b",
-           "a: |x\n  b", "? [a]\n: b", '{"a": }', '{"a" 1}', "{a: 1,, b: 2}", "[1, 2", '{"a": 1} x', "a:\n- b\n  - c"]  # fmt: skip
+    bad = [
+        "a:\n\tb: c",
+        "\ta: b",
+        "a: b\n c: d",
+        "a: b: c",
+        "- a\nb: c",
+        "a: 'b",
+        'a: "b\\q"',
+        "a: [b",
+        "a: b]",
+        "a: @b",
+        "a: |x\n  b",
+        "? [a]\n: b",
+        '{"a": }',
+        '{"a" 1}',
+        "{a: 1,, b: 2}",
+        "[1, 2",
+        '{"a": 1} x',
+        "a:\n- b\n  - c",
+    ]
     return form.body(random.choice(bad))
 
 
@@ -250,7 +363,20 @@ def misspelt_keys(form: Form, random: Random) -> Misspelt:
 
 @family
 def odd_keys(form: Form, random: Random) -> Sent:
-    bad = ["", "__class__", "null", "true", "1.5", "~", "ALLOW", "al low", "k" * 5_000, GRINNING, "a.b.c", "constructor"]
+    bad = [
+        "",
+        "__class__",
+        "null",
+        "true",
+        "1.5",
+        "~",
+        "ALLOW",
+        "al low",
+        "k" * 5_000,
+        GRINNING,
+        "a.b.c",
+        "constructor",
+    ]
     return form.key(random.choice(bad))
 
 
@@ -259,9 +385,26 @@ def odd_keys(form: Form, random: Random) -> Sent:
 
 @family
 def path_traversal(form: Form, random: Random) -> Sent:
-    bad = ["../../../../../../../../../../etc/passwd", "/etc/passwd", "..", ".", "a/../../b", "~/.ssh/id_rsa", "C:\\x",
-           "\\\\host\\share", "%2e%2e%2f%2e%2e%2f", "/proc/self/mem", "/dev/zero", "file:///etc/passwd", "/proc/new",
-           "..\\..\\x", "/", "//", "x/" * 2_000, "/sys/new"]  # fmt: skip
+    bad = [
+        "../../../../../../../../../../etc/passwd",
+        "/etc/passwd",
+        "..",
+        ".",
+        "a/../../b",
+        "~/.ssh/id_rsa",
+        "C:\\x",
+        "\\\\host\\share",
+        "%2e%2e%2f%2e%2e%2f",
+        "/proc/self/mem",
+        "/dev/zero",
+        "file:///etc/passwd",
+        "/proc/new",
+        "..\\..\\x",
+        "/",
+        "//",
+        "x/" * 2_000,
+        "/sys/new",
+    ]
     return random.choice([form.path, form.path, form.named])(random.choice(bad))
 
 
@@ -278,8 +421,21 @@ def changed_while_read(form: Form, random: Random) -> Sent:
 
 @family
 def shell_characters(form: Form, random: Random) -> Sent:
-    bad = ["$(touch owned)", "`touch owned`", "; touch owned", "| touch owned", "a && touch owned", "> owned", "$HOME",
-           "*", "!!", "a'b\"c", "${IFS}", "\\$(id)", "# x"]  # fmt: skip
+    bad = [
+        "$(touch owned)",
+        "`touch owned`",
+        "; touch owned",
+        "| touch owned",
+        "a && touch owned",
+        "> owned",
+        "$HOME",
+        "*",
+        "!!",
+        "a'b\"c",
+        "${IFS}",
+        "\\$(id)",
+        "# x",
+    ]
     return random.choice([form.text, form.named, form.path])(random.choice(bad))
 
 
@@ -291,14 +447,35 @@ def options_as_values(form: Form, random: Random) -> Sent:
 
 @family
 def format_strings(form: Form, random: Random) -> Sent:
-    bad = ["%s%s%s%n%x", "{0} {0.__class__.__mro__} {}", "%(x)s", "${jndi:ldap://x/a}", "%99999999d", "{:>99999999}", "%"]
+    bad = [
+        "%s%s%s%n%x",
+        "{0} {0.__class__.__mro__} {}",
+        "%(x)s",
+        "${jndi:ldap://x/a}",
+        "%99999999d",
+        "{:>99999999}",
+        "%",
+    ]
     return random.choice([form.text, form.named, form.key])(random.choice(bad))
 
 
 @family
 def template_braces(form: Form, random: Random) -> Sent:
-    bad = ["{{7*7}}", "{user|nothing}", "{nobody}", "${{ x }}", "{% for x in y %}", "{user|excerpt:}", "{{{{", "}}", "{user|",
-           "{item|header:}", "{user|line:99999999999}", "<%= 1 %>", "#{x}"]  # fmt: skip
+    bad = [
+        "{{7*7}}",
+        "{user|nothing}",
+        "{nobody}",
+        "${{ x }}",
+        "{% for x in y %}",
+        "{user|excerpt:}",
+        "{{{{",
+        "}}",
+        "{user|",
+        "{item|header:}",
+        "{user|line:99999999999}",
+        "<%= 1 %>",
+        "#{x}",
+    ]
     return random.choice([form.text, form.text, form.named])(random.choice(bad))
 
 
@@ -310,6 +487,13 @@ def sql(form: Form, random: Random) -> Sent:
 
 @family
 def markup(form: Form, random: Random) -> Sent:
-    bad = ["<script>alert(1)</script>", "<!DOCTYPE x [<!ENTITY a SYSTEM 'file:///etc/passwd'>]>&a;", "<img src=x onerror=1>",
-           "]]>", "&lt;&#0;", "<" * 500, "[x](javascript:1)"]  # fmt: skip
+    bad = [
+        "<script>alert(1)</script>",
+        "<!DOCTYPE x [<!ENTITY a SYSTEM 'file:///etc/passwd'>]>&a;",
+        "<img src=x onerror=1>",
+        "]]>",
+        "&lt;&#0;",
+        "<" * 500,
+        "[x](javascript:1)",
+    ]
     return random.choice([form.text, form.named, form.key])(random.choice(bad))

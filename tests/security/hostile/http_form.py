@@ -16,11 +16,23 @@ from tests.security.hostile.form import brackets, encoded, quoted
 JSON_TYPE = "application/json"
 
 BODIES = {
-    "/api/v1/tasks": {"title": '"Hello"', "agent": '"spare"', "priority": "3", "input": '{"a": 1}', "project": '"desk"'},
+    "/api/v1/tasks": {
+        "title": '"Hello"',
+        "agent": '"spare"',
+        "priority": "3",
+        "input": '{"a": 1}',
+        "project": '"desk"',
+    },
     "/api/v1/sessions/send": {"agent": '"spare"', "text": '"Hello"', "session": '"main:spare"'},
     "/api/v1/wake": {"agent": '"spare"', "text": '"Hello"'},
     "/api/v1/tasks/T1/comment": {"text": '"Hello"'},
-    "/api/v1/schedules": {"name": '"later"', "agent": '"spare"', "text": '"Hello"', "every": '"7d"', "session": '"main"'},
+    "/api/v1/schedules": {
+        "name": '"later"',
+        "agent": '"spare"',
+        "text": '"Hello"',
+        "every": '"7d"',
+        "session": '"main"',
+    },
     "/api/v1/agents/spare/pause": {"reason": '"Hello"'},
     "/api/v1/approvals/Q1/answer": {"text": '"Hello"'},
     "/api/v1/dead/T1/dismiss": {"reason": '"Hello"'},
@@ -98,14 +110,18 @@ class HttpForm:
             case 1:
                 return Exchange((request("GET", b"/api/v1/" + encoded(path).replace(b" ", b"+")),), hangs_up=True)
             case _:
-                body = b'{"file": ' + encoded(quoted(path if path.startswith("/") else f"./{path}", self._random)) + b"}"
+                body = (
+                    b'{"file": ' + encoded(quoted(path if path.startswith("/") else f"./{path}", self._random)) + b"}"
+                )
                 return self._post(body, target="/api/v1/backup")
 
     def moment(self, text: str) -> Exchange:
         if self._random.randrange(2):
             return self._get(self._random.choice(["/api/v1/events?since={}", "/api/v1/cost?until={}"]), text)
         self._target = self._random.choice(["/api/v1/tasks", "/api/v1/schedules"])
-        keys = ["not_before", "deadline", "timeout"] if self._target.endswith("tasks") else ["every", "active", "timezone"]
+        keys = (
+            ["not_before", "deadline", "timeout"] if self._target.endswith("tasks") else ["every", "active", "timezone"]
+        )
         return self._changed(self._random.choice(keys), quoted(text, self._random))
 
     def expression(self, text: str) -> Exchange:
@@ -167,11 +183,29 @@ class HttpForm:
     def other_kind(self, kind: Kind, random: Random) -> Exchange:
         body, target = self.whole(), self._target.encode()
         method = random.choice(["PUT", "PATCH", "HEAD", "OPTIONS", "TRACE", "CONNECT", "get", "BREW", "DELETE"])
-        kinds = ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "", "application/yaml"]
+        kinds = [
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "multipart/form-data; boundary=x",
+            "",
+            "application/yaml",
+        ]
         typed = (f"content-type: {random.choice(kinds)}".encode(),)
-        heads = [b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"GET /\r\n\r\n",
-                 b"GET / HTTP/9.9\r\n\r\n", b"\x00\x01\x02\r\n\r\n", b"USER root\r\n", b"GET  /  HTTP/1.1\r\n\r\n"]  # fmt: skip
-        upgrade = (b"connection: upgrade", b"upgrade: websocket", b"sec-websocket-version: 13", b"sec-websocket-key: eA==")
+        heads = [
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+            b"GET /\r\n\r\n",
+            b"GET / HTTP/9.9\r\n\r\n",
+            b"\x00\x01\x02\r\n\r\n",
+            b"USER root\r\n",
+            b"GET  /  HTTP/1.1\r\n\r\n",
+        ]
+        upgrade = (
+            b"connection: upgrade",
+            b"upgrade: websocket",
+            b"sec-websocket-version: 13",
+            b"sec-websocket-key: eA==",
+        )
         return random.choice(
             [
                 Exchange((request(method, target, body, heads=(b"content-type: application/json",)),)),

@@ -164,9 +164,9 @@ def _faults_of_taking(stand: Stand, each: Dropped, name: str) -> Iterator[str]:
         yield "the file was taken, and became nothing"
     if each.case is not None and each.case.hints:
         yield "a misspelt key is accepted"
-    if name.startswith("T") and (files := stand.show_task(name)["files"]):
-        if [file["digest"] for file in files] != [digest_of(each.data)]:
-            yield f"the attachment of {name} is not what was dropped"
+    files = stand.show_task(name)["files"] if name.startswith("T") else []
+    if files and [file["digest"] for file in files] != [digest_of(each.data)]:
+        yield f"the attachment of {name} is not what was dropped"
 
 
 def _faults_of_note(path: bytes, *, hints: bool) -> Iterator[str]:

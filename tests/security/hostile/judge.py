@@ -31,7 +31,8 @@ CURE = re.compile(r"Did you mean|Known(?: here| keys)?:|See: ostinato|It takes:|
 HINT = re.compile(r"Did you mean|\(Possible options:")
 
 _THING = re.compile(
-    r"['\"`/(]|--\w|\b[TQM]\d|\bkey\b|^(?:standard input|\w+): |\.(?:md|yaml|json|toml)\b|\b(?:[Tt]his|[Tt]hat|[Tt]he|[Aa]|[Ii]t|[Nn]o) \w+"
+    r"['\"`/(]|--\w|\b[TQM]\d|\bkey\b|^(?:standard input|\w+): |\.(?:md|yaml|json|toml)\b|"
+    r"\b(?:[Tt]his|[Tt]hat|[Tt]he|[Aa]|[Ii]t|[Nn]o) \w+"
 )
 """Something that is named: a quoted word, a path, an option, an id, a noun with its article."""
 

@@ -66,8 +66,13 @@ def moving(path: bytes, content: Content) -> Iterator[None]:
     done = threading.Event()
 
     def change() -> None:
-        ways = (lambda: _write(path, content.before), lambda: _replace(path, content.data), lambda: os.unlink(path),
-                lambda: _write(path, content.data[: len(content.data) // 2]), lambda: _replace(path, content.before))  # fmt: skip
+        ways = (
+            lambda: _write(path, content.before),
+            lambda: _replace(path, content.data),
+            lambda: os.unlink(path),
+            lambda: _write(path, content.data[: len(content.data) // 2]),
+            lambda: _replace(path, content.before),
+        )
         while not done.is_set():
             for way in ways:
                 way()

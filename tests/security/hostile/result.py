@@ -20,6 +20,8 @@ class Result:
         self.ends: Counter[str] = Counter()
         """How inputs ended -> how many."""
         self.families: Counter[str] = Counter()
+        self.processes = 0
+        """Inputs that were given to processes of their own once more."""
 
     def add(self, case: Case, end: str, faults: Iterable[str] = ()) -> None:
         """One input, how it ended, and what is wrong with that."""
@@ -33,7 +35,8 @@ class Result:
 
     def __str__(self) -> str:
         ends = ", ".join(f"{count} {end}" for end, count in sorted(self.ends.items()))
-        return f"{sum(self.ends.values())} inputs of {len(self.families)} families: {ends}"
+        more = f"; {self.processes} of them as processes too" if self.processes else ""
+        return f"{sum(self.ends.values())} inputs of {len(self.families)} families: {ends}{more}"
 
 
 def by_family(cases: Sequence[Case]) -> Iterator[tuple[str, list[Case]]]:

@@ -32,7 +32,20 @@ SELDOM = "  - name: seldom\n    when: {user: 'xyzzy'}\n"
 
 KEYS: Mapping[str, Sequence[str]] = {
     "": ["rules", "default", "delay", "models", "price"],
-    "rule": ["name", "when", "unless", "for_each", "choose", "text", "calls", "stop", "usage", "delay", "pace", "fault"],
+    "rule": [
+        "name",
+        "when",
+        "unless",
+        "for_each",
+        "choose",
+        "text",
+        "calls",
+        "stop",
+        "usage",
+        "delay",
+        "pace",
+        "fault",
+    ],
     "when": ["user", "asked", "result", "system", "model", "offered", "called", "attempt"],
     "price": ["input", "cached", "output"],
 }
@@ -62,40 +75,59 @@ class ScriptForm:
 
     def text(self, text: str) -> Content:
         source = quoted(text, self._random)
-        return self._rules(f"  - text: {source}\n", f"  - text: Hello\n    calls: [{{tool: x.y, args: {{a: {source}}}}}]\n",
-                           f"  - calls: [{{tool: memory.note, raw: {source}}}]\n")  # fmt: skip
+        return self._rules(
+            f"  - text: {source}\n",
+            f"  - text: Hello\n    calls: [{{tool: x.y, args: {{a: {source}}}}}]\n",
+            f"  - calls: [{{tool: memory.note, raw: {source}}}]\n",
+        )
 
     def named(self, name: str) -> Content:
         source = quoted(name, self._random)
-        return self._rules(f"  - name: {source}\n    text: Hello\n", f"  - calls: [{{tool: {source}, args: {{}}}}]\n",
-                           f"{SELDOM}    for_each: {{in: {source}}}\n    text: x\n", f"{SELDOM}    stop: {source}\n",
-                           f"{SELDOM}    fault: {source}\n")  # fmt: skip
+        return self._rules(
+            f"  - name: {source}\n    text: Hello\n",
+            f"  - calls: [{{tool: {source}, args: {{}}}}]\n",
+            f"{SELDOM}    for_each: {{in: {source}}}\n    text: x\n",
+            f"{SELDOM}    stop: {source}\n",
+            f"{SELDOM}    fault: {source}\n",
+        )
 
     def path(self, path: str) -> Content:
         return self._rules(f"  - calls: [{{tool: files.read, args: {{path: {quoted(path, self._random)}}}}}]\n")
 
     def moment(self, text: str) -> Content:
         source = quoted(text, self._random)
-        return self._rules(f"{SELDOM}    text: x\n    delay: {source}\n", f"{SELDOM}    text: x\n    pace: {source}\n",
-                           f"{SELDOM}    fault: {{status: 503, retry_after: {source}}}\n")  # fmt: skip
+        return self._rules(
+            f"{SELDOM}    text: x\n    delay: {source}\n",
+            f"{SELDOM}    text: x\n    pace: {source}\n",
+            f"{SELDOM}    fault: {{status: 503, retry_after: {source}}}\n",
+        )
 
     def expression(self, text: str) -> Content:
         source = quoted(text, self._random)
-        return self._rules(f"  - when: {{user: {source}}}\n    text: Hello\n", f"  - when: {{call: {source}}}\n    text: x\n",
-                           f"  - unless: {{system: {source}}}\n    text: x\n",
-                           f"  - for_each: {{in: user, match: {source}}}\n    text: \"{{item}}\"\n")  # fmt: skip
+        return self._rules(
+            f"  - when: {{user: {source}}}\n    text: Hello\n",
+            f"  - when: {{call: {source}}}\n    text: x\n",
+            f"  - unless: {{system: {source}}}\n    text: x\n",
+            f'  - for_each: {{in: user, match: {source}}}\n    text: "{{item}}"\n',
+        )
 
     def number(self, source: str) -> Content:
         if self._random.randrange(2):
             return self.raw(encoded(f"{WHOLE.partition('price')[0]}price: {{input: {source}}}\n"))
-        return self._rules(f"  - text: Hello\n    usage: {{input: {source}}}\n", f"  - when: {{call: {source}}}\n    text: x\n",
-                           f"{SELDOM}    fault: {{status: {source}}}\n", f"{SELDOM}    text: x\n    delay: {source}\n",
-                           f"  - when: {{nth: {source}}}\n    text: Hello\n")  # fmt: skip
+        return self._rules(
+            f"  - text: Hello\n    usage: {{input: {source}}}\n",
+            f"  - when: {{call: {source}}}\n    text: x\n",
+            f"{SELDOM}    fault: {{status: {source}}}\n",
+            f"{SELDOM}    text: x\n    delay: {source}\n",
+            f"  - when: {{nth: {source}}}\n    text: Hello\n",
+        )
 
     def literal(self, source: str) -> Content:
         key = self._random.choice(KEYS["rule"])
         top = self._random.choice(["rules", "default", "models", "price"])
-        return self._rules(f"{SELDOM}    {key}: {source}\n", f"  - text: {source}\n", f"{SELDOM}    text: x\n{top}: {source}\n")
+        return self._rules(
+            f"{SELDOM}    {key}: {source}\n", f"  - text: {source}\n", f"{SELDOM}    text: x\n{top}: {source}\n"
+        )
 
     def key(self, name: str) -> Content:
         plain = name if name.isascii() and name.isalpha() else quoted(name, self._random)
@@ -122,8 +154,11 @@ class ScriptForm:
                 return self.raw(b"x" * size)
 
     def twice(self, times: int) -> Content:
-        return self._rules("  - name: a\n    text: x\n" * times, "  - text: Hello\n" + "    text: Hello\n" * times,
-                           "  - text: x\n" + "default: {text: x}\n" * times)  # fmt: skip
+        return self._rules(
+            "  - name: a\n    text: x\n" * times,
+            "  - text: Hello\n" + "    text: Hello\n" * times,
+            "  - text: x\n" + "default: {text: x}\n" * times,
+        )
 
     def other_kind(self, kind: Kind, random: Random) -> Content:
         return Content(data=self.whole(), kind=kind)

@@ -109,7 +109,9 @@ class Stand:
     def wait_ended(self, task: str, *, states: Collection[str] = ENDED) -> Any:
         """The task once it is in one of these states, or as it is where that takes too long."""
         try:
-            return wait_until(lambda: (found := self.show_task(task))["task"]["state"] in states and found, timeout_s=WAIT_S)
+            return wait_until(
+                lambda: (found := self.show_task(task))["task"]["state"] in states and found, timeout_s=WAIT_S
+            )
         except pytest.fail.Exception:
             return self.show_task(task)
 
