@@ -24,8 +24,8 @@ SCHEMA = "".join(
 """The store's own tables and indexes: the same record, written by hand."""
 
 ADD = """INSERT INTO tasks (kind, state, title, agent, session, pool, project, type, priority, not_before_at,
-    created_at, updated_at, ready_at, attempts, failures, losses, token, journal, steps, unfinished, held, depth, reason, dismissed,
-    seen, endings, tokens, usd_micros, spec)
+    created_at, updated_at, ready_at, attempts, failures, losses, token, journal, steps, unfinished, held, depth,
+    reason, dismissed, seen, endings, tokens, usd_micros, spec)
     VALUES ('goal', 'ready', ?, '', ?, 'default', '', '', 0, 0, ?,
     ?, ?, 0, 0, 0, 0, 1, 0, 0, 0, 0, '', 0, 0, 0, 0, 0, ?)"""
 CLAIM = """UPDATE tasks SET state = 'running', attempts = attempts + 1, token = token + 1, node = 1, updated_at = ?
