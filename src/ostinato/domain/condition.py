@@ -286,4 +286,5 @@ def _words(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.startswith("|")]
     text = " ".join(lines[:2])
     text = re.sub(r"^Failed to parse expression .*?ERROR: <input>:\d+:(\d+): ", r"at character \1: ", text)
+    text = "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)  # it quotes what it was given
     return (f"there is no {text}" if isinstance(error, KeyError) else text)[:300]

@@ -98,7 +98,8 @@ def check_owner(key: str, agent: str) -> None:
     if kind_of(key) is SessionKind.MAIN:
         owner = key.partition(":")[2]
     if owner != agent:
-        raise Conflict(f"The session {key!r} is {owner!r}'s, not {agent!r}'s", cure="Use another key, or none.")
+        what = f"The session {key!r} belongs to {owner!r}, not to {agent!r}"
+        raise Conflict(what, cure="Use another key, or none.")
 
 
 def task_session(task: int) -> str:
