@@ -18,6 +18,10 @@ HALF_OPEN = 12
 """Callers that begin a request and say no more, during the whole siege."""
 
 
+UNTOLD = b'{"error": {"code": "", "message": "the answer to HEAD", "place": "", "cure": "has no words"}}'
+"""What stands for the body that an answer to HEAD must not have."""
+
+
 class NoAnswerError(Exception):
     """The connection was closed without a word."""
 
@@ -54,6 +58,8 @@ def _judged(stand: Stand, case: Case) -> tuple[str, list[str]]:
         return "hung", ["the request hangs"]
     except (http.client.HTTPException, OSError) as error:
         return "broken", [f"the answer is broken: {type(error).__name__}: {error}"]
+    if not data and case.sent.parts[0].startswith(b"HEAD "):
+        data = UNTOLD
     faults = list(faults_of_reply(status, kind, data, hints=case.hints))
     if status == 200 and case.sent.title is not None and json.loads(data)["title"] != case.sent.title:
         faults.append(f"the accepted title {case.sent.title!r} became {json.loads(data)['title']!r}")
@@ -71,11 +77,11 @@ def exchange(stand: Stand, sent: Exchange) -> Reply:
                 opened.shutdown(socket.SHUT_WR)
         except (BrokenPipeError, ConnectionResetError):
             pass  # it has heard enough; what it said is still there
-        return _reply(opened)
+        return _reply(opened, method="HEAD" if sent.parts[0].startswith(b"HEAD ") else "GET")
 
 
-def _reply(opened: socket.socket) -> Reply:
-    reply = http.client.HTTPResponse(opened)
+def _reply(opened: socket.socket, *, method: str) -> Reply:
+    reply = http.client.HTTPResponse(opened, method=method)
     try:
         try:
             reply.begin()

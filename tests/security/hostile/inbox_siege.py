@@ -181,9 +181,8 @@ def _faults_of_note(path: bytes, *, hints: bool) -> Iterator[str]:
     head, why, cure = note.rstrip("\n").split("\n\n")
     if not head.endswith("was not taken.") or cure != "Correct it and drop it again.":
         yield f"the note has another form: {note!r}"
-    place, _, message = why.partition(": ")
-    said, _, cure = message.rpartition(". ")
-    yield from faults_of_refusal(said or message, place=place, cure=cure, hints=hints)
+    said, _, cure = why.rpartition(". ")
+    yield from faults_of_refusal(said or why, place="", cure=cure, hints=hints)
 
 
 def _valid_worked(stand: Stand, each: Dropped, end: str, *, became: Mapping[str, str]) -> Iterator[str]:
