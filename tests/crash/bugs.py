@@ -16,6 +16,7 @@ from ostinato.agents import inbox, turn_handler
 from ostinato.agents.fires import Fires
 from ostinato.agents.inbox import InboxTaker
 from ostinato.agents.scribe import Scribe
+from ostinato.agents.turn_state import TurnState
 from ostinato.domain import turn
 from ostinato.domain.message import NewMessage
 from ostinato.domain.step import Effect, Entry, ModelAnswer, ToolIntent, ToolOutcome
@@ -63,21 +64,37 @@ def _result_before_intent() -> None:
     _plant(ClaimVerbs, "record_steps", record_late)
 
 
+class _UndoneError(Exception):
+    """Ends a transaction that was only tried, with what would have come of it."""
+
+    def __init__(self, done: Any) -> None:
+        super().__init__()
+        self.done = done
+
+
 def _reply_after_use() -> None:
-    """Replies with calls are written down together with their first result."""
-    record = ClaimVerbs.record_steps
-    held: dict[int, list[Entry]] = {}
+    """A reply is acted on first, and written down when the first result is there."""
+    advance, follow = turn_handler._Run._advance, vars(turn_handler)["advance"]
+    pending: dict[int, tuple[Sequence[Entry], Any]] = {}
 
-    def record_late(self: ClaimVerbs, claim: Any, entries: Sequence[Entry], *, now: int) -> int:
-        entries = [*held.pop(claim.task, []), *entries]
-        kinds = {type(each) for each in entries}
-        if ToolIntent in kinds and ToolOutcome not in kinds:
-            start = next(number for number, each in enumerate(entries) if isinstance(each, ModelAnswer))
-            held[claim.task] = list(entries[start:])
-            entries = entries[:start]
-        return record(self, claim, entries, now=now)
+    async def advance_late(self: Any, produced: Sequence[Entry], *, within: Any) -> Any:
+        if id(self) in pending:
+            before, before_within = pending.pop(id(self))
+            await advance(self, before, within=before_within)
+        if not any(isinstance(each, ModelAnswer) and each.calls for each in produced):
+            return await advance(self, produced, within=within)
+        pending[id(self)] = (produced, within)
+        now = self._attempt.clock.now()
 
-    _plant(ClaimVerbs, "record_steps", record_late)
+        def attempt(tx: Any) -> None:
+            raise _UndoneError(follow(self._state, tx, produced, now=now, within=within))
+
+        try:
+            await self._attempt.store.run(attempt)
+        except _UndoneError as undone:
+            return undone.done
+
+    _plant(turn_handler._Run, "_advance", advance_late)
 
 
 def _irreversible_again() -> None:
@@ -86,8 +103,13 @@ def _irreversible_again() -> None:
 
 
 def _token_ignored() -> None:
-    """Whoever has ever held a task may write for it."""
-    _plant(ClaimVerbs, "_held", lambda self, claim: self._kept(claim.task))
+    """Whoever has ever held a task that runs may write for it."""
+    held = ClaimVerbs._held
+
+    def hold_any(self: Any, claim: Any) -> Any:
+        return held(self, replace(claim, token=self._kept(claim.task).task.token))
+
+    _plant(ClaimVerbs, "_held", hold_any)
 
 
 def _file_moved_first() -> None:
@@ -125,6 +147,18 @@ def _done_before_journaled() -> None:
 
     _plant(ClaimVerbs, "record_steps", record_most)
     _plant(turn_handler._Run, "_advance", advance_first)
+
+
+def _messages_forgotten() -> None:
+    """A turn that goes on does not read again what it was woken by."""
+    load = TurnState.load
+
+    def load_rest(self: TurnState, tx: Any) -> None:
+        journal, self.journal = self.journal, []
+        load(self, tx)
+        self.journal = journal
+
+    _plant(TurnState, "load", load_rest)
 
 
 def _letter_renamed() -> None:
@@ -195,6 +229,9 @@ BUGS = {
     "a turn repeats an irreversible intent": Bug(plant=_irreversible_again, scenario="chain", finding="twice"),
     "a file leaves its inbox before the commit": Bug(plant=_file_moved_first, scenario="inbox file", finding="lost"),
     "a task is done before its journal is": Bug(plant=_done_before_journaled, scenario="chain", finding="journal"),
+    "a resumed turn forgets its messages": Bug(
+        plant=_messages_forgotten, scenario="shared approval", finding="shown otherwise"
+    ),
     "a letter has another name each time": Bug(plant=_letter_renamed, scenario="delivery", finding="letters"),
     "a stored action is repeated": Bug(plant=_action_again, scenario="shared approval", finding="twice"),
     "a heartbeat is marked before it wakes": Bug(plant=_fire_marked_first, scenario="heartbeats", finding="lost"),

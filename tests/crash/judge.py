@@ -44,6 +44,7 @@ def judge(whole: Record, broken: Record) -> list[str]:
         *deeds_are_done_once(broken.outside),
         *nothing_is_lost(names(whole.outside), broken),
         *no_answered_call_is_asked_again(broken.outside),
+        *models_are_shown_the_same(whole.outside, broken.outside),
         *every_doubt_is_said_aloud(broken),
         *nothing_ends_twice(broken),
         *what_is_left_is_the_same(whole, broken),
@@ -139,6 +140,17 @@ def no_answered_call_is_asked_again(lines: Sequence[Line]) -> Iterator[str]:
                 pass
 
 
+def models_are_shown_the_same(whole: Sequence[Line], broken: Sequence[Line]) -> Iterator[str]:
+    """A turn that goes on after a death looks to its model like one that was never interrupted. Where a deed was in
+    doubt it does not: that is what the model is to learn."""
+    if doubts(broken):
+        return
+    wanted = {(line.task, line.call): line.key for line in of(whole, What.ASKED)}
+    for line in of(broken, What.ASKED):
+        if line.key != wanted.get((line.task, line.call)):
+            yield f"shown otherwise: what reply {line.call} of {line.task} answers"
+
+
 def every_doubt_is_said_aloud(broken: Record) -> Iterator[str]:
     """Calls that a death caught between intent and result are asked about, or their model is told; no others are."""
     doubtful = doubts(broken.outside)
@@ -181,11 +193,13 @@ def nothing_ends_twice(broken: Record) -> Iterator[str]:
 
 
 def what_is_left_is_the_same(whole: Record, broken: Record) -> Iterator[str]:
-    """Letters, daily notes, dropped files and messages."""
+    """Letters, daily notes, dropped files, messages, and wakes that were skipped."""
     yield from _difference("letters", whole.letters, broken.letters)
     yield from _difference("files", whole.files, broken.files)
     yield from _difference("messages", map(_nameless, whole.messages), map(_nameless, broken.messages))
     yield from _difference("notes", map(_tag, whole.notes), map(_tag, broken.notes))
+    if whole.skips != broken.skips:
+        yield f"skips: {broken.skips} were recorded, not {whole.skips}"
 
 
 def _difference(kind: str, wanted: Iterable[str], found: Iterable[str]) -> Iterator[str]:

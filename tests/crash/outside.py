@@ -63,6 +63,7 @@ class Line(Value):
     """Of a deed: what for, the same in every run of a scenario. Of a question: its kind. Of what was sent: its key."""
     effect: str = ""
     key: str = ""
+    """Of a deed: its idempotency key. Of a request to a model: what the conversation looked like."""
     number: int = 0
     survey: Survey | None = None
 

@@ -6,10 +6,12 @@ Knows nothing of tasks or stores.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from ostinato.domain.budget import Price
-from ostinato.domain.chat import ModelReply, ModelRequest, UserPart
+from ostinato.domain.chat import ModelReply, ModelRequest, SystemPart, UserPart
+from ostinato.domain.values import digest_of, to_json
 from ostinato.engine.port import Clock
 from ostinato.models.failures import TRANSIENT, Failure
 from ostinato.models.openai_chat import ChatModel, Question, Trace
@@ -63,7 +65,7 @@ class _Heard:
         """One attempt, unless a fault says that the model cannot be had yet."""
         task, call = question.request.user, question.request.call
         asked = self._outside.count(What.ASKED, task, str(call))
-        self._outside.say(Line(what=What.ASKED, task=task, call=str(call)))
+        self._outside.say(Line(what=What.ASKED, task=task, call=str(call), key=_conversation(question.request)))
         if any(asked < fault.times for fault in self._faults if _concerns(fault, question.request)):
             trace.status = 503
             return Failure(error_class=TRANSIENT, text="the model is overloaded")
@@ -74,3 +76,10 @@ def _concerns(fault: Fault, request: ModelRequest) -> bool:
     if request.call != fault.call:
         return False
     return any(fault.text in part.text for part in request.parts if isinstance(part, UserPart))
+
+
+def _conversation(request: ModelRequest) -> str:
+    """A digest of what the model is shown beside its instructions, which hold daily notes and with them times."""
+    said = [part for part in request.parts if not isinstance(part, SystemPart)]
+    text = to_json([said, request.tools]).decode()
+    return digest_of(re.sub(r'"provider_id":"[^"]*",?', "", text).encode())[:16]

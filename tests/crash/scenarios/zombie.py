@@ -1,11 +1,11 @@
-"""One deed that takes its time after its effect, so that its node can be stopped in the middle of it."""
+"""Two deeds that take their time after their effects, so that a node can be stopped in the middle of one."""
 
 from __future__ import annotations
 
 from tests.crash.scenario import FREE, Scenario, goal, script
 
-AFTER_S = 0.3
-"""How long the deed still takes after its effect."""
+AFTER_S = 0.5
+"""How long each deed still takes after its effect."""
 
 SCENARIO = Scenario(
     name="zombie",
@@ -17,7 +17,7 @@ rules:
       - {{tool: world.fire, args: {{what: forge, after: {AFTER_S}}}}}
   - when: {{asked: forge, call: 2}}
     calls:
-      - {{tool: world.fire, args: {{what: cool}}}}
+      - {{tool: world.fire, args: {{what: cool, after: {AFTER_S}}}}}
 """),
     arrivals=(goal("forge", "smith", key="forge"),),
     ends=1,
