@@ -17,8 +17,16 @@ from types import ModuleType
 from typing import TYPE_CHECKING, TypeVar
 
 from ostinato import __version__
-from ostinato.config import STATE_FOLDER, default_model, engine_limits, key_names, model_settings, refuse_public_port
-from ostinato.domain.errors import Conflict, OstinatoError
+from ostinato.config import (
+    STATE_FOLDER,
+    default_model,
+    engine_limits,
+    key_names,
+    model_settings,
+    refuse_public_port,
+    shared_lease,
+)
+from ostinato.domain.errors import Conflict, Invalid, OstinatoError
 from ostinato.domain.event import Event, EventName
 from ostinato.domain.policy import Policy
 from ostinato.domain.task import TaskKind
@@ -32,7 +40,7 @@ from ostinato.gateway.log_lines import LogLines
 from ostinato.gateway.operation import Ask, Operation, View, read_request, request_fields
 from ostinato.store.port import ScheduleRow, Store
 from ostinato.workspace.agent import AgentDefinition
-from ostinato.workspace.fleet_file import FleetSettings, read_fleet
+from ostinato.workspace.fleet_file import FLEET_FILE, FleetSettings, read_fleet
 from ostinato.workspace.registry import Workspaces
 
 if TYPE_CHECKING:
@@ -183,9 +191,7 @@ class FleetApp:
             self._ends.push_async_callback(service.stop)
 
     def _open_store(self) -> Store:
-        from ostinato.store.sqlite import open_store
-
-        return open_store(self.state_dir)
+        return open_store_of(self.settings, self.state_dir)
 
     def _toolbox(self) -> Toolbox:
         from ostinato.tools.standard import standard_toolbox
@@ -230,17 +236,23 @@ class FleetApp:
         )
 
     def _engine(self, store: Store, handlers: Sequence[Handler], *, fires: Fires, lock: FleetLock) -> EngineNode:
+        from ostinato.engine.lease import LeaseTimes
         from ostinato.engine.node import EngineNode, NodeSettings
 
         async def fire(row: ScheduleRow) -> None:
             await fires.fire(row)
 
+        shared = shared_lease(self.settings)
         return EngineNode(
             store,
             handlers,
             clock=self.clock,
             settings=NodeSettings(
-                version=__version__, limits=engine_limits(self.settings, {}), retention=self.settings.retention
+                version=__version__,
+                limits=engine_limits(self.settings, {}),
+                retention=self.settings.retention,
+                lease=shared or LeaseTimes(),
+                exclusive=shared is None,
             ),
             fire=fire,
             notify=self.log.notice,
@@ -308,6 +320,24 @@ def spare_imports() -> None:
 def build(fleet: Path, *, clock: Clock | None = None, story_time: bool = False) -> FleetApp:
     """The node of a fleet, not started yet. `story_time` labels an injected clock on every screen."""
     return FleetApp(fleet, clock=clock, story_time=story_time)
+
+
+def open_store_of(settings: FleetSettings, state_dir: Path) -> Store:
+    """The store that the fleet's file names. Raises Invalid where PostgreSQL's driver is missing."""
+    entry = settings.store
+    if entry.url is None:
+        from ostinato.store.sqlite import open_store
+
+        return open_store(state_dir)
+    try:
+        from ostinato.store.postgres import open_postgres
+    except ModuleNotFoundError as error:
+        raise Invalid(
+            "PostgreSQL's driver is not installed",
+            place=f"{FLEET_FILE}, key 'store.url'",
+            cure="Install it with: pip install 'ostinato[postgres]'",
+        ) from error
+    return open_postgres(entry.url, password_env=entry.password_env)
 
 
 def make_state_folder(state_dir: Path) -> None:
@@ -382,8 +412,6 @@ def call_here(fleet: Path, route: Operation[Request, Response], request: Request
 async def open_context(fleet: Path, *, caller: Caller, writes: bool) -> AsyncIterator[Context]:
     """What operations are given while no node runs. A fleet file that is wrong is shown as a problem, and keeps nobody
     from looking."""
-    from ostinato.store.sqlite import open_store
-
     settings, broken = stand_in_settings(fleet), None
     try:
         settings = read_fleet(fleet)
@@ -393,9 +421,9 @@ async def open_context(fleet: Path, *, caller: Caller, writes: bool) -> AsyncIte
     make_state_folder(state_dir)
     clock, workspaces = SystemClock(), Workspaces(fleet, defaults=settings.defaults)
     with contextlib.ExitStack() as ends:
-        if writes or not (state_dir / DATABASE_NAME).exists():
-            ends.enter_context(_held(FleetLock(state_dir)))
-        store = open_store(state_dir)
+        if settings.store.url is None and (writes or not (state_dir / DATABASE_NAME).exists()):
+            ends.enter_context(_held(FleetLock(state_dir)))  # where nodes share a store, its own locks part them
+        store = open_store_of(settings, state_dir)
         ground = Ground(fleet=fleet, settings=settings, store=store, workspaces=workspaces, clock=clock)
         try:
             yield Context(
@@ -413,8 +441,14 @@ async def open_context(fleet: Path, *, caller: Caller, writes: bool) -> AsyncIte
 def restore_here(fleet: Path, file: Path, *, replace: bool) -> Path | None:
     """Makes a backup the fleet's database while no node runs; returns where the one before was put, if there was one.
 
-    Conflict where there is one and `replace` is not given, or another process holds the fleet.
+    Conflict where there is one and `replace` is not given, or another process holds the fleet; Invalid for a fleet
+    whose store is no file.
     """
+    shared = False
+    with contextlib.suppress(OstinatoError):  # a broken fleet file keeps nobody from restoring
+        shared = read_fleet(fleet).store.url is not None
+    if shared:
+        raise Invalid("This fleet's store is in PostgreSQL", cure="Restore it by PostgreSQL's own means: pg_restore.")
     from ostinato.store.sqlite import restore
 
     state_dir = fleet / STATE_FOLDER

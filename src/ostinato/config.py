@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import msgspec
 
 from ostinato.domain.errors import Invalid, OstinatoError
+from ostinato.engine.lease import LeaseTimes
 from ostinato.engine.limits import EngineLimits, limits_for, measure_machine
 from ostinato.models.providers import SCRIPTED, dialect_of
 from ostinato.models.settings import ModelSettings, Timeouts
@@ -55,6 +56,14 @@ def engine_limits(fleet: FleetSettings, agents: Mapping[str, AgentDefinition]) -
     limits = limits_for(measure_machine())
     own = {name: each.concurrency for name, each in agents.items() if each.concurrency != limits.agent_default}
     return msgspec.structs.replace(limits, tasks=fleet.tasks_max or limits.tasks, agents=own)
+
+
+def shared_lease(fleet: FleetSettings) -> LeaseTimes | None:
+    """The lease of a node whose store others share; None: the store is the fleet's own."""
+    if fleet.store.url is None:
+        return None
+    lease_s = fleet.store.lease_s
+    return LeaseTimes(lease_s=lease_s, renew_s=lease_s / 3, tick_s=min(2.0, lease_s / 6))
 
 
 def refuse_public_port(fleet: FleetSettings) -> None:

@@ -52,7 +52,7 @@ FLEET_FILE_KEYS: dict[str, tuple[str, ...]] = {
     "limits.per_day": ("usd",),
     "server": ("port", "host"),
     "retention": ("tasks", "events", "blobs", "skips", "charges"),
-    "store": ("kind",),
+    "store": ("kind", "url", "password_env", "lease"),
     "engine": ("tasks",),
     "inbox": ("agent", "settle"),
 }
@@ -63,6 +63,10 @@ PRICE_MAX = 100_000
 """Dollars for a million tokens."""
 
 SETTLE_S = 0.5
+LEASE_S = 3.0
+"""How long a node that dies keeps its tasks from the others."""
+
+STORES = ("sqlite", "postgresql")
 
 
 class ModelEntry(Value):
@@ -84,6 +88,17 @@ class ModelEntry(Value):
     """`connect_s`, `first_byte_s`, `silence_s`, `total_s`; only those that are given."""
 
 
+class StoreEntry(Value):
+    """Where the truth is kept, as `[store]` says."""
+
+    url: str | None = None
+    """Of a PostgreSQL database, without a password; None: SQLite, in the fleet's own folder."""
+    password_env: str | None = None
+    """The environment variable that holds the password; None: libpq finds it (PGPASSFILE), or needs none."""
+    lease_s: float = LEASE_S
+    """Seconds; only where several nodes share a store."""
+
+
 class FleetSettings(Value):
     """A fleet as its file describes it."""
 
@@ -103,7 +118,7 @@ class FleetSettings(Value):
     """None: no public listener."""
     host: str = "127.0.0.1"
     retention: Retention = Retention()
-    store: str = "sqlite"
+    store: StoreEntry = StoreEntry()
     tasks_max: int | None = None
     """Tasks that a node runs at once; None: derived from the machine."""
     inbox_agent: str | None = None
@@ -158,7 +173,6 @@ def parse_fleet(file: FileText, *, name: str) -> FleetSettings:
     turn = parse_limits(limits, Limits())
     fleet.read("timezone", zone_named)
     port = server.integer("port", 0, least=1, most=65_535) if server.has("port") else None
-    _table(root, "store").choice("kind", ("sqlite",), "sqlite")
     return FleetSettings(
         name=_name(fleet, name),
         description=fleet.text("description"),
@@ -177,12 +191,34 @@ def parse_fleet(file: FileText, *, name: str) -> FleetSettings:
         port=port,
         host=server.text("host") or "127.0.0.1",
         retention=_retention(_table(root, "retention")),
+        store=_store(_table(root, "store")),
         tasks_max=engine.integer("tasks", 1, least=1, most=100_000) if engine.has("tasks") else None,
         inbox_agent=inbox.read("agent", check_agent_id),
         settle_s=inbox.duration_s("settle", SETTLE_S),
         digest=file.digest,
         findings=file.findings,
     )
+
+
+def _store(fields: Fields) -> StoreEntry:
+    url = fields.text("url")
+    kind = fields.choice("kind", STORES, STORES[bool(url)])
+    if kind == "sqlite":
+        for key in ("url", "password_env", "lease"):
+            if fields.has(key):
+                raise fields.wrong(key, "A store in SQLite has none", cure='Remove it, or write kind = "postgresql".')
+        return StoreEntry()
+    cure = 'Write url = "postgresql://user@host:5432/database", without a password.'
+    if not url or not url.startswith(("postgresql://", "postgres://")):
+        raise fields.wrong("url", "A store in PostgreSQL needs the URL of its database", cure=cure)
+    if ":" in url.partition("://")[2].partition("/")[0].rpartition("@")[0] or "password=" in url:
+        raise fields.wrong("url", "The URL carries a password", cure="Take it out: password_env names its variable.")
+    password = fields.text("password_env")
+    if password and not _ENVIRONMENT_NAME.fullmatch(password):
+        cure = "Put the password into the environment, and here the variable's name, such as 'FLEET_DB_PASSWORD'."
+        raise fields.wrong("password_env", "This is not the name of an environment variable", cure=cure)
+    lease_s = fields.duration_s("lease", LEASE_S, least=1.0)
+    return StoreEntry(url=url, password_env=password or None, lease_s=lease_s)
 
 
 def _table(root: Fields, name: str) -> Fields:

@@ -240,11 +240,13 @@ class Writer:
                 row = ("away",)
             except OstinatoError:  # the server does not know the number: a copy that lags behind has taken over
                 return False
-            if row is not None and row[0] in ("committed", "aborted"):
+            if row is None or row[0] is None:
+                break
+            if row[0] in ("committed", "aborted"):
                 return bool(row[0] == "committed")
             time.sleep(PAUSE_S)
         raise StoreBroken(
-            "The connection was lost during a commit, and the database does not come back to say what became of it",
+            "The connection was lost during a commit, and the database does not say what became of it",
             cure="The node must begin again, when the database is there.",
         )
 

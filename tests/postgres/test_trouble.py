@@ -1,0 +1,258 @@
+"""The database goes away in every way there is: what was acknowledged stays, what was not says so, and work goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Literal
+
+import psycopg
+import pytest
+
+from ostinato.domain.errors import Conflict, Exhausted, Invalid, OstinatoError
+from ostinato.domain.event import Event
+from ostinato.domain.task import NewTask, Task, TaskKind
+from ostinato.store.port import TaskFilter, Tx
+from ostinato.store.postgres import PostgresStore, open_postgres
+from ostinato.store.postgres.address import Address
+from ostinato.store.postgres.wire import encode
+from tests.conftest import run
+from tests.postgres.server import Server
+
+NOW = 1_800_000_000_000_000
+
+
+async def add(store: PostgresStore, title: str = "a task", **more: object) -> Task:
+    new = NewTask(kind=TaskKind.RUN, title=title, **more)  # type: ignore[arg-type]  # passed on as they are
+    return await store.run(lambda tx: tx.add_task(new, now=NOW))
+
+
+async def titles(store: PostgresStore) -> list[str]:
+    tasks = await store.read(lambda reads: reads.tasks(TaskFilter(), limit=10_000))
+    return [task.title for task in reversed(tasks)]
+
+
+def cut_all(url: str) -> None:
+    """Ends every other connection of this database, whatever it does."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid != pg_backend_pid()"
+        )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("side", ["before", "after"])
+def test_a_connection_cut_around_a_commit_loses_and_doubles_nothing(own_database: str, side: str) -> None:
+    cuts: list[int] = []
+
+    def cut(when: Literal["before", "after"], commit: int) -> None:
+        if when == side and commit % 3 == 0 and commit not in cuts:
+            cuts.append(commit)
+            cut_all(own_database)
+
+    async def work() -> None:
+        store = open_postgres(own_database, hook=cut)
+        for number in range(12):
+            await add(store, str(number), key=f"k{number}")
+        assert await titles(store) == [str(number) for number in range(12)]
+        assert await store.check() == "ok"
+        await store.close()
+
+    run(work())
+    assert len(cuts) >= 3
+
+
+@pytest.mark.slow
+def test_a_connection_cut_in_any_statement_of_a_function_is_made_again(own_database: str) -> None:
+    async def work() -> None:
+        store = open_postgres(own_database)
+        for place in range(4):
+            left = [place]
+
+            def cut_here(left: list[int]) -> None:
+                left[0] -= 1
+                if left[0] == 0:
+                    cut_all(own_database)
+
+            def fn(tx: Tx, place: int = place, left: list[int] = left) -> int:
+                cut_here(left)
+                first = tx.add_task(NewTask(kind=TaskKind.RUN, title=f"{place} first"), now=NOW)
+                cut_here(left)
+                tx.note_task(first.id, "noted", by="ann", now=NOW)
+                tx.add_task(NewTask(kind=TaskKind.RUN, title=f"{place} second", after=(first.id,)), now=NOW)
+                cut_here(left)
+                return first.id
+
+            await store.run(fn)
+        expected = [f"{place} {which}" for place in range(4) for which in ("first", "second")]
+        assert await titles(store) == expected
+        await store.close()
+
+    run(work())
+
+
+@pytest.mark.slow
+def test_a_commit_whose_answer_was_lost_is_looked_up(own_database: str) -> None:
+    async def work() -> None:
+        store = open_postgres(own_database)
+        await add(store, "first")
+        writer = store._writer
+        with psycopg.connect(own_database, autocommit=True) as connection:
+            connection.execute("BEGIN")
+            row = connection.execute("SELECT pg_current_xact_id()::text").fetchone()
+            assert row is not None
+            connection.execute("COMMIT")
+            assert writer._was_committed(row[0])
+            connection.execute("BEGIN")
+            row = connection.execute("SELECT pg_current_xact_id()::text").fetchone()
+            assert row is not None
+            connection.execute("ROLLBACK")
+            assert not writer._was_committed(row[0])
+            assert not writer._was_committed(str(int(row[0]) + 1_000)), "a number of the future"
+        await store.close()
+
+    run(work())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["fast", "immediate"])
+def test_a_restart_of_the_server_is_survived(server: Server, mode: str) -> None:
+    del server  # only to skip where there is none
+    other = Server.make()
+    other.start()
+    try:
+        url = other.make_database()
+
+        async def work() -> None:
+            store = open_postgres(url)
+            heard: list[Event] = []
+            store.subscribe(heard.extend)
+            acknowledged = [(await add(store, str(number))).title for number in range(20)]
+            other.stop(mode)
+            waiting = asyncio.ensure_future(add(store, "while it was away"))
+            await asyncio.sleep(0)
+            await asyncio.to_thread(other.start)
+            acknowledged.append((await waiting).title)
+            acknowledged.append((await add(store, "later")).title)
+            assert await titles(store) == acknowledged
+            assert len(heard) == len(acknowledged)
+            other.stop(mode)
+            with pytest.raises(Exhausted, match="cannot be reached"):
+                await add(store, "never")
+            other.start()
+            await add(store, "at last")
+            assert await titles(store) == [*acknowledged, "at last"]
+            await store.close()
+
+        run(work(), timeout_s=60.0)
+    finally:
+        other.stop("immediate")
+        other.remove()
+
+
+@pytest.mark.slow
+def test_a_writer_that_stands_still_is_passed_by(own_database: str) -> None:
+    async def work() -> None:
+        store = open_postgres(own_database, stall_s=0.3)
+        with psycopg.connect(own_database) as other:
+            other.execute("SET idle_in_transaction_session_timeout = '300ms'")
+            other.commit()
+            other.execute("SELECT commits FROM ostinato_store FOR UPDATE")
+            task = await add(store, "behind it")
+            assert task.title == "behind it"
+            with pytest.raises(psycopg.Error):
+                other.execute("UPDATE ostinato_store SET commits = 0")
+        await store.close()
+
+    run(work())
+
+
+@pytest.mark.slow
+def test_two_stores_take_turns_and_hear_each_other(own_database: str) -> None:
+    async def work() -> None:
+        first, second = open_postgres(own_database), open_postgres(own_database)
+        heard: list[Event] = []
+        all_heard = asyncio.Event()
+
+        def listen(events: object) -> None:
+            heard.extend(events)  # type: ignore[arg-type]  # a sequence of events
+            if len(heard) == 100:
+                all_heard.set()
+
+        first.subscribe(listen)
+        tasks = await asyncio.gather(*(add((first, second)[number % 2], str(number)) for number in range(100)))
+        assert len({task.id for task in tasks}) == 100
+        async with asyncio.timeout(10.0):
+            await all_heard.wait()
+        assert [event.id for event in heard] == sorted({event.id for event in heard})
+        assert (await first.read(lambda reads: reads.tallies())).tasks == {"ready": 100}
+        await first.close()
+        await second.close()
+
+    run(work())
+
+
+def test_a_password_is_in_no_text_that_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLEET_DB", "correct horse")
+    address = Address("postgresql://ann@nowhere.invalid:1/x", password_env="FLEET_DB")
+    assert b"correct horse" in address.conninfo()
+    assert "correct" not in f"{address} {address!r}"
+    with pytest.raises(Exhausted) as refusal:
+        open_postgres("postgresql://ann@nowhere.invalid:1/x?connect_timeout=1", password_env="FLEET_DB")
+    assert "correct" not in str(refusal.value)
+    monkeypatch.delenv("FLEET_DB")
+    with pytest.raises(Invalid, match="FLEET_DB is not set"):
+        address.conninfo()
+
+
+@pytest.mark.parametrize("url", ["mysql://x", "", "postgresql://a:b@h/d", "postgresql://h/d?nonsense=1"])
+def test_a_url_that_is_none_or_has_a_secret_is_refused_with_the_cure(url: str) -> None:
+    with pytest.raises(Invalid) as refusal:
+        Address(url)
+    assert refusal.value.cure
+
+
+@pytest.mark.slow
+def test_a_database_of_something_else_or_of_a_newer_version_is_refused(own_database: str) -> None:
+    with psycopg.connect(own_database) as connection:
+        connection.execute("CREATE TABLE tasks (x int)")
+    with pytest.raises(Invalid, match="something else"):
+        open_postgres(own_database)
+    with psycopg.connect(own_database) as connection:
+        connection.execute("DROP TABLE tasks")
+    run(open_postgres(own_database).close())
+    with psycopg.connect(own_database) as connection:
+        connection.execute("UPDATE ostinato_store SET schema = 99")
+    with pytest.raises(Conflict, match="schema 99"):
+        open_postgres(own_database)
+
+
+@pytest.mark.slow
+def test_texts_and_numbers_of_every_kind_are_kept_or_refused(own_database: str) -> None:
+    async def work() -> None:
+        store = open_postgres(own_database)
+        odd = "a\0b — ümlaut 🎵 'quoted' \\ $1 %s {x}"
+        results = await asyncio.gather(
+            add(store, odd), add(store, "too far", not_before_at=2**70), add(store, "fine"), return_exceptions=True
+        )
+        assert isinstance(results[1], OverflowError)
+        assert await titles(store) == [odd.replace("\0", "\ufffd"), "fine"]
+        await store.close()
+
+    run(work())
+    assert encode([None, True, 7, b"\0", "x"])[0] == [None, b"1", b"7", b"\0", b"x"]
+
+
+def test_a_backup_is_refused_with_the_cure(database: str, tmp_path: Path) -> None:
+    async def work() -> None:
+        store = open_postgres(database)
+        with pytest.raises(Invalid, match="pg_dump"):
+            await store.backup(tmp_path / "copy")
+        await store.close()
+        with pytest.raises(OstinatoError, match="closed"):
+            await add(store)
+
+    run(work())
+    assert os.listdir(tmp_path) == []
