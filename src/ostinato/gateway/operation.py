@@ -141,9 +141,14 @@ def read_request(route: AnyRoute, fields: Mapping[str, Any], *, text: bool = Fal
             )
     check_depth(fields, place=place)
     try:
-        return msgspec.convert(dict(fields), route.request, strict=not text)
+        request = msgspec.convert(dict(fields), route.request, strict=not text)
     except msgspec.ValidationError as error:
         raise _readable(error, place) from None
+    if text:  # what was text may be a number now
+        for key, value in msgspec.structs.asdict(request).items():
+            if isinstance(value, int):
+                _check_leaf(value, f"{place}, key {key!r}")
+    return request
 
 
 def check_depth(value: object, *, place: str) -> None:
@@ -175,7 +180,7 @@ def _check_leaf(value: object, place: str) -> None:
                 "A text contains half of a surrogate pair, which is no character", place=place, cure="Send UTF-8."
             ) from None
     elif isinstance(value, int) and not -(2**63) <= value < 2**63:
-        raise Invalid("A whole number is beyond 64 bits", place=place, cure="Send it as text.")
+        raise Invalid("A whole number is beyond 64 bits", place=place, cure="Give a smaller one, or a text.")
 
 
 def _readable(error: msgspec.ValidationError, place: str) -> OstinatoError:
