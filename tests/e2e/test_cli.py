@@ -122,7 +122,7 @@ def test_wrong_use_is_told_in_one_line_with_the_way_to_help(tmp_path: Path) -> N
     assert "See: ostinato tasks add --help" in refused(tmp_path, "tasks", "add", code=2)
     assert "--priority" in refused(tmp_path, "tasks", "add", "x", "--priority", "much", code=2)
     assert "There is no ostinato.toml in" in refused(tmp_path, "status", code=3)
-    assert "There is no template 'circus'" in refused(tmp_path, "init", "x", "--template", "circus", code=3)
+    assert "Unknown template 'circus'" in refused(tmp_path, "init", "x", "--template", "circus", code=3)
     assert "make demo" in refused(tmp_path, "demo", code=3)
     bare = ostinato(tmp_path)
     assert (bare.returncode, "\nCommands:\n  init " in bare.stderr) == (2, True)

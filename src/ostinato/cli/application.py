@@ -28,7 +28,7 @@ EXIT_CODES = {"invalid": 2, "not_found": 3, "denied": 4}
 INTERRUPTED = 130
 """As shells say it: 128 + SIGINT."""
 
-MISUSE_CHARS_MAX = 500
+SAID_CHARS_MAX = 1_500
 """An argument may be as long as a book; what is said about it must not."""
 
 TRACEBACK_VARIABLE = "OSTINATO_TRACEBACK"
@@ -170,7 +170,7 @@ def _misused(error: TyperException) -> int:
         sys.stderr.write(f"{message}\n")
         return error.exit_code
     if message:
-        _say(message if len(message) <= MISUSE_CHARS_MAX else f"{message[:MISUSE_CHARS_MAX]} ...")
+        _say(message)
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "ostinato"
     _say(f"See: {command} --help", head="  ")
@@ -187,6 +187,9 @@ def _surprised(error: Exception) -> int:
 
 def _say(text: str, *, head: str = "ostinato: ") -> None:
     try:
-        sys.stderr.write(f"{head}{visible(' '.join(text.split()))}\n")
+        line = visible(" ".join(text.split()))
+        if len(line) > SAID_CHARS_MAX:
+            line = f"{line[: SAID_CHARS_MAX // 2]} ... {line[-SAID_CHARS_MAX // 2 :]}"
+        sys.stderr.write(f"{head}{line}\n")
     except (OSError, ValueError):
         pass  # nobody reads any more

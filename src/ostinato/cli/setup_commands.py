@@ -17,7 +17,7 @@ from ostinato import __version__
 from ostinato.cli.client import STATE_FOLDER, Client
 from ostinato.cli.options import Commands, Fleet
 from ostinato.cli.screen import Screen
-from ostinato.domain.errors import Conflict, Invalid, NotFound
+from ostinato.domain.errors import Conflict, Invalid, NotFound, unknown_name
 
 DEMO = "examples.support_inbox.demo"
 
@@ -40,8 +40,7 @@ def init(
 
     screen = Screen()
     if template not in TEMPLATES:
-        known = ", ".join(sorted(TEMPLATES))
-        raise NotFound(f"There is no template {template!r}. Known: {known}", cure="Give one with --template.")
+        raise NotFound(unknown_name("template", template[:64], TEMPLATES), cure="Give one with --template.")
     if not yes and sys.stdin.isatty():
         screen.say(f"{template}: {TEMPLATES[template]}")
         if not typer.confirm(f"Make it in {os.path.realpath(folder)}?", default=True):
