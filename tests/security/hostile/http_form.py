@@ -39,7 +39,14 @@ BODIES = {
 }
 """Target -> key -> source of its value."""
 
-QUERIES = ["/api/v1/tasks", "/api/v1/events", "/api/v1/approvals", "/api/v1/sessions", "/api/v1/dead", "/api/v1/cost"]
+QUERIES = {
+    "/api/v1/tasks": ["state", "agent", "project", "before", "limit"],
+    "/api/v1/events": ["since", "until", "agent", "session", "limit"],
+    "/api/v1/approvals": ["state", "agent", "before", "limit"],
+    "/api/v1/cost": ["since", "until", "limit"],
+}
+"""Target -> some keys of its query."""
+
 NAMED = [
     "/api/v1/agents/{}", "/api/v1/agents/{}/context", "/api/v1/tasks/{}", "/api/v1/tasks/{}/explain",
     "/api/v1/tasks/{}/why", "/api/v1/sessions/{}", "/api/v1/approvals/{}", "/api/v1/dead/{}", "/api/v1/{}",
@@ -71,12 +78,14 @@ class HttpForm:
     def __init__(self, random: Random) -> None:
         self._random = random
         self._target = random.choice(list(BODIES))
+        self._query = random.choice(list(QUERIES)) if random.randrange(3) == 0 else ""
+        """Where the query is tried instead of a body; empty: nowhere."""
 
     def whole(self) -> bytes:
         return self._json({})
 
     def keys(self) -> Sequence[str]:
-        return list(BODIES[self._target])
+        return QUERIES[self._query] if self._query else list(BODIES[self._target])
 
     def raw(self, data: bytes) -> Exchange:
         if self._random.randrange(5) == 0:
@@ -137,12 +146,11 @@ class HttpForm:
         return self._changed("priority", source)
 
     def literal(self, source: str) -> Exchange:
-        return self._changed(self._random.choice(self.keys()), source)
+        return self._changed(self._random.choice(list(BODIES[self._target])), source)
 
     def key(self, name: str) -> Exchange:
-        if self._random.randrange(3) == 0 and self._target.endswith("tasks"):
-            self._target = self._random.choice(QUERIES)
-            return self._get(f"{self._target}?{{}}=x", name)
+        if self._query:
+            return self._get(f"{self._query}?{{}}=x", name)
         return self._post(self._json({})[:-1] + b", " + encoded(quoted(name, self._random)) + b': "x"}')
 
     def nested(self, depth: int) -> Exchange:
@@ -156,7 +164,7 @@ class HttpForm:
         # Who sends a head without end may be hung up on before the answer is read.
         match self._random.randrange(4):
             case 0:
-                return self._changed(self._random.choice(self.keys()), f'"{"x" * size}"')
+                return self._changed(self._random.choice(list(BODIES[self._target])), f'"{"x" * size}"')
             case 1:
                 return Exchange((request("GET", b"/api/v1/status", heads=(b"x: " + b"y" * size,)),), hangs_up=True)
             case 2:
@@ -165,7 +173,7 @@ class HttpForm:
                 return Exchange((request("GET", b"/api/v1/tasks?text=" + b"x" * size),), hangs_up=True)
 
     def twice(self, times: int) -> Exchange:
-        key = self._random.choice(self.keys())
+        key = self._random.choice(list(BODIES[self._target]))
         pair = f'"{key}": {BODIES[self._target][key]}'
         again = encoded("{" + ", ".join([pair] * times) + "}")
         sized = (b"content-type: application/json", *(b"content-length: %d" % (4 + number) for number in range(times)))
