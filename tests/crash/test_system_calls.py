@@ -68,10 +68,12 @@ def die_at(forge: Forge, scenario: Scenario, folder: Path, number: int) -> Trial
 @contextlib.contextmanager
 def traced(pid: int, number: int) -> Iterator[None]:
     """Lets a stopped process go on under strace, which kills it at that write."""
+    status = Path(f"/proc/{pid}/status")
+    wait_until(lambda: "State:\tT (stopped)" in status.read_text())
     command = ["strace", "-f", "-qq", "-o", os.devnull, "-p", str(pid), "-e", f"trace={WRITES}"]
     strace = subprocess.Popen([*command, "-e", f"inject={WRITES}:signal=KILL:when={number}"])
     try:
-        wait_until(lambda: "TracerPid:\t0\n" not in Path(f"/proc/{pid}/status").read_text())
+        wait_until(lambda: "TracerPid:\t0\n" not in status.read_text())
         os.kill(pid, signal.SIGCONT)
         yield
     finally:
