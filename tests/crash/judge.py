@@ -193,9 +193,10 @@ def nothing_ends_twice(broken: Record) -> Iterator[str]:
 
 
 def what_is_left_is_the_same(whole: Record, broken: Record) -> Iterator[str]:
-    """Letters, daily notes, dropped files, messages, and wakes that were skipped."""
+    """Letters, dropped files, what agents wrote, daily notes, messages, and wakes that were skipped."""
     yield from _difference("letters", whole.letters, broken.letters)
     yield from _difference("files", whole.files, broken.files)
+    yield from _difference("work", whole.work, broken.work)
     yield from _difference("messages", map(_nameless, whole.messages), map(_nameless, broken.messages))
     yield from _difference("notes", map(_tag, whole.notes), map(_tag, broken.notes))
     if whole.skips != broken.skips:

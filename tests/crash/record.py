@@ -46,6 +46,8 @@ class Record(Value):
     """Lines of all daily notes, by agent."""
     files: tuple[str, ...] = ()
     """What became of dropped files."""
+    work: tuple[str, ...] = ()
+    """What agents wrote into their own files."""
     outside: tuple[Line, ...] = ()
 
     def write(self, folder: Path) -> None:
@@ -84,6 +86,7 @@ def record_of(reads: Reads, *, folder: Path) -> Record:
         letters=tuple(sorted(_letter(path) for path in (folder / "outbox").glob("*"))),
         notes=tuple(_notes(folder)),
         files=tuple(sorted(_file(path, folder) for path in folder.glob("**/inbox/**/*") if path.is_file())),
+        work=tuple(sorted(f"{path.relative_to(folder)}: {path.read_text()}" for path in folder.glob("agents/*/out/*"))),
     )
 
 

@@ -17,7 +17,10 @@ from ostinato.models.scripted.script import Script
 
 TOOLS = """\
 ---
-allow: [world.look, world.put, world.swap, world.fire, world.stumble, tasks.create, message.send, memory.note]
+allow:
+  [world.look, world.put, world.swap, world.fire, world.stumble,
+   tasks.create, message.send, memory.note, files.write, files.append, files.edit]
+files: {write: [out/]}
 recipients: [operator, "mail:*@example.com"]
 ---
 """
@@ -65,6 +68,8 @@ class Scenario(Value):
     """Tasks that have ended when it is over; none is left unfinished then."""
     deeds: tuple[str, ...] = ()
     """Everything that is done in the world outside, by name."""
+    work: tuple[str, ...] = ()
+    """Everything that agents write, path and text."""
     faults: tuple[Fault, ...] = ()
     services: frozenset[str] = frozenset()
     """`calendar`, `inbox`: what it is about, beside the engine and the scribe."""

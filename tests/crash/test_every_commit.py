@@ -41,6 +41,7 @@ def run_whole(crew: Crew, scenario: Scenario, folder: Path) -> Record:
     (trial,) = crew.trials(scenario, folder, [""])
     assert trial.record is not None, trial.words
     assert names(trial.record.outside) == Counter(scenario.deeds)
+    assert trial.record.work == scenario.work
     assert judge(trial.record, trial.record) == []
     return trial.record
 

@@ -31,7 +31,7 @@ TOGETHER = 40
 """Deaths between two looks at whether there are more calls to die at."""
 
 
-@pytest.mark.parametrize("name", ["delivery", "inbox file"])
+@pytest.mark.parametrize("name", ["delivery", "inbox file", "own files", "waiting mail"])
 def test_a_run_that_dies_at_any_write_equals_one_that_does_not(
     name: str, crew: Crew, tmp_path: Path, tell: Callable[[str], None]
 ) -> None:

@@ -41,9 +41,9 @@ def no_marks(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_file_is_made_read_changed_and_deleted(at_desk: Play) -> None:
     async def scene(desk: Desk) -> None:
         made = await desk.call("files.write", {"path": "notes/a/today.md", "text": "one\ntwo\n"})
-        assert (made.status, made.text) == (OK, "made notes/a/today.md, 8 bytes")
+        assert (made.status, made.text) == (OK, "wrote notes/a/today.md, 8 bytes")
         replaced = await desk.call("files.write", {"path": "./notes//a/today.md", "text": "one\ntwo\n"})
-        assert replaced.text.startswith("replaced")
+        assert replaced.text.startswith("wrote")
         await desk.call("files.append", {"path": "notes/a/today.md", "text": "three\n"})
         await desk.call("files.edit", {"path": "notes/a/today.md", "old": "two", "new": "2"})
         read = await desk.call("files.read", {"path": "notes/a/today.md"})

@@ -168,8 +168,9 @@ def _files_below(folder: SafeFolder, path: str) -> list[FileEntry]:
 
 def _write(folder: SafeFolder, context: ToolContext, arguments: Arguments) -> ToolResult:
     data = arguments["text"].encode()
-    existed = folder.write(arguments["path"], data, key=context.key)
-    return ToolResult(text=f"{'replaced' if existed else 'made'} {arguments['path']}, {len(data)} bytes")
+    folder.write(arguments["path"], data, key=context.key)
+    # Not whether the file was there before: a call that is repeated after a death would tell another story.
+    return ToolResult(text=f"wrote {arguments['path']}, {len(data)} bytes")
 
 
 def _append(folder: SafeFolder, context: ToolContext, arguments: Arguments) -> ToolResult:

@@ -120,8 +120,8 @@ class SafeFolder:
                     break
         return found
 
-    def write(self, path: str, data: bytes, *, key: str) -> bool:
-        """Replaces or makes a file; True where it was there. Missing folders are made."""
+    def write(self, path: str, data: bytes, *, key: str) -> None:
+        """Replaces or makes a file. Missing folders are made."""
         parts = parts_of(path)
         check_write(parts, self._rules)
         with self._lock, _told(parts), self._folder(parts[:-1], make=True) as parent:
@@ -131,7 +131,6 @@ class SafeFolder:
                 with self._file(parts, os.O_RDONLY, parent=parent) as descriptor:
                     marks = dict.fromkeys(_marks_of(descriptor), DONE)
             _replace(parent, parts[-1], data, before=before, marks=marks, key=key)
-            return before is not None
 
     def append(
         self, path: str, data: bytes, *, key: str, head: bytes = b"", line: bool = False, repeated: bool = False

@@ -11,9 +11,11 @@ from tests.crash.scenarios import (
     gate,
     heartbeats,
     inbox_file,
+    own_files,
     parallel_tools,
     retries,
     shared_approval,
+    waiting_mail,
 )
 
 SCENARIOS: Mapping[str, Scenario] = {
@@ -24,7 +26,9 @@ SCENARIOS: Mapping[str, Scenario] = {
         retries.SCENARIO,
         chain.SCENARIO,
         delivery.SCENARIO,
+        own_files.SCENARIO,
         inbox_file.SCENARIO,
+        waiting_mail.SCENARIO,
         shared_approval.SCENARIO,
         heartbeats.SCENARIO,
     )
