@@ -25,9 +25,9 @@ SCHEMA = "".join(
 
 ADD = """INSERT INTO tasks (kind, state, title, agent, session, pool, project, type, priority, not_before_at,
     created_at, updated_at, ready_at, attempts, failures, losses, token, journal, steps, unfinished, held, depth,
-    reason, dismissed, seen, endings, tokens, usd_micros, spec)
+    reason, dismissed, seen, endings, tokens, usd_micros, awaited, spec)
     VALUES ('goal', 'ready', ?, '', ?, 'default', '', '', 0, 0, ?,
-    ?, ?, 0, 0, 0, 0, 1, 0, 0, 0, 0, '', 0, 0, 0, 0, 0, ?)"""
+    ?, ?, 0, 0, 0, 0, 1, 0, 0, 0, 0, '', 0, 0, 0, 0, 0, 0, ?)"""
 CLAIM = """UPDATE tasks SET state = 'running', attempts = attempts + 1, token = token + 1, node = 1, updated_at = ?
     WHERE id = (SELECT id FROM tasks WHERE state = 'ready' AND due_at IS NULL AND pool = 'default' AND agent = ''
     AND kind = 'goal' ORDER BY priority DESC, id LIMIT 1) RETURNING id, spec"""
@@ -78,7 +78,11 @@ class BareQueue:
                 if following is None:
                     return
                 batch.append(following)
-            self._run(database, batch)
+            try:
+                self._run(database, batch)
+            except sqlite3.Error as error:  # the store's tables have changed: say so, rather than wait for ever
+                self._loop.call_soon_threadsafe(_fail, batch, error)
+                return
 
     def _run(self, database: sqlite3.Connection, batch: list[tuple[str, int, asyncio.Future[int]]]) -> None:
         database.execute("BEGIN IMMEDIATE")
@@ -118,6 +122,11 @@ class BareQueue:
             database.execute(ENDED, (now, task))
         events.append((now, name, task, f"task:{task}"))
         return task
+
+
+def _fail(batch: list[tuple[str, int, asyncio.Future[int]]], error: Exception) -> None:
+    for _, _, future in batch:
+        future.set_exception(error)
 
 
 def _resolve(done: list[tuple[asyncio.Future[int], int]]) -> None:
