@@ -9,7 +9,7 @@ import argparse
 import sys
 from collections.abc import Iterator
 
-from benchmarks import engine, node, prompt, turn
+from benchmarks import engine, node, postgres, prompt, turn
 from benchmarks.result import Bench, Result
 
 BENCHES: dict[str, Bench] = {
@@ -17,6 +17,7 @@ BENCHES: dict[str, Bench] = {
     "prompt.bytes": prompt.prompt_bytes,
     "engine.start_ms": engine.start_ms,
     "engine.tasks_per_s": engine.tasks_per_s,
+    "postgres.tasks_per_s": postgres.tasks_per_s,
     "turn.ms": turn.turn_ms,
     "turn.per_s": turn.turn_per_s,
     "node.start_s": node.start_s,

@@ -20,8 +20,8 @@ from ostinato.engine.clock import SystemClock
 from ostinato.engine.limits import EngineLimits
 from ostinato.engine.node import EngineNode, NodeSettings
 from ostinato.engine.port import AttemptPort
-from ostinato.store.port import ScheduleRow, Tx
-from ostinato.store.sqlite import open_store
+from ostinato.store.port import ScheduleRow, Store, Tx
+from ostinato.store.sqlite import CommitHook, open_store
 
 NEW = NewTask(kind=TaskKind.GOAL, title="bench", spec=TaskSpec(goal="bench"))
 RUNS = ((1, 1_500), (16, 12_000), (256, 30_000))
@@ -53,13 +53,13 @@ async def _no_fire(row: ScheduleRow) -> None:
 class Running:
     """A node on a fresh store, as a context."""
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
+    def __init__(self, opening: Callable[[CommitHook], Store]) -> None:
+        self._opening = opening
         self.handler = NoWork()
         self.commits = 0
 
     async def __aenter__(self) -> Running:
-        self.store = open_store(self._directory, hook=self._count)
+        self.store = self._opening(self._count)
         self.clock = SystemClock()
         settings = NodeSettings(version="bench", limits=EngineLimits(tasks=512, claim=256))
         self.node = EngineNode(
@@ -81,8 +81,14 @@ class Running:
         await self.node.completions.wait_new(task.id)
 
 
-async def _tasks_per_s(directory: Path, *, callers: int, tasks: int) -> tuple[float, int]:
-    async with Running(directory) as running:
+def in_file(directory: Path) -> Running:
+    """A node on a fresh SQLite file."""
+    return Running(lambda hook: open_store(directory, hook=hook))
+
+
+async def whole_tasks_per_s(node: Running, *, callers: int, tasks: int) -> tuple[float, int]:
+    """Whole tasks a second, and commits, with so many callers that each await their own."""
+    async with node as running:
         left = tasks
 
         async def caller() -> None:
@@ -102,7 +108,7 @@ def tasks_per_s() -> Sequence[Result]:
     for callers, tasks in RUNS:
         with real_directory() as directory:
             bound, _ = asyncio.run(bound_sqlite.tasks_per_s(directory, callers=callers, tasks=tasks))
-            value, commits = asyncio.run(_tasks_per_s(directory / "state", callers=callers, tasks=tasks))
+            value, commits = asyncio.run(whole_tasks_per_s(in_file(directory / "state"), callers=callers, tasks=tasks))
         name, note = f"engine.tasks_per_s.{callers}", f"{tasks} tasks, {commits} commits (fdatasync each)"
         if callers == 256:
             results.append(at_least(name, value, "tasks/s", floor=4_000, bound=bound, share=0.4, note=note))
@@ -113,7 +119,7 @@ def tasks_per_s() -> Sequence[Result]:
 
 async def _start_times_ms(directory: Path, *, tasks: int) -> list[float]:
     times: list[float] = []
-    async with Running(directory) as running:
+    async with in_file(directory) as running:
         begun = {}
         running.handler.started = lambda task: begun.update({task: time.perf_counter()})
         for _ in range(tasks):

@@ -1,0 +1,53 @@
+"""The queries of PostgreSQL: each can be prepared, and none of the frequent ones walks through a table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from ostinato.store.postgres import open_postgres
+from ostinato.store.postgres.database import EXPECTED, SETTINGS, UNANSWERED, queries
+from ostinato.store.postgres.wire import BYTEA, FLOAT8, INT8, TEXT
+from tests.conftest import run
+from tests.contract.test_queries import FRAGMENTS, LISTS, RARE
+
+QUERIES = queries()
+TYPES = {BYTEA: "bytea", FLOAT8: "float8", INT8: "bigint", TEXT: "text"}
+OWN = {"begin_writing", "count_commit"}
+"""One row."""
+
+
+@pytest.fixture(scope="module")
+def connection(kept_database: str) -> Iterator[psycopg.Connection]:
+    run(open_postgres(kept_database).close())
+    with psycopg.connect(kept_database, autocommit=True) as connected:
+        for each in (*SETTINGS, "SET plan_cache_mode = force_generic_plan"):
+            connected.execute(each)  # type: ignore[arg-type]  # a text of our own
+        yield connected
+
+
+@pytest.mark.parametrize("name", sorted(set(QUERIES) - FRAGMENTS))
+def test_a_query_can_be_prepared_and_walks_along_an_index(name: str, connection: psycopg.Connection) -> None:
+    statement = QUERIES[name].statement
+    types = ", ".join(TYPES[each] for each in statement.types)
+    nulls = ", ".join(["NULL"] * len(statement.types))
+    connection.execute(f"PREPARE tried{f' ({types})' if types else ''} AS {statement.text}")  # type: ignore[arg-type]  # our own
+    try:
+        plan = connection.execute(f"EXPLAIN EXECUTE tried{f' ({nulls})' if nulls else ''}").fetchall()  # type: ignore[arg-type]  # our own
+    finally:
+        connection.execute("DEALLOCATE tried")
+    walks = [row[0].strip() for row in plan if re.search(r"Seq Scan on \w+", row[0])]
+    assert name in LISTS | RARE | OWN or not walks, f"walks through a table: {walks}"
+
+
+def test_changes_that_are_not_waited_for_exist_and_are_changes() -> None:
+    for name in UNANSWERED | EXPECTED:
+        assert re.match(r"INSERT|UPDATE|DELETE", QUERIES[name].statement.text), name
+
+
+def test_every_query_of_sqlite_has_one_here() -> None:
+    assert not [name for name, query in QUERIES.items() if "json_each" in query.statement.text]
+    assert not [name for name, query in QUERIES.items() if "INDEXED BY" in query.statement.text]
