@@ -181,9 +181,10 @@ def _serve(order: Order) -> None:
 
 def _wait(order: Order, ends: int, pid: int) -> bool:
     """True once the child has ended by itself; False when it is to be killed."""
-    ends_s = time.monotonic() + order.timeout_s
+    began_s = time.monotonic()
+    ends_s = began_s + order.timeout_s
     while time.monotonic() < ends_s:
-        if order.kill_after_s is not None and _worked_s(pid) >= order.kill_after_s:
+        if order.kill_after_s is not None and _worked_s(pid, began_s) >= order.kill_after_s:
             return False
         rest_s = ends_s - time.monotonic() if order.kill_after_s is None else LOOK_S
         ready, _, _ = select.select([ends], [], [], rest_s)
@@ -192,9 +193,13 @@ def _wait(order: Order, ends: int, pid: int) -> bool:
     return False
 
 
-def _worked_s(pid: int) -> float:
-    """Processor time of a process. Linux: the number of such a clock is made of the pid (clock_getcpuclockid)."""
-    return time.clock_gettime((~pid << 3) | 2)
+def _worked_s(pid: int, began_s: float) -> float:
+    """Processor time of a process. Linux: the number of such a clock is made of the pid (clock_getcpuclockid).
+    Elsewhere the time since it began has to do."""
+    try:
+        return time.clock_gettime((~pid << 3) | 2)
+    except OSError:
+        return time.monotonic() - began_s
 
 
 def _live(order: Order) -> None:

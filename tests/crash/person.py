@@ -20,6 +20,9 @@ from tests.crash.outside import Line, Outside, What
 NAME = "operator"
 POISON = "poison"
 
+FORBIDDEN = "forbidden"
+"""What a deed is called that is never allowed."""
+
 
 class Person:
     """Whoever is asked."""
@@ -57,6 +60,8 @@ class Person:
 
     def _answer(self, question: Question) -> Answer:
         match question.kind:
+            case QuestionKind.APPROVAL if FORBIDDEN in str(question.action):
+                return Answer(state=QuestionState.DENIED, by=NAME, text="not that")
             case QuestionKind.APPROVAL | QuestionKind.BUDGET:
                 return Answer(state=QuestionState.ALLOWED, by=NAME)
             case QuestionKind.ASK:

@@ -11,6 +11,7 @@ from tests.crash.scenarios import (
     gate,
     heartbeats,
     inbox_file,
+    limit,
     own_files,
     parallel_tools,
     retries,
@@ -23,6 +24,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     for each in (
         parallel_tools.SCENARIO,
         gate.SCENARIO,
+        limit.SCENARIO,
         retries.SCENARIO,
         chain.SCENARIO,
         delivery.SCENARIO,
