@@ -14,15 +14,17 @@ from pathlib import Path
 
 import pytest
 
+from tests.security.hostile import bugs
 from tests.security.hostile.api_siege import besiege_api
 from tests.security.hostile.case import Case, Surface
 from tests.security.hostile.cases import make_cases
-from tests.security.hostile.command_siege import besiege_commands
+from tests.security.hostile.command_siege import Run, besiege_commands
 from tests.security.hostile.families import FAMILIES
-from tests.security.hostile.front_matter_siege import besiege_front_matter
+from tests.security.hostile.found import FAMILY, FOUND
+from tests.security.hostile.front_matter_siege import Load, besiege_front_matter
 from tests.security.hostile.inbox_siege import besiege_inbox
 from tests.security.hostile.result import Result
-from tests.security.hostile.script_siege import besiege_scripts
+from tests.security.hostile.script_siege import Read, besiege_scripts
 from tests.security.hostile.stand import Stand, scripts_of
 
 SEED = int(os.environ.get("OSTINATO_SEED", "20"))
@@ -36,7 +38,7 @@ Say = Callable[[str], None]
 
 @pytest.fixture(name="cases", scope="module")
 def _cases() -> list[Case]:
-    return make_cases(SEED)
+    return [*make_cases(SEED), *FOUND]
 
 
 @pytest.fixture(name="stand", scope="module")
@@ -73,11 +75,11 @@ def check(surface: Surface, result: Result, stand: Stand, *, say: Say) -> None:
 
 def test_there_are_enough_inputs_of_enough_families_on_every_surface(cases: list[Case]) -> None:
     assert len(FAMILIES) >= 25
-    assert len(cases) >= 1_000
+    assert len(cases) >= 1_050
     assert max(Counter(case.family for case in cases).values()) <= len(cases) / 10
     for surface in Surface:
-        assert {case.family for case in on(surface, cases)} == set(FAMILIES)
-    assert [str(case) for case in cases] == [str(case) for case in make_cases(SEED)]
+        assert {case.family for case in on(surface, cases)} == {*FAMILIES, FAMILY}
+    assert make_cases(SEED) == make_cases(SEED)
 
 
 def test_any_front_matter_is_read_or_refused_with_its_place_and_cure(stand: Stand, cases: list[Case], say: Say) -> None:
@@ -112,3 +114,55 @@ def test_any_request_is_answered_below_500_with_place_and_cure(stand: Stand, cas
     check(Surface.API, result, stand, say=say)
     status, found = stand.call("GET", "/api/v1/status")
     assert (status, found["node"]["pid"]) == (200, stand.pid)
+
+
+# --- the judge can say no -----------------------------------------------------------------------------------------
+
+TELLING = {"misspelt keys", "odd keys"}
+"""Families that every one of these bugs must fall for."""
+
+
+def telling(surface: Surface) -> list[Case]:
+    """A few cases."""
+    return [case for case in make_cases(SEED, each=2) if case.surface is surface and case.family in TELLING]
+
+
+@pytest.mark.parametrize(
+    ("load", "said"),
+    [
+        (bugs.lets_a_key_error_through(), "raises KeyError"),
+        (bugs.forgets_the_place(), "has no cure"),
+        (bugs.keeps_the_last_good_one(), "a misspelt key is accepted"),
+    ],
+)
+def test_a_careless_loader_is_noticed(stand: Stand, load: Load, said: str) -> None:
+    load(stand.folder)
+    found = besiege_front_matter(stand, telling(Surface.FRONT_MATTER), load=load)
+    assert any(said in fault.words for fault in found.faults), found.faults
+
+
+@pytest.mark.parametrize(
+    ("read", "said"),
+    [(bugs.reads_what_it_can, "a misspelt key is accepted"), (bugs.raises_what_it_meets, "raises ValueError")],
+)
+def test_a_careless_reader_of_scripts_is_noticed(stand: Stand, read: Read, said: str) -> None:
+    found = besiege_scripts(stand, telling(Surface.SCRIPT), read=read)
+    assert any(said in fault.words for fault in found.faults), found.faults
+
+
+@pytest.mark.parametrize(
+    ("run", "said"), [(bugs.prints_a_traceback, "shows its insides"), (bugs.does_nothing, "takes a misspelt option")]
+)
+def test_a_careless_command_line_is_noticed(stand: Stand, tmp_path: Path, run: Run, said: str) -> None:
+    found = besiege_commands(stand, telling(Surface.COMMAND_LINE), here=tmp_path, run=run)
+    assert any(said in fault.words for fault in found.faults), found.faults
+
+
+def test_a_node_that_loses_files_and_breaks_promises_is_noticed(tmp_path: Path) -> None:
+    with Stand(tmp_path / "fleet", [], node=bugs.NODE) as stand:
+        lost = besiege_inbox(stand, telling(Surface.INBOX))
+        assert lost.ends["lost"] > 0
+        assert any("is lost" in fault.words for fault in lost.faults)
+        broken = besiege_api(stand, telling(Surface.API))
+        assert any("status 500" in fault.words for fault in broken.faults)
+        assert stand.surprises()

@@ -124,7 +124,8 @@ def _seen(stand: Stand) -> Mapping[int, Found]:
     for inbox in INBOXES:
         for where in ("", TAKEN, REFUSED):
             folder = fsencoded(stand.folder, f"{inbox}/{where}" if where else inbox)
-            for name in os.listdir(folder) if os.path.isdir(folder) else []:
+            names = set(os.listdir(folder) if os.path.isdir(folder) else [])
+            for name in names - {TAKEN.encode(), REFUSED.encode()}:
                 path = folder + b"/" + name
                 try:
                     seen[os.lstat(path).st_ino] = Found(where=where, path=path)

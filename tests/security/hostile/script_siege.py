@@ -28,6 +28,7 @@ Read = Callable[[Path], Script]
 def besiege_scripts(stand: Stand, cases: Sequence[Case], *, read: Read = read_script) -> Result:
     """All cases, family by family; after each family a valid script works."""
     result = Result()
+    stand.call("POST", "/api/v1/agents/spare/resume", {})  # another siege may have held it
     for _, family in by_family(cases):
         tasks: list[tuple[Case, str, OstinatoError | None]] = []
         for case in family:
