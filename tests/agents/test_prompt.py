@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -79,6 +80,7 @@ def test_rules_and_files_come_first_and_empty_files_are_left_out() -> None:
     assert "MEMORY.md" not in system.text
 
 
+@pytest.mark.slow
 @given(st.text(), st.text(min_size=1, max_size=20))
 def test_no_text_from_outside_can_end_its_own_fence(text: str, key: str) -> None:
     shown = fenced(text, key=key, source="mail")
