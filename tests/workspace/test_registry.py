@@ -163,10 +163,6 @@ def test_an_empty_folder_is_an_agent_without_tools(tmp_path: Path) -> None:
     assert (agent.policy.tools, agent.heartbeats, dict(agent.prompt_files)) == ((), (), {})
 
 
-def _folder_instead(path: Path) -> None:
-    path.mkdir()
-
-
 def _pipe(path: Path) -> None:
     os.mkfifo(path)
 
@@ -201,7 +197,6 @@ def _device(path: Path) -> None:
 
 
 IN_ITS_PLACE = [
-    _folder_instead,
     _pipe,
     _link_out,
     _link_up,
@@ -211,6 +206,22 @@ IN_ITS_PLACE = [
     _too_large,
     _device,
 ]
+
+
+@pytest.mark.parametrize("name", ["AGENTS.md", "TOOLS.md", "MEMORY.md", "heartbeats/daily.md"])
+def test_a_folder_in_the_place_of_a_file_says_nothing_and_is_reported(tmp_path: Path, folder: Path, name: str) -> None:
+    (folder / "heartbeats").mkdir()
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).mkdir()
+    workspaces = Workspaces(tmp_path)
+    agent = workspaces.current("triage")
+    assert (agent.policy.tools, agent.heartbeats) == ((), ())
+    assert [(each.code, each.place) for each in workspaces.problems()] == [("folder", f"agents/triage/{name}")]
+    (folder / name).rmdir()
+    (folder / name).write_text(
+        "---\nsummary: all is well again\n---\n" if name != "heartbeats/daily.md" else "every day"
+    )
+    assert Workspaces(tmp_path).current("triage").findings == workspaces.current("triage").findings == ()
 
 
 @pytest.mark.parametrize("put", IN_ITS_PLACE, ids=lambda put: put.__name__.strip("_"))

@@ -42,6 +42,10 @@ class FileText(Value):
     findings: tuple[Finding, ...] = ()
 
 
+class IsFolder(Invalid):
+    """A folder lies where a file should be."""
+
+
 def text_of(data: bytes, *, name: str, place: str) -> FileText:
     """Decodes a file's bytes: UTF-8, UTF-16 or UTF-32 with a mark, else Latin-1 with a finding. Raises Invalid for what
     is no text."""
@@ -87,9 +91,11 @@ def read_text(folder: int, name: str, *, place: str) -> tuple[FileText, Signatur
         return None
     try:
         state = os.fstat(opened)
+        cure = "Put a text file there, or remove it."
+        if stat.S_ISDIR(state.st_mode):
+            raise IsFolder("This is a folder, not a file", place=place, cure=cure)
         if not stat.S_ISREG(state.st_mode):
-            kind = "folder" if stat.S_ISDIR(state.st_mode) else "device, pipe or socket"
-            raise Invalid(f"This is a {kind}, not a file", place=place, cure="Put a text file there, or remove it.")
+            raise Invalid("This is a device, pipe or socket, not a file", place=place, cure=cure)
         if state.st_size > FILE_BYTES_MAX:
             raise Invalid(f"{state.st_size} bytes are too many", place=place, cure=f"At most {FILE_BYTES_MAX} bytes.")
         with os.fdopen(os.dup(opened), "rb") as stream:

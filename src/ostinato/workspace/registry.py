@@ -19,11 +19,11 @@ from pathlib import Path
 import msgspec
 
 from ostinato.domain.errors import Invalid, NotFound, OstinatoError, unknown_name
-from ostinato.domain.values import Value
+from ostinato.domain.values import Value, digest_of
 from ostinato.workspace.agent import AGENT_FILES, HEARTBEATS_MAX, AgentDefinition, FleetDefaults, make_agent
 from ostinato.workspace.agent_file import check_agent_id
 from ostinato.workspace.fields import ID
-from ostinato.workspace.file_text import FileText, Finding, Signature, read_text, text_of
+from ostinato.workspace.file_text import FileText, Finding, IsFolder, Signature, read_text, text_of
 
 KEPT_MAX = 1_024
 """Definitions kept in memory; at some 20 kB each they stay near 20 MB however many agents there are."""
@@ -219,7 +219,10 @@ class Workspaces:
             if kept is not None and kept[0] == _look_once(f"{self.folder}/{agent}/{name}"):
                 files[name] = kept
                 continue
-            found = read_text(folder, name, place=place) if "/" not in name else _read_below(folder, name, place=place)
+            try:
+                found = _read_below(folder, name, place=place) if "/" in name else read_text(folder, name, place=place)
+            except IsFolder as error:  # it says nothing, and so grants nothing
+                found = _nothing(name, error), _look_once(f"{self.folder}/{agent}/{name}") or (0, 0, 0, 0)
             if found is not None:
                 files[name] = (found[1], found[0])
         return files
@@ -258,6 +261,12 @@ def _warning(agent: str, found: Finding) -> Problem:
     return Problem(
         agent=agent, level="warning", code=found.code, place=found.place, message=found.message, cure=found.cure
     )
+
+
+def _nothing(name: str, error: IsFolder) -> FileText:
+    """An empty file in the place of a folder, which its author hears of."""
+    finding = Finding(code="folder", place=error.place, message=error.message, cure=error.cure)
+    return FileText(name=name, text="", digest=digest_of(b""), size_bytes=0, findings=(finding,))
 
 
 def _size(entry: _Entry) -> int:
