@@ -184,13 +184,17 @@ async def _send_all(parts: Parts, orders: Orders) -> None:
 
 
 async def squeeze(parts: Parts, orders: Orders) -> None:
-    """For a time the database may not grow by a page. As a full disk does, it hits whoever writes."""
+    """For a time the database may not grow by a page, and until that has hit the sender at least."""
     store = parts.store
     assert isinstance(store, SqliteStore)
     while len(of(parts.outside.said, What.SENT)) < orders.full_from:
         await parts.clock.sleep(LOOK_S)
     await store._writer.apart(_allow_no_page)
-    await parts.clock.sleep(orders.full_for_s)
+    ends_s = parts.clock.elapsed_s() + orders.full_for_s
+    while (now_s := parts.clock.elapsed_s()) < ends_s or not (
+        of(parts.outside.said, What.REFUSED) or now_s > ends_s + SILENCE_S
+    ):
+        await parts.clock.sleep(LOOK_S)
     await store._writer.apart(lambda connection: connection.execute(f"PRAGMA max_page_count = {PAGES}"))
 
 

@@ -37,10 +37,13 @@ def test_the_harness_notices_an_outcome_that_is_forgotten(
     crew: Crew, tmp_path: Path, tell: Callable[[str], None]
 ) -> None:
     bug = "an outcome is forgotten on a full disk"
-    _, record = run_full(crew, tmp_path / "fleet", bug=bug)
-    found = [each for each in findings_of(record) if each.startswith(BUGS[bug].finding)]
-    assert found
-    tell(f"{bug}: noticed: {found[0]}")
+    for number in range(5):  # a disk that fills up between two outcomes does no harm
+        _, record = run_full(crew, tmp_path / f"fleet-{number}", bug=bug)
+        found = [each for each in findings_of(record) if each.startswith(BUGS[bug].finding)]
+        if found:
+            tell(f"{bug}: noticed: {found[0]}")
+            return
+    pytest.fail(f"the harness did not notice: {bug}")
 
 
 def run_full(crew: Crew, folder: Path, *, bug: str = "") -> tuple[Ended, Record]:
