@@ -93,7 +93,7 @@ def _told(entry: Entry) -> _Told:
 
 def _input(entry: Input) -> str:
     read = ", ".join(f"M{each}" for each in entry.messages)
-    files = f"runs with {len(entry.files)} files" if entry.files else ""
+    files = f"runs with {len(entry.files)} file{'' if len(entry.files) == 1 else 's'}" if entry.files else ""
     return "; ".join(part for part in (f"reads {read}" if read else "", files) if part) or "begins"
 
 
