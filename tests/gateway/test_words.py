@@ -103,7 +103,7 @@ def test_every_kind_of_step_is_told() -> None:
     assert {type(each) for each in EXAMPLES} == set(get_args(Entry))
     told = [step_view(Step(task=1, journal=1, seq=1, at=0, attempt=1, entry=each)) for each in EXAMPLES]
     assert [each.text for each in told] == [
-        "reads M3; runs with 1 files",
+        "reads M3; runs with 1 file",
         "asks m, about 0 tokens",
         'm says "Hi"',
         "t: ask, asked in Q7: r",
