@@ -11,7 +11,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, TypeVar
@@ -84,17 +84,18 @@ class Colleagues:
     """All agents as routing and tools see them, looked at again after COLLEAGUES_S, or later where looking takes long:
     at most a fiftieth of the time goes into it. Safe in several threads."""
 
-    def __init__(self, workspaces: Workspaces) -> None:
+    def __init__(self, workspaces: Workspaces, *, elapsed_s: Callable[[], float] = time.monotonic) -> None:
         self._workspaces = workspaces
+        self._elapsed_s = elapsed_s
         self._good_until_s = float("-inf")
         self._found: tuple[Colleague, ...] = ()
 
     def __call__(self) -> tuple[Colleague, ...]:
         """Every agent whose files are in order."""
-        began_s = time.monotonic()
+        began_s = self._elapsed_s()
         if began_s > self._good_until_s:
             self._found = tuple(self._look())
-            ended_s = time.monotonic()
+            ended_s = self._elapsed_s()
             self._good_until_s = ended_s + max(COLLEAGUES_S, 50.0 * (ended_s - began_s))
         return self._found
 
@@ -175,7 +176,7 @@ class FleetApp:
         ground = Ground(
             fleet=self.fleet, settings=self.settings, store=store, workspaces=self.workspaces, clock=self.clock
         )
-        colleagues, live = Colleagues(self.workspaces), LiveText()
+        colleagues, live = Colleagues(self.workspaces, elapsed_s=self.clock.elapsed_s), LiveText()
         inbox, fires = _wakers(ground, colleagues)
         handlers = self._handlers(live, colleagues)
         node = self.node = self._engine(store, handlers, fires=fires, lock=lock)
@@ -228,6 +229,7 @@ class FleetApp:
             fleet=self.settings.name,
             fleet_per_day_usd_micros=self.settings.per_day_usd_micros,
             colleagues=colleagues,
+            elapsed_s=self.clock.elapsed_s,
         )
         return (
             TurnHandler(TaskKind.GOAL, leashes=leashes, models=models, live=live),

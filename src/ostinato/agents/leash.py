@@ -6,6 +6,7 @@ now. The gate is outside the model. Knows nothing of how a turn goes on.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -146,11 +147,14 @@ class LeashMaker:
         fleet: str,
         fleet_per_day_usd_micros: int | None = None,
         colleagues: Callable[[], tuple[Colleague, ...]],
+        elapsed_s: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`elapsed_s`: seconds from any start, by which notes grow old."""
         self.toolbox = toolbox
         self.fleet = fleet
         self.fleet_per_day_usd_micros = fleet_per_day_usd_micros
         self.colleagues = colleagues
+        self._elapsed_s = elapsed_s
         self._workspaces = workspaces
         self._fixed: dict[str, _Fixed] = {}
         self._kept: set[str] = set()
@@ -179,12 +183,12 @@ class LeashMaker:
 
     def _daily_notes(self, agent: str) -> Mapping[str, str]:
         """The last notes, at most `NOTES_S` old: the runtime writes them, after each turn."""
-        at, notes = self._notes.get(agent, (0.0, {}))
-        if time.monotonic() - at > NOTES_S:
+        at, notes = self._notes.get(agent, (-math.inf, {}))
+        if self._elapsed_s() - at > NOTES_S:
             notes = self._workspaces.daily_notes(agent)
             if len(self._notes) >= _CACHED_MAX:
                 self._notes.clear()
-            self._notes[agent] = (time.monotonic(), notes)
+            self._notes[agent] = (self._elapsed_s(), notes)
         return notes
 
     def delivery_context(self, tx: Tx, task: Task, *, intent: ToolIntent, now: Instant, repeated: bool) -> ToolContext:

@@ -86,12 +86,14 @@ class Workspaces:
         defaults: FleetDefaults | None = None,
         kept_max: int = KEPT_MAX,
         kept_characters_max: int = KEPT_CHARACTERS_MAX,
+        settle_ns: int = SETTLE_NS,
     ) -> None:
         self.fleet = fleet
         self.folder = fleet / "agents"
         self.defaults = defaults or FleetDefaults()
         self._kept_max = kept_max
         self._kept_characters_max = kept_characters_max
+        self._settle_ns = settle_ns
         self._characters = 0
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._seen: dict[str, _Seen] = {}
@@ -187,7 +189,7 @@ class Workspaces:
         parts = self._same_parts.setdefault(found := _parts(str(path)), found)
         entry.paths = tuple(f"{path}{part}" for part in parts)
         entry.state = _look(entry.paths)
-        entry.settled = all(each is None or began_ns - each[3] > SETTLE_NS for each in entry.state)
+        entry.settled = all(each is None or began_ns - each[3] > self._settle_ns for each in entry.state)
         try:
             with _opened(path) as folder:
                 entry.files = self._read(agent, folder, names=_names(parts), old=old)

@@ -5,6 +5,7 @@ Knows nothing of threads: whoever holds the connection sees to it that only one 
 
 from __future__ import annotations
 
+import functools
 import os
 import sqlite3
 import time
@@ -28,8 +29,9 @@ STATEMENTS_CACHED: Final = 256
 _HERE = Path(__file__).parent
 
 
+@functools.cache
 def queries() -> dict[str, Query]:
-    """Every query of this dialect, read from its files."""
+    """Every query of this dialect, read from its files once; not to be changed."""
     states = ", ".join(f"'{each.value}'" for each in TaskState if each in UNFINISHED)  # as the indexes say it
     return load_queries(_HERE / "queries", {"unfinished": states})
 

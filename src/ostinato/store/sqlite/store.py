@@ -32,11 +32,14 @@ READERS: Final = 2
 class SqliteStore:
     """A store in one SQLite file, or in memory; satisfies `ostinato.store.port.Store`."""
 
+    writer: type[Writer] = Writer
+    """What writes; a harness that owns all time has one without a thread."""
+
     def __init__(self, path: Path | None, writing: sqlite3.Connection, *, hook: CommitHook | None) -> None:
         self.path = path
         """The database file; None: in memory."""
         self._queries = queries()
-        self._writer = Writer(SqliteDatabase(writing, path, self._queries), hook=hook)
+        self._writer = self.writer(SqliteDatabase(writing, path, self._queries), hook=hook)
         self._pool = ThreadPoolExecutor(max_workers=READERS, thread_name_prefix="ostinato-reader")
         self._local = threading.local()
         self._readers: list[sqlite3.Connection] = []
@@ -107,11 +110,13 @@ def _over_snapshot(database: SqliteDatabase, fn: Callable[[Reads], T]) -> T:
         database.connection.execute("ROLLBACK")
 
 
-def open_store(directory: Path | None, *, hook: CommitHook | None = None) -> SqliteStore:
+def open_store(
+    directory: Path | None, *, hook: CommitHook | None = None, kind: type[SqliteStore] = SqliteStore
+) -> SqliteStore:
     """Opens or makes the store in a state directory, which nobody but its owner may enter; None: in memory.
 
     Raises Invalid where the directory is open to others or holds another program's file, Conflict where a newer version
-    has written it. `hook` is told of each commit.
+    has written it. `hook` is told of each commit; `kind`: for harnesses, which add to it.
     """
     path: Path | None = None
     if directory is not None:
@@ -133,7 +138,7 @@ def open_store(directory: Path | None, *, hook: CommitHook | None = None) -> Sql
         if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_NOTADB:
             raise Invalid("This is no database", place=str(path), cure="Restore a backup, or move it away.") from error
         raise meaning_of(error) from error
-    return SqliteStore(path, connection, hook=hook)
+    return kind(path, connection, hook=hook)
 
 
 def _proof(store: SqliteStore) -> Store:
