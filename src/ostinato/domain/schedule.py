@@ -4,11 +4,15 @@ Pure: computed from the last nominal time, never from now, so that a late node d
 or agents. The calendar of a cron expression is cronsim's; daylight saving is settled here, so that every form of
 expression keeps the same promise: a wall time that is repeated fires once, one that is skipped fires at the next minute
 that exists. Only where the hour is `*` every hour that passes counts, be it called the same as the one before.
+
+What spreads fires is no dice but a digest of the schedule's name, so that each node computes the same times: the phase
+of an interval, and jitter. A time with its jitter is the nominal time; what was written is never fired beside it.
 """
 
 from __future__ import annotations
 
 import enum
+import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, tzinfo
@@ -29,11 +33,14 @@ from ostinato.domain.values import SECOND, Instant, Value
 A = TypeVar("A")
 B = TypeVar("B")
 
-RULE_KEYS = ("every", "cron", "at", "timezone", "active", "weekdays", "misfire")
+RULE_KEYS = ("every", "cron", "at", "anchor", "timezone", "active", "weekdays", "jitter", "misfire", "overlap")
 """Keys of a rule as people write it."""
 
 EVERY_MIN_S = 1.0
 """Shorter intervals would be a busy loop, not a schedule."""
+
+JITTER_MAX_S = 3_600.0
+"""More would be another schedule; and so many seconds are looked through for each fire."""
 
 WINDOWS_MAX = 24
 CRON_LENGTH_MAX = 200
@@ -41,6 +48,9 @@ CRON_LENGTH_MAX = 200
 WEEKDAYS = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
 
 _DAY_MINUTES = 24 * 60
+_MONDAY = datetime(2024, 1, 1)  # noqa: DTZ001 - a time on the wall of whatever zone
+_MARGIN_MINUTES = 60
+"""By how much daylight saving may move an interval against the active hours it is to meet."""
 _REPEATED_MAX = 26 * 60
 """Minutes that a place may live through twice; each could be a fire to pass over."""
 _CHANGES_MAX = 300
@@ -53,6 +63,13 @@ class Misfire(enum.StrEnum):
 
     SKIP = "skip"
     ONCE = "once"
+
+
+class Overlap(enum.StrEnum):
+    """What a fire does while the work of the one before goes on: wait for its turn, or not happen."""
+
+    QUEUE = "queue"
+    SKIP = "skip"
 
 
 class Window(Value):
@@ -75,15 +92,21 @@ class ScheduleRule(Value):
     weekdays: tuple[int, ...] = ()
     """ISO numbers, Monday is 1; empty: every day. A window over midnight belongs to the day on which it opens."""
     misfire: Misfire = Misfire.SKIP
-    anchor_at: Instant = 0
-    """`every` fires at this instant plus whole multiples of itself."""
+    overlap: Overlap | None = None
+    """None: heartbeats skip, schedules queue."""
+    anchor_at: Instant | None = None
+    """`every` fires at this instant plus whole multiples of itself; None: where the name's digest puts it."""
+    jitter_s: float = 0.0
+    """Each fire comes up to so many seconds late, by a digest of name and time; never as late as the next."""
+    of: str = ""
+    """Whose rule it is: unique names spread what would otherwise fire at once. Not part of the texts."""
 
 
 Where = Callable[[str], str]
 """Gives the place of a key, for messages."""
 
 
-def parse_rule(mapping: Mapping[str, Any], *, where: Where = lambda key: f"key {key!r}") -> ScheduleRule:
+def parse_rule(mapping: Mapping[str, Any], *, of: str = "", where: Where = lambda key: f"key {key!r}") -> ScheduleRule:
     """A rule from its texts (`RULE_KEYS`); lists are taken where several make sense. Raises Invalid.
 
     `misfire` is `skip` for intervals, and `once` for cron and at, unless given: a report that was due while the machine
@@ -99,20 +122,25 @@ def parse_rule(mapping: Mapping[str, Any], *, where: Where = lambda key: f"key {
         cure = "Keep one of them." if given else "Write when, such as 'every: 15m'."
         raise Invalid(f"A schedule has one of 'every', 'cron' and 'at'; here is {what}", place=place, cure=cure)
     timezone = _text(mapping, "timezone", where) or "UTC"
-    zone = _placed(zone_named, timezone, where("timezone"))
-    every_s = cron = at_at = None
+    _placed(zone_named, timezone, where("timezone"))
+    every_s = cron = at_at = anchor_at = None
     match given[0]:
         case "every":
             every_s = _parse_every(mapping["every"], where)
         case "cron":
             cron = _parse_cron(mapping["cron"], where)
         case _:
-            text = _text(mapping, "at", where)
-            at_at = _placed(lambda value: parse_instant(value, zone=timezone), text, where("at"))
-            _placed(lambda at: local(at, zone), at_at, where("at"))
+            at_at = _parse_time(mapping, "at", zone=timezone, where=where)
+    if mapping.get("anchor") is not None:
+        if every_s is None:
+            raise Invalid("Only 'every' counts from an anchor", place=where("anchor"), cure="Remove it.")
+        anchor_at = _parse_time(mapping, "anchor", zone=timezone, where=where)
     misfire = _text(mapping, "misfire", where) or (Misfire.SKIP if every_s is not None else Misfire.ONCE)
     if misfire not in set(Misfire):
         raise Invalid(unknown_name("misfire policy", misfire[:64], set(Misfire)), place=where("misfire"))
+    overlap = _text(mapping, "overlap", where)
+    if overlap and overlap not in set(Overlap):
+        raise Invalid(unknown_name("overlap policy", overlap[:64], set(Overlap)), place=where("overlap"))
     return ScheduleRule(
         every_s=every_s,
         cron=cron,
@@ -121,14 +149,24 @@ def parse_rule(mapping: Mapping[str, Any], *, where: Where = lambda key: f"key {
         active=_parse_windows(_texts(mapping, "active", where), where),
         weekdays=_parse_weekdays(_texts(mapping, "weekdays", where), where),
         misfire=Misfire(misfire),
+        overlap=Overlap(overlap) if overlap else None,
+        anchor_at=anchor_at,
+        jitter_s=_parse_jitter(mapping, where),
+        of=of,
     )
 
 
 def rule_to_texts(rule: ScheduleRule) -> dict[str, str]:
-    """The rule as texts that `parse_rule` reads back; `anchor_at` is not part of it."""
+    """The rule as texts that `parse_rule` reads back."""
     texts: dict[str, str] = {"timezone": rule.timezone, "misfire": rule.misfire.value}
     if rule.every_s is not None:
         texts["every"] = format_duration(rule.every_s)
+    if rule.anchor_at is not None:
+        texts["anchor"] = format_instant(rule.anchor_at, zone=rule.timezone)
+    if rule.jitter_s:
+        texts["jitter"] = format_duration(rule.jitter_s)
+    if rule.overlap is not None:
+        texts["overlap"] = rule.overlap.value
     if rule.cron is not None:
         texts["cron"] = rule.cron
     if rule.at_at is not None:
@@ -145,11 +183,56 @@ def next_fire(rule: ScheduleRule, *, after: Instant) -> Instant | None:
 
     Equal arguments give equal answers, whatever fired before: intervals lie on a grid, so that nothing drifts.
     """
+    if not rule.jitter_s:
+        return _next_written(rule, after=after)
+    reach = round(rule.jitter_s * SECOND)
+    at = _next_written(rule, after=after - min(reach, _step(rule) or reach))
+    while at is not None:  # at most one each minute of JITTER_MAX_S
+        following = _next_written(rule, after=at)
+        room = reach if following is None else min(reach, following - at)
+        late = at + _part(room, f"{rule.of}@{at}")
+        if late > after:
+            return late
+        at = following
+    return None
+
+
+def fires_between(rule: ScheduleRule, first: Instant, last: Instant, *, most: int) -> int:
+    """How many nominal times lie after `first`, up to and with `last`, both being such: exact for intervals, else at
+    most `most`."""
+    step = _step(rule)
+    if step:  # jitter never reaches the next one
+        begin = _grid(rule)
+        return (last - begin) // step - (first - begin) // step
+    count, at = 0, first
+    while count < most and (following := next_fire(rule, after=at)) is not None and following <= last:
+        count, at = count + 1, following
+    return count
+
+
+def latest_fire(rule: ScheduleRule, *, start: Instant, now: Instant) -> Instant:
+    """The last nominal time up to and with `now`; `start` is one itself. Halves the time in between, so that a jump of
+    years costs some 30 looks and not one for each second."""
+    latest, high = start, now
+    while high - latest >= SECOND:  # no two are closer
+        middle = (latest + high) // 2
+        following = next_fire(rule, after=middle)
+        if following is not None and following <= now:
+            latest = following
+        else:
+            high = middle
+    following = next_fire(rule, after=latest)
+    return following if following is not None and following <= now else latest
+
+
+def _next_written(rule: ScheduleRule, *, after: Instant) -> Instant | None:
+    """As it is written, without jitter."""
     if rule.at_at is not None:
         return rule.at_at if rule.at_at > after else None
-    if rule.every_s is not None:
-        step = round(rule.every_s * SECOND)
-        return rule.anchor_at + ((after - rule.anchor_at) // step + 1) * step
+    step = _step(rule)
+    if step:
+        begin = _grid(rule)
+        return begin + ((after - begin) // step + 1) * step
     assert rule.cron is not None
     zone = zone_named(rule.timezone)
     try:
@@ -158,6 +241,33 @@ def next_fire(rule: ScheduleRule, *, after: Instant) -> Instant | None:
         return _next_wall_time(rule.cron, zone, after=after)
     except (OverflowError, ValueError, Invalid):  # past the year 9999
         return None
+
+
+def _step(rule: ScheduleRule) -> Instant:
+    """Microseconds of an interval; 0 where it is none."""
+    return round(rule.every_s * SECOND) if rule.every_s is not None else 0
+
+
+def _grid(rule: ScheduleRule) -> Instant:
+    """An instant at which an interval fires. Without an anchor each name has its own, so that equal intervals do not
+    fire together; and one that meets the active hours, where an interval of a day would otherwise pass them by."""
+    if rule.anchor_at is not None:
+        return rule.anchor_at
+    begin, room = 0, _step(rule)
+    if rule.active or rule.weekdays:
+        window = rule.active[0] if rule.active else Window(start=0, end=_DAY_MINUTES)
+        length = (window.end - window.start) % _DAY_MINUTES or _DAY_MINUTES
+        margin = _MARGIN_MINUTES if length >= 3 * _MARGIN_MINUTES else 0
+        day = _MONDAY + timedelta(days=rule.weekdays[0] - 1 if rule.weekdays else 0, minutes=window.start + margin)
+        begin = instant_of_wall(day, zone_named(rule.timezone))
+        room = min(room, (length - 2 * margin) * 60 * SECOND)
+    return begin + (_part(room, rule.of) if rule.of else 0)
+
+
+def _part(room: Instant, key: str) -> Instant:
+    """A part of `room` in whole seconds, always the same one for a key; less than `room`."""
+    share = int.from_bytes(hashlib.blake2b(key.encode(errors="surrogatepass"), digest_size=8).digest())
+    return (room * share >> 64) // SECOND * SECOND
 
 
 def is_active(rule: ScheduleRule, at: Instant) -> bool:
@@ -239,6 +349,22 @@ def _parse_every(value: Any, where: Where) -> float:
     if every_s < EVERY_MIN_S:
         raise Invalid(f"{value!r} is too short", place=where("every"), cure="The shortest interval is '1s'.")
     return every_s
+
+
+def _parse_jitter(mapping: Mapping[str, Any], where: Where) -> float:
+    text = _text(mapping, "jitter", where)
+    if not text:
+        return 0.0
+    jitter_s = _placed(parse_duration, text, where("jitter"))
+    if not 1.0 <= jitter_s <= JITTER_MAX_S:
+        raise Invalid(f"{text[:64]!r} is out of range", place=where("jitter"), cure="It can be '1s' to '1h'.")
+    return jitter_s
+
+
+def _parse_time(mapping: Mapping[str, Any], key: str, *, zone: str, where: Where) -> Instant:
+    at = _placed(lambda value: parse_instant(value, zone=zone), _text(mapping, key, where), where(key))
+    _placed(lambda value: local(value, zone_named(zone)), at, where(key))
+    return at
 
 
 def _parse_cron(value: Any, where: Where) -> str:

@@ -92,7 +92,9 @@ async def add(context: Context, request: AddSchedule) -> ScheduleView:
         zone_named(request.timezone)
     if request.at is not None:
         texts["at"] = request.at if request.timezone else _iso_at(request.at, now=now)
-    rule = msgspec.structs.replace(parse_rule(texts), anchor_at=now)
+    rule = parse_rule(texts, of=request.name)
+    if rule.every_s is not None and rule.anchor_at is None:  # "every hour" is said from now on
+        rule = msgspec.structs.replace(rule, anchor_at=now)
     next_at = next_fire(rule, after=now)
     if next_at is None:
         raise Invalid(f"That time has passed: {request.at}", place="key 'at'", cure="Give a time to come, or 15m.")
