@@ -27,14 +27,14 @@ run: environment
 	@$(PYTHON) -m examples.support_inbox.demo --keep $(if $(MODEL),--model '$(MODEL)') $(ARGS)
 
 test: environment
-	@$(PYTHON) -m pytest -n 2 -q $(ARGS)
+	@$(PYTHON) -m pytest -n 2 --dist worksteal -q $(ARGS)
 
 check: environment
 	@$(PYTHON) -m ruff format --check --quiet .
 	@$(PYTHON) -m ruff check --quiet .
 	@$(PYTHON) -m mypy
 	@.venv/bin/lint-imports --no-logo
-	@$(PYTHON) -m pytest -q tests/test_tidy.py tests/test_docs.py
+	@$(PYTHON) -m pytest -q tests/test_tidy.py tests/test_docs.py -m "not slow"
 
 bench: environment
 	@$(PYTHON) -m benchmarks $(ARGS)
