@@ -8,6 +8,7 @@ from __future__ import annotations
 import enum
 
 from ostinato.domain.errors import Conflict
+from ostinato.domain.retry import RetryPolicy
 from ostinato.domain.values import Attachment, Instant, Origin, Source, Trust, Value
 
 DEPTH_MAX = 5
@@ -35,6 +36,12 @@ class NewMessage(Value):
     client_id: str | None = None
     model: str | None = None
     """A tier or model for the turn that this message wakes."""
+    effort: str | None = None
+    """Reasoning effort of that turn."""
+    retry: RetryPolicy | None = None
+    """How that turn is tried again; None: as every task."""
+    deliver: str | None = None
+    """Where that turn's result goes: `operator` or `session:<key>`."""
 
 
 class Message(NewMessage):
@@ -92,11 +99,16 @@ def main_session(agent: str) -> str:
     return f"main:{agent}"
 
 
+def owner_of(key: str) -> str | None:
+    """Whose session a key says that it is; None where it does not say."""
+    if key == OPERATOR_SESSION:
+        return OPERATOR
+    return key.partition(":")[2] if kind_of(key) is SessionKind.MAIN else None
+
+
 def check_owner(key: str, agent: str) -> None:
     """Raises Conflict where a session's key names another owner: whoever opens a session has it for ever."""
-    owner = OPERATOR if key == OPERATOR_SESSION else agent
-    if kind_of(key) is SessionKind.MAIN:
-        owner = key.partition(":")[2]
+    owner = owner_of(key) or agent
     if owner != agent:
         what = f"The session {key!r} belongs to {owner!r}, not to {agent!r}"
         raise Conflict(what, cure="Use another key, or none.")

@@ -159,6 +159,8 @@ class TaskSpec(Value):
     limits: Limits | None = None
     model: str | None = None
     """A tier or model name that overrides the agent's."""
+    effort: str | None = None
+    """Reasoning effort that overrides the agent's."""
     deliver: str | None = None
     """Where the result goes: `operator`, `session:<key>`, or None (kept in the record only)."""
 

@@ -15,6 +15,7 @@ from ostinato.domain.event import Event, EventName, NewEvent
 from ostinato.domain.ledger import Charge, Spending
 from ostinato.domain.message import Message, NewMessage, Session
 from ostinato.domain.question import Answer, NewQuestion, Question, QuestionKind, QuestionState
+from ostinato.domain.retry import RetryPolicy
 from ostinato.domain.step import Entry, Step
 from ostinato.domain.task import NewTask, Outcome, Task, TaskEvent, TaskKind, TaskState
 from ostinato.domain.values import Instant, Trust, Value
@@ -97,10 +98,17 @@ class ScheduleRow(Value):
     session: str = "main"
     """`main`, `isolated`, or a session key."""
     model: str | None = None
+    effort: str | None = None
+    retry: RetryPolicy | None = None
+    """How a turn that it wakes is tried again; None: as every task."""
+    deliver: str | None = None
+    """Where the result of a turn that it wakes goes: `operator` or `session:<key>`."""
     source: str = "command"
     """`file` (kept in step with the workspace) or `command`."""
     last_at: Instant | None = None
     """Last nominal time that fired or was skipped."""
+    fired_at: Instant | None = None
+    """Last nominal time that fired."""
     next_at: Instant | None = None
     """None: never again."""
     skips_in_row: int = 0
@@ -311,13 +319,15 @@ class Tx(Reads, Protocol):
         """A ledger row; adds to the task's tokens and money."""
 
     def put_schedule(self, row: ScheduleRow, *, now: Instant, actor: str = "runtime") -> None:
-        """Makes or changes it. Without `last_at` what has been (last time, skips in a row) stays as it is."""
+        """Makes or changes it. Without `last_at` what has been (last time, skips in a row) stays as it is. Only a
+        change of what it says is told, not one of when it is due."""
 
     def remove_schedule(self, name: str, *, actor: str, now: Instant) -> None: ...  # raises NotFound
     def due_schedules(self, *, now: Instant, limit: int = 100) -> list[ScheduleRow]: ...
     def fire(self, name: str, *, nominal_at: Instant, next_at: Instant | None, now: Instant) -> bool:
-        """Marks one nominal time as fired, once: False where it already was. Moves `last_at` and `next_at`, ends the
-        run of skips."""
+        """Marks one nominal time as fired, once for as long as tasks are kept, whatever the clock did since: False
+        where it already was. Moves `last_at` and `next_at`, ends the run of skips. Removing a schedule forgets its
+        fires."""
 
     def skip(
         self,

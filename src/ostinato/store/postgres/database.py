@@ -36,7 +36,7 @@ UNANSWERED: Final = frozenset(
         "drop_hold", "count_dependency", "spend_on_task", "add_attempt", "end_attempt", "count_steps", "add_session",
         "touch_session", "give_session", "add_message", "add_question", "settle_question", "remind_question",
         "add_to_account", "release_reserved", "add_charge", "add_node", "set_flag", "add_blob", "touch_blob",
-        "put_schedule", "remove_schedule", "add_skip", "skip_schedule", "set_setting",
+        "put_schedule", "remove_schedule", "add_fire", "forget_fires", "add_skip", "skip_schedule", "set_setting",
         "forget_steps", "forget_attempts", "forget_questions", "forget_dependencies", "forget_document", "forget_task",
         "forget_messages", "forget_session", "forget_blob_uses", "forget_blob",
     }
@@ -49,8 +49,9 @@ EXPECTED: Final = frozenset({"claim_task"})
 _TEXTS: Final = frozenset(
     {
         "actor", "agent", "agents", "answer", "arguments", "body", "boot", "by", "call_id", "client_id", "data",
-        "digest", "ended", "entry", "error", "heartbeat", "host", "ids", "key", "kind", "kinds", "model", "name",
-        "names", "outcome", "pool", "project", "provider", "reason", "result", "rule", "scope", "session", "source",
+        "deliver", "digest", "effort", "ended", "entry", "error", "heartbeat", "host", "ids", "key", "kind", "kinds",
+        "model", "name", "names", "outcome", "pool", "project", "provider", "reason", "result", "retry", "rule",
+        "scope", "session", "source",
         "spec", "state", "states", "text", "title", "transaction", "trigger", "type", "value", "version", "wait",
         "writer",
     }

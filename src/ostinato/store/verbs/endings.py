@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from ostinato.domain.event import EventName
 from ostinato.domain.ledger import FLEET, day_of
-from ostinato.domain.message import NewMessage, task_session
+from ostinato.domain.message import OPERATOR, OPERATOR_SESSION, NewMessage, owner_of, task_session
 from ostinato.domain.step import ModelAnswer, ModelIntent, Step
 from ostinato.domain.task import ENDED, Task, TaskEvent, TaskState, Wait, WaitKind
 from ostinato.domain.values import Instant, Source, Trust, to_json
@@ -98,6 +98,8 @@ class EndingVerbs(SessionVerbs):
         task = kept.task
         if task.spec.deliver is not None and task.spec.deliver.startswith(SESSION_PREFIX):
             self._deliver_to(task.spec.deliver.removeprefix(SESSION_PREFIX), kept, or_agent=task.agent, now=now)
+        elif task.spec.deliver == OPERATOR:
+            self._append(OPERATOR_SESSION, self._completion(kept), agent=OPERATOR, now=now, wake=False)
         above = None if task.parent is None else self._kept_or_none(task.parent)
         if above is None:
             return
@@ -112,7 +114,7 @@ class EndingVerbs(SessionVerbs):
     def _deliver_to(self, key: str, kept: Kept, *, or_agent: str | None, now: Instant) -> None:
         """To whomever the session belongs, so that nothing about the receiver can keep a task from ending."""
         session = self._session_row(key)
-        owner = or_agent if session is None else session.agent
+        owner = (owner_of(key) or or_agent) if session is None else session.agent
         if key and owner:
             self._append(key, self._completion(kept), agent=owner, now=now, child=kept.task.id)
 

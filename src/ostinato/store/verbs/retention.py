@@ -24,6 +24,7 @@ class RetentionVerbs(SettingVerbs):
             gone += self._prune_tasks(until, limit)
             gone += self._prune("prune_messages", until, limit - gone)
             gone += self._prune("prune_nodes", until, limit - gone)
+            gone += self._prune("prune_fires", until, limit - gone)
         if keep.events_s is not None:
             gone += self._prune("prune_events", _before(now, keep.events_s), limit - gone)
         if keep.skips_s is not None:

@@ -15,6 +15,7 @@ from ostinato.domain.event import Event, EventName
 from ostinato.domain.ledger import Charge
 from ostinato.domain.message import Message, NewMessage, Session, SessionKind
 from ostinato.domain.question import NewQuestion, Question, QuestionState
+from ostinato.domain.retry import RetryPolicy
 from ostinato.domain.step import Step, entry_from_json
 from ostinato.domain.task import Task, TaskKind, TaskResult, TaskSpec, TaskState, Wait
 from ostinato.domain.values import Instant, Value
@@ -35,6 +36,7 @@ _message = msgspec.json.Decoder(NewMessage).decode
 _question = msgspec.json.Decoder(NewQuestion).decode
 _object = msgspec.json.Decoder(dict[str, Any]).decode
 _texts = msgspec.json.Decoder(dict[str, str]).decode
+_retry = msgspec.json.Decoder(RetryPolicy).decode
 
 
 def to_text(value: object) -> str:
@@ -209,7 +211,10 @@ CHARGE_FIELDS = Charge.__struct_fields__
 
 def schedule_of(row: Row) -> ScheduleRow:
     """A schedule from `schedule_columns`."""
-    name, agent, rule, text, session, model, source, last_at, next_at, skips_in_row, _skip_run = row
+    (
+        name, agent, rule, text, session, model, effort, retry, deliver, source, last_at, fired_at, next_at,
+        skips_in_row, _skip_run,
+    ) = row  # fmt: skip
     return ScheduleRow(
         name=name,
         agent=agent,
@@ -217,8 +222,12 @@ def schedule_of(row: Row) -> ScheduleRow:
         text=text,
         session=session,
         model=model,
+        effort=effort,
+        retry=None if retry is None else _retry(retry),
+        deliver=deliver,
         source=source,
         last_at=last_at,
+        fired_at=fired_at,
         next_at=next_at,
         skips_in_row=skips_in_row,
     )

@@ -19,11 +19,14 @@ class ScheduleVerbs(LedgerVerbs):
     """What fires by the clock."""
 
     def put_schedule(self, row: ScheduleRow, *, now: Instant, actor: str = "runtime") -> None:
-        """A schedule as it should be; what has been (last time, skips) stays unless it is given."""
+        """A schedule as it should be; what has been (last time, skips) stays unless it is given, and when it fired
+        last in any case."""
         found = self._db.one("schedule", name=row.name)
         known = None if found is None else rows.schedule_of(found)
         if known is not None and row.last_at is None:  # a file says what should be, not what has been
             row = replace(row, last_at=known.last_at, skips_in_row=known.skips_in_row)
+        if known is not None:
+            row = replace(row, fired_at=known.fired_at)
         if row == known:
             return
         self._db.do(
@@ -34,11 +37,16 @@ class ScheduleVerbs(LedgerVerbs):
             text=row.text,
             session=row.session,
             model=row.model,
+            effort=row.effort,
+            retry=rows.to_text_or_none(row.retry),
+            deliver=row.deliver,
             source=row.source,
             last_at=row.last_at,
             next_at=row.next_at,
             skips_in_row=row.skips_in_row,
         )
+        if known is not None and _says(known) == _says(row):
+            return
         self._tell(
             EventName.SCHEDULE_ADDED,
             now=now,
@@ -51,6 +59,7 @@ class ScheduleVerbs(LedgerVerbs):
         """It fires no more."""
         row = rows.schedule_of(self._schedule(name))
         self._db.do("remove_schedule", name=name)
+        self._db.do("forget_fires", name=name)
         self._tell(EventName.SCHEDULE_REMOVED, now=now, agent=row.agent, actor=actor, data={"schedule": name})
 
     def _schedule(self, name: str) -> Row:
@@ -69,6 +78,7 @@ class ScheduleVerbs(LedgerVerbs):
         if not self._db.do("fire_schedule", name=name, nominal_at=nominal_at, next_at=next_at):
             self._db.do("pass_schedule", name=name, nominal_at=nominal_at, next_at=next_at)
             return False
+        self._db.do("add_fire", name=name, nominal_at=nominal_at)
         event = EventName.HEARTBEAT_FIRED if name.startswith(HEARTBEAT) else EventName.SCHEDULE_FIRED
         self._tell(event, now=now, agent=row.agent, data={"schedule": name, "nominal_at": nominal_at})
         return True
@@ -103,3 +113,8 @@ class ScheduleVerbs(LedgerVerbs):
             )
         self._db.do("skip_schedule", name=name, nominal_at=nominal_at, next_at=next_at, run=run)
         return int(in_row) + 1
+
+
+def _says(row: ScheduleRow) -> ScheduleRow:
+    """What people wrote, without what has become of it."""
+    return replace(row, last_at=None, fired_at=None, next_at=None, skips_in_row=0)

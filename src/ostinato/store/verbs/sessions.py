@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from ostinato.domain.errors import Conflict, Invalid, NotFound
 from ostinato.domain.event import EventName
 from ostinato.domain.message import OWN_KINDS, Message, NewMessage, Session, kind_of
+from ostinato.domain.retry import RetryPolicy
 from ostinato.domain.task import NewTask, TaskEvent, TaskKind, TaskSpec, TaskState, Wait, WaitKind
 from ostinato.domain.values import Instant, Trust
 from ostinato.store.verbs import rows
@@ -96,6 +97,9 @@ class SessionVerbs(TaskVerbs):
             origin=first.origin,
             causes=(*first.causes, f"M{first.id}"),
             model=first.model,
+            effort=first.effort,
+            retry=first.retry or RetryPolicy(),
+            deliver=first.deliver,
         )
         turn = NewTask(
             kind=TaskKind.TURN,

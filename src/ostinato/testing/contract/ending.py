@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ostinato.domain.message import OPERATOR_SESSION
 from ostinato.domain.question import QuestionState
 from ostinato.domain.task import (
     Cancelled,
@@ -156,6 +157,24 @@ async def a_result_is_delivered_to_the_session_that_asked_for_it(scene: Scene) -
     await scene.finish(await scene.claim_one(), done("ready"))
     (message,) = await scene.see(lambda reads: reads.inbox("main:boss"))
     assert (message.text, message.sender) == ("ready", "hand")
+    (turn,) = await scene.unfinished("main:boss")
+    assert turn.agent == "boss"
+
+
+@case
+async def a_result_for_the_operator_lies_in_the_operators_inbox_and_wakes_nobody(scene: Scene) -> None:
+    for outcome in (done("ready"), Fail(error="no luck")):
+        await scene.add(agent="hand", spec=TaskSpec(deliver="operator"))
+        await scene.finish(await scene.claim_one(), outcome)
+    told = await scene.see(lambda reads: reads.inbox(OPERATOR_SESSION))
+    assert [message.text for message in told] == ["ready", "T2 failed: no luck"]
+    assert await scene.unfinished(OPERATOR_SESSION) == []
+
+
+@case
+async def a_result_handed_on_to_a_session_that_is_new_belongs_to_whom_its_key_names(scene: Scene) -> None:
+    await scene.add(agent="hand", spec=TaskSpec(deliver="session:main:boss"))
+    await scene.finish(await scene.claim_one(), done("ready"))
     (turn,) = await scene.unfinished("main:boss")
     assert turn.agent == "boss"
 

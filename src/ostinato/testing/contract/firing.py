@@ -6,8 +6,10 @@ from typing import Any
 
 from ostinato.domain.errors import NotFound
 from ostinato.domain.event import EventName
-from ostinato.domain.values import SECOND, Instant
-from ostinato.store.port import ScheduleRow
+from ostinato.domain.message import NewMessage
+from ostinato.domain.retry import RetryPolicy
+from ostinato.domain.values import SECOND, Instant, Source
+from ostinato.store.port import ScheduleRow, TaskFilter
 from ostinato.testing.contract.scene import Scene, case, refuses
 
 
@@ -39,7 +41,8 @@ async def _skip(scene: Scene, nominal_at: Instant, reason: str = "quiet") -> int
 
 @case
 async def a_schedule_is_kept_changed_and_removed(scene: Scene) -> None:
-    row = _row("daily", text="report", session="isolated", model="cheap", next_at=scene.now)
+    said = {"model": "cheap", "effort": "high", "retry": RetryPolicy(attempts_max=7), "deliver": "operator"}
+    row = _row("daily", text="report", session="isolated", next_at=scene.now, **said)
     await _put(scene, row)
     assert await scene.see(lambda reads: reads.schedules()) == [row]
     assert await scene.see(lambda reads: reads.schedules(agent="b")) == []
@@ -66,6 +69,42 @@ async def a_nominal_time_fires_once(scene: Scene) -> None:
     (row,) = await scene.see(lambda reads: reads.schedules())
     assert (row.last_at, row.next_at) == (scene.now + SECOND, None)
     assert len(await scene.told(EventName.HEARTBEAT_FIRED)) == 2
+
+
+@case
+async def what_has_fired_is_remembered_when_the_clock_is_set_back(scene: Scene) -> None:
+    await _put(scene, _row(next_at=scene.now))
+    ahead = scene.now + 3_600 * SECOND
+    for at in (scene.now, ahead):
+        assert await _fire(scene, at, at + SECOND)
+    (row,) = await scene.see(lambda reads: reads.schedules())
+    assert row.fired_at == ahead
+    await _put(scene, _row(last_at=scene.now, next_at=scene.now + SECOND))
+    assert await _fire(scene, scene.now + SECOND, ahead), "it has not fired, and is still to come"
+    assert not await _fire(scene, ahead, ahead + SECOND), "it fired while the clock was ahead"
+    (row,) = await scene.see(lambda reads: reads.schedules())
+    assert (row.last_at, row.next_at) == (scene.now + SECOND, ahead + SECOND)
+    assert len(await scene.told(EventName.HEARTBEAT_FIRED)) == 3
+    assert len(await scene.told(EventName.SCHEDULE_ADDED)) == 1, "when it is due is nothing that somebody said"
+
+
+@case
+async def a_schedule_that_is_made_anew_may_fire_at_the_same_time(scene: Scene) -> None:
+    for _ in range(2):
+        await _put(scene, _row("daily", next_at=scene.now))
+        assert await _fire(scene, scene.now, None, name="daily")
+        await scene.do(lambda tx: tx.remove_schedule("daily", actor="ann", now=scene.now))
+
+
+@case
+async def a_message_says_how_the_turn_that_it_wakes_is_made(scene: Scene) -> None:
+    new = NewMessage(
+        source=Source.SCHEDULE, text="go", effort="high", retry=RetryPolicy(attempts_max=7), deliver="operator"
+    )
+    await scene.do(lambda tx: tx.append_message("main:a", new, agent="a", now=scene.now))
+    (turn,) = await scene.see(lambda reads: reads.tasks(TaskFilter()))
+    assert (turn.spec.effort, turn.spec.deliver) == ("high", "operator")
+    assert turn.spec.retry.attempts_max == 7
 
 
 @case

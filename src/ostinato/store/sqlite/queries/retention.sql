@@ -69,6 +69,12 @@ DELETE FROM events WHERE id IN (SELECT id FROM events ORDER BY id LIMIT :limit)
 DELETE FROM skips WHERE id IN (SELECT id FROM skips WHERE to_at < :until ORDER BY to_at LIMIT :limit)
     AND id < (SELECT max(id) FROM skips)
 
+-- name: prune_fires
+-- Times that fired long ago.
+DELETE FROM fires WHERE (schedule, nominal_at) IN (
+    SELECT schedule, nominal_at FROM fires WHERE nominal_at < :until ORDER BY nominal_at LIMIT :limit
+)
+
 -- name: prune_charges
 -- Old ledger rows.
 DELETE FROM charges WHERE id IN (SELECT id FROM charges WHERE at < :until ORDER BY at LIMIT :limit)

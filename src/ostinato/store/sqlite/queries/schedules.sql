@@ -2,7 +2,8 @@
 
 -- name: schedule_columns
 -- Columns in the order of rows.schedule_of.
-name, agent, rule, text, session, model, source, last_at, next_at, skips_in_row, skip_run
+name, agent, rule, text, session, model, effort, retry, deliver, source, last_at, fired_at, next_at, skips_in_row,
+skip_run
 
 -- name: schedule
 -- One schedule.
@@ -23,11 +24,16 @@ WHERE next_at IS NOT NULL AND next_at <= :now ORDER BY next_at LIMIT :limit
 
 -- name: put_schedule
 -- A schedule as it should be; a run of skips goes on.
-INSERT INTO schedules (name, agent, rule, text, session, model, source, last_at, next_at, skips_in_row)
-VALUES (:name, :agent, :rule, :text, :session, :model, :source, :last_at, :next_at, :skips_in_row)
+INSERT INTO schedules (
+    name, agent, rule, text, session, model, effort, retry, deliver, source, last_at, next_at, skips_in_row
+)
+VALUES (
+    :name, :agent, :rule, :text, :session, :model, :effort, :retry, :deliver, :source, :last_at, :next_at, :skips_in_row
+)
 ON CONFLICT (name) DO UPDATE SET
     agent = excluded.agent, rule = excluded.rule, text = excluded.text, session = excluded.session,
-    model = excluded.model, source = excluded.source, last_at = excluded.last_at, next_at = excluded.next_at,
+    model = excluded.model, effort = excluded.effort, retry = excluded.retry, deliver = excluded.deliver,
+    source = excluded.source, last_at = excluded.last_at, next_at = excluded.next_at,
     skips_in_row = excluded.skips_in_row
 
 -- name: remove_schedule
@@ -36,8 +42,18 @@ DELETE FROM schedules WHERE name = :name
 
 -- name: fire_schedule
 -- One nominal time fires, if it has not.
-UPDATE schedules SET last_at = :nominal_at, next_at = :next_at, skips_in_row = 0, skip_run = NULL
+UPDATE schedules SET last_at = :nominal_at, fired_at = :nominal_at, next_at = :next_at, skips_in_row = 0,
+    skip_run = NULL
 WHERE name = :name AND (last_at IS NULL OR last_at < :nominal_at)
+    AND NOT EXISTS (SELECT 1 FROM fires WHERE schedule = :name AND nominal_at = :nominal_at)
+
+-- name: add_fire
+-- A nominal time has fired: remembered by itself, for a clock that is set back makes the last time mean nothing.
+INSERT INTO fires (schedule, nominal_at) VALUES (:name, :nominal_at)
+
+-- name: forget_fires
+-- Of a schedule that is gone: its name may come again.
+DELETE FROM fires WHERE schedule = :name
 
 -- name: pass_schedule
 -- A nominal time that is over already, such as after the clock was set back, is due no more.
