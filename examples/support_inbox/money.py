@@ -15,7 +15,7 @@ from ostinato.domain.budget import Price, cost
 from ostinato.domain.errors import Invalid, NotFound
 from ostinato.domain.values import Value
 from ostinato.models.prices import PriceBook, PriceQuery
-from ostinato.models.providers import dialect_of
+from ostinato.models.providers import provider_of
 from ostinato.models.settings import ModelSettings
 from ostinato.workspace.fleet_file import FLEET_FILE
 
@@ -58,7 +58,7 @@ def settings_of(model: str) -> ModelSettings:
     if not slash or not name:
         raise Invalid(f"{model!r} is no model", cure="Write provider/name, such as openai/gpt-5-mini.")
     settings = ModelSettings(provider=provider, model=name)
-    key = dialect_of(NAME, settings).api_key_env
+    key = provider_of(NAME, settings).api_key_env
     if key and not (os.environ.get(key) or os.environ.get(f"{key}_FILE")):
         raise NotFound(f"There is no key for {provider} in the environment", cure=f"Set {key}, and try again.")
     return settings

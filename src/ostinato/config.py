@@ -12,7 +12,7 @@ import msgspec
 from ostinato.domain.errors import Invalid, OstinatoError
 from ostinato.engine.lease import LeaseTimes
 from ostinato.engine.limits import EngineLimits, limits_for, measure_machine
-from ostinato.models.providers import SCRIPTED, dialect_of
+from ostinato.models.providers import SCRIPTED, provider_of
 from ostinato.models.settings import ModelSettings, Timeouts
 from ostinato.workspace.agent import AgentDefinition
 from ostinato.workspace.fleet_file import FLEET_FILE, FleetSettings, ModelEntry
@@ -43,7 +43,7 @@ def key_names(fleet: FleetSettings) -> dict[str, str]:
         if settings.provider == SCRIPTED:
             continue
         try:
-            key = dialect_of(name, settings).api_key_env
+            key = provider_of(name, settings).api_key_env
         except OstinatoError:  # said by the models' own room, with its place
             continue
         if key:

@@ -15,9 +15,10 @@ from ostinato.domain.chat import HttpAttempt, ModelReply, ModelRequest, ToolSpec
 from ostinato.domain.errors import OstinatoError
 from ostinato.engine.clock import SystemClock
 from ostinato.engine.port import Clock
+from ostinato.models.chat_model import ChatModel, Provider
 from ostinato.models.connections import Connections
-from ostinato.models.openai_chat import ChatModel, Dialect
-from ostinato.models.openai_http import HttpTransport
+from ostinato.models.http_transport import HttpTransport
+from ostinato.models.providers import DIALECTS
 from ostinato.models.settings import ModelSettings, Timeouts
 
 TOOLS = tuple(
@@ -144,13 +145,14 @@ class Asker:
         environment = settings.pop("environment", {})
         key = settings.pop("api_key_env", "")
         found = ModelSettings(provider="here", model="m", **settings)
+        dialect = DIALECTS[found.dialect or "openai"]
         transport = HttpTransport(url, connections=self.connections, now=clock.now, timeouts=found.timeouts)
         self.model = ChatModel(
             "here/m",
             found,
             transport,
             clock=clock,
-            dialect=Dialect(base_url=url, api_key_env=key),
+            access=Provider(base_url=url, api_key_env=key, dialect=dialect),
             environment=environment,
             jitter=lambda: 0.0,
         )

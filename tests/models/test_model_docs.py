@@ -9,7 +9,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from ostinato.models import openai_chat, openai_http, openai_reply
+from ostinato.models import chat_model, http_transport
+from ostinato.models import reply as replies
 from ostinato.models.providers import KNOWN
 from ostinato.models.scripted import reading
 from ostinato.models.scripted.reading import parse_script
@@ -42,9 +43,9 @@ def test_the_page_names_every_key_condition_helper_and_fault(names: tuple[str, .
 def test_the_page_names_every_setting_and_provider() -> None:
     fields = {field.name for each in (ModelSettings, Timeouts) for field in msgspec.structs.fields(each)}
     assert not fields - named(MODELS)
-    for name, dialect in KNOWN.items():
+    for name, provider in KNOWN.items():
         assert (
-            f"| `{name}` | `{dialect.base_url}` | {f'`{dialect.api_key_env}`' if dialect.api_key_env else 'none'} |"
+            f"| `{name}` | `{provider.base_url}` | {f'`{provider.api_key_env}`' if provider.api_key_env else 'none'} |"
             in (MODELS)
         )
 
@@ -52,16 +53,16 @@ def test_the_page_names_every_setting_and_provider() -> None:
 def test_the_page_gives_the_limits_of_the_code() -> None:
     timeouts = Timeouts()
     for text in (
-        f"at most {openai_chat.ATTEMPTS_MAX} HTTP attempts",
-        f"at most {openai_chat.RETRY_WAIT_MAX_S:g} s",
-        f"after {openai_chat.BACKOFF_S:g} s",
+        f"at most {chat_model.ATTEMPTS_MAX} HTTP attempts",
+        f"at most {chat_model.RETRY_WAIT_MAX_S:g} s",
+        f"after {chat_model.BACKOFF_S:g} s",
         f"{timeouts.connect_s:g} s until",
         f"{timeouts.first_byte_s:g} s from",
         f"{timeouts.silence_s:g} s between",
         f"{timeouts.total_s:g} s for one",
-        f"| reply | {openai_http.REPLY_MAX_BYTES // 2**20} MiB |",
-        f"| {openai_reply.CALLS_MAX} |",
-        f"| {openai_reply.ARGUMENTS_MAX_BYTES // 2**20} MiB, {openai_reply.NESTING_MAX} levels |",
+        f"| reply | {http_transport.REPLY_MAX_BYTES // 2**20} MiB |",
+        f"| {replies.CALLS_MAX} |",
+        f"| {replies.ARGUMENTS_MAX_BYTES // 2**20} MiB, {replies.NESTING_MAX} levels |",
     ):
         assert text in MODELS, text
 

@@ -12,9 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ostinato.domain.chat import ModelReply, ModelRequest, StopReason, Usage, UserPart
-from ostinato.models.openai_reply import CALLS_MAX, NESTING_MAX, decode_reply, read_arguments, reply_of, whole_of
-from ostinato.models.openai_request import names_of
-from ostinato.models.openai_stream import EventReader, StreamedReply
+from ostinato.models.dialect import names_of
+from ostinato.models.openai.reply import decode_reply, whole_of
+from ostinato.models.openai.stream import OpenAiStream
+from ostinato.models.reply import CALLS_MAX, NESTING_MAX, read_arguments, reply_of
+from ostinato.models.server_events import EventReader
 from tests.models.stage import TOOLS, call, delta, reply, sse
 
 REQUEST = ModelRequest(model="m", parts=(UserPart(text="hi"),), tools=TOOLS, call=3)
@@ -29,7 +31,7 @@ def read(body: dict[str, Any]) -> ModelReply:
 def read_stream(stream: bytes, *cuts: int, heard: list[str] | None = None) -> ModelReply:
     """The reply of a stream that comes in pieces, cut at these places."""
     body = stream.partition(b"\r\n\r\n")[2]
-    reader, found = EventReader(), StreamedReply(heard.append if heard is not None else None)
+    reader, found = EventReader(), OpenAiStream(heard.append if heard is not None else None)
     edges = [0, *sorted(each % (len(body) + 1) for each in cuts), len(body)]
     for start, end in pairwise(edges):
         for data in reader.feed(body[start:end]):
@@ -191,7 +193,7 @@ def test_no_shape_of_reply_is_an_accident(found: Any) -> None:
     decoded = decode_reply(body)
     if decoded is not None:
         reply_of(whole_of(decoded), REQUEST, names_of(REQUEST))
-    streamed = StreamedReply()
+    streamed = OpenAiStream()
     streamed.add(body)
     streamed.add(body)
     reply_of(streamed.whole(), REQUEST, names_of(REQUEST))

@@ -17,7 +17,8 @@ from ostinato.domain.chat import (
     UserPart,
     empty_schema,
 )
-from ostinato.models.openai_request import encode_request, names_of
+from ostinato.models.dialect import names_of
+from ostinato.models.openai.request import encode_request
 from tests.models.stage import TOOLS
 
 

@@ -178,7 +178,8 @@ def _turn_parts(
 def _answer_parts(
     answer: ModelAnswer, outcomes: Mapping[str, ToolOutcome], *, outcome_chars: int | None
 ) -> list[ChatPart]:
-    parts: list[ChatPart] = [AssistantPart(text=answer.text, calls=answer.calls)]
+    thoughts = answer.thoughts if outcome_chars is None else ()  # of earlier turns no provider asks for them
+    parts: list[ChatPart] = [AssistantPart(text=answer.text, calls=answer.calls, thoughts=thoughts)]
     for call in answer.calls:
         outcome = outcomes.get(call.id)
         text = f"{outcome.status.value}: {outcome.text}" if outcome else "no result: the turn ended before"

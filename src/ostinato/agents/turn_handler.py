@@ -258,6 +258,7 @@ def _answer(call: int, reply: ModelReply, model: Model, *, duration_ms: float) -
         model=reply.model or model.model,
         text=reply.text,
         calls=reply.calls,
+        thoughts=reply.thoughts,
         stop=reply.stop,
         usage=usage,
         usd_micros=None if price is None else _cost(price, reply),
@@ -273,6 +274,7 @@ def _cost(price: budget.Price, reply: ModelReply | HttpAttempt) -> int:
         input_tokens=usage.input_tokens,
         cached_tokens=usage.cached_tokens,
         output_tokens=usage.output_tokens,
+        written_tokens=usage.written_tokens,
     )
 
 

@@ -15,22 +15,31 @@ class Price(Value):
     input_usd_micros: int
     cached_usd_micros: int
     output_usd_micros: int
+    written_usd_micros: int | None = None
+    """What the provider writes into its cache; None: like any other input."""
 
 
-def cost(price: Price, *, input_tokens: int, cached_tokens: int, output_tokens: int) -> int:
-    """Micro-dollars for a reply, rounded up, so that many small calls never sum to nothing."""
-    fresh = max(0, input_tokens - cached_tokens)
+def cost(price: Price, *, input_tokens: int, cached_tokens: int, output_tokens: int, written_tokens: int = 0) -> int:
+    """Micro-dollars for a reply, rounded up, so that many small calls never sum to nothing. `cached_tokens` and
+    `written_tokens` are parts of `input_tokens`."""
+    cached = min(cached_tokens, input_tokens)
+    written = min(written_tokens, input_tokens - cached)
+    dear = price.input_usd_micros if price.written_usd_micros is None else price.written_usd_micros
     total = (
-        fresh * price.input_usd_micros
-        + min(cached_tokens, input_tokens) * price.cached_usd_micros
+        (input_tokens - cached - written) * price.input_usd_micros
+        + cached * price.cached_usd_micros
+        + written * dear
         + output_tokens * price.output_usd_micros
     )
     return -(-total // 1_000_000)
 
 
 def reservation(price: Price, *, prompt_tokens: int, output_tokens_max: int) -> int:
-    """Micro-dollars to set aside before a call: the whole prompt uncached and the longest answer allowed."""
-    return cost(price, input_tokens=prompt_tokens, cached_tokens=0, output_tokens=output_tokens_max)
+    """Micro-dollars to set aside before a call: the whole prompt at its dearest and the longest answer allowed."""
+    written = prompt_tokens if (price.written_usd_micros or 0) > price.input_usd_micros else 0
+    return cost(
+        price, input_tokens=prompt_tokens, cached_tokens=0, output_tokens=output_tokens_max, written_tokens=written
+    )
 
 
 class Account(Value):

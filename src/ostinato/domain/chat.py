@@ -45,11 +45,26 @@ class UserPart(Value, tag="user"):
     text: str
 
 
+class Thought(Value):
+    """A piece of a model's reasoning, which its provider wants back unchanged and in its place. `signature` proves to
+    the provider that the text is its own; `sealed` is reasoning that only the provider can read."""
+
+    model: str
+    """The provider's name of the model that was asked: no other is shown it."""
+    text: str = ""
+    signature: str = ""
+    sealed: str = ""
+    characters_before: int = 0
+    """Where it stood: so many characters of the reply's text came before it, and so many calls."""
+    calls_before: int = 0
+
+
 class AssistantPart(Value, tag="assistant"):
     """An earlier reply of the model."""
 
     text: str = ""
     calls: tuple[ToolCall, ...] = ()
+    thoughts: tuple[Thought, ...] = ()
 
 
 class ToolPart(Value, tag="tool"):
@@ -80,11 +95,13 @@ class ModelRequest(Value):
 
 
 class Usage(Value):
-    """Tokens of one reply. `cached_tokens` are the part of `input_tokens` that the provider read from its cache."""
+    """Tokens of one reply. `cached_tokens` are the part of `input_tokens` that the provider read from its cache,
+    `written_tokens` the part that it wrote there."""
 
     input_tokens: int = 0
     cached_tokens: int = 0
     output_tokens: int = 0
+    written_tokens: int = 0
 
     @property
     def tokens(self) -> int:
@@ -106,6 +123,7 @@ class ModelReply(Value):
 
     text: str = ""
     calls: tuple[ToolCall, ...] = ()
+    thoughts: tuple[Thought, ...] = ()
     stop: StopReason = StopReason.END
     usage: Usage = Usage()
     model: str = ""

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from ostinato.domain.chat import StopReason, ToolCall, Usage
+from ostinato.domain.chat import StopReason, Thought, ToolCall, Usage
 from ostinato.domain.values import Instant, Trust, Value
 
 
@@ -75,6 +75,8 @@ class ModelAnswer(Value, tag="model_answer"):
     model: str
     text: str = ""
     calls: tuple[ToolCall, ...] = ()
+    thoughts: tuple[Thought, ...] = ()
+    """Reasoning that the provider wants back with the next call of this turn."""
     stop: StopReason = StopReason.END
     usage: Usage = Usage()
     usd_micros: int | None = None

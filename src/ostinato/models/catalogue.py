@@ -14,12 +14,12 @@ from pathlib import Path
 from ostinato.domain.budget import Price
 from ostinato.domain.errors import Invalid, unknown_name
 from ostinato.engine.port import Clock
+from ostinato.models.chat_model import ChatModel, Provider, Transport
 from ostinato.models.connections import Connections
-from ostinato.models.openai_chat import ChatModel, Transport
-from ostinato.models.openai_http import HttpTransport
+from ostinato.models.http_transport import HttpTransport
 from ostinato.models.port import Model
 from ostinato.models.prices import PriceBook, PriceQuery
-from ostinato.models.providers import SCRIPTED, dialect_of
+from ostinato.models.providers import SCRIPTED, named_dialect, provider_of
 from ostinato.models.scripted.player import Player
 from ostinato.models.scripted.provider import ScriptTransport
 from ostinato.models.scripted.server import ScriptServer
@@ -112,16 +112,16 @@ class FleetModels:
         settings = self._settings[name]
         if settings.provider == SCRIPTED:
             return self._build_scripted(name, settings)
-        dialect = dialect_of(name, settings)
+        access = provider_of(name, settings)
         transport = HttpTransport(
-            dialect.base_url, connections=self._connections, now=self._clock.now, timeouts=settings.timeouts
+            access.base_url, connections=self._connections, now=self._clock.now, timeouts=settings.timeouts
         )
         return ChatModel(
             name,
             settings,
             transport,
             clock=self._clock,
-            dialect=dialect,
+            access=access,
             price=self._price(name),
             environment=self._environment,
             jitter=self._jitter,
@@ -142,7 +142,8 @@ class FleetModels:
                 stage.url, connections=self._connections, now=self._clock.now, timeouts=settings.timeouts
             )
         price = settings.price or stage.player.script.price or FREE
-        return ChatModel(name, settings, transport, clock=self._clock, price=price, jitter=self._jitter)
+        access = Provider(dialect=named_dialect(name, settings.dialect))
+        return ChatModel(name, settings, transport, clock=self._clock, access=access, price=price, jitter=self._jitter)
 
     def _price(self, name: str) -> Price | None:
         """The price of one model. The list is asked for all models at once, as asking takes a moment."""

@@ -131,11 +131,28 @@ def _cure(status: int, key_name: str) -> str:
     return ""
 
 
+_STATUS_OF_TYPE = {
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "api_error": 500,
+    "timeout_error": 504,
+    "overloaded_error": 529,
+}
+"""Kinds of errors in the Anthropic dialect, which come in the middle of a stream without their status."""
+
+
 def failure_of_error(error: object, *, key_name: str = "", secret: str = "") -> Failure:
     """What an `error` inside a reply with status 200 means: some servers do so. Its own code decides where that is an
-    HTTP status; anything else is transient."""
+    HTTP status, else its kind; anything else is transient."""
     code = error.get("code") if isinstance(error, dict) else None
     status = int(code) if isinstance(code, int) or (isinstance(code, str) and code.isdecimal() and len(code) < 4) else 0
+    if not status and isinstance(error, dict) and isinstance(error.get("type"), str):
+        status = _STATUS_OF_TYPE.get(error["type"], 0)
     said = msgspec.json.encode({"error": error})
     if not 400 <= status < 600:
         status = 400 if _TOO_LONG.search(said.decode()) else 500

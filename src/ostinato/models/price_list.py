@@ -1,7 +1,8 @@
 """Looks prices up in genai-prices, in a process of its own: the list takes 15 MB and a tenth of a second to load.
 
-Reads a JSON list of [provider, model, address] from standard input and writes a list of [input, cached, output] in
-micro-dollars for a million tokens, or null, in the same order. Run as a file by `prices.py`; nothing imports it.
+Reads a JSON list of [provider, model, address] from standard input and writes a list of [input, cached, output, written
+to the cache] in micro-dollars for a million tokens, or null, in the same order. Run as a file by `prices.py`; nothing
+imports it.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ def look_up(provider: str, model: str, address: str) -> list[int] | None:
                 _micros(price(genai_prices.Usage(input_tokens=TOKENS))),
                 _micros(price(genai_prices.Usage(input_tokens=TOKENS, cache_read_tokens=TOKENS))),
                 _micros(price(genai_prices.Usage(output_tokens=TOKENS))),
+                _micros(price(genai_prices.Usage(input_tokens=TOKENS, cache_write_tokens=TOKENS))),
             ]
         except (LookupError, ValueError):
             continue

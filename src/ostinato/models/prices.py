@@ -100,7 +100,7 @@ def _list_version() -> str:
         found = (Path(spec.origin).parent / "data.py").stat()
     except OSError:
         return ""
-    return f"{found.st_size}-{found.st_mtime_ns}"
+    return f"2-{found.st_size}-{found.st_mtime_ns}"  # the first number: what is asked of the list
 
 
 def look_up_prices(queries: list[PriceQuery]) -> list[Price | None] | None:
@@ -116,12 +116,19 @@ def look_up_prices(queries: list[PriceQuery]) -> list[Price | None] | None:
             env={name: os.environ[name] for name in kept if name in os.environ},
             check=True,
         )
-        found = msgspec.json.decode(done.stdout, type=list[tuple[int, int, int] | None])
+        found = msgspec.json.decode(done.stdout, type=list[tuple[int, int, int, int] | None])
     except (OSError, subprocess.SubprocessError, msgspec.MsgspecError):
         return None
     if len(found) != len(queries):
         return None
     return [
-        None if each is None else Price(input_usd_micros=each[0], cached_usd_micros=each[1], output_usd_micros=each[2])
+        None
+        if each is None
+        else Price(
+            input_usd_micros=each[0],
+            cached_usd_micros=each[1],
+            output_usd_micros=each[2],
+            written_usd_micros=each[3] if each[3] > each[0] else None,
+        )
         for each in found
     ]

@@ -29,7 +29,7 @@ class ModelSettings(Value):
     """One model of a fleet."""
 
     provider: str
-    """`openai`, `scripted`, or any name for a server that speaks the same dialect; prices are looked up by it."""
+    """`openai`, `anthropic`, `scripted`, or any name for a server of your own; prices are looked up by it."""
     model: str
     """The provider's own name."""
     base_url: str = ""
@@ -37,6 +37,8 @@ class ModelSettings(Value):
     api_key_env: str = ""
     """Name of the environment variable that holds the key; with `_FILE` appended, one that names a file. Empty: the
     provider's usual one, or no key where none is usual."""
+    dialect: str = ""
+    """`openai` or `anthropic`; empty: the provider's own, and for an unknown provider `openai`."""
     script: str = ""
     """Provider `scripted`: the script file."""
     in_process: bool = False
@@ -49,5 +51,7 @@ class ModelSettings(Value):
     """For every request that names none itself."""
     effort: str | None = None
     """Reasoning effort, for every request that names none itself."""
+    thinking: str = ""
+    """Dialect `anthropic`: `adaptive`, `disabled` or a number of tokens; empty: the model's own way."""
     stream: bool = True
     timeouts: Timeouts = Timeouts()

@@ -25,16 +25,19 @@ from ostinato.workspace.toml_nodes import parse_toml
 FLEET_FILE = "ostinato.toml"
 """Its folder is the fleet."""
 
+DIALECTS = ("openai", "anthropic")
+THINKING = ("adaptive", "disabled")
 TIERS = ("cheap", "standard", "strong")
 
 FLEET_FILE_KEYS: dict[str, tuple[str, ...]] = {
-    "": ("fleet", "models", "tiers", "limits", "server", "retention", "store", "engine", "inbox"),
+    "": ("fleet", "models", "tiers", "limits", "server", "retention", "store", "engine", "inbox", "tasks"),
     "fleet": ("name", "description", "timezone", "model"),
     "models.<name>": (
         "provider",
         "model",
         "base_url",
         "api_key_env",
+        "dialect",
         "script",
         "in_process",
         "context_tokens",
@@ -42,10 +45,11 @@ FLEET_FILE_KEYS: dict[str, tuple[str, ...]] = {
         "price",
         "temperature",
         "effort",
+        "thinking",
         "stream",
         "timeouts",
     ),
-    "models.<name>.price": ("input", "cached", "output"),
+    "models.<name>.price": ("input", "cached", "output", "written"),
     "models.<name>.timeouts": ("connect", "first_byte", "silence", "total"),
     "tiers": TIERS,
     "limits": LIMIT_KEYS,
@@ -55,6 +59,7 @@ FLEET_FILE_KEYS: dict[str, tuple[str, ...]] = {
     "store": ("kind", "url", "password_env", "lease"),
     "engine": ("tasks",),
     "inbox": ("agent", "settle"),
+    "tasks": ("file",),
 }
 """Keys of each table."""
 
@@ -76,6 +81,7 @@ class ModelEntry(Value):
     model: str
     base_url: str = ""
     api_key_env: str = ""
+    dialect: str = ""
     script: str = ""
     in_process: bool = False
     context_tokens: int = 128_000
@@ -83,6 +89,7 @@ class ModelEntry(Value):
     price: Price | None = None
     temperature: float | None = None
     effort: str | None = None
+    thinking: str = ""
     stream: bool = True
     timeouts: Mapping[str, float] = {}
     """`connect_s`, `first_byte_s`, `silence_s`, `total_s`; only those that are given."""
@@ -125,6 +132,8 @@ class FleetSettings(Value):
     """Who gets files of the fleet's inbox that name nobody."""
     settle_s: float = SETTLE_S
     """How long a file must have been left alone before it is taken, in seconds."""
+    tasks_file: bool = True
+    """Whether TASKS.md and tasks/ are kept."""
     digest: str = ""
     """Of the file."""
     findings: tuple[Finding, ...] = ()
@@ -195,6 +204,7 @@ def parse_fleet(file: FileText, *, name: str) -> FleetSettings:
         tasks_max=engine.integer("tasks", 1, least=1, most=100_000) if engine.has("tasks") else None,
         inbox_agent=inbox.read("agent", check_agent_id),
         settle_s=inbox.duration_s("settle", SETTLE_S),
+        tasks_file=_table(root, "tasks").flag("file", default=True),
         digest=file.digest,
         findings=file.findings,
     )
@@ -273,6 +283,7 @@ def _model(fields: Fields) -> ModelEntry:
         model=model,
         base_url=url,
         api_key_env=key,
+        dialect=fields.choice("dialect", DIALECTS, DIALECTS[0]) if fields.has("dialect") else "",
         script=script,
         in_process=fields.flag("in_process", default=False),
         context_tokens=fields.integer("context_tokens", 128_000, least=1_000, most=CONTEXT_TOKENS_MAX),
@@ -280,24 +291,35 @@ def _model(fields: Fields) -> ModelEntry:
         price=_price(fields.group("price", FLEET_FILE_KEYS["models.<name>.price"])),
         temperature=fields.number("temperature", least=0, most=2),
         effort=fields.choice("effort", EFFORTS, "medium") if fields.has("effort") else None,
+        thinking=_thinking(fields),
         stream=fields.flag("stream", default=True),
         timeouts=_timeouts(fields.group("timeouts", FLEET_FILE_KEYS["models.<name>.timeouts"])),
     )
+
+
+def _thinking(fields: Fields) -> str:
+    """A word, or how many tokens a model may think in."""
+    if not fields.has("thinking") or fields.plain("thinking") in THINKING:
+        return fields.text("thinking")
+    tokens = fields.integer("thinking", 0, least=1_024, most=CONTEXT_TOKENS_MAX)
+    return str(tokens)
 
 
 def _price(fields: Fields | None) -> Price | None:
     """Dollars for a million tokens are micro-dollars for one: the same number, a million times as fine."""
     if fields is None:
         return None
-    amounts = {each: fields.number(each, least=0, most=PRICE_MAX) for each in ("input", "cached", "output")}
+    amounts = {each: fields.number(each, least=0, most=PRICE_MAX) for each in FLEET_FILE_KEYS["models.<name>.price"]}
     fresh, out = amounts["input"], amounts["output"]
     if fresh is None or out is None:
         raise fields.wrong("", "A price needs 'input' and 'output'", cure="In dollars for a million tokens.")
     cached = amounts["cached"] if amounts["cached"] is not None else fresh
+    written = amounts["written"]
     return Price(
         input_usd_micros=round(fresh * 1_000_000),
         cached_usd_micros=round(cached * 1_000_000),
         output_usd_micros=round(out * 1_000_000),
+        written_usd_micros=None if written is None else round(written * 1_000_000),
     )
 
 

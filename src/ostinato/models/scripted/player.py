@@ -9,9 +9,11 @@ from collections import OrderedDict
 from pathlib import Path
 
 from ostinato.domain.values import Value
+from ostinato.models.scripted.face import Face
+from ostinato.models.scripted.openai_face import OPENAI_FACE
 from ostinato.models.scripted.reading import read_script
 from ostinato.models.scripted.script import Plan, Script, plan
-from ostinato.models.scripted.wire import Asked, Identity, read_request, seen_of
+from ostinato.models.scripted.wire import Asked, Identity, seen_of
 
 REMEMBERED_MAX = 100_000
 """Different requests whose attempts are counted; the oldest are forgotten first."""
@@ -26,6 +28,7 @@ class Scene(Value):
     attempt: int
     plan: Plan
     identity: Identity
+    face: Face
 
 
 class Player:
@@ -41,9 +44,9 @@ class Player:
         """A player for the script in a file. Raises Invalid."""
         return cls(read_script(path))
 
-    def answer(self, body: bytes, *, created: int) -> Scene:
+    def answer(self, body: bytes, *, created: int, face: Face = OPENAI_FACE) -> Scene:
         """What the script says to the request in `body`. `created`: seconds since 1970. Raises BadRequest."""
-        asked, digest = read_request(body)
+        asked, digest = face.read(body)
         attempt = self._attempts.pop(digest, 0) + 1
         self._attempts[digest] = attempt
         if len(self._attempts) > REMEMBERED_MAX:
@@ -52,4 +55,4 @@ class Player:
         for name in found.counted:
             self._counts[name] = self._counts.get(name, 0) + 1
         identity = Identity(id=f"{digest[:24]}{attempt}", model=asked.model, created=created)
-        return Scene(asked=asked, digest=digest, attempt=attempt, plan=found, identity=identity)
+        return Scene(asked=asked, digest=digest, attempt=attempt, plan=found, identity=identity, face=face)

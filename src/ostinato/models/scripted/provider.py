@@ -10,13 +10,15 @@ import msgspec
 
 from ostinato.domain.chat import ModelReply
 from ostinato.engine.port import Clock
+from ostinato.models.chat_model import Question, Trace, finished
+from ostinato.models.dialect import Refused
 from ostinato.models.failures import TRANSIENT, Failure, failure_of_status, retry_after_s
-from ostinato.models.openai_chat import Question, Trace, finished
-from ostinato.models.openai_http import TOO_LONG, no_json
-from ostinato.models.openai_reply import Whole, decode_reply, whole_of
+from ostinato.models.http_transport import TOO_LONG, no_json
+from ostinato.models.reply import Whole
+from ostinato.models.scripted.faces import face_of
 from ostinato.models.scripted.player import Player, Scene
 from ostinato.models.scripted.script import Fault, FaultKind
-from ostinato.models.scripted.wire import BadRequest, whole_body
+from ostinato.models.scripted.wire import BadRequest
 from ostinato.models.settings import Timeouts
 
 
@@ -31,7 +33,8 @@ class ScriptTransport:
     async def exchange(self, question: Question, trace: Trace) -> ModelReply | Failure:
         """One attempt; never raises."""
         try:
-            scene = self._player.answer(question.body, created=self._clock.now() // 1_000_000)
+            face = face_of(question.dialect.name)
+            scene = self._player.answer(question.body, created=self._clock.now() // 1_000_000, face=face)
         except BadRequest as error:
             trace.status = 400
             return failure_of_status(400, str(error).encode())
@@ -67,12 +70,11 @@ class ScriptTransport:
         fault = scene.plan.fault
         if fault is not None and fault.kind in (FaultKind.ENDLESS, FaultKind.HUGE):
             return finished(Whole(problem=TOO_LONG, usage=scene.plan.usage), question, trace)
-        body = whole_body(scene.plan, scene.identity)
-        found = decode_reply(body)
-        if found is None:
+        body = scene.face.whole(scene.plan, scene.identity)
+        whole = question.dialect.read(body, asked=question.request.model)
+        if whole is None or isinstance(whole, Refused):
             is_page = fault is not None and fault.kind is FaultKind.HTML
             return no_json("text/html" if is_page else "application/json", body)
-        whole = whole_of(found)
         if whole.usage is None:
             whole = msgspec.structs.replace(whole, usage=scene.plan.usage)
         if whole.text and question.on_text is not None and not whole.problem:

@@ -43,11 +43,11 @@ PATTERN_KEYS = ("user", "asked", "result", "item", "system", "model")
 NAMES_KEYS = ("offered", "called", "not_called", "called_now", "not_called_now")
 TIMES_KEYS = ("call", "attempt", "nth")
 WHEN_KEYS = (*PATTERN_KEYS, *NAMES_KEYS, *TIMES_KEYS, "tool")
-ANSWER_KEYS = ("text", "calls", "stop", "usage", "delay", "pace", "fault")
+ANSWER_KEYS = ("text", "thinking", "calls", "stop", "usage", "delay", "pace", "fault")
 RULE_KEYS = ("name", "when", "unless", "for_each", "choose", "else", *ANSWER_KEYS)
 FOR_EACH_KEYS = ("in", "tool", "match")
 CALL_KEYS = ("tool", "args", "raw")
-USAGE_KEYS = ("input", "cached", "output")
+USAGE_KEYS = ("input", "cached", "written", "output")
 FAULT_KEYS = ("status", "retry_after", "body")
 SOURCES = ("user", "asked", "result", "item")
 
@@ -226,6 +226,7 @@ def _answer(keys: dict[str, Node], names: frozenset[str]) -> Answer:
     calls = tuple(_call(each, names) for each in keys["calls"].items()) if "calls" in keys else ()
     return Answer(
         text=_template(keys["text"], names) if "text" in keys else None,
+        thinking=_template(keys["thinking"], names) if "thinking" in keys else None,
         calls=calls,
         stop=_stop(keys["stop"]) if "stop" in keys else None,
         usage=_usage(keys["usage"]) if "usage" in keys else None,
@@ -285,9 +286,15 @@ def _stop(node: Node) -> StopReason:
 def _usage(node: Node) -> Usage:
     keys = node.mapping(USAGE_KEYS)
     found = {name: keys[name].integer() if name in keys else 0 for name in USAGE_KEYS}
-    if found["cached"] > found["input"]:
-        keys["cached"].fail("more tokens are cached than were read", cure="`cached` is a part of `input`.")
-    return Usage(input_tokens=found["input"], cached_tokens=found["cached"], output_tokens=found["output"])
+    if found["cached"] + found["written"] > found["input"]:
+        key = "cached" if "cached" in keys else "written"
+        keys[key].fail("more tokens are cached than were read", cure="Each of them is a part of `input`.")
+    return Usage(
+        input_tokens=found["input"],
+        cached_tokens=found["cached"],
+        written_tokens=found["written"],
+        output_tokens=found["output"],
+    )
 
 
 def _seconds(node: Node) -> float:

@@ -116,6 +116,7 @@ class Answer(Value):
     """What a rule says."""
 
     text: Template | None = None
+    thinking: Template | None = None
     calls: tuple[CallTemplate, ...] = ()
     stop: StopReason | None = None
     usage: Usage | None = None
@@ -188,6 +189,8 @@ class Plan(Value):
 
     rule: str
     text: str = ""
+    thinking: str = ""
+    """Said before the text, in dialects that show thoughts."""
     calls: tuple[PlannedCall, ...] = ()
     stop: StopReason = StopReason.END
     usage: Usage = Usage()
@@ -367,12 +370,14 @@ def _merged(script: Script, seen: Seen, *, found: list[_Found], counted: tuple[s
     answers = [each.rule.answer for each in found]
     texts = [fill(each.rule.answer.text, each.scope) for each in found if each.rule.answer.text is not None]
     text = "\n\n".join(each for each in texts if each)
+    thoughts = [fill(each.rule.answer.thinking, each.scope) for each in found if each.rule.answer.thinking is not None]
     calls = tuple(_call(call, each.scope) for each in found for call in each.rule.answer.calls)
     usage = next((each.usage for each in answers if each.usage is not None), None)
     said = len(text.encode()) + sum(len(call.arguments.encode()) + len(call.tool) for call in calls)
     return Plan(
         rule=", ".join(dict.fromkeys(each.rule.name for each in found)),
         text=text,
+        thinking="\n\n".join(each for each in thoughts if each),
         calls=calls,
         stop=next((e.stop for e in answers if e.stop), None) or (StopReason.TOOLS if calls else StopReason.END),
         usage=usage or Usage(input_tokens=(seen.prompt_bytes + 3) // 4, output_tokens=max((said + 3) // 4, 1)),

@@ -1,4 +1,4 @@
-"""A script as a real HTTP server: `/v1/chat/completions`, `/v1/models`, `/healthz`.
+"""A script as a real HTTP server: `/v1/chat/completions`, `/v1/messages`, `/v1/models`, `/healthz`.
 
 aiohttp's server took 0.05 ms of CPU a request where starlette under uvicorn took 0.13 ms, and a process that asks
 models has aiohttp loaded anyway. Faults that are about connections are made here. Knows nothing of agents or tasks.
@@ -18,9 +18,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ostinato.domain.errors import Conflict
+from ostinato.models.scripted.face import Face
+from ostinato.models.scripted.faces import FACES
+from ostinato.models.scripted.openai_face import OPENAI_FACE
 from ostinato.models.scripted.player import Player, Scene
 from ostinato.models.scripted.script import Fault, FaultKind
-from ostinato.models.scripted.wire import BadRequest, error_body, stream_events, whole_body
+from ostinato.models.scripted.wire import BadRequest
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -28,10 +31,11 @@ if TYPE_CHECKING:
 REQUEST_MAX_BYTES = 64 * 1024 * 1024
 """Longest request that is read."""
 
+COUNT_PATH = "/v1/messages/count_tokens"
+"""Where clients ask how long a request would be."""
+
 STOP_S = 0.2
 """How long an answer in progress may hold up the end of the server."""
-
-_FLOOD = b'data: {"choices":[{"index":0,"delta":{"content":"and on and on "}}]}\n\n' * 100
 
 
 class ScriptServer:
@@ -78,29 +82,29 @@ class ScriptServer:
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         path, method = request.path.rstrip("/"), request.method
-        if path == "/v1/chat/completions" and method == "POST":
-            return await self._complete(request)
+        face = FACES.get(path)
+        if face is not None and method == "POST":
+            return await self._complete(request, face)
+        if path == COUNT_PATH and method == "POST":
+            return await _count(request)
         if path == "/v1/models" and method in ("GET", "HEAD"):
             names = self._player.script.models or ("scripted",)
-            return _json({"object": "list", "data": [{"id": each, "object": "model"} for each in names]})
+            return _json({"object": "list", "data": [_model(each) for each in names], "has_more": False})
         if path == "/healthz" and method in ("GET", "HEAD"):
             return _json({"status": "ok"})
-        known = path in ("/v1/chat/completions", "/v1/models", "/healthz")
+        known = face is not None or path in (COUNT_PATH, "/v1/models", "/healthz")
         words = f"{method} is not for {path}" if known else f"there is nothing at {path or '/'}"
-        return _raw(error_body(words), status=405 if known else 404)
+        status = 405 if known else 404
+        return _raw((face or OPENAI_FACE).error(words, status), status=status)
 
-    async def _complete(self, request: web.BaseRequest) -> web.StreamResponse:
-        if (request.content_length or 0) > REQUEST_MAX_BYTES:
-            return _raw(error_body("the request is too long"), status=413)
-        body = bytearray()
-        while block := await request.content.readany():
-            body += block
-            if len(body) > REQUEST_MAX_BYTES:
-                return _raw(error_body("the request is too long"), status=413)
+    async def _complete(self, request: web.BaseRequest, face: Face) -> web.StreamResponse:
+        body = await _body_or_none(request)
+        if body is None:
+            return _raw(face.error("the request is too long", 413), status=413)
         try:
-            scene = self._player.answer(bytes(body), created=int(time.time()))
+            scene = self._player.answer(body, created=int(time.time()), face=face)
         except BadRequest as error:
-            return _raw(error_body(str(error)), status=400)
+            return _raw(face.error(str(error), 400), status=400)
         self._write_log(scene)
         if scene.plan.delay_s:
             await asyncio.sleep(scene.plan.delay_s)
@@ -128,7 +132,7 @@ class ScriptServer:
     async def _faulty(self, request: web.BaseRequest, scene: Scene, fault: Fault) -> web.StreamResponse:
         match fault.kind:
             case FaultKind.STATUS:
-                body = fault.body.encode() or error_body(f"scripted fault: status {fault.status}")
+                body = fault.body.encode() or scene.face.error(f"scripted fault: status {fault.status}", fault.status)
                 return _raw(body, status=fault.status, retry_after=fault.retry_after)
             case FaultKind.DROP:
                 return _cut(request)
@@ -138,17 +142,41 @@ class ScriptServer:
             case FaultKind.TRUNCATE:
                 return await _truncated(request, scene)
             case FaultKind.ENDLESS:
-                return await _endless(request)
+                return await _endless(request, scene.face.flood())
             case FaultKind.HTML:
-                return _raw(whole_body(scene.plan, scene.identity), kind="text/html")
+                return _raw(scene.face.whole(scene.plan, scene.identity), kind="text/html")
             case _:
                 return await _reply(request, scene)
+
+
+async def _body_or_none(request: web.BaseRequest) -> bytes | None:
+    """The body of a request; None where it is too long."""
+    if (request.content_length or 0) > REQUEST_MAX_BYTES:
+        return None
+    body = bytearray()
+    while block := await request.content.readany():
+        body += block
+        if len(body) > REQUEST_MAX_BYTES:
+            return None
+    return bytes(body)
+
+
+async def _count(request: web.BaseRequest) -> web.Response:
+    """Tokens of a request that is not made: four bytes each."""
+    body = await _body_or_none(request)
+    return _json({"input_tokens": (len(body or b"") + 3) // 4})
+
+
+def _model(name: str) -> dict[str, object]:
+    """A model as both dialects list it."""
+    made = {"created": 0, "owned_by": "script", "created_at": "1970-01-01T00:00:00Z"}
+    return {"id": name, "object": "model", "type": "model", "display_name": name, **made}
 
 
 async def _reply(request: web.BaseRequest, scene: Scene) -> web.StreamResponse:
     """A reply as the dialect has it: whole or streamed, and if the rule says so, piece by piece."""
     if not scene.asked.stream:
-        return _raw(whole_body(scene.plan, scene.identity))
+        return _raw(scene.face.whole(scene.plan, scene.identity))
     events = _events(scene)
     if not scene.plan.pace_s:
         return _raw(b"".join(events), kind="text/event-stream")
@@ -160,25 +188,24 @@ async def _reply(request: web.BaseRequest, scene: Scene) -> web.StreamResponse:
 
 
 def _events(scene: Scene) -> list[bytes]:
-    options = scene.asked.stream_options
-    return stream_events(scene.plan, scene.identity, include_usage=bool(options and options.include_usage))
+    return scene.face.events(scene.plan, scene.identity, scene.asked)
 
 
 async def _truncated(request: web.BaseRequest, scene: Scene) -> web.StreamResponse:
     if scene.asked.stream:
         body, kind = b"".join(_events(scene)), "text/event-stream"
     else:
-        body, kind = whole_body(scene.plan, scene.identity), "application/json"
+        body, kind = scene.face.whole(scene.plan, scene.identity), "application/json"
     response = await _open(request, kind=kind, length=len(body))
     await response.write(body[: len(body) // 2])
     return _cut(request)
 
 
-async def _endless(request: web.BaseRequest) -> web.StreamResponse:
+async def _endless(request: web.BaseRequest, flood: bytes) -> web.StreamResponse:
     response = await _open(request)
     with suppress(ConnectionError):  # the asker has had enough
         while True:
-            await response.write(_FLOOD)
+            await response.write(flood)
             await asyncio.sleep(0)
     return response
 

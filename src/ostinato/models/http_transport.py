@@ -1,4 +1,4 @@
-"""The way to a server of the OpenAI chat dialect: one HTTP exchange, with timeouts by phase and limits on everything.
+"""The way to a model server: one HTTP exchange, with timeouts by phase and limits on everything.
 
 Knows nothing of retries. Whatever a network or a server does ends as a reply, a reply with a problem, or a failure.
 """
@@ -15,7 +15,9 @@ import msgspec
 from ostinato.domain.chat import ModelReply
 from ostinato.domain.errors import OstinatoError
 from ostinato.domain.values import Instant
+from ostinato.models.chat_model import Question, Trace, estimated, finished
 from ostinato.models.connections import Connections
+from ostinato.models.dialect import Refused, StreamedReply
 from ostinato.models.failures import (
     PERMANENT,
     TRANSIENT,
@@ -25,9 +27,8 @@ from ostinato.models.failures import (
     plain,
     retry_after_s,
 )
-from ostinato.models.openai_chat import Question, Trace, estimated, finished
-from ostinato.models.openai_reply import Whole, decode_reply, whole_of
-from ostinato.models.openai_stream import EventReader, StreamedReply
+from ostinato.models.reply import Whole
+from ostinato.models.server_events import EventReader
 from ostinato.models.settings import Timeouts
 
 if TYPE_CHECKING:
@@ -100,7 +101,9 @@ class HttpTransport:
         patience = _Patience(limit, timeouts)
         try:
             async with limit:
-                return await self._post(f"{url.rstrip('/')}/chat/completions", question, _Attempt(trace, patience))
+                return await self._post(
+                    f"{url.rstrip('/')}/{question.dialect.path}", question, _Attempt(trace, patience)
+                )
         except aiohttp.ConnectionTimeoutError:
             return Failure(error_class=TRANSIENT, text=f"no connection within {timeouts.connect_s:g} s", again=True)
         except TimeoutError:
@@ -128,7 +131,7 @@ class HttpTransport:
         ) as response:
             trace = attempt.trace
             trace.status = response.status
-            trace.request_id = plain(response.headers.get("x-request-id", ""))
+            trace.request_id = plain(_request_id(response))
             if not 200 <= response.status < 300:
                 return await self._refusal(response, question, attempt)
             if response.content_type == "text/event-stream":
@@ -156,6 +159,11 @@ class _Attempt:
         self.patience = patience
 
 
+def _request_id(response: aiohttp.ClientResponse) -> str:
+    """What the provider calls this exchange, for questions to its people."""
+    return str(response.headers.get("x-request-id") or response.headers.get("request-id") or "")
+
+
 def _headers(question: Question) -> dict[str, str]:
     headers = {
         "Content-Type": "application/json",
@@ -163,8 +171,7 @@ def _headers(question: Question) -> dict[str, str]:
         "Accept-Encoding": "identity",
         "User-Agent": "ostinato",
     }
-    if question.key:
-        headers["Authorization"] = f"Bearer {question.key}"
+    headers.update(question.dialect.headers(question.key))
     return headers
 
 
@@ -174,19 +181,18 @@ async def _in_one_piece(
     body, complete = await _read(response, attempt.patience, most=REPLY_MAX_BYTES)
     if not complete:
         return finished(Whole(problem=TOO_LONG, text=body[:1000].decode(errors="replace")), question, attempt.trace)
-    found = decode_reply(body)
-    if found is None:
+    whole = question.dialect.read(body, asked=question.request.model)
+    if whole is None:
         return no_json(response.content_type, body, question.key)
-    if found.error is not None and not found.choices:
-        return failure_of_error(found.error, key_name=question.key_name, secret=question.key)
-    whole = whole_of(found)
+    if isinstance(whole, Refused):
+        return failure_of_error(whole.error, key_name=question.key_name, secret=question.key)
     if whole.text and question.on_text is not None and not whole.problem:
         question.on_text(whole.text)
     return finished(whole, question, attempt.trace)
 
 
 async def _streamed(response: aiohttp.ClientResponse, question: Question, attempt: _Attempt) -> ModelReply | Failure:
-    reply = StreamedReply(question.on_text)
+    reply = question.dialect.stream(question.on_text, asked=question.request.model)
     ended = False
     try:
         problem = await _read_events(response, attempt.patience, reply)

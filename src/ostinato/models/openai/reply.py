@@ -1,31 +1,18 @@
-"""A reply in the OpenAI chat dialect: from bytes to `ModelReply`. Pure.
+"""A reply in the OpenAI chat dialect: from bytes to `Whole`. Pure.
 
-Knows nothing of connections, nor of what was asked. What is wrong with a reply is said in `ModelReply.problem` or
-`ToolCall.problem`; nothing here raises because of what a server sent.
+Knows nothing of connections, nor of what was asked. What is wrong with a reply is said in `Whole.problem`; nothing here
+raises because of what a server sent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
-from ostinato.domain.chat import ModelReply, ModelRequest, StopReason, ToolCall, Usage
+from ostinato.domain.chat import Usage
 from ostinato.domain.values import Value
-from ostinato.models.tool_names import ToolNames
-
-CALLS_MAX = 128
-"""Tool calls in one reply; the most parallel calls that any provider documents."""
-
-NESTING_MAX = 100
-"""Levels of arrays and objects in arguments; far below where encoders of any language give up."""
-
-ARGUMENTS_MAX_BYTES = 2 * 1024 * 1024
-"""Arguments of one call; a file of that size can still be written."""
-
-NAME_MAX = 256
-"""Characters of a tool name that are worth showing to anybody."""
+from ostinato.models.reply import DECODE_ERRORS, RawCall, Whole, count_or_none
 
 
 class Function(Value, gc=False):
@@ -97,9 +84,6 @@ _encoder = msgspec.json.Encoder()
 _reply_decoder = msgspec.json.Decoder(WireReply)
 _json_decoder = msgspec.json.Decoder()
 
-DECODE_ERRORS = (msgspec.MsgspecError, UnicodeError, RecursionError, OverflowError)
-"""Everything that decoding foreign bytes can raise."""
-
 
 def decode_reply(body: bytes) -> WireReply | None:
     """A reply or an event; None where it is no JSON object. Fields of an unexpected type count as absent."""
@@ -143,16 +127,12 @@ def _usage(found: Any) -> WireUsage | None:
         return None
     details = found.get("prompt_tokens_details")
     return WireUsage(
-        prompt_tokens=_count(found.get("prompt_tokens")),
-        completion_tokens=_count(found.get("completion_tokens")),
-        prompt_tokens_details=TokenDetails(cached_tokens=_count(details.get("cached_tokens")))
+        prompt_tokens=count_or_none(found.get("prompt_tokens")),
+        completion_tokens=count_or_none(found.get("completion_tokens")),
+        prompt_tokens_details=TokenDetails(cached_tokens=count_or_none(details.get("cached_tokens")))
         if isinstance(details, dict)
         else None,
     )
-
-
-def _count(found: Any) -> int | None:
-    return int(found) if isinstance(found, int | float) and 0 <= found < 1e12 else None
 
 
 def _fitting(found: Any, kind: Any) -> Any:
@@ -173,27 +153,6 @@ def usage_of(found: WireUsage | None) -> Usage | None:
     return Usage(
         input_tokens=read, cached_tokens=cached, output_tokens=min(max(found.completion_tokens or 0, 0), 10**12)
     )
-
-
-class RawCall(Value, gc=False):
-    """A call as the provider sent it, put together."""
-
-    id: str
-    name: str
-    arguments: str
-
-
-class Whole(Value, gc=False):
-    """Everything a provider said in one reply, before it is judged well-formed."""
-
-    text: str = ""
-    calls: tuple[RawCall, ...] = ()
-    finish: str | None = None
-    refused: bool = False
-    usage: Usage | None = None
-    model: str = ""
-    problem: str = ""
-    """Not empty: something did not fit the dialect."""
 
 
 def whole_of(reply: WireReply) -> Whole:
@@ -235,98 +194,3 @@ def arguments_of(call: WireCall) -> str:
     """Arguments as text; a server that sends an object instead of a string is understood."""
     found = call.function.arguments if call.function else None
     return found or "" if not isinstance(found, dict) else _encoder.encode(found).decode()
-
-
-def reply_of(whole: Whole, request: ModelRequest, names: ToolNames) -> ModelReply:
-    """The finished reply. A reply with a problem carries no calls: it must not be acted on."""
-    problem = whole.problem or _problem_of(whole.calls)
-    if not problem and whole.finish == "tool_calls" and not whole.calls and not whole.text:
-        problem = "the reply is said to call tools and calls none"
-    calls = () if problem else tuple(_calls(whole, request.call, names))
-    return ModelReply(
-        text=whole.text,
-        calls=calls,
-        stop=StopReason.FILTER if whole.refused else _stop(whole.finish, bool(calls)),
-        usage=whole.usage or Usage(),
-        model=whole.model or request.model,
-        problem=problem,
-    )
-
-
-def _problem_of(calls: tuple[RawCall, ...]) -> str:
-    if not calls:
-        return ""
-    if len(calls) > CALLS_MAX:
-        return f"the reply has {len(calls)} tool calls; at most {CALLS_MAX} are read"
-    ids = [call.id for call in calls if call.id]
-    if len(set(ids)) != len(ids):
-        return f"two tool calls share the id {next(each for each in ids if ids.count(each) > 1)[:NAME_MAX]!r}"
-    for number, call in enumerate(calls, 1):
-        if not call.name or len(call.name) > NAME_MAX:
-            return f"tool call {number} has no name" if not call.name else f"tool call {number} has an endless name"
-    return ""
-
-
-def _calls(whole: Whole, number: int, names: ToolNames) -> Iterable[ToolCall]:
-    for index, call in enumerate(whole.calls):
-        arguments, problem = read_arguments(call.arguments)
-        if problem and whole.finish == "length":
-            problem = f"the reply was cut off at the output limit; {problem}"
-        yield ToolCall(
-            id=f"{number}.{index}",
-            name=names.from_wire(call.name),
-            arguments=arguments,
-            provider_id=call.id[:NAME_MAX],
-            raw=call.arguments[:ARGUMENTS_MAX_BYTES],
-            problem=problem,
-        )
-
-
-def read_arguments(raw: str) -> tuple[dict[str, Any] | None, str]:
-    """Arguments as an object and an empty problem, or None and what is wrong. Empty text means no arguments."""
-    if not raw or raw.isspace():
-        return {}, ""
-    if len(raw) > ARGUMENTS_MAX_BYTES:
-        return None, f"the arguments have {len(raw)} characters; at most {ARGUMENTS_MAX_BYTES} are read"
-    if raw.count("{") + raw.count("[") > NESTING_MAX and _nesting(raw) > NESTING_MAX:
-        return None, f"the arguments are nested deeper than {NESTING_MAX} levels"
-    try:
-        found = _json_decoder.decode(raw)
-    except DECODE_ERRORS as error:
-        return None, f"the arguments are not valid JSON: {error}"
-    if not isinstance(found, dict):
-        return None, f"the arguments are a JSON {_kind(found)}, not an object"
-    return found, ""
-
-
-def _nesting(raw: str) -> int:
-    """Deepest level of brackets outside strings."""
-    depth = deepest = 0
-    quoted = escaped = False
-    for each in raw:
-        if quoted:
-            quoted = escaped or each != '"'
-            escaped = each == "\\" and not escaped
-        elif each == '"':
-            quoted = True
-        elif each in "{[":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif each in "}]":
-            depth -= 1
-    return deepest
-
-
-def _kind(found: object) -> str:
-    kinds = {list: "array", str: "string", bool: "boolean", type(None): "null"}
-    return kinds.get(type(found), "number")
-
-
-def _stop(finish: str | None, has_calls: bool) -> StopReason:
-    match finish:
-        case "length":
-            return StopReason.LENGTH
-        case "content_filter":
-            return StopReason.FILTER
-        case _:
-            return StopReason.TOOLS if has_calls else StopReason.END

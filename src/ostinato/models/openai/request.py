@@ -11,6 +11,7 @@ import msgspec
 
 from ostinato.domain.chat import AssistantPart, ChatPart, ModelRequest, SystemPart, ToolCall, ToolPart, UserPart
 from ostinato.domain.values import Value
+from ostinato.models.surrogates import without_surrogates
 from ostinato.models.tool_names import ToolNames
 
 
@@ -72,17 +73,10 @@ class _Request(Value, gc=False):
 _encoder = msgspec.json.Encoder()
 
 
-def names_of(request: ModelRequest) -> ToolNames:
-    """The mapping of tool names for one request: what is offered comes first, then what earlier replies called."""
-    return ToolNames(tool.name for tool in request.tools)
-
-
-def encode_request(
-    request: ModelRequest, names: ToolNames, *, stream: bool, completion_limit: bool, model: str = ""
-) -> bytes:
+def encode_request(request: ModelRequest, names: ToolNames, *, stream: bool, completion_limit: bool) -> bytes:
     """The body of a request. `completion_limit`: the provider wants `max_completion_tokens`, not `max_tokens`."""
     body = _Request(
-        model=model or request.model,
+        model=request.model,
         messages=[_message(part, names) for part in request.parts],
         tools=[
             _Tool(
@@ -104,7 +98,7 @@ def encode_request(
     try:
         return _encoder.encode(body)
     except UnicodeEncodeError:  # a half of a surrogate pair, from a broken file: no provider takes it
-        return _encoder.encode(_without_surrogates(msgspec.to_builtins(body)))
+        return _encoder.encode(without_surrogates(msgspec.to_builtins(body)))
 
 
 def _message(part: ChatPart, names: ToolNames) -> _System | _User | _Assistant | _Result:
@@ -132,11 +126,3 @@ def _arguments_text(call: ToolCall) -> str:
     if call.arguments is None:
         return _encoder.encode({"malformed": call.raw[:2000]}).decode() if call.raw else "{}"
     return call.raw or _encoder.encode(call.arguments).decode()
-
-
-def _without_surrogates(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
-    if isinstance(value, dict):
-        return {_without_surrogates(key): _without_surrogates(each) for key, each in value.items()}
-    return [_without_surrogates(each) for each in value] if isinstance(value, list | tuple) else value

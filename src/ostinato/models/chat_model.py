@@ -1,8 +1,8 @@
-"""A model that speaks the OpenAI chat dialect: one `ask`, with its attempts and waits.
+"""A model of a provider: one `ask`, with its attempts and waits.
 
 Retries live here and nowhere else, so that each attempt is one row of the ledger. They are few and within seconds; a
 provider that wants more time than that is left to whoever schedules the task. Knows nothing of tasks or sessions, and
-leaves the way to the server to a transport.
+leaves words to a dialect and the way to the server to a transport.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from ostinato.domain.budget import Price
 from ostinato.domain.chat import HttpAttempt, ModelReply, ModelRequest, Usage
 from ostinato.domain.values import Value
 from ostinato.engine.port import Clock
+from ostinato.models.dialect import Dialect, Options, names_of
 from ostinato.models.failures import PERMANENT, RATE_LIMITED, Failure
 from ostinato.models.keys import KeyMissing, read_key
-from ostinato.models.openai_reply import Whole, reply_of
-from ostinato.models.openai_request import encode_request, names_of
+from ostinato.models.openai.dialect import OPENAI
+from ostinato.models.reply import Whole, reply_of
 from ostinato.models.settings import ModelSettings
 from ostinato.models.tool_names import ToolNames
 
@@ -37,13 +38,14 @@ PROBLEM_TEXT_MAX = 16_384
 """Characters of text that are kept of a reply that is no use."""
 
 
-class Dialect(Value):
-    """Where a provider differs from the others that speak this dialect."""
+class Provider(Value):
+    """Where a provider is, and how it differs from the others that speak its dialect."""
 
     base_url: str = ""
     api_key_env: str = ""
     completion_limit: bool = False
     """The output limit is called `max_completion_tokens`."""
+    dialect: Dialect = OPENAI
 
 
 class Question(Value):
@@ -52,6 +54,7 @@ class Question(Value):
     request: ModelRequest
     names: ToolNames
     body: bytes
+    dialect: Dialect
     stream: bool
     key: str
     """The API key; in no message."""
@@ -89,7 +92,7 @@ class ChatModel:
         transport: Transport,
         *,
         clock: Clock,
-        dialect: Dialect = Dialect(),  # noqa: B008 - frozen
+        access: Provider = Provider(),  # noqa: B008 - frozen
         price: Price | None = None,
         environment: Mapping[str, str] | None = None,
         jitter: Callable[[], float] = random.random,
@@ -102,7 +105,7 @@ class ChatModel:
         self.price = price
         self._settings = settings
         self._transport = transport
-        self._dialect = dialect
+        self._access = access
         self._clock = clock
         self._environment = environment
         self._jitter = jitter
@@ -132,24 +135,26 @@ class ChatModel:
         """Nothing of its own is open: connections belong to the catalogue."""
 
     def _question(self, request: ModelRequest, on_text: Callable[[str], None] | None) -> Question:
-        settings, dialect = self._settings, self._dialect
+        settings, access = self._settings, self._access
         if request.temperature is None and settings.temperature is not None:
             request = msgspec.structs.replace(request, temperature=settings.temperature)
         if request.effort is None and settings.effort is not None:
             request = msgspec.structs.replace(request, effort=settings.effort)
         try:
-            key = read_key(dialect.api_key_env, self._environment)
+            key = read_key(access.api_key_env, self._environment)
         except KeyMissing as error:
-            cure = f"Set {dialect.api_key_env} in the environment of the node, and start it anew."
+            cure = f"Set {access.api_key_env} in the environment of the node, and start it anew."
             raise Failure(error_class=PERMANENT, text=str(error), cure=cure).as_error(self.name) from None
         names = names_of(request)
+        options = Options(stream=settings.stream, completion_limit=access.completion_limit, thinking=settings.thinking)
         return Question(
             request=request,
             names=names,
-            body=encode_request(request, names, stream=settings.stream, completion_limit=dialect.completion_limit),
+            body=access.dialect.encode(request, names, options),
+            dialect=access.dialect,
             stream=settings.stream,
             key=key,
-            key_name=dialect.api_key_env,
+            key_name=access.api_key_env,
             on_text=on_text,
         )
 

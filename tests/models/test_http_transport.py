@@ -13,8 +13,8 @@ import pytest
 
 from ostinato.domain.chat import Usage, UserPart
 from ostinato.domain.values import SECOND
-from ostinato.models.openai_chat import ATTEMPTS_MAX
-from ostinato.models.openai_http import REPLY_MAX_BYTES
+from ostinato.models.chat_model import ATTEMPTS_MAX
+from ostinato.models.http_transport import REPLY_MAX_BYTES
 from ostinato.models.port import ModelFailed
 from ostinato.models.settings import Timeouts
 from ostinato.testing.clock import ManualClock

@@ -1,0 +1,1 @@
+"""The OpenAI chat dialect, which most providers and local servers speak."""
