@@ -39,9 +39,8 @@ from ostinato.gateway.definitions import FleetDefinitions, stand_in_settings
 from ostinato.gateway.log_lines import LogLines
 from ostinato.gateway.operation import Ask, Operation, View, read_request, request_fields
 from ostinato.store.port import ScheduleRow, Store
-from ostinato.workspace.agent import AgentDefinition
 from ostinato.workspace.fleet_file import FLEET_FILE, FleetSettings, read_fleet
-from ostinato.workspace.registry import Workspaces
+from ostinato.workspace.registry import EXACT_MAX, Brief, Workspaces
 
 if TYPE_CHECKING:
     from ostinato.agents.fires import Fires
@@ -81,34 +80,27 @@ class Ground(Value):
 
 
 class Colleagues:
-    """All agents as routing and tools see them, looked at again after COLLEAGUES_S, or later where looking takes long:
-    at most a fiftieth of the time goes into it. Safe in several threads."""
+    """All agents as routing and tools see them, looked at again after COLLEAGUES_S. Asked on the event loop: a large
+    fleet is not looked at here, but taken as its sweep saw it last. Safe in several threads."""
 
     def __init__(self, workspaces: Workspaces, *, elapsed_s: Callable[[], float] = time.monotonic) -> None:
         self._workspaces = workspaces
         self._elapsed_s = elapsed_s
         self._good_until_s = float("-inf")
+        self._briefs: tuple[Brief, ...] = ()
         self._found: tuple[Colleague, ...] = ()
 
     def __call__(self) -> tuple[Colleague, ...]:
         """Every agent whose files are in order."""
-        began_s = self._elapsed_s()
-        if began_s > self._good_until_s:
-            self._found = tuple(self._look())
-            ended_s = self._elapsed_s()
-            self._good_until_s = ended_s + max(COLLEAGUES_S, 50.0 * (ended_s - began_s))
-        return self._found
-
-    def _look(self) -> list[Colleague]:
         from ostinato.tools.port import Colleague
 
-        found = []
-        for each in self._workspaces.ids():
-            try:
-                found.append(Colleague(id=each, skills=self._workspaces.current(each).skills))
-            except OstinatoError:
-                continue  # shown as a problem; it cannot be given work
-        return found
+        if self._elapsed_s() > self._good_until_s:
+            briefs = self._workspaces.briefs(look=len(self._briefs) <= EXACT_MAX)
+            if briefs is not self._briefs:
+                self._briefs = briefs
+                self._found = tuple(Colleague(id=each.id, skills=each.skills) for each in briefs if not each.is_broken)
+            self._good_until_s = self._elapsed_s() + COLLEAGUES_S
+        return self._found
 
 
 class FleetApp:
@@ -138,7 +130,7 @@ class FleetApp:
         self._story_time = story_time
         self._closing = asyncio.Event()
         self._ends = contextlib.AsyncExitStack()
-        self._agents: dict[str, AgentDefinition] = {}
+        self._at_once: dict[str, int] = {}
         self._started = False
 
     async def start(self) -> None:
@@ -271,7 +263,7 @@ class FleetApp:
             definitions=definitions_of(self.fleet, self.settings, self.workspaces),
             state_dir=self.state_dir,
             caller=Caller(name="operator", role=0),
-            fire=lambda row: fires.fire(row, nominal_at=self.clock.now()),
+            fire=lambda row, check: fires.fire_now(row, check=check),
             node=NodeFacts(
                 pid=os.getpid(), version=__version__, started_at=self.clock.now(), story_time=self._story_time
             ),
@@ -299,13 +291,13 @@ class FleetApp:
 
     def _learn(self, events: Sequence[Event]) -> None:
         """How many tasks an agent may work on at once may have changed with its files."""
-        loaded = [each.agent for each in events if each.name is EventName.AGENT_LOADED and each.agent]
+        loaded = [each for each in events if each.name is EventName.AGENT_LOADED and each.agent]
         if not loaded or self.node is None:
             return
-        for agent in loaded:
-            with contextlib.suppress(OstinatoError):
-                self._agents[agent] = self.workspaces.current(agent)
-        self.node.set_limits(engine_limits(self.settings, self._agents))
+        known = self._at_once | {each.agent: each.data.get("concurrency", 1) for each in loaded if each.agent}
+        if known != self._at_once:
+            self._at_once = known
+            self.node.set_limits(engine_limits(self.settings, known))
 
     def _unready(self) -> str:
         if self._closing.is_set():
@@ -482,9 +474,9 @@ def _move_aside(state_dir: Path) -> dict[Path, Path]:
 def _fire_here(ground: Ground) -> FireNow:
     """Fires one schedule without an engine: whoever it wakes works when a node runs."""
 
-    async def fire(row: ScheduleRow) -> bool:
+    async def fire(row: ScheduleRow, check: bool) -> str:
         _, fires = _wakers(ground, Colleagues(ground.workspaces))
-        return await fires.fire(row, nominal_at=ground.clock.now())
+        return await fires.fire_now(row, check=check)
 
     return fire
 

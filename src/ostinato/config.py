@@ -14,7 +14,6 @@ from ostinato.engine.lease import LeaseTimes
 from ostinato.engine.limits import EngineLimits, limits_for, measure_machine
 from ostinato.models.providers import SCRIPTED, provider_of
 from ostinato.models.settings import ModelSettings, Timeouts
-from ostinato.workspace.agent import AgentDefinition
 from ostinato.workspace.fleet_file import FLEET_FILE, FleetSettings, ModelEntry
 
 STATE_FOLDER = ".ostinato"
@@ -51,10 +50,10 @@ def key_names(fleet: FleetSettings) -> dict[str, str]:
     return found
 
 
-def engine_limits(fleet: FleetSettings, agents: Mapping[str, AgentDefinition]) -> EngineLimits:
-    """What a node runs at once: the machine's measure, the fleet's word, the agents' own concurrency."""
+def engine_limits(fleet: FleetSettings, agents: Mapping[str, int]) -> EngineLimits:
+    """What a node runs at once: the machine's measure, the fleet's word, the agents' own (agent -> tasks)."""
     limits = limits_for(measure_machine())
-    own = {name: each.concurrency for name, each in agents.items() if each.concurrency != limits.agent_default}
+    own = {name: most for name, most in agents.items() if most != limits.agent_default}
     return msgspec.structs.replace(limits, tasks=fleet.tasks_max or limits.tasks, agents=own)
 
 

@@ -15,14 +15,13 @@ from ostinato.domain.errors import Invalid, OstinatoError
 from ostinato.domain.event import EventName, NewEvent
 from ostinato.domain.instant import format_instant
 from ostinato.domain.message import OPERATOR, OPERATOR_SESSION, NewMessage, main_session
-from ostinato.domain.schedule import is_active, parse_rule
+from ostinato.domain.schedule import Overlap, ScheduleRule, is_active, parse_rule
 from ostinato.domain.task import UNFINISHED, TaskState
 from ostinato.domain.values import SECOND, Instant, Source, Trust
 from ostinato.engine.port import Clock
 from ostinato.store.port import QuestionFilter, Reads, ScheduleRow, Store, TaskFilter, Tx
-from ostinato.workspace.agent import AgentDefinition
 from ostinato.workspace.heartbeat_file import Heartbeat
-from ostinato.workspace.registry import Workspaces
+from ostinato.workspace.registry import Brief, Workspaces
 
 STALLED: Instant = 900 * SECOND
 """A task that is running and has not moved for this long is stalled."""
@@ -35,6 +34,9 @@ EACH_MAX = 200
 
 QUIET = frozenset({"paused", "halted", "draining"})
 
+ASLEEP = "outside active hours"
+"""A skip that nobody wanted otherwise: it is recorded, and does not count among those in a row."""
+
 
 class Fires:
     """What the scheduler calls for each row that is due."""
@@ -45,23 +47,30 @@ class Fires:
         self._inbox = inbox
         self._clock = clock
 
-    async def fire(self, row: ScheduleRow, *, nominal_at: Instant | None = None) -> bool:
-        """Fires or skips one row, once for each nominal time; True where the agent was woken. `nominal_at` fires out of
-        turn: a person asked for it."""
+    async def fire(self, row: ScheduleRow) -> bool:
+        """Fires or skips one row that is due, once for each nominal time; True where the agent was woken."""
+        fire = await self._prepare(row)
+        return await self._store.run(fire.decide)
+
+    async def fire_now(self, row: ScheduleRow, *, check: bool = False) -> str:
+        """Fires one row beside its own times, because a person asked for it: whatever its check and active hours say,
+        unless `check`. Why the agent was not woken; empty: it was."""
+        fire = await self._prepare(row)
+        return await self._store.run(lambda tx: fire.out_of_turn(tx, check=check))
+
+    async def _prepare(self, row: ScheduleRow) -> _Fire:
         broken, agent, heartbeat = "", None, None
         try:
-            agent = self._workspaces.current(row.agent)
+            agent = self._workspaces.brief(row.agent)
             heartbeat = heartbeat_of(agent, row)
         except OstinatoError as error:
             broken = f"the agent's files are not valid: {error}"
         if heartbeat is not None and (heartbeat.each or heartbeat.check is not None):
             await self._inbox.take_agent(row.agent)
-        now = self._clock.now()
-        fire = _Fire(row, heartbeat, agent=agent, broken=broken, now=now)
-        return await self._store.run(lambda tx: fire.decide(tx, out_of_turn_at=nominal_at))
+        return _Fire(row, heartbeat, agent=agent, broken=broken, now=self._clock.now())
 
 
-def heartbeat_of(agent: AgentDefinition, row: ScheduleRow) -> Heartbeat | None:
+def heartbeat_of(agent: Brief, row: ScheduleRow) -> Heartbeat | None:
     """The heartbeat that a row stands for; None for a schedule. Raises Invalid where the file has gone."""
     if not row.name.startswith("heartbeat:"):
         return None
@@ -76,24 +85,23 @@ class _Fire:
     """One decision, inside its transaction."""
 
     def __init__(
-        self, row: ScheduleRow, heartbeat: Heartbeat | None, *, agent: AgentDefinition | None, broken: str, now: Instant
+        self, row: ScheduleRow, heartbeat: Heartbeat | None, *, agent: Brief | None, broken: str, now: Instant
     ) -> None:
         self._row = row
+        self._said = heartbeat.schedule_row(row.agent) if heartbeat else row
+        """What its author says of it: in the file as it is now, where there is one."""
         self._heartbeat = heartbeat
         self._agent = agent
         self._broken = broken
         self._now = now
         self._name = row.name.rpartition(":")[2]
 
-    def decide(self, tx: Tx, *, out_of_turn_at: Instant | None) -> bool:
+    def decide(self, tx: Tx) -> bool:
         """Wakes the agent, or says why not."""
         row, now = self._row, self._now
-        if out_of_turn_at is not None:
-            return self._wake(tx, nominal_at=out_of_turn_at, next_at=row.next_at)
-        if row.next_at is None:
+        if row.next_at is None or row.next_at > now:  # the clock was set back since it was found due
             return False
-        rule = self._heartbeat.rule if self._heartbeat else parse_rule(row.rule)
-        plan = due(rule, nominal_at=row.next_at, now=now)
+        plan = due(self._rule(), nominal_at=row.next_at, now=now)
         self._tell_missed(tx, plan)
         nominal_at = plan.fire_at if plan.fire_at is not None else row.next_at
         reason = "missed: no node ran" if plan.fire_at is None else self._why_not(tx, plan.fire_at)
@@ -107,9 +115,22 @@ class _Fire:
             nominal_at=nominal_at,
             next_at=plan.next_at,
             now=now,
+            in_row=reason != ASLEEP,
         )
-        self._escalate(tx, skips, reason)
+        if reason != ASLEEP:
+            self._escalate(tx, skips, reason)
         return False
+
+    def out_of_turn(self, tx: Tx, *, check: bool) -> str:
+        """Wakes the agent now; with `check`, only where it would be woken by itself. Why not, else."""
+        now = self._now
+        why = self._why_not(tx, now) if check else ""
+        if why or self._wake(tx, nominal_at=now, next_at=self._row.next_at):
+            return why
+        return "it has just fired"
+
+    def _rule(self) -> ScheduleRule:
+        return self._heartbeat.rule if self._heartbeat else parse_rule(self._row.rule, of=self._row.name)
 
     def _why_not(self, tx: Tx, at: Instant) -> str:
         """Why this wake would be for nothing; empty where the agent should wake."""
@@ -120,26 +141,35 @@ class _Fire:
         quiet = next((flag for flag in tx.flags() if flag.scope in scopes and flag.name in QUIET), None)
         if quiet is not None:
             return f"{quiet.scope} is {quiet.name}"
-        rule = heartbeat.rule if heartbeat else parse_rule(row.rule)
+        rule = self._rule()
         if not is_active(rule, at):
-            return "outside active hours"
-        if heartbeat is None or self._agent is None:
-            return ""
-        busy = self._busy(tx)
-        if busy:
+            return ASLEEP
+        overlap = rule.overlap or (Overlap.SKIP if heartbeat else Overlap.QUEUE)
+        busy = self._busy(tx) if overlap is Overlap.SKIP else ""
+        if busy or heartbeat is None or heartbeat.check is None:
             return busy
-        if heartbeat.check is None:
-            return ""
         return self._checked(tx, heartbeat)
 
     def _busy(self, tx: Tx) -> str:
-        """A heartbeat does not queue behind itself: the session's turn is still at work."""
-        if self._heartbeat is None or self._heartbeat.each or self._row.session != "main":
+        """What the fire before this one, or another in the same session, is still at work on."""
+        if self._heartbeat is not None and self._heartbeat.each:  # each file has a turn of its own
             return ""
-        latest = tx.session_tasks(main_session(self._row.agent), limit=1)
+        if self._said.session == "isolated" and self._row.fired_at is None:
+            return ""
+        latest = tx.session_tasks(self._session(self._row.fired_at or 0), limit=1)
         if latest and latest[0].state in UNFINISHED:
             return f"still busy with {latest[0].name}"
         return ""
+
+    def _session(self, nominal_at: Instant) -> str:
+        row, session = self._row, self._said.session
+        match session:
+            case "main":
+                return main_session(row.agent)
+            case "isolated":
+                return f"isolated:{row.agent}:{self._name}:{format_instant(nominal_at)}"
+            case _:
+                return session
 
     def _checked(self, tx: Tx, heartbeat: Heartbeat) -> str:
         assert heartbeat.check is not None
@@ -166,23 +196,21 @@ class _Fire:
             for waiting in waiting_files(tx, row.agent, limit=COUNTED_MAX)[:EACH_MAX]:  # the oldest of them
                 wake_file(tx, waiting, self._message(nominal_at), now=now)
             return True
-        session = row.session
-        if session == "main":
-            session = main_session(row.agent)
-        elif session == "isolated":
-            session = f"isolated:{row.agent}:{self._name}:{format_instant(nominal_at)}"
-        tx.append_message(session, self._message(nominal_at), agent=row.agent, now=now)
+        tx.append_message(self._session(nominal_at), self._message(nominal_at), agent=row.agent, now=now)
         return True
 
     def _message(self, nominal_at: Instant) -> NewMessage:
-        row, heartbeat = self._row, self._heartbeat
+        said = self._said
         return NewMessage(
-            source=Source.HEARTBEAT if heartbeat else Source.SCHEDULE,
-            text=(heartbeat.text if heartbeat else row.text) or "Do what your files say for this wake.",
+            source=Source.HEARTBEAT if self._heartbeat else Source.SCHEDULE,
+            text=said.text or "Do what your files say for this wake.",
             sender=self._name,
             trust=Trust.OPERATOR,
-            client_id=f"{row.name}@{nominal_at}",
-            model=row.model,
+            client_id=f"{said.name}@{nominal_at}",
+            model=said.model,
+            effort=said.effort,
+            retry=said.retry,
+            deliver=said.deliver,
         )
 
     def _tell_missed(self, tx: Tx, plan: Due) -> None:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from msgspec.structs import replace
+
 from ostinato.domain.event import EventName, NewEvent
 from ostinato.domain.message import NewMessage, check_owner
-from ostinato.domain.routing import Candidate, Route, route
+from ostinato.domain.routing import Candidate, Route, missing, route
 from ostinato.domain.task import UNFINISHED, NewTask, Task, TaskEvent, TaskKind, TaskSpec, TaskState
 from ostinato.domain.values import Attachment, Instant, Origin, Source, Trust, Value, digest_of
 from ostinato.store.port import Reads, TaskFilter, Tx
@@ -119,13 +121,11 @@ class Intake:
         agent = item.agent or (self._default_agent if not item.skills else None)
         if agent is None and not item.skills:
             return Route(blocked="the file names neither an agent nor skills")
-        candidates = []
-        for each in self._colleagues():
-            tally = tx.agent_tally(each.id)
-            load = sum(tally.get(state.value, 0) for state in UNFINISHED)
-            candidates.append(
-                Candidate(id=each.id, skills=each.skills, pool=each.pool, paused=each.paused, unfinished=load)
-            )
+        candidates = [
+            Candidate(id=each.id, skills=each.skills, pool=each.pool, paused=each.paused) for each in self._colleagues()
+        ]
+        if agent is None:  # only those who could do it are looked up
+            candidates = [each if missing(each, item.skills) else _loaded(tx, each) for each in candidates]
         return route(candidates, agent=agent, skills=item.skills)
 
     def _message(
@@ -195,6 +195,11 @@ def waiting_files(tx: Reads, agent: str, *, limit: int) -> list[Task]:
 
 def wake_file(tx: Tx, task: Task, message: NewMessage, *, now: Instant) -> None:
     """Gives a waiting file its heartbeat's instructions, and lets its turn run."""
+def _loaded(tx: Reads, candidate: Candidate) -> Candidate:
+    tally = tx.agent_tally(candidate.id)
+    return replace(candidate, unfinished=sum(tally.get(state.value, 0) for state in UNFINISHED))
+
+
     tx.append_message(task.session or "", message, agent=task.agent or "", now=now, wake=False)
     tx.move_task(task.id, TaskEvent.RELEASE, actor="runtime", reason=f"woken by {message.sender}", now=now)
 

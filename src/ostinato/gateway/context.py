@@ -92,7 +92,7 @@ class Definitions(Protocol):
     name: str
 
     def agents(self) -> Sequence[AgentCard]:
-        """Every agent, also those with problems, by id."""
+        """Every agent, also those with problems, by id; without files, gates, recipients and heartbeats."""
 
     def agent(self, agent: str) -> AgentCard:
         """One agent; raises NotFound with the known ones."""
@@ -126,8 +126,9 @@ class NodeFacts(Value):
     """True where the clock is not the machine's (the demo)."""
 
 
-FireNow = Callable[[ScheduleRow], Awaitable[bool]]
-"""Fires a heartbeat or schedule beside its own times; True where the agent was woken."""
+FireNow = Callable[[ScheduleRow, bool], Awaitable[str]]
+"""Fires a heartbeat or schedule beside its own times, with True only where its check and all else agree. Why the agent
+was not woken; empty: it was."""
 
 
 class Context:

@@ -21,7 +21,8 @@ from ostinato.workspace.agent import AgentDefinition
 from ostinato.workspace.fleet_file import FLEET_FILE, FleetSettings, read_fleet
 from ostinato.workspace.heartbeat_file import Heartbeat
 from ostinato.workspace.init import add_agent
-from ostinato.workspace.registry import Workspaces
+from ostinato.workspace.registry import Brief, Workspaces
+from ostinato.workspace.registry import Problem as Found
 
 SCRIPTED = "scripted"
 
@@ -51,8 +52,8 @@ class FleetDefinitions:
         self._environment = environment
 
     def agents(self) -> Sequence[AgentCard]:
-        """Every agent, also those with problems, by id."""
-        return [self._card(each) for each in self._workspaces.ids()]
+        """Every agent, also those with problems, by id, as far as lists and routing show it."""
+        return [self._card_of_brief(each) for each in self._workspaces.briefs()]
 
     def agent(self, agent: str) -> AgentCard:
         """One agent; raises NotFound with the known ones."""
@@ -143,7 +144,20 @@ class FleetDefinitions:
             return AgentCard(id=agent, folder=str(self.root / "agents" / agent), problems=(problem,))
         return card_of(definition, problems=self._model_problems(definition))
 
-    def _model_problems(self, definition: AgentDefinition) -> list[Problem]:
+    def _card_of_brief(self, brief: Brief) -> AgentCard:
+        wrong = () if brief.is_broken else self._model_problems(brief)
+        found = [_problem(each) for each in brief.problems]
+        return AgentCard(
+            id=brief.id,
+            purpose=brief.description,
+            skills=brief.skills,
+            model=brief.model or "",
+            concurrency=brief.concurrency,
+            tools=brief.tools,
+            problems=(*wrong, *found),
+        )
+
+    def _model_problems(self, definition: AgentDefinition | Brief) -> list[Problem]:
         """A model that the fleet does not have keeps the agent from thinking."""
         settings = self._settings
         known = {*settings.models, *settings.tiers, "cheap", "standard", "strong"}
@@ -183,6 +197,10 @@ def card_of(definition: AgentDefinition, *, problems: Sequence[Problem] = ()) ->
         version=definition.version,
         problems=(*problems, *warnings),
     )
+
+
+def _problem(found: Found) -> Problem:
+    return Problem(level=found.level, place=found.place, message=found.message, cure=found.cure, agent=found.agent)
 
 
 def gate_words(gate: Gate) -> str:

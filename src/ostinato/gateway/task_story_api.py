@@ -15,7 +15,7 @@ from ostinato.gateway.journal_view import step_view
 from ostinato.gateway.notation import iso, parse_id
 from ostinato.gateway.operation import View, operation, stream
 from ostinato.gateway.sentences import quoted
-from ostinato.gateway.tasks_api import WhichTask, why_here
+from ostinato.gateway.tasks_api import WhichTask, contenders, why_here
 from ostinato.gateway.views import EventView, StepView, event_views, waits_for
 from ostinato.store.port import EventFilter, Reads
 
@@ -64,7 +64,8 @@ async def explain(context: Context, request: WhichTask) -> Explanation:
     """Why this agent has the task, and why it is in its state."""
     number = parse_id(request.task, "T")
 
-    cards = await context.cards()
+    skills = (await context.store.read(lambda tx: tx.task(number))).spec.skills
+    cards = contenders(await context.cards(), skills) if skills else ()
 
     def read(tx: Reads) -> tuple[Task, list[Task], list[str]]:
         task = tx.task(number)

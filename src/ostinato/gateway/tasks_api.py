@@ -13,7 +13,7 @@ import msgspec
 from ostinato.domain.duration import parse_duration
 from ostinato.domain.errors import Conflict, Invalid, unknown_name
 from ostinato.domain.question import Answer, QuestionKind, QuestionState
-from ostinato.domain.routing import Candidate, route
+from ostinato.domain.routing import Candidate, missing, route
 from ostinato.domain.step import Input
 from ostinato.domain.task import UNFINISHED, NewTask, Task, TaskEvent, TaskKind, TaskSpec, TaskState
 from ostinato.domain.values import digest_of, to_json
@@ -184,7 +184,10 @@ async def add(context: Context, request: AddTask) -> TaskRow:
         key=request.key,
         body=digest_of(to_json(request)) if request.key else "",
     )
-    cards = await context.cards() if request.agent is None else [await context.card(request.agent)]
+    if request.agent is not None:
+        cards: Sequence[AgentCard] = [await context.card(request.agent)]
+    else:
+        cards = contenders(await context.cards(), request.skills)
 
     def write(tx: Tx) -> TaskRow:
         chosen = route(candidates(tx, cards), agent=request.agent, skills=request.skills)
@@ -222,12 +225,9 @@ async def show(context: Context, request: WhichTask) -> TaskView:
     """One task: why this agent, every attempt and step with time, tokens and cost, questions, files."""
     number = parse_id(request.task, "T")
 
-    cards = await context.cards()
-
-    def read(tx: Reads) -> TaskView:
-        return _task_view(tx, tx.task(number), cards)
-
-    return await context.store.read(read)
+    task = await context.store.read(lambda tx: tx.task(number))
+    cards = contenders(await context.cards(), task.spec.skills) if task.spec.skills else ()
+    return await context.store.read(lambda tx: _task_view(tx, tx.task(number), cards))
 
 
 @operation("tasks.approve", "POST /api/v1/tasks/{task}/approve", role=Role.OPERATOR)
@@ -302,6 +302,14 @@ async def comment(context: Context, request: CommentTask) -> TaskRow:
         return task_row(task, usd=task_usd(tx, task))
 
     return await context.store.run(write)
+
+
+def contenders(cards: Sequence[AgentCard], skills: Sequence[str]) -> Sequence[AgentCard]:
+    """Those that have all the skills; everybody where nobody has, so that routing can say what is missing. Only these
+    need to be looked up in the store: a fleet may have ten thousand agents."""
+    if not skills:
+        return ()
+    return [each for each in cards if not missing(Candidate(id=each.id, skills=each.skills), skills)] or cards
 
 
 def candidates(tx: Reads, cards: Sequence[AgentCard]) -> list[Candidate]:

@@ -6,9 +6,12 @@ Knows nothing of who fires them. A file without front matter never fires; its pr
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from ostinato.domain.condition import CompiledCondition, Kind, compile_condition
 from ostinato.domain.errors import Invalid
+from ostinato.domain.message import parse_deliver
+from ostinato.domain.retry import RetryPolicy
 from ostinato.domain.schedule import RULE_KEYS, ScheduleRule, parse_rule, rule_to_texts
 from ostinato.domain.values import Value
 from ostinato.store.port import ScheduleRow
@@ -16,8 +19,12 @@ from ostinato.workspace.agent_file import ABOUT_KEYS, EFFORTS
 from ostinato.workspace.fields import ID, ID_CURE, Fields
 from ostinato.workspace.front_matter import Node
 
-HEARTBEAT_KEYS = (*ABOUT_KEYS, *RULE_KEYS, "check", "model", "effort", "session", "each", "escalate_after")
+OWN_KEYS = ("check", "model", "effort", "session", "each", "escalate_after", "retry", "deliver")
+HEARTBEAT_KEYS = (*ABOUT_KEYS, *RULE_KEYS, *OWN_KEYS)
 CHECK_KEYS = ("when",)
+RETRY_KEYS = ("attempts", "base", "max")
+
+ATTEMPTS_MAX = 100
 
 SESSIONS = ("main", "isolated")
 EACH = ("inbox",)
@@ -60,21 +67,33 @@ class Heartbeat(Value):
     each: str = ""
     """`inbox`: one isolated turn for each file that waits in the agent's inbox, which sees that file and no other."""
     escalate_after: int | None = None
-    """Skips in a row after which a person is told; None: never."""
+    """Skips in a row after which a person is told; None: never. Those outside active hours do not count."""
+    retry: RetryPolicy | None = None
+    """How its turn is tried again; None: as every task."""
+    deliver: str | None = None
+    """Where its turn's result goes: `operator` or `session:<key>`."""
     text: str = ""
     """Instructions: the prose below the front matter."""
 
     def schedule_row(self, agent: str) -> ScheduleRow:
         """The heartbeat as the store keeps it; when it is due is the scheduler's to say."""
         return ScheduleRow(
-            name=f"heartbeat:{agent}:{self.name}",
+            name=schedule_name(agent, self.name),
             agent=agent,
             rule=rule_to_texts(self.rule),
             text=self.text,
             session=self.session,
             model=self.model,
+            effort=self.effort,
+            retry=self.retry,
+            deliver=self.deliver,
             source="file",
         )
+
+
+def schedule_name(agent: str, heartbeat: str) -> str:
+    """What a heartbeat is called among all schedules of a fleet."""
+    return f"heartbeat:{agent}:{heartbeat}"
 
 
 def heartbeat_name(file: str, *, place: str) -> str:
@@ -89,18 +108,18 @@ def heartbeat_name(file: str, *, place: str) -> str:
     return name
 
 
-def parse_heartbeat(node: Node, *, name: str, file: str, place: str, text: str, timezone: str) -> Heartbeat | None:
+def parse_heartbeat(
+    node: Node, *, agent: str, name: str, file: str, place: str, text: str, timezone: str
+) -> Heartbeat | None:
     """The heartbeat of a file; None where nothing says when. `timezone` is the agent's, unless the file names one."""
     fields = Fields(node, file=place, known=HEARTBEAT_KEYS)
     rule_keys = [key for key in RULE_KEYS if fields.has(key)]
-    if not rule_keys and not any(
-        fields.has(key) for key in ("check", "model", "effort", "session", "each", "escalate_after")
-    ):
+    if not rule_keys and not any(fields.has(key) for key in OWN_KEYS):
         return None
     texts = {key: fields.plain(key) for key in rule_keys}
     texts.setdefault("timezone", timezone)
     try:
-        rule = parse_rule(texts, where=fields.place)
+        rule = parse_rule(texts, of=schedule_name(agent, name), where=fields.place)
     except Invalid as error:
         raise Invalid(error.message, place=error.place or fields.place(), cure=error.cure) from None
     check = fields.group("check", CHECK_KEYS)
@@ -111,11 +130,31 @@ def parse_heartbeat(node: Node, *, name: str, file: str, place: str, text: str, 
         name=name,
         file=file,
         rule=rule,
-        check=check.read("when", lambda when: compile_condition(when, variables=CHECK_VARIABLES)) if check else None,
+        check=check.read("when", _compiled) if check else None,
         model=fields.text("model") or None,
         effort=fields.choice("effort", EFFORTS, "medium") if fields.has("effort") else None,
         session=fields.choice("session", SESSIONS, "main"),
         each=fields.choice("each", EACH, "inbox") if fields.has("each") else "",
         escalate_after=most,
+        retry=_parse_retry(fields),
+        deliver=fields.read("deliver", parse_deliver),
         text=text.strip(),
     )
+
+
+def _parse_retry(fields: Fields) -> RetryPolicy | None:
+    retry = fields.group("retry", RETRY_KEYS)
+    if retry is None:
+        return None
+    usual = RetryPolicy()
+    return RetryPolicy(
+        attempts_max=retry.integer("attempts", usual.attempts_max, least=1, most=ATTEMPTS_MAX),
+        base_s=retry.duration_s("base", usual.base_s, least=0.1),
+        max_s=retry.duration_s("max", usual.max_s, least=0.1),
+    )
+
+
+@lru_cache(maxsize=1_024)
+def _compiled(when: str) -> CompiledCondition:
+    """Agents of a large fleet ask few different questions."""
+    return compile_condition(when, variables=CHECK_VARIABLES)

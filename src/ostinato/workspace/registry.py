@@ -24,12 +24,19 @@ from ostinato.workspace.agent import AGENT_FILES, HEARTBEATS_MAX, AgentDefinitio
 from ostinato.workspace.agent_file import check_agent_id
 from ostinato.workspace.fields import ID
 from ostinato.workspace.file_text import FileText, Finding, IsFolder, Signature, read_text, text_of
+from ostinato.workspace.heartbeat_file import Heartbeat
 
 KEPT_MAX = 1_024
 """Definitions kept in memory; at some 20 kB each they stay near 20 MB however many agents there are."""
 
 KEPT_CHARACTERS_MAX = 32_000_000
 """Of all files of the definitions kept, whichever bound is met first."""
+
+EXACT_MAX = 500
+"""Agents of a fleet that is looked at each time somebody asks for all: some milliseconds."""
+
+BRIEFS_S = 5.0
+"""How old what is said of all agents may be in a larger fleet, seconds: a look at ten thousand takes a fifth of one."""
 
 NOTE_NAME = re.compile(r"\d{4}-\d{2}-\d{2}\.md", re.ASCII)
 """Daily notes in memory/."""
@@ -50,6 +57,26 @@ class Problem(Value):
     cure: str = ""
 
 
+class Brief(Value):
+    """What lists, routing and heartbeats need to know of an agent: small, so that it is kept of every one."""
+
+    id: str
+    description: str = ""
+    skills: tuple[str, ...] = ()
+    model: str | None = None
+    concurrency: int = 1
+    tools: tuple[str, ...] = ()
+    heartbeats: tuple[Heartbeat, ...] = ()
+    version: str = ""
+    """Digest over all files; what is wrong, where it is broken."""
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def is_broken(self) -> bool:
+        """True where its files keep it from running."""
+        return any(each.level == "error" for each in self.problems)
+
+
 class _Entry:
     """What is known of an agent in use: its files as they were, and what came of them."""
 
@@ -67,13 +94,13 @@ class _Entry:
 class _Seen:
     """What is remembered of every agent: enough to tell in a sweep that nothing has changed."""
 
-    __slots__ = ("mark", "parts", "problems", "version")
+    __slots__ = ("brief", "error", "mark", "parts")
 
-    def __init__(self, *, parts: tuple[str, ...], mark: int, version: str, problems: tuple[Problem, ...]) -> None:
+    def __init__(self, *, parts: tuple[str, ...], mark: int, brief: Brief, error: OstinatoError | None) -> None:
         self.parts = parts
         self.mark = mark
-        self.version = version
-        self.problems = problems
+        self.brief = brief
+        self.error = error
 
 
 class Workspaces:
@@ -97,8 +124,12 @@ class Workspaces:
         self._characters = 0
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._seen: dict[str, _Seen] = {}
-        self._same_parts: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self._same: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._lock = threading.RLock()
+        self._looking = threading.Lock()
+        self._briefs: tuple[Brief, ...] = ()
+        self._briefs_are_old = False
+        self._briefs_until_s = float("-inf")
 
     def ids(self) -> list[str]:
         """Every agent's id, sorted: the folders in agents/ whose names can be one."""
@@ -107,6 +138,37 @@ class Workspaces:
                 return sorted(each.name for each in found if ID.fullmatch(each.name) and each.is_dir())
         except (FileNotFoundError, NotADirectoryError):
             return []
+
+    def briefs(self, *, look: bool = True) -> tuple[Brief, ...]:
+        """Every agent in brief, also broken ones, by id; equal answers are the same tuple.
+
+        Exact, for one look at each file; with more than EXACT_MAX agents up to BRIEFS_S old, and without `look` as old
+        as the last look, so that it costs nothing. Reads all agents where none has been looked at yet.
+        """
+        with self._looking:
+            is_due = len(self._briefs) <= EXACT_MAX or time.monotonic() > self._briefs_until_s
+            if is_due and (look or not self._briefs):
+                ids = self.ids()
+                self.refresh(ids)
+                self.drop_gone(ids)
+                self._briefs_until_s = time.monotonic() + BRIEFS_S
+            with self._lock:
+                if self._briefs_are_old:
+                    self._briefs_are_old = False
+                    self._briefs = tuple(self._seen[each].brief for each in sorted(self._seen))
+            return self._briefs
+
+    def brief(self, agent: str) -> Brief:
+        """One agent in brief, as its files are now; raises as `current` does. Where nothing has changed nothing is
+        read, however long nobody asked for it."""
+        with self._lock:
+            seen = self._seen.get(agent)
+            if seen is None or not seen.mark or seen.mark != hash(self._look_at(agent, seen.parts)):
+                self.current(agent)
+                seen = self._seen[agent]
+            elif seen.error is not None:
+                raise _again(seen.error)
+            return seen.brief
 
     def current(self, agent: str) -> AgentDefinition:
         """The agent as its files are now. Raises Invalid where they are broken, NotFound where there is no such agent.
@@ -121,7 +183,7 @@ class Workspaces:
                 self._entries.move_to_end(agent)
             if entry.definition is None:
                 assert entry.error is not None
-                raise type(entry.error)(entry.error.message, place=entry.error.place, cure=entry.error.cure)
+                raise _again(entry.error)
             return entry.definition
 
     def from_texts(self, agent: str, texts: Mapping[str, str]) -> AgentDefinition:
@@ -146,17 +208,22 @@ class Workspaces:
     def problems(self) -> tuple[Problem, ...]:
         """What was wrong with each agent when it was last read, by agent. `refresh_all` reads all of them."""
         with self._lock:
-            return tuple(each for agent in sorted(self._seen) for each in self._seen[agent].problems)
+            return tuple(each for agent in sorted(self._seen) for each in self._seen[agent].brief.problems)
 
     def refresh_all(self) -> list[str]:
         """Looks at every agent; returns the ids of those whose definition is new or another than at the last look, or
         that are gone or broken since.
 
-        Slow: for a sweep in a thread. Holds the lock for one agent at a time; keeps no more in memory than `current`.
+        Slow where there are many: a sweep calls `refresh` and `drop_gone`, some agents at a time.
         """
-        changed = []
         ids = self.ids()
-        for agent in ids:
+        return [*self.refresh(ids), *self.drop_gone(ids)]
+
+    def refresh(self, agents: Iterable[str]) -> list[str]:
+        """Looks at these agents, and reads those that have changed; returns their ids. Holds the lock for one agent at
+        a time; keeps no more in memory than `current`."""
+        changed = []
+        for agent in agents:
             with self._lock:
                 before = self._seen.get(agent)
                 if before is not None and before.mark and before.mark == hash(self._look_at(agent, before.parts)):
@@ -165,16 +232,24 @@ class Workspaces:
                 with suppress(NotFound):  # it went since the list was made
                     self._load(agent)
                 after = self._seen.get(agent)
-                if after is None or before is None or after.version != before.version:
+                if after is None or before is None or after.brief.version != before.brief.version:
                     changed.append(agent)
                 if not is_used:
                     self._forget(agent)
-        with self._lock:
-            for agent in set(self._seen).difference(ids):
-                self._forget(agent)
-                del self._seen[agent]
-                changed.append(agent)
         return changed
+
+    def drop_gone(self, there: Iterable[str]) -> list[str]:
+        """Forgets the agents that are not there any more; returns their ids."""
+        with self._lock:
+            gone = sorted(self._seen.keys() - set(there))
+            for agent in gone:
+                self._forget(agent)
+                self._drop(agent)
+        return gone
+
+    def _drop(self, agent: str) -> None:
+        if self._seen.pop(agent, None) is not None:
+            self._briefs_are_old = True
 
     def _load(self, agent: str) -> _Entry:
         """Reads what has changed, and remembers what came of it."""
@@ -184,9 +259,9 @@ class Workspaces:
         began_ns = time.time_ns()  # to be compared with times of files, so it cannot be an injected clock
         if not ID.fullmatch(agent) or not path.is_dir():
             self._forget(agent)
-            self._seen.pop(agent, None)
+            self._drop(agent)
             raise NotFound(unknown_name("agent", agent[:80], self.ids()))
-        parts = self._same_parts.setdefault(found := _parts(str(path)), found)
+        parts = self._once(_parts(str(path)))
         entry.paths = tuple(f"{path}{part}" for part in parts)
         entry.state = _look(entry.paths)
         entry.settled = all(each is None or began_ns - each[3] > self._settle_ns for each in entry.state)
@@ -237,21 +312,41 @@ class Workspaces:
             len(self._entries) > self._kept_max or self._characters > self._kept_characters_max
         ):
             self._forget(next(iter(self._entries)))
-        problems: tuple[Problem, ...]
+        mark = hash(entry.state) if entry.settled else 0
         if entry.error is not None:
-            problems = (_problem(agent, entry.error),)
-            version = f"broken: {entry.error}"
+            brief = Brief(id=agent, version=f"broken: {entry.error}", problems=(_problem(agent, entry.error),))
         else:
             assert entry.definition is not None
-            problems = tuple(_warning(agent, each) for each in entry.definition.findings)
-            version = entry.definition.version
-        mark = hash(entry.state) if entry.settled else 0
-        self._seen[agent] = _Seen(parts=parts, mark=mark, version=version, problems=problems)
+            brief = self._brief_of(entry.definition)
+        self._seen[agent] = _Seen(parts=parts, mark=mark, brief=brief, error=entry.error)
+        self._briefs_are_old = True
+
+    def _brief_of(self, definition: AgentDefinition) -> Brief:
+        return Brief(
+            id=definition.id,
+            description=definition.description,
+            skills=self._once(definition.skills),
+            model=definition.model,
+            concurrency=definition.concurrency,
+            tools=self._once(definition.tools.allow),
+            heartbeats=definition.heartbeats,
+            version=definition.version,
+            problems=tuple(_warning(definition.id, each) for each in definition.findings),
+        )
+
+    def _once(self, texts: tuple[str, ...]) -> tuple[str, ...]:
+        """Equal tuples are kept once: thousands of agents have the same files, and often the same skills."""
+        return self._same.setdefault(texts, texts)
 
     def _forget(self, agent: str) -> None:
         entry = self._entries.pop(agent, None)
         if entry is not None:
             self._characters -= _size(entry)
+
+
+def _again(error: OstinatoError) -> OstinatoError:
+    """Each caller gets an exception of its own: a shared one would gather everybody's traceback."""
+    return type(error)(error.message, place=error.place, cure=error.cure)
 
 
 def _problem(agent: str, error: OstinatoError) -> Problem:
