@@ -18,7 +18,10 @@ from ostinato.store.sqlite.migrations import migrate, migrations
 QUERIES = queries()
 VERBS = "".join(path.read_text(encoding="utf-8") for path in Path("src/ostinato/store/verbs").resolve().glob("*.py"))
 FRAGMENTS = {name for name in QUERIES if name.endswith(("_columns", "_filter"))} | {"sums"}
-LISTS = {"tasks", "questions", "sessions", "schedules", "skips", "events", "nodes", "flags", "totals", "agent_tallies"}
+LISTS = {
+    *("tasks", "questions", "sessions", "schedules", "skips", "events", "nodes", "flags", "totals", "tokens"),
+    "agent_tallies",
+}
 """Pages or small tables, walked in the order of their key."""
 RARE = {
     *(f"spending_by_{by}" for by in ("agent", "model", "task", "day", "trigger")),

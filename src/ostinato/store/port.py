@@ -14,6 +14,7 @@ from typing import Protocol, TypeVar
 from ostinato.domain.event import Event, EventName, NewEvent
 from ostinato.domain.ledger import Charge, Spending
 from ostinato.domain.message import Message, NewMessage, Session
+from ostinato.domain.person import NewToken, Token
 from ostinato.domain.question import Answer, NewQuestion, Question, QuestionKind, QuestionState
 from ostinato.domain.retry import RetryPolicy
 from ostinato.domain.step import Entry, Step
@@ -222,6 +223,9 @@ class Reads(Protocol):
 
     def charges(self, task: int) -> list[Charge]: ...
     def schedules(self, *, agent: str | None = None) -> list[ScheduleRow]: ...
+    def next_wakes(self) -> Mapping[str, Instant]:
+        """Agent -> when the first of its heartbeats and schedules is due; only agents that have one."""
+
     def skips(self, *, agent: str | None = None, since_at: Instant = 0, limit: int = 500) -> list[Skip]: ...
     def flags(self) -> list[Flag]: ...
     def nodes(self, *, limit: int = 10) -> list[Node]: ...
@@ -230,6 +234,12 @@ class Reads(Protocol):
         """The earliest instant at which a delayed task, a wait's end, a question's expiry or a schedule comes due."""
 
     def setting(self, name: str) -> str | None: ...
+    def tokens(self) -> list[Token]:
+        """Every token that there is or was, oldest first."""
+
+    def token_of(self, digest: str) -> Token | None:
+        """The token with this digest, also a revoked one."""
+
     def size(self) -> Mapping[str, int]:
         """Bytes: `database`, `wal`, `free`; and rows by table as estimates from counters."""
 
@@ -322,6 +332,10 @@ class Tx(Reads, Protocol):
         """Makes or changes it. Without `last_at` what has been (last time, skips in a row) stays as it is. Only a
         change of what it says is told, not one of when it is due."""
 
+    def bring_forward(self, name: str, *, next_at: Instant, now: Instant) -> bool:
+        """Due at `next_at` where that is earlier than it was, or where it was due never again; what lies ahead of now
+        in `last_at` counts no more. False where there is nothing to do."""
+
     def remove_schedule(self, name: str, *, actor: str, now: Instant) -> None: ...  # raises NotFound
     def due_schedules(self, *, now: Instant, limit: int = 100) -> list[ScheduleRow]: ...
     def fire(self, name: str, *, nominal_at: Instant, next_at: Instant | None, now: Instant) -> bool:
@@ -339,9 +353,10 @@ class Tx(Reads, Protocol):
         nominal_at: Instant,
         next_at: Instant | None,
         now: Instant,
+        in_row: bool = True,
     ) -> int:
-        """Marks one nominal time as skipped, once; lengthens or starts the run of skips; returns skips in a row. A run
-        is told as one event."""
+        """Marks one nominal time as skipped, once; lengthens or starts the run of skips; returns skips in a row, among
+        which those without `in_row` are not counted. A run is told as one event."""
 
     def start_node(self, *, pid: int, host: str, version: str, lease_s: float, exclusive: bool, now: Instant) -> Node:
         """`exclusive`: the caller holds the fleet's lock, so the claims of all older nodes are void at once."""
@@ -359,6 +374,12 @@ class Tx(Reads, Protocol):
     def put_blob(self, data: bytes, *, now: Instant) -> str: ...
     def announce(self, event: NewEvent, *, now: Instant) -> None: ...
     def set_setting(self, name: str, value: str) -> None: ...
+    def add_token(self, new: NewToken, *, actor: str, now: Instant) -> Token:
+        """Keeps the digest of a person's token; `Conflict` where it is kept already."""
+
+    def revoke_token(self, token: int, *, actor: str, now: Instant) -> Token:
+        """The token opens nothing from this commit on. `NotFound`, and `Conflict` where it was revoked before."""
+
     def prune(self, keep: Retention, *, now: Instant, limit: int = 500) -> int:
         """Deletes at most `limit` expired things; returns how many, 0 when nothing is left to do."""
 

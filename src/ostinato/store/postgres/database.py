@@ -50,9 +50,9 @@ _TEXTS: Final = frozenset(
     {
         "actor", "agent", "agents", "answer", "arguments", "body", "boot", "by", "call_id", "client_id", "data",
         "deliver", "digest", "effort", "ended", "entry", "error", "heartbeat", "host", "ids", "key", "kind", "kinds",
-        "model", "name", "names", "outcome", "pool", "project", "provider", "reason", "result", "retry", "rule",
-        "scope", "session", "source",
-        "spec", "state", "states", "text", "title", "transaction", "trigger", "type", "value", "version", "wait",
+        "model", "name", "names", "outcome", "person", "pool", "project", "provider", "reason", "result", "retry",
+        "rule", "scope", "session", "source", "spec", "state", "states", "text", "title", "transaction",
+        "trigger", "type", "value", "version", "wait",
         "writer",
     }
 )  # fmt: skip

@@ -10,6 +10,7 @@ from ostinato.domain.errors import Invalid, NotFound
 from ostinato.domain.event import Event
 from ostinato.domain.ledger import Charge, Spending
 from ostinato.domain.message import Message, Session
+from ostinato.domain.person import Token
 from ostinato.domain.question import Question
 from ostinato.domain.step import Step
 from ostinato.domain.task import Task
@@ -257,6 +258,10 @@ class ReadVerbs:
         query = "schedules" if agent is None else "schedules_of_agent"
         return [rows.schedule_of(row) for row in self._db.all(query, agent=agent)]
 
+    def next_wakes(self) -> dict[str, Instant]:
+        """When each agent is due next."""
+        return dict(self._db.all("next_wakes"))
+
     def skips(self, *, agent: str | None = None, since_at: Instant = 0, limit: int = 500) -> list[Skip]:
         """Runs of skips, newest first."""
         query = "skips" if agent is None else "skips_of_agent"
@@ -285,6 +290,15 @@ class ReadVerbs:
         """The value of a setting, or None."""
         value: str | None = _first(self._db.one("setting", name=name))
         return value
+
+    def tokens(self) -> list[Token]:
+        """Every token that there is or was."""
+        return [rows.token_of(each) for each in self._db.all("tokens")]
+
+    def token_of(self, digest: str) -> Token | None:
+        """The token with this digest."""
+        row = self._db.one("token_of", digest=digest)
+        return rows.token_of(row) if row is not None else None
 
     def size(self) -> Mapping[str, int]:
         """Bytes and estimated rows."""

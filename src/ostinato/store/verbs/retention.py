@@ -10,10 +10,10 @@ from ostinato.domain.message import OWN_KINDS, kind_of
 from ostinato.domain.task import TaskKind
 from ostinato.domain.values import SECOND, Instant
 from ostinato.store.port import Retention
-from ostinato.store.verbs.settings import SettingVerbs
+from ostinato.store.verbs.people import PeopleVerbs
 
 
-class RetentionVerbs(SettingVerbs):
+class RetentionVerbs(PeopleVerbs):
     """One verb: prune."""
 
     def prune(self, keep: Retention, *, now: Instant, limit: int = 500) -> int:

@@ -14,6 +14,7 @@ import msgspec
 from ostinato.domain.event import Event, EventName
 from ostinato.domain.ledger import Charge
 from ostinato.domain.message import Message, NewMessage, Session, SessionKind
+from ostinato.domain.person import Role, Token
 from ostinato.domain.question import NewQuestion, Question, QuestionState
 from ostinato.domain.retry import RetryPolicy
 from ostinato.domain.step import Step, entry_from_json
@@ -251,6 +252,21 @@ def flag_of(row: Row) -> Flag:
     """A flag from `flag_columns`."""
     scope, name, at, actor, reason = row
     return Flag(scope=scope, name=name, at=at, actor=actor, reason=reason)
+
+
+def token_of(row: Row) -> Token:
+    """A token from `token_columns`."""
+    id_, person, role, digest, added_at, added_by, revoked_at, revoked_by = row
+    return Token(
+        id=id_,
+        person=person,
+        role=Role(role),
+        digest=digest,
+        added_at=added_at,
+        added_by=added_by,
+        revoked_at=revoked_at,
+        revoked_by=revoked_by,
+    )
 
 
 def list_of(values: Any) -> str:

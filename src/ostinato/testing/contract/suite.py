@@ -15,6 +15,7 @@ from ostinato.testing.contract import (
     inboxes,
     living,
     money,
+    people,
     sharing,
     stopping,
 )
@@ -32,6 +33,7 @@ ROOMS = (
     inboxes,
     living,
     money,
+    people,
     sharing,
     stopping,
 )
