@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.crash.ground import in_memory
 from tests.crash.siege import FULL
 from tests.crash.trial import Crew
 
@@ -33,6 +35,13 @@ def second(crew: Crew) -> Iterator[Crew]:
     crew = Crew(1)
     yield crew
     crew.close()
+
+
+@pytest.fixture
+def ground(tmp_path: Path) -> Iterator[Path]:
+    """Where fleets of a test stand whose deaths take nothing from a disk: in memory."""
+    with in_memory(tmp_path) as folder:
+        yield folder
 
 
 @pytest.fixture

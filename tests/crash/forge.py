@@ -114,6 +114,7 @@ def perform(order: Order) -> None:
 
 async def _virtually(order: Order, clock: ManualClock) -> None:
     """In a time that jumps wherever everybody waits: hours of retries and heartbeats in milliseconds."""
+    gc.disable()  # it will not live long enough
     asyncio.get_running_loop().set_default_executor(NoThreads())
     parts = _parts(order, clock)
     await play(msgspec.structs.replace(parts, store=LockstepStore(parts.store, clock)))

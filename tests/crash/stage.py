@@ -46,7 +46,7 @@ LOOK_S = 0.01
 
 
 class Parts(Value):
-    """What a node stands on. `lease` None: in a time that is not the machine's, without a socket and with few words."""
+    """What a node stands on. `lease` None: in a time that is not the machine's, and with few words."""
 
     scenario: Scenario
     folder: Path
@@ -81,7 +81,8 @@ class Stage(FleetApp):
         return node
 
     def _server(self, store: Store, live: Any, *, fires: Fires) -> Any:
-        return super()._server(store, live, fires=fires) if self.parts.lease else _NoServer()
+        """Nobody asks: a third of a short life would be spent on the socket. `tests/soak` has nodes that answer."""
+        return _NoServer()
 
     def _services(self, store: Store, inbox: InboxTaker) -> Sequence[Service]:
         """In a time that jumps only those that the scenario is about: each rest of a service is a jump."""

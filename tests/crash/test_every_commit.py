@@ -22,12 +22,12 @@ pytestmark = pytest.mark.slow
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_a_run_that_is_killed_at_any_commit_equals_one_that_is_not(
-    name: str, crew: Crew, tmp_path: Path, tell: Callable[[str], None]
+    name: str, crew: Crew, ground: Path, tell: Callable[[str], None]
 ) -> None:
     scenario = SCENARIOS[name]
-    whole = run_whole(crew, scenario, tmp_path)
+    whole = run_whole(crew, scenario, ground)
     commits = commits_of(whole)
-    trials = list(crew.trials(scenario, tmp_path, [*places(commits), f"before:{commits + 1}"]))
+    trials = list(crew.trials(scenario, ground, [*places(commits), f"before:{commits + 1}"]))
     findings = {trial.place: found for trial in trials if (found := findings_of(whole, trial))}
     killed = [trial for trial in trials if trial.killed]
     doubtful = sum(len(doubts(trial.record.outside)) for trial in trials if trial.record)

@@ -17,14 +17,14 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("name", [name for name, bug in BUGS.items() if bug.scenario in SCENARIOS])
-def test_the_harness_notices_when(name: str, crew: Crew, tmp_path: Path, tell: Callable[[str], None]) -> None:
+def test_the_harness_notices_when(name: str, crew: Crew, ground: Path, tell: Callable[[str], None]) -> None:
     bug = BUGS[name]
     scenario = SCENARIOS[bug.scenario]
-    whole = run_whole(crew, scenario, tmp_path)
-    (unharmed,) = crew.trials(scenario, tmp_path / "unharmed", [""], bug=name)
+    whole = run_whole(crew, scenario, ground)
+    (unharmed,) = crew.trials(scenario, ground / "unharmed", [""], bug=name)
     assert unharmed.record is not None, unharmed.words
     assert judge(whole, unharmed.record) == []
-    for trial in crew.trials(scenario, tmp_path / "bug", places(commits_of(whole)), bug=name):
+    for trial in crew.trials(scenario, ground / "bug", places(commits_of(whole)), bug=name):
         found = [each for each in findings_of(whole, trial) if each.startswith(bug.finding)]
         if found:
             tell(f"{name}: noticed {trial.place}: {found[0]}")

@@ -33,14 +33,14 @@ TOGETHER = 40
 
 @pytest.mark.parametrize("name", ["delivery", "inbox file", "own files", "waiting mail"])
 def test_a_run_that_dies_at_any_write_equals_one_that_does_not(
-    name: str, crew: Crew, tmp_path: Path, tell: Callable[[str], None]
+    name: str, crew: Crew, ground: Path, tell: Callable[[str], None]
 ) -> None:
     scenario = SCENARIOS[name]
-    whole = run_whole(crew, scenario, tmp_path)
+    whole = run_whole(crew, scenario, ground)
     killed = 0
     for start in count(1, TOGETHER):
         numbers = range(start, start + TOGETHER)
-        trials = list(crew.each(lambda forge, number: die_at(forge, scenario, tmp_path / str(number), number), numbers))
+        trials = list(crew.each(lambda forge, number: die_at(forge, scenario, ground / str(number), number), numbers))
         findings = {trial.place: found for trial in trials if (found := findings_of(whole, trial))}
         assert not findings
         killed += sum(trial.killed for trial in trials)

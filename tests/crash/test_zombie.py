@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -12,6 +14,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from ostinato.config import STATE_FOLDER
+from ostinato.store.sqlite.directory import FILE_NAME
 from tests.conftest import wait_until
 from tests.crash.forge import Ended, Order
 from tests.crash.judge import judge, names
@@ -25,17 +29,17 @@ pytestmark = pytest.mark.slow
 LEASE_IS_LOST = "lost its lease"
 
 
-def test_a_zombie_changes_nothing(crew: Crew, second: Crew, tmp_path: Path) -> None:
-    whole = run_whole(crew, tmp_path)
-    ended, words, left = wake_the_dead(crew, second, tmp_path / "zombie")
+def test_a_zombie_changes_nothing(crew: Crew, second: Crew, ground: Path) -> None:
+    whole = run_whole(crew, ground)
+    ended, words, left = wake_the_dead(crew, second, ground / "zombie")
     assert judge(whole, left) == []
     assert names(left.outside) == Counter(zombie.SCENARIO.deeds)
     assert ended.code != 0
     assert LEASE_IS_LOST in words
 
 
-def test_a_node_that_is_stopped_still_holds_the_fleet(crew: Crew, second: Crew, tmp_path: Path) -> None:
-    folder = tmp_path / "fleet"
+def test_a_node_that_is_stopped_still_holds_the_fleet(crew: Crew, second: Crew, ground: Path) -> None:
+    folder = ground / "fleet"
     folder.mkdir()
     zombie.SCENARIO.build(folder)
     order = Order(scenario=zombie.SCENARIO.name, folder=str(folder), run=1, real=True)
@@ -54,11 +58,11 @@ def test_a_node_that_is_stopped_still_holds_the_fleet(crew: Crew, second: Crew, 
 
 
 def test_the_harness_notices_a_claim_that_ignores_its_token(
-    crew: Crew, second: Crew, tmp_path: Path, tell: Callable[[str], None]
+    crew: Crew, second: Crew, ground: Path, tell: Callable[[str], None]
 ) -> None:
     bug = "a claim ignores its token"
-    whole = run_whole(crew, tmp_path)
-    _, _, left = wake_the_dead(crew, second, tmp_path / "zombie", bug=bug)
+    whole = run_whole(crew, ground)
+    _, _, left = wake_the_dead(crew, second, ground / "zombie", bug=bug)
     found = judge(whole, left)
     assert found
     tell(f"{bug}: noticed: {found[0]}")
@@ -78,10 +82,10 @@ def wake_the_dead(crew: Crew, second: Crew, folder: Path, *, bug: str = "") -> t
     """
     folder.mkdir()
     zombie.SCENARIO.build(folder)
-    order = Order(scenario=zombie.SCENARIO.name, folder=str(folder), run=1, real=True, bug=bug, timeout_s=8.0)
+    order = Order(scenario=zombie.SCENARIO.name, folder=str(folder), run=1, real=True, bug=bug, timeout_s=20.0)
     pid = crew.forges[0].begin(msgspec.structs.replace(order, renews=True))
     wait_until(lambda: of(read_outside(folder / OUTSIDE), What.DID))
-    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: stops_between_commits(pid, folder))
     try:
         stopped_s = time.monotonic()
         second.forges[0].begin(msgspec.structs.replace(order, run=2, takes_over=True))
@@ -94,3 +98,15 @@ def wake_the_dead(crew: Crew, second: Crew, folder: Path, *, bug: str = "") -> t
     last = crew.forges[0].run(msgspec.structs.replace(order, run=3, bug=""))
     assert last.code == 0, words_of(folder, last)
     return ended, words_of(folder, ended), read_record(folder)
+
+
+def stops_between_commits(pid: int, folder: Path) -> bool:
+    """Stops a node; False, and it goes on, where that has caught it with the database's lock, which nobody can take."""
+    os.kill(pid, signal.SIGSTOP)
+    with contextlib.closing(sqlite3.connect(folder / STATE_FOLDER / FILE_NAME, timeout=0.0)) as connection:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            os.kill(pid, signal.SIGCONT)
+            return False
+    return True

@@ -13,8 +13,8 @@ from ostinato.domain.budget import Price
 from ostinato.domain.chat import ModelReply, ModelRequest, SystemPart, UserPart
 from ostinato.domain.values import digest_of, to_json
 from ostinato.engine.port import Clock
-from ostinato.models.failures import TRANSIENT, Failure
 from ostinato.models.chat_model import ChatModel, Question, Trace
+from ostinato.models.failures import TRANSIENT, Failure
 from ostinato.models.port import Model
 from ostinato.models.scripted.player import Player
 from ostinato.models.scripted.provider import ScriptTransport
