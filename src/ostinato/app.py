@@ -274,6 +274,7 @@ class FleetApp:
 
     def _services(self, store: Store, inbox: InboxTaker) -> Sequence[Service]:
         from ostinato.agents.calendar import Calendar
+        from ostinato.agents.regulator import Regulator
         from ostinato.agents.scribe import Scribe
         from ostinato.engine.service import Ground, Service
 
@@ -287,7 +288,9 @@ class FleetApp:
                 writing.wake()
 
         self._ends.callback(store.subscribe(wake))
-        return (Service("calendar", calendar.poll, ground), Service("inbox", inbox.poll, ground), writing)
+        polls = {"calendar": calendar.poll, "regulator": Regulator(store=store, clock=self.clock).poll}
+        polls["inbox"] = inbox.poll
+        return (*(Service(name, poll, ground) for name, poll in polls.items()), writing)
 
     def _learn(self, events: Sequence[Event]) -> None:
         """How many tasks an agent may work on at once may have changed with its files."""

@@ -119,4 +119,4 @@ def test_every_condition_of_the_reference_is_one() -> None:
 
 def test_parse_heartbeat_needs_settings_to_fire() -> None:
     node = Node(value={"title": Node("x", 2)}, line=2)
-    assert parse_heartbeat(node, name="a", file="a.md", place="a.md", text="", timezone="UTC") is None
+    assert parse_heartbeat(node, agent="a", name="a", file="a.md", place="a.md", text="", timezone="UTC") is None

@@ -52,8 +52,19 @@ def add(
     misfire: Annotated[
         str | None, typer.Option("--misfire", metavar="WHAT", help="skip or once: what to do about a missed time.")
     ] = None,
+    anchor: Annotated[str | None, typer.Option("--anchor", metavar="TIME", help="From when --every counts.")] = None,
+    jitter: Annotated[str | None, typer.Option("--jitter", metavar="5m", help="Come up to so much late.")] = None,
+    overlap: Annotated[
+        str | None,
+        typer.Option("--overlap", metavar="WHAT", help="queue or skip: while the last one is still at work."),
+    ] = None,
     session: Annotated[str, typer.Option("--session", metavar="SESSION", help="main, isolated, or a key.")] = "main",
     model: Annotated[str | None, typer.Option("--model", metavar="MODEL", help="A tier or model.")] = None,
+    effort: Annotated[str | None, typer.Option("--effort", metavar="EFFORT", help="low, medium or high.")] = None,
+    attempts: Annotated[int | None, typer.Option("--attempts", metavar="N", help="Tries where models fail.")] = None,
+    deliver: Annotated[
+        str | None, typer.Option("--deliver", metavar="WHERE", help="Result to: operator, agent:NAME, session:KEY.")
+    ] = None,
     fleet: Fleet = None,
     as_json: Json = False,
 ) -> None:
@@ -73,8 +84,14 @@ def add(
         active=active,
         weekdays=weekdays,
         misfire=misfire,
+        anchor=anchor,
+        jitter=jitter,
+        overlap=overlap,
         session=session,
         model=model,
+        effort=effort,
+        attempts=attempts,
+        deliver=deliver,
     )
     added = Client(fleet).call(schedules_api.add, request)
     if as_json:
@@ -96,19 +113,26 @@ def remove(name: Name, *, fleet: Fleet = None, as_json: Json = False) -> None:
         screen.say(f"{removed.name} is removed")
 
 
-def run(name: Name, *, fleet: Fleet = None, as_json: Json = False) -> None:
-    """Fire a heartbeat or schedule now, beside its own times.
+def run(
+    name: Name,
+    *,
+    check: Annotated[bool, typer.Option("--check", help="Only if its check, its hours and all else agree.")] = False,
+    fleet: Fleet = None,
+    as_json: Json = False,
+) -> None:
+    """Fire a heartbeat or schedule now, beside its own times: whatever its check says, unless --check is given.
 
     Example: ostinato schedules run heartbeat:clerk:heartbeat
     """
     screen = Screen()
-    ran = Client(fleet).call(schedules_api.run, schedules_api.WhichSchedule(name=name))
+    ran = Client(fleet).call(schedules_api.run, schedules_api.RunSchedule(name=name, check=check))
     if as_json:
         screen.json(ran)
         return
-    screen.say(
-        f"{ran.agent} is woken by {ran.name}" if ran.woken else f"{ran.name} had nothing to wake {ran.agent} for"
-    )
+    if not ran.woken:
+        screen.say(f"{ran.name} does not wake {ran.agent}: {ran.reason}")
+        return
+    screen.say(f"{ran.agent} is woken by {ran.name}")
     if not ran.node_running:
         screen.say("No node is running; it will be done once one is: ostinato up", style="warn")
 
@@ -117,6 +141,7 @@ def _rule(rule: dict[str, str]) -> str:
     parts = [f"{key} {rule[key]}" for key in ("every", "cron", "at") if key in rule]
     parts += [f"active {rule['active']}"] if "active" in rule else []
     parts += [rule["weekdays"]] if "weekdays" in rule else []
+    parts += [f"jitter {rule['jitter']}"] if "jitter" in rule else []
     zone = rule.get("timezone", "UTC")
     return ", ".join(parts) + (f" ({zone})" if zone != "UTC" or "cron" in rule or "active" in rule else "")
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import enum
 
-from ostinato.domain.errors import Conflict
+from ostinato.domain.errors import Conflict, Invalid
 from ostinato.domain.retry import RetryPolicy
 from ostinato.domain.values import Attachment, Instant, Origin, Source, Trust, Value
 
@@ -104,6 +104,18 @@ def owner_of(key: str) -> str | None:
     if key == OPERATOR_SESSION:
         return OPERATOR
     return key.partition(":")[2] if kind_of(key) is SessionKind.MAIN else None
+
+
+def parse_deliver(text: str) -> str:
+    """Where a result goes, as people write it: `operator`, `agent:<id>` (its main session) or `session:<key>`. Raises
+    Invalid."""
+    kind, _, key = text.partition(":")
+    if text == OPERATOR or (kind == "session" and key):
+        return text
+    if kind == "agent" and key:
+        return f"session:{main_session(key)}"
+    cure = "Write 'operator', 'agent:NAME' or 'session:KEY'."
+    raise Invalid(f"{text[:64]!r} is no place for a result", cure=cure)
 
 
 def check_owner(key: str, agent: str) -> None:

@@ -31,6 +31,7 @@ BRINGS_DUE = frozenset(
         EventName.SCHEDULE_REMOVED,
         EventName.SCHEDULE_FIRED,
         EventName.SCHEDULE_MISSED,
+        EventName.SCHEDULE_CORRECTED,
         EventName.HEARTBEAT_FIRED,
         EventName.HEARTBEAT_SKIPPED,
         EventName.TASK_CHANGED,

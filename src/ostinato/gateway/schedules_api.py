@@ -11,14 +11,16 @@ import msgspec
 
 from ostinato.domain.errors import Conflict, Invalid, NotFound, unknown_name
 from ostinato.domain.instant import format_instant, zone_named
-from ostinato.domain.message import check_owner
-from ostinato.domain.schedule import next_fire, parse_rule, rule_to_texts
+from ostinato.domain.message import check_owner, parse_deliver
+from ostinato.domain.retry import RetryPolicy
+from ostinato.domain.schedule import RULE_KEYS, next_fire, parse_rule, rule_to_texts
 from ostinato.gateway.context import Context
 from ostinato.gateway.notation import parse_moment
 from ostinato.gateway.operation import Ask, Role, View, operation
 from ostinato.gateway.tasks_api import Word
 from ostinato.gateway.views import ScheduleList, ScheduleView, schedule_view
 from ostinato.store.port import Reads, ScheduleRow, Tx
+from ostinato.workspace.agent_file import EFFORTS
 
 OWN_SESSIONS = ("main", "isolated")
 """Words for the agent's own main session, and for a session of its own for each fire."""
@@ -43,14 +45,32 @@ class AddSchedule(Ask):
     active: Word | None = None
     weekdays: Word | None = None
     misfire: Word | None = None
+    anchor: Word | None = None
+    """A time from which `every` counts; now, unless given."""
+    jitter: Word | None = None
+    """A duration: each fire comes up to so much late, so that many do not come at once."""
+    overlap: Word | None = None
+    """`queue` or `skip`: what a fire does while the work of the one before goes on."""
     session: Word = "main"
     model: Word | None = None
+    effort: Word | None = None
+    attempts: Annotated[int, msgspec.Meta(ge=1, le=100)] | None = None
+    """Tries in all, where models fail."""
+    deliver: Word | None = None
+    """Where the result goes: `operator`, `agent:NAME` or `session:KEY`."""
 
 
 class WhichSchedule(Ask):
     """One schedule."""
 
     name: Annotated[str, msgspec.Meta(max_length=300)]
+
+
+class RunSchedule(WhichSchedule):
+    """One schedule, to be fired now."""
+
+    check: bool = False
+    """Only where it would fire by itself: its check, its active hours and whatever holds the agent are asked."""
 
 
 class Removed(View):
@@ -65,7 +85,8 @@ class Ran(View):
     name: str
     agent: str
     woken: bool
-    """False: there was nothing to wake the agent for."""
+    reason: str
+    """Why the agent was not woken; empty where it was."""
     node_running: bool
 
 
@@ -83,13 +104,11 @@ async def add(context: Context, request: AddSchedule) -> ScheduleView:
     now, agent = context.now, (await context.card(request.agent)).id
     if request.session not in OWN_SESSIONS:
         check_owner(request.session, agent)
-    texts = {
-        key: value
-        for key in ("every", "cron", "timezone", "active", "weekdays", "misfire")
-        if (value := getattr(request, key)) is not None
-    }
+    texts = {key: value for key in RULE_KEYS if key != "at" and (value := getattr(request, key)) is not None}
     if request.timezone is not None:
         zone_named(request.timezone)
+    if request.effort is not None and request.effort not in EFFORTS:
+        raise Invalid(unknown_name("effort", request.effort[:64], EFFORTS), place="key 'effort'")
     if request.at is not None:
         texts["at"] = request.at if request.timezone else _iso_at(request.at, now=now)
     rule = parse_rule(texts, of=request.name)
@@ -105,6 +124,9 @@ async def add(context: Context, request: AddSchedule) -> ScheduleView:
         text=request.text,
         session=request.session,
         model=request.model,
+        effort=request.effort,
+        retry=RetryPolicy(attempts_max=request.attempts) if request.attempts is not None else None,
+        deliver=parse_deliver(request.deliver) if request.deliver is not None else None,
         last_at=now if rule.every_s is not None else None,
         next_at=next_at,
     )
@@ -137,11 +159,11 @@ async def remove(context: Context, request: WhichSchedule) -> Removed:
 
 
 @operation("schedules.run", "POST /api/v1/schedules/{name}/run", role=Role.OPERATOR)
-async def run(context: Context, request: WhichSchedule) -> Ran:
-    """Fire a heartbeat or schedule now, beside its own times."""
+async def run(context: Context, request: RunSchedule) -> Ran:
+    """Fire a heartbeat or schedule now, beside its own times: whatever its check says, unless asked to heed it."""
     row = await context.store.read(lambda tx: _find(tx, request.name))
-    woken = await context.fire(row)
-    return Ran(name=row.name, agent=row.agent, woken=woken, node_running=context.node is not None)
+    reason = await context.fire(row, request.check)
+    return Ran(name=row.name, agent=row.agent, woken=not reason, reason=reason, node_running=context.node is not None)
 
 
 def _iso_at(text: str, *, now: int) -> str:

@@ -200,8 +200,13 @@ class ScheduleView(View):
     text: str
     session: str
     model: str | None
+    effort: str | None
+    attempts: int | None
+    deliver: str | None
     source: str
     last_at: str | None
+    """Last time that fired or was skipped."""
+    fired_at: str | None
     next_at: str | None
     skips_in_row: int
 
@@ -440,8 +445,12 @@ def schedule_view(row: ScheduleRow) -> ScheduleView:
         text=row.text,
         session=row.session,
         model=row.model,
+        effort=row.effort,
+        attempts=row.retry.attempts_max if row.retry is not None else None,
+        deliver=row.deliver,
         source=row.source,
         last_at=iso_or_none(row.last_at),
+        fired_at=iso_or_none(row.fired_at),
         next_at=iso_or_none(row.next_at),
         skips_in_row=row.skips_in_row,
     )

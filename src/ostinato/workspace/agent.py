@@ -162,7 +162,7 @@ def make_agent(
         prompt_files=prompt,
         settings=settings,
         tools=tools,
-        heartbeats=_heartbeats(splits, timezone=timezone, place=place),
+        heartbeats=_heartbeats(splits, agent=agent, timezone=timezone, place=place),
         policy=Policy(
             agent=agent, tools=tools.allow, gates=settings.gates, recipients=tools.recipients, version=version
         ),
@@ -188,13 +188,14 @@ def _settings(splits: Mapping[str, Split], name: str) -> Node | None:
     return splits[name].settings if name in splits else None
 
 
-def _heartbeats(splits: Mapping[str, Split], *, timezone: str, place: str) -> tuple[Heartbeat, ...]:
+def _heartbeats(splits: Mapping[str, Split], *, agent: str, timezone: str, place: str) -> tuple[Heartbeat, ...]:
     found = []
     for name, split in splits.items():
         if split.settings is None or not (name == "HEARTBEAT.md" or name.startswith("heartbeats/")):
             continue
         heartbeat = parse_heartbeat(
             split.settings,
+            agent=agent,
             name=heartbeat_name(name, place=f"{place}/{name}"),
             file=name,
             place=f"{place}/{name}",

@@ -55,6 +55,10 @@ class ScheduleVerbs(LedgerVerbs):
             data={"schedule": row.name, "rule": row.rule, "changed": known is not None},
         )
 
+    def bring_forward(self, name: str, *, next_at: Instant, now: Instant) -> bool:
+        """Due earlier than it was."""
+        return bool(self._db.do("bring_forward", name=name, next_at=next_at, now=now))
+
     def remove_schedule(self, name: str, *, actor: str, now: Instant) -> None:
         """It fires no more."""
         row = rows.schedule_of(self._schedule(name))
@@ -93,13 +97,14 @@ class ScheduleVerbs(LedgerVerbs):
         nominal_at: Instant,
         next_at: Instant | None,
         now: Instant,
+        in_row: bool = True,
     ) -> int:
         """One nominal time is skipped, once; returns the skips in a row."""
-        *_, in_row, run = found = self._schedule(name)
+        *_, before, run = found = self._schedule(name)
         last_at = rows.schedule_of(found).last_at
         if last_at is not None and last_at >= nominal_at:
             self._db.do("pass_schedule", name=name, nominal_at=nominal_at, next_at=next_at)
-            return int(in_row)
+            return int(before)
         longer = run is not None and self._db.do("lengthen_skip", id=run, reason=reason, at=nominal_at)
         if not longer:
             run = self._db.next_id("skips")
@@ -111,8 +116,9 @@ class ScheduleVerbs(LedgerVerbs):
                 reason=reason,
                 data={"schedule": name, "heartbeat": heartbeat, "nominal_at": nominal_at},
             )
-        self._db.do("skip_schedule", name=name, nominal_at=nominal_at, next_at=next_at, run=run)
-        return int(in_row) + 1
+        count = int(before) + in_row
+        self._db.do("skip_schedule", name=name, nominal_at=nominal_at, next_at=next_at, skips_in_row=count, run=run)
+        return count
 
 
 def _says(row: ScheduleRow) -> ScheduleRow:

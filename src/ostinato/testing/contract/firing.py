@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from ostinato.domain.errors import NotFound
 from ostinato.domain.event import EventName
 from ostinato.domain.message import NewMessage
@@ -25,7 +27,7 @@ async def _fire(scene: Scene, nominal_at: Instant, next_at: Instant | None, *, n
     return await scene.do(lambda tx: tx.fire(name, nominal_at=nominal_at, next_at=next_at, now=scene.now))
 
 
-async def _skip(scene: Scene, nominal_at: Instant, reason: str = "quiet") -> int:
+async def _skip(scene: Scene, nominal_at: Instant, reason: str = "quiet", *, in_row: bool = True) -> int:
     return await scene.do(
         lambda tx: tx.skip(
             "heartbeat:a:watch",
@@ -35,6 +37,7 @@ async def _skip(scene: Scene, nominal_at: Instant, reason: str = "quiet") -> int
             nominal_at=nominal_at,
             next_at=nominal_at + SECOND,
             now=scene.now,
+            in_row=in_row,
         )
     )
 
@@ -47,7 +50,8 @@ async def a_schedule_is_kept_changed_and_removed(scene: Scene) -> None:
     assert await scene.see(lambda reads: reads.schedules()) == [row]
     assert await scene.see(lambda reads: reads.schedules(agent="b")) == []
     await _put(scene, row)
-    assert len(await scene.told(EventName.SCHEDULE_ADDED)) == 1, "nothing changed, nothing is told"
+    await _put(scene, replace(row, next_at=scene.now + 5))
+    assert len(await scene.told(EventName.SCHEDULE_ADDED)) == 1, "when it is due is nothing that somebody said"
     changed = _row("daily", text="longer report", next_at=scene.now + 1)
     await _put(scene, changed)
     assert await scene.see(lambda reads: reads.schedules(agent="a")) == [changed]
@@ -79,13 +83,17 @@ async def what_has_fired_is_remembered_when_the_clock_is_set_back(scene: Scene) 
         assert await _fire(scene, at, at + SECOND)
     (row,) = await scene.see(lambda reads: reads.schedules())
     assert row.fired_at == ahead
-    await _put(scene, _row(last_at=scene.now, next_at=scene.now + SECOND))
-    assert await _fire(scene, scene.now + SECOND, ahead), "it has not fired, and is still to come"
+    soon = scene.now + SECOND
+    for is_first in (True, False):
+        brought = await scene.do(lambda tx: tx.bring_forward("heartbeat:a:watch", next_at=soon, now=scene.now))
+        assert brought is is_first
+    (row,) = await scene.see(lambda reads: reads.schedules())
+    assert (row.last_at, row.next_at) == (scene.now, soon)
+    assert await _fire(scene, soon, ahead), "it has not fired, and is still to come"
     assert not await _fire(scene, ahead, ahead + SECOND), "it fired while the clock was ahead"
     (row,) = await scene.see(lambda reads: reads.schedules())
     assert (row.last_at, row.next_at) == (scene.now + SECOND, ahead + SECOND)
     assert len(await scene.told(EventName.HEARTBEAT_FIRED)) == 3
-    assert len(await scene.told(EventName.SCHEDULE_ADDED)) == 1, "when it is due is nothing that somebody said"
 
 
 @case
@@ -138,6 +146,15 @@ async def skips_are_counted_as_runs_of_one_reason(scene: Scene) -> None:
     assert len(await scene.told(EventName.HEARTBEAT_SKIPPED)) == 2, "a run is told once"
     assert await scene.see(lambda reads: reads.skips(agent="b")) == []
     assert len(await scene.see(lambda reads: reads.skips(agent="a", since_at=scene.now + 3 * SECOND))) == 1
+
+
+@case
+async def a_skip_that_does_not_count_is_recorded_all_the_same(scene: Scene) -> None:
+    await _put(scene, _row())
+    counts = [await _skip(scene, scene.now + n * SECOND, in_row=n != 1) for n in range(3)]
+    assert counts == [1, 1, 2]
+    (run,) = await scene.see(lambda reads: reads.skips())
+    assert run.count == 3
 
 
 @case

@@ -17,6 +17,10 @@ SELECT {schedule_columns} FROM schedules ORDER BY name
 -- Those of one agent.
 SELECT {schedule_columns} FROM schedules WHERE agent = :agent ORDER BY name
 
+-- name: next_wakes
+-- When each agent is due next, along the index of agents.
+SELECT agent, min(next_at) FROM schedules WHERE next_at IS NOT NULL GROUP BY agent
+
 -- name: due_schedules
 -- Those whose time has come.
 SELECT {schedule_columns} FROM schedules INDEXED BY schedule_next
@@ -35,6 +39,11 @@ ON CONFLICT (name) DO UPDATE SET
     model = excluded.model, effort = excluded.effort, retry = excluded.retry, deliver = excluded.deliver,
     source = excluded.source, last_at = excluded.last_at, next_at = excluded.next_at,
     skips_in_row = excluded.skips_in_row
+
+-- name: bring_forward
+-- Due earlier, by a clock that was set back; how far the other clock had come means nothing then.
+UPDATE schedules SET next_at = :next_at, last_at = CASE WHEN last_at > :now THEN :now ELSE last_at END
+WHERE name = :name AND (next_at IS NULL OR next_at > :next_at)
 
 -- name: remove_schedule
 -- It fires no more.
@@ -61,7 +70,7 @@ UPDATE schedules SET next_at = :next_at WHERE name = :name AND next_at <= :nomin
 
 -- name: skip_schedule
 -- One nominal time is skipped.
-UPDATE schedules SET last_at = :nominal_at, next_at = :next_at, skips_in_row = skips_in_row + 1, skip_run = :run
+UPDATE schedules SET last_at = :nominal_at, next_at = :next_at, skips_in_row = :skips_in_row, skip_run = :run
 WHERE name = :name
 
 -- name: skip_columns
