@@ -179,7 +179,7 @@ class FleetApp:
         self._ends.push_async_callback(server.stop)
         self._ends.callback(store.subscribe(self._learn))
         self._ends.callback(store.subscribe(self.log.events))  # last: the first line loads the library that writes it
-        for service in self._services(store, inbox):
+        for service in (*self._services(store, inbox), *self._clerks(store, colleagues)):
             service.start()
             self._ends.push_async_callback(service.stop)
 
@@ -291,6 +291,25 @@ class FleetApp:
         polls = {"calendar": calendar.poll, "regulator": Regulator(store=store, clock=self.clock).poll}
         polls["inbox"] = inbox.poll
         return (*(Service(name, poll, ground) for name, poll in polls.items()), writing)
+
+    def _clerks(self, store: Store, colleagues: Colleagues) -> Sequence[Service]:
+        """Whoever keeps TASKS.md; nobody where the fleet's file says so."""
+        from ostinato.agents.clerk import Clerk, ClerkPlace
+        from ostinato.agents.intake import Intake
+        from ostinato.engine.service import Ground, Service
+
+        settings = self.settings
+        if not settings.tasks_file:
+            return ()
+        clerk = Clerk(
+            ClerkPlace(fleet=self.fleet, name=settings.name, timezone=settings.timezone),
+            store=store,
+            intake=Intake(colleagues=colleagues, default_agent=settings.inbox_agent),
+            colleagues=colleagues,
+            clock=self.clock,
+        )
+        self._ends.callback(store.subscribe(clerk.hear))
+        return (Service("clerk", clerk.poll, Ground(store=store, clock=self.clock, notify=self.log.notice)),)
 
     def _learn(self, events: Sequence[Event]) -> None:
         """How many tasks an agent may work on at once may have changed with its files."""

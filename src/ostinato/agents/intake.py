@@ -14,7 +14,7 @@ from ostinato.domain.event import EventName, NewEvent
 from ostinato.domain.message import NewMessage, check_owner
 from ostinato.domain.routing import Candidate, Route, missing, route
 from ostinato.domain.task import UNFINISHED, NewTask, Task, TaskEvent, TaskKind, TaskSpec, TaskState
-from ostinato.domain.values import Attachment, Instant, Origin, Source, Trust, Value, digest_of
+from ostinato.domain.values import Attachment, Instant, Origin, Source, Trust, Value, digest_of, to_json
 from ostinato.store.port import Reads, TaskFilter, Tx
 from ostinato.tools.port import Colleague
 from ostinato.workspace.inbox_item import InboxItem, ItemKind, RawAttachment
@@ -111,6 +111,8 @@ class Intake:
                 blocked=routed.blocked,
                 after=item.after,
                 key=item.key,
+                # By what was said, not by whom it was routed to: that may change before it is taken again.
+                body=digest_of(to_json(replace(item, file=""))),
             ),
             now=now,
             actor="inbox",
@@ -193,13 +195,13 @@ def waiting_files(tx: Reads, agent: str, *, limit: int) -> list[Task]:
     return found[::-1]
 
 
-def wake_file(tx: Tx, task: Task, message: NewMessage, *, now: Instant) -> None:
-    """Gives a waiting file its heartbeat's instructions, and lets its turn run."""
 def _loaded(tx: Reads, candidate: Candidate) -> Candidate:
     tally = tx.agent_tally(candidate.id)
     return replace(candidate, unfinished=sum(tally.get(state.value, 0) for state in UNFINISHED))
 
 
+def wake_file(tx: Tx, task: Task, message: NewMessage, *, now: Instant) -> None:
+    """Gives a waiting file its heartbeat's instructions, and lets its turn run."""
     tx.append_message(task.session or "", message, agent=task.agent or "", now=now, wake=False)
     tx.move_task(task.id, TaskEvent.RELEASE, actor="runtime", reason=f"woken by {message.sender}", now=now)
 

@@ -187,10 +187,10 @@ def _is_whole(folder: int, name: str, settled_ns: int) -> bool:
     if state.st_size == 0:
         settled_ns -= round(EMPTY_S * 1e9)
     is_settled = state.st_ctime_ns <= settled_ns or state.st_ctime_ns > settled_ns + 600_000_000_000
-    return is_settled and not _is_open_for_writing(folder, name)
+    return is_settled and not is_open_for_writing(folder, name)
 
 
-def _is_open_for_writing(folder: int, name: str) -> bool:
+def is_open_for_writing(folder: int, name: str) -> bool:
     """True where some process has the file open for writing, as far as the kernel tells: it grants no read lease then.
 
     False where it cannot tell (another's file, another kind of system): then the settle time alone decides.
