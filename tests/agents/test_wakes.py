@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
+import pytest
 from msgspec import structs
 
 from ostinato.agents.calendar import Calendar
 from ostinato.agents.intake import waiting_files
+from ostinato.domain.errors import Exhausted
 from ostinato.domain.event import EventName
 from ostinato.domain.message import OPERATOR_SESSION, NewMessage, main_session
 from ostinato.domain.task import TaskKind, TaskState
@@ -208,3 +211,39 @@ def test_changed_and_removed_heartbeats_are_followed(tmp_path: Path) -> None:
             assert structs.replace(row, text="") != row
 
     run(story())
+
+
+def test_a_change_that_somebody_else_saw_first_or_that_could_not_be_written_is_followed_by_the_next_sweep(
+    tmp_path: Path,
+) -> None:
+    async def story() -> None:
+        async with running(tmp_path, files()) as fleet:
+            calendar = Calendar(store=fleet.store, workspaces=fleet.workspaces, clock=fleet.clock)
+            await calendar.poll()
+            (tmp_path / "agents/helper/HEARTBEAT.md").write_text("---\nevery: 1h\n---\nOther words.\n")
+            fleet.workspaces.current("helper")  # as a turn does that begins now
+            fleet.workspaces.refresh_all()  # as a screen does
+            await calendar.poll()
+            (changed,) = await fleet.store.read(lambda reads: reads.schedules())
+            assert changed.rule["every"] == "1h"
+
+            (tmp_path / "agents/helper/HEARTBEAT.md").unlink()
+            work, fleet.store.run = fleet.store.run, _no_room  # type: ignore[method-assign]
+            with pytest.raises(Exhausted):
+                await calendar.poll()
+            fleet.store.run = work  # type: ignore[method-assign]
+            await calendar.poll()
+            assert await fleet.store.read(lambda reads: reads.schedules()) == []
+
+            (tmp_path / "agents/helper/HEARTBEAT.md").write_text(BEAT.format(more=""))
+            await calendar.poll()
+            shutil.rmtree(tmp_path / "agents/helper")
+            fleet.workspaces.refresh_all()
+            await calendar.poll()
+            assert await fleet.store.read(lambda reads: reads.schedules()) == []
+
+    run(story())
+
+
+async def _no_room(_fn: object) -> None:
+    raise Exhausted("The disk is full: nothing was written")

@@ -54,6 +54,7 @@ class Calendar:
         self._clock = clock
         self._sweep_s = sweep_s
         self._first = True
+        self._written: dict[str, str] = {}  # agent -> the version that the store's rows come from
         self._all: list[str] = []
         self._left: list[str] = []
 
@@ -63,10 +64,14 @@ class Calendar:
         if not self._left:
             self._all = await asyncio.to_thread(self._workspaces.ids)
             self._left = self._all[::-1]
-            gone = self._workspaces.drop_gone(self._all)
+            self._workspaces.drop_gone(self._all)
+            gone = sorted(self._written.keys() - set(self._all))
         here = [self._left.pop() for _ in range(min(SLICE, len(self._left)))]
         changed = await asyncio.to_thread(self._changed, here)
         await self._write([*gone, *changed])
+        self._written.update(changed)
+        for agent in gone:
+            del self._written[agent]
         if self._first and not self._left:
             self._first = False
             await self._drop_gone()
@@ -75,10 +80,11 @@ class Calendar:
         share = len(here) / len(self._all) if self._all else 1.0
         return max(self._sweep_s * share, len(here) / AGENTS_PER_S)
 
-    def _changed(self, agents: list[str]) -> list[str]:
-        """Those to look at closely: after a start all, for what is stored may be older than what is on disk."""
-        changed = self._workspaces.refresh(agents)
-        return agents if self._first else changed
+    def _changed(self, agents: list[str]) -> dict[str, str]:
+        """Those whose version is not the one that was written last, with it: after a start all. Others look at files
+        too, so that only what was written here tells what is new."""
+        versions = self._workspaces.versions(agents)
+        return {agent: version for agent, version in versions.items() if self._written.get(agent) != version}
 
     async def _write(self, agents: Sequence[str]) -> None:
         if not agents:

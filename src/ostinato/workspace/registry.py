@@ -238,6 +238,13 @@ class Workspaces:
                     self._forget(agent)
         return changed
 
+    def versions(self, agents: Iterable[str]) -> dict[str, str]:
+        """The versions of these agents as their files are now, valid or not; those that are gone are left out."""
+        wanted = list(agents)
+        self.refresh(wanted)
+        with self._lock:
+            return {agent: self._seen[agent].brief.version for agent in wanted if agent in self._seen}
+
     def drop_gone(self, there: Iterable[str]) -> list[str]:
         """Forgets the agents that are not there any more; returns their ids."""
         with self._lock:
