@@ -99,8 +99,9 @@ def _agents(screen: Screen, view: StatusView) -> None:
         return
     screen.say()
     screen.table(("AGENT", "STATE", "OPEN WORK", "NEXT WAKE"), [_agent(each, view) for each in shown])
-    if len(shown) < len(view.agents):
-        screen.say(f"... and {len(view.agents) - len(shown)} more: ostinato agents list")
+    everybody = sum(view.agents_by_state.values())
+    if len(shown) < everybody:
+        screen.say(f"... and {everybody - len(shown)} more: ostinato agents list")
 
 
 def _agent(agent: AgentRow, view: StatusView) -> tuple[str, ...]:

@@ -31,7 +31,7 @@ from ostinato.gateway.views import (
     skip_view,
     task_rows,
 )
-from ostinato.store.port import EventFilter, Flag, Reads, TaskFilter, Tx
+from ostinato.store.port import EventFilter, Reads, TaskFilter, Tx
 
 DAY = 86_400 * SECOND
 
@@ -271,27 +271,35 @@ def problem_views(card: AgentCard) -> list[ProblemView]:
 
 def agent_rows(tx: Reads, cards: Sequence[AgentCard]) -> list[AgentRow]:
     """Agents of a list, with what the store knows of them."""
-    flags = tx.flags()
+    ids = [each.id for each in cards]
+    states, tallies, due = agent_states(tx, cards), agent_tallies(tx, ids), tx.next_wakes()
+    return [_agent_row(each, states[each.id], tallies=tallies.get(each.id, {}), due=due) for each in cards]
+
+
+def agent_states(tx: Reads, cards: Sequence[AgentCard]) -> dict[str, str]:
+    """Agent -> its state in one word, in the order of the cards."""
+    held: dict[str, set[str]] = {}
+    for flag in tx.flags():
+        held.setdefault(flag.scope, set()).add(flag.name)
     tallies = agent_tallies(tx, [each.id for each in cards])
-    due: dict[str, int] = {}
-    for row in tx.schedules():
-        if row.next_at is not None:
-            due[row.agent] = min(row.next_at, due.get(row.agent, row.next_at))
-    return [_agent_row(each, tallies=tallies.get(each.id, {}), flags=flags, due=due) for each in cards]
+    none: Mapping[str, int] = {}
+    return {
+        each.id: _state_of(each, held=held.get(f"agent:{each.id}", set()), tally=tallies.get(each.id, none))
+        for each in cards
+    }
 
 
-def _agent_row(card: AgentCard, *, tallies: Mapping[str, int], flags: list[Flag], due: dict[str, int]) -> AgentRow:
-    held = {each.name for each in flags if each.scope == f"agent:{card.id}"}
+def _state_of(card: AgentCard, *, held: set[str], tally: Mapping[str, int]) -> str:
     if any(each.level == "error" for each in card.problems):
-        state = "invalid"
-    elif held:
-        state = next(each for each in ("halted", "draining", "paused", *held) if each in held)
-    elif tallies.get("running"):
-        state = "working"
-    elif tallies.get("waiting"):
-        state = "waiting"
-    else:
-        state = "ready"
+        return "invalid"
+    if held:
+        return next(each for each in ("halted", "draining", "paused", *held) if each in held)
+    if tally.get("running"):
+        return "working"
+    return "waiting" if tally.get("waiting") else "ready"
+
+
+def _agent_row(card: AgentCard, state: str, *, tallies: Mapping[str, int], due: Mapping[str, int]) -> AgentRow:
     return AgentRow(
         id=card.id,
         state=state,

@@ -50,10 +50,14 @@ class FleetDefinitions:
         self._key_names = key_names
         self._broken = broken
         self._environment = environment
+        self._cards: tuple[tuple[Brief, ...], tuple[AgentCard, ...]] = ((), ())
 
     def agents(self) -> Sequence[AgentCard]:
         """Every agent, also those with problems, by id, as far as lists and routing show it."""
-        return [self._card_of_brief(each) for each in self._workspaces.briefs()]
+        briefs, cards = self._cards
+        if (now := self._workspaces.briefs()) is not briefs:
+            briefs, cards = self._cards = now, tuple(map(self._card_of_brief, now))
+        return cards
 
     def agent(self, agent: str) -> AgentCard:
         """One agent; raises NotFound with the known ones."""

@@ -6,13 +6,14 @@ Knows nothing of HTTP or of screens.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 from ostinato.domain.question import Question, QuestionKind
 from ostinato.domain.task import Task, TaskKind, TaskState
 from ostinato.domain.values import SECOND, Instant
-from ostinato.gateway.agents_api import DAY, AgentRow, agent_rows
+from ostinato.gateway.agents_api import DAY, AgentRow, agent_rows, agent_states
 from ostinato.gateway.context import AgentCard, Context, Problem
 from ostinato.gateway.dead_api import error_of, fingerprint_of
 from ostinato.gateway.notation import iso, iso_or_none, usd
@@ -26,6 +27,9 @@ SHOWN_MAX = 8
 
 STALLED_AFTER = 1_800 * SECOND
 """A running task without a step for this long is shown: three times what a slow model and a slow tool take together."""
+
+AGENTS_MAX = 100
+"""Agents of one status; of a larger fleet those that are not simply ready come first."""
 
 DISK_FREE_MIN = 500_000_000
 """Bytes; below this the disk is named before it is full."""
@@ -88,6 +92,9 @@ class StatusView(View):
     questions: int
     dead: int
     agents: list[AgentRow]
+    """All by id; in a large fleet only some, those first that are not simply ready."""
+    agents_by_state: dict[str, int]
+    """State -> agents, of all."""
     next_wake_at: str | None
     last_event_at: str | None
     spent_today: SpendStatus
@@ -114,7 +121,7 @@ async def status(context: Context, request: Nothing) -> StatusView:
         ]
         needs.sort(key=lambda each: each.level != "wrong")  # stable: the order above within each level
         size = tx.size()
-        rows = agent_rows(tx, cards)
+        states = agent_states(tx, cards)
         latest = tx.latest_event()
         last = tx.events(EventFilter(), after=max(0, latest - 1), limit=1)
         return StatusView(
@@ -127,7 +134,8 @@ async def status(context: Context, request: Nothing) -> StatusView:
             tasks={state.value: tallies.goals.get(state.value, 0) for state in TaskState},
             questions=tallies.questions,
             dead=tallies.dead,
-            agents=rows,
+            agents=agent_rows(tx, _worth_showing(cards, states)),
+            agents_by_state=dict(sorted(Counter(states.values()).items())),
             next_wake_at=iso_or_none(tx.next_due_at()),
             last_event_at=iso(last[0].at) if last else None,
             spent_today=_spent(tx, context, now=now),
@@ -140,6 +148,12 @@ async def status(context: Context, request: Nothing) -> StatusView:
         )
 
     return await context.store.read(read)
+
+
+def _worth_showing(cards: Sequence[AgentCard], states: Mapping[str, str]) -> Sequence[AgentCard]:
+    if len(cards) <= AGENTS_MAX:
+        return cards
+    return sorted(cards, key=lambda each: states[each.id] == "ready")[:AGENTS_MAX]
 
 
 def _node(context: Context, nodes: Sequence[Node], *, now: Instant) -> NodeStatus:
