@@ -21,7 +21,7 @@ def tasks_per_s() -> Sequence[Result]:
     """`postgres.tasks_per_s` for 1, 16 and 256 callers."""
     if binaries() is None:
         return ()
-    server = Server.make()
+    server = Server.make(on_disk=True)
     server.start()
     try:
         return [_measured(server, callers, tasks) for callers, tasks in RUNS]

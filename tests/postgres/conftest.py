@@ -1,12 +1,24 @@
-"""Lends a server, a database of a test's own, and one that is emptied between tests."""
+"""Lends a server, a database of a test's own, one that is emptied between tests, and a day behind a proxy."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
+from tests.conftest import run
+from tests.crash.siege import FULL
+from tests.postgres.day import live_a_day
+from tests.postgres.errand import Outside
+from tests.postgres.proxy import Plan, Proxy, never
 from tests.postgres.server import CURE, Server, binaries, empty, shared_server
+
+collect_ignore = [] if FULL else ["test_every_cut.py"]
+
+Day = Callable[[Plan], list[str]]
+"""Lives the scripted day with these cuts; returns what is wrong with it afterwards."""
 
 
 @pytest.fixture(scope="session")
@@ -40,3 +52,31 @@ def own_database(server: Server) -> Iterator[str]:
     url = server.make_database()
     yield url
     server.drop_database(url)
+
+
+@pytest.fixture
+def proxy(server: Server) -> Iterator[Proxy]:
+    """A proxy before the server."""
+    made = Proxy(server.folder)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def day(proxy: Proxy, database: str, tmp_path: Path) -> Day:
+    """The scripted day, in an empty database each time."""
+
+    def live(plan: Plan) -> list[str]:
+        empty(database)
+        log = tmp_path / "outside"
+        log.unlink(missing_ok=True)
+        outside = Outside(log)
+        proxy.seen.clear()
+        proxy.plan = plan
+        try:
+            return run(live_a_day(proxy.url(urlsplit(database).path[1:]), outside), timeout_s=90.0)
+        finally:
+            proxy.plan = never
+            outside.close()
+
+    return live

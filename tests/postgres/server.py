@@ -1,5 +1,6 @@
 """A real PostgreSQL server of the tests' own: one for all workers of a run, on a Unix socket, with fsync on.
 
+Its files lie in memory where the machine has room there, so that no test waits for a disk; benchmarks want the disk.
 Stands on the binaries of Debian's package `postgresql`. The first worker that needs the server starts it, the last one
 stops it; a count in a locked file says which is which. As root the server runs as another user, as it refuses root.
 """
@@ -22,6 +23,9 @@ import psycopg
 
 CURE = "PostgreSQL's server is not installed: make system (Debian's package `postgresql`)"
 USER = "ostinato"
+MEMORY = Path("/dev/shm")
+MEMORY_MIN = 1_000_000_000
+"""Bytes free, for a cluster with its log."""
 _SETTINGS = {
     "listen_addresses": "",
     "fsync": "on",
@@ -49,26 +53,43 @@ class Server:
         self.folder = folder
 
     @classmethod
-    def make(cls) -> Server:
+    def make(cls, *, on_disk: bool = False) -> Server:
         """A new, empty cluster, not started."""
-        folder = Path(tempfile.mkdtemp(prefix="ostinato-pg-", dir="/tmp"))  # a socket's path may have 107 characters
-        if os.geteuid() == 0:
-            entry = pwd.getpwnam(_other_user())
-            os.chown(folder, entry.pw_uid, entry.pw_gid)
-        server = cls(folder)
-        server._call("initdb", "-D", str(folder / "data"), "-U", USER, "-A", "trust", "-E", "UTF8", "--no-locale", "-N")
-        settings = {**_SETTINGS, "unix_socket_directories": str(folder)}
-        with (folder / "data" / "postgresql.conf").open("a") as file:
-            file.writelines(f"{name} = '{value}'\n" for name, value in settings.items())
+        server = cls(_own_folder(on_disk=on_disk))
+        data = str(server.folder / "data")
+        server.call("initdb", "-D", data, "-U", USER, "-A", "trust", "-E", "UTF8", "--no-locale", "-N")
+        server.configure({**_SETTINGS, "unix_socket_directories": str(server.folder)})
         return server
+
+    def copy(self) -> Server:
+        """A replica of this running server, not started; it follows as soon as it is."""
+        replica = Server(_own_folder(on_disk=False))
+        data, source = str(replica.folder / "data"), f"host={self.folder} user={USER}"
+        replica.call("pg_basebackup", "-D", data, "-d", source, "-c", "fast", "-R", "-X", "stream", "-N")
+        replica.configure({"unix_socket_directories": str(replica.folder)})
+        return replica
+
+    def promote(self) -> None:
+        """A replica becomes a primary: a new timeline begins."""
+        self.call("pg_ctl", "-D", str(self.folder / "data"), "-w", "-s", "promote")
+
+    def configure(self, settings: dict[str, str]) -> None:
+        """Settings that hold from the next start or reload on; the last word counts."""
+        file = self.folder / "data" / "postgresql.auto.conf"
+        with file.open("a") as lines:
+            lines.writelines(f"{name} = '{value}'\n" for name, value in settings.items())
+
+    def reload(self) -> None:
+        """Reads the settings again."""
+        self.call("pg_ctl", "-D", str(self.folder / "data"), "-s", "reload")
 
     def start(self) -> None:
         """Returns when it answers."""
-        self._call("pg_ctl", "-D", str(self.folder / "data"), "-w", "-s", "-l", str(self.folder / "log"), "start")
+        self.call("pg_ctl", "-D", str(self.folder / "data"), "-w", "-s", "-l", str(self.folder / "log"), "start")
 
     def stop(self, mode: str = "fast") -> None:
         """`immediate` is a crash."""
-        self._call("pg_ctl", "-D", str(self.folder / "data"), "-w", "-s", "-m", mode, "stop")
+        self.call("pg_ctl", "-D", str(self.folder / "data"), "-w", "-s", "-m", mode, "stop")
 
     def remove(self) -> None:
         """The cluster is gone."""
@@ -91,7 +112,8 @@ class Server:
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
             connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
-    def _call(self, program: str, *arguments: str) -> None:
+    def call(self, program: str, *arguments: str) -> None:
+        """One of the server's own programs, as its user."""
         folder = binaries()
         assert folder is not None, CURE
         command = [str(folder / program), *arguments]
@@ -102,6 +124,16 @@ class Server:
             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, f"{program}: {done.stderr}"
+
+
+def _own_folder(*, on_disk: bool) -> Path:
+    """A new folder of the server's user; its path is short, as a socket's may have 107 characters only."""
+    in_memory = not on_disk and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > MEMORY_MIN
+    folder = Path(tempfile.mkdtemp(prefix="ostinato-pg-", dir=MEMORY if in_memory else "/tmp"))
+    if os.geteuid() == 0:
+        entry = pwd.getpwnam(_other_user())
+        os.chown(folder, entry.pw_uid, entry.pw_gid)
+    return folder
 
 
 def _other_user() -> str:
@@ -149,7 +181,7 @@ def _locked(meeting: Path) -> Iterator[None]:
 def empty(url: str) -> None:
     """Every table of a store is empty again; the tables stay, which is a hundred times faster than making them."""
     with psycopg.connect(url) as connection:
-        tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
-        for (table,) in tables:
-            if table != "ostinato_store":
-                connection.execute(f"DELETE FROM {table}")
+        tables = connection.execute(
+            "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename != 'ostinato_store'"
+        ).fetchall()
+        connection.execute("; ".join(f"DELETE FROM {table}" for (table,) in tables))

@@ -18,13 +18,15 @@ CURE: Final = 'Write url = "postgresql://user@host:5432/database", without a pas
 
 _DEFAULTS: Final[dict[str, Any]] = {
     "application_name": "ostinato",
-    "connect_timeout": 5,
     "keepalives_idle": 5,
     "keepalives_interval": 2,
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
 }
 """A machine that has gone is noticed in ten seconds, not in two hours."""
+
+_BY_HOST: Final = ("host", "hostaddr", "port")
+"""What may be a list, as libpq understands it: one of each for each host, or one port for all."""
 
 
 class Address:
@@ -46,8 +48,9 @@ class Address:
         self._parts = parts
         self._password_env = password_env
 
-    def conninfo(self) -> bytes:
-        """What libpq connects with; the password is read now. Raises Invalid where its variable is not set."""
+    def conninfos(self) -> list[bytes]:
+        """What libpq connects with, for each host in turn; the password is read now. Raises Invalid where its variable
+        is not set."""
         parts = {**_DEFAULTS, **self._parts}
         if self._password_env is not None:
             password = os.environ.get(self._password_env)
@@ -57,7 +60,9 @@ class Address:
                     cure="It must hold the password of the database, as [store] password_env says.",
                 )
             parts["password"] = password
-        return make_conninfo("", **parts).encode()
+        lists = {key: str(parts[key]).split(",") for key in _BY_HOST if parts.get(key)}
+        count = max((len(each) for each in lists.values()), default=1)
+        return [make_conninfo("", **{**parts, **_of_host(lists, place)}).encode() for place in range(count)]
 
     def __str__(self) -> str:
         host = self._parts.get("host") or self._parts.get("hostaddr") or "the local server"
@@ -65,3 +70,7 @@ class Address:
         return f"PostgreSQL at {host}{port}, database {self._parts.get('dbname') or 'of the user'}"
 
     __repr__ = __str__
+
+
+def _of_host(lists: dict[str, list[str]], place: int) -> dict[str, str]:
+    return {key: each[place] if place < len(each) else each[-1] for key, each in lists.items()}

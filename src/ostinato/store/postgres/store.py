@@ -17,6 +17,7 @@ from ostinato.store.port import Listener, Reads, Store, Tx
 from ostinato.store.postgres.address import Address
 from ostinato.store.postgres.bell import Bell
 from ostinato.store.postgres.checks import check
+from ostinato.store.postgres.connecting import patiently
 from ostinato.store.postgres.database import SETTINGS, PostgresDatabase, queries
 from ostinato.store.postgres.failures import StoreAway
 from ostinato.store.postgres.migrations import migrate
@@ -95,14 +96,14 @@ class PostgresStore:
         """Runs on a reading thread, with that thread's own connection; a second time where it was lost."""
         database: PostgresDatabase | None = getattr(self._local, "database", None)
         if database is None:
-            database = self._local.database = PostgresDatabase(self._connect(), self._queries)
+            database = self._local.database = PostgresDatabase(patiently(self._connect), self._queries)
             self._readers.append(database)
         try:
             if database.wire.is_open:
                 return fn(database)
         except StoreAway:
             pass  # nothing is lost by reading it again
-        database.wire = self._connect()
+        database.wire = patiently(self._connect)
         return fn(database)
 
 

@@ -20,6 +20,7 @@ from psycopg import pq
 
 from ostinato.domain.errors import Internal, OstinatoError
 from ostinato.store.postgres.address import Address
+from ostinato.store.postgres.connecting import connect
 from ostinato.store.postgres.failures import StoreAway, away, meaning_of
 from ostinato.store.verbs.database import Row
 
@@ -63,18 +64,13 @@ class Wire:
 
     def __init__(self, address: Address, *, settings: Sequence[str] = ()) -> None:
         """Connects, with these `SET`s; raises StoreAway where that fails."""
-        self._connection = pq.PGconn.connect(address.conninfo())
+        self._connection = connect(address)
         self._closed = False
         self._prepared: set[str] = set()
         self._under_way: list[tuple[str, Await]] = []
         """Statements whose answers are awaited, by name."""
-        if self._connection.status != pq.ConnStatus.OK:
-            message = _first_line(self._connection.get_error_message())
-            self._connection.finish()
-            raise away(f"{address} says: {message}")
         try:
-            for each in settings:
-                self._set(each)
+            self._set("; ".join(settings))
         except BaseException:  # whatever it was: no connection stays behind
             self._connection.finish()
             raise
@@ -83,9 +79,9 @@ class Wire:
         self._poll = select.poll()
         self._poll.register(self._connection.socket, select.POLLIN)
 
-    def _set(self, command: str) -> None:
-        result = self._connection.exec_(command.encode())
-        if result.status not in (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK):
+    def _set(self, commands: str) -> None:
+        result = self._connection.exec_(commands.encode())
+        if result.status not in (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.EMPTY_QUERY):
             raise _failure(result)
 
     @property

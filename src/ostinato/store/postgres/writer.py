@@ -27,6 +27,7 @@ from ostinato.domain.event import Event, EventName, NewEvent
 from ostinato.domain.task import Task
 from ostinato.domain.values import Instant
 from ostinato.store.port import ClaimRequest
+from ostinato.store.postgres.connecting import PAUSE_S, patiently
 from ostinato.store.postgres.database import PostgresDatabase
 from ostinato.store.postgres.failures import StoreAway, StoreBroken, StoreFull
 from ostinato.store.postgres.orders import Batch, Order, Orders, Settled, again, presentable
@@ -44,10 +45,6 @@ STALL_S: Final = 2.0
 """A transaction in which nothing has been said for so long is ended by the server; functions take milliseconds."""
 IN_DOUBT_S: Final = 60.0
 """How long to ask for what became of a commit, before the node must end: longer than a server takes to start."""
-PAUSE_S: Final = 0.25
-"""Between two tries to connect."""
-RECONNECT_S: Final = 5.0
-"""How long callers wait for a database that restarts, before they are told that it is away."""
 EVENTS_PAGE: Final = 1_000
 
 BEGIN: Final = Statement("begin", "BEGIN ISOLATION LEVEL READ COMMITTED")
@@ -136,6 +133,7 @@ class Writer:
         """One commit: begin, each function, flush, commit; then tell everybody. Raises where nothing was written."""
         database = self._database
         events: list[Event] = []
+        seen = self._seen
         try:
             self._reconnect()
             transaction = self._begin(events)
@@ -149,6 +147,7 @@ class Writer:
                 self._commit(transaction)
         except BaseException:
             self._give_up()
+            self._seen = seen  # what others have told is told with the next batch
             raise
         if told:
             self._seen, self._refused = told[-1][0], 0
@@ -272,14 +271,9 @@ class Writer:
 
     def _reconnect(self) -> None:
         """A new connection where the last one is lost; raises StoreAway when there is none for RECONNECT_S."""
-        deadline = time.monotonic() + RECONNECT_S
-        while not self._database.wire.is_open:
-            try:
-                self._database.wire = self._connect()
-            except StoreAway:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(PAUSE_S)
+        if not self._database.wire.is_open:
+            self._database.wire = patiently(self._connect)
+            self._number = -1  # whoever answers now may count otherwise
 
     # --- what other nodes do --------------------------------------------------------------------------------------
 
@@ -290,12 +284,14 @@ class Writer:
     def _new_events(self) -> list[Event]:
         """Events behind the last one seen; they become visible in the order of their ids."""
         found: list[Event] = []
+        seen = self._seen
         while True:
-            page = self._database.all("events_behind", after=self._seen, limit=EVENTS_PAGE)
+            page = self._database.all("events_behind", after=seen, limit=EVENTS_PAGE)
             found += map(rows.event_of, page)
             if page:
-                self._seen = page[-1][0]
+                seen = page[-1][0]
             if len(page) < EVENTS_PAGE:
+                self._seen = seen
                 return found
 
     def _catch_up(self) -> None:

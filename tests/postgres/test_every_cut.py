@@ -1,0 +1,23 @@
+"""Each statement of the scripted day is cut alone, on both sides: some minutes, with OSTINATO_CRASH=full."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from tests.postgres.conftest import Day
+from tests.postgres.proxy import Proxy, never
+
+
+@pytest.mark.slow
+def test_each_statement_of_the_day_can_be_cut_alone(proxy: Proxy, day: Day) -> None:
+    assert day(never) == []
+    number, total = 0, len(proxy.seen)
+    while number < total:
+        for side in ("before", "after"):
+            found = day(lambda each, _statement, here=number, cut=side: cut if each == here else None)  # type: ignore[misc]
+            assert found == [], f"statement {number}, {side}: {proxy.cuts[-1:]}"
+            total = min(total, len(proxy.seen))
+        number += 1
+    sys.stdout.write(f"cuts: {len(proxy.cuts)} at {len(set(proxy.cuts))} different statements: 0 lost, 0 doubled\n")
