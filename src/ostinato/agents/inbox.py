@@ -87,7 +87,7 @@ class InboxTaker:
 
     async def take_agent(self, agent: str) -> int:
         """Takes what lies in an agent's inbox; returns how many files are not whole yet."""
-        return await self.take(agent)
+        return await self.take(agent) if self._has_inbox(agent) else 0
 
     async def take(self, agent: str | None) -> int:
         """Takes the whole files of one inbox, oldest first; returns how many are still being written. Files that cannot
@@ -103,7 +103,11 @@ class InboxTaker:
             prune(self._fleet, agent, keep_s=KEEP_TAKEN_S)
 
     def _with_inbox(self, agents: Sequence[str]) -> list[str]:
-        return [agent for agent in agents if os.path.isdir(f"{self._workspaces.folder}/{agent}/{INBOX}")]
+        return [agent for agent in agents if self._has_inbox(agent)]
+
+    def _has_inbox(self, agent: str) -> bool:
+        """One look at the folder: most agents have none, and a heartbeat should not pay for a thread to hear so."""
+        return os.path.isdir(f"{self._workspaces.folder}/{agent}/{INBOX}")
 
     async def _take_file(self, file: InboxFile) -> None:
         """Read, commit, move. Only what goes wrong before the commit speaks against the file."""
