@@ -8,10 +8,11 @@ import pytest
 
 from ostinato.app import FleetApp, call_here, restore_here
 from ostinato.domain.errors import Invalid
+from ostinato.domain.person import Role
 from ostinato.domain.task import NewTask, TaskKind
 from ostinato.gateway import status_api, tasks_api
 from ostinato.gateway.context import Caller
-from ostinato.gateway.operation import Nothing, Role
+from ostinato.gateway.operation import Nothing
 from tests.conftest import run
 from tests.gateway.ground import make_fleet
 
