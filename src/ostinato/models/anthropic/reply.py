@@ -37,7 +37,7 @@ class WireBlock(Value, gc=False):
     data: str | None = None
     id: str | None = None
     name: str | None = None
-    input: msgspec.Raw | None = None
+    input: msgspec.Raw = msgspec.Raw()
 
 
 class WireMessage(Value, gc=False):
@@ -127,7 +127,7 @@ class Building:
                 self._text.append(block.text or "")
                 self._characters += len(block.text or "")
             case "tool_use":
-                arguments = bytes(block.input).decode("utf-8", "replace") if block.input is not None else ""
+                arguments = bytes(block.input).decode("utf-8", "backslashreplace")  # which JSON does not allow
                 self._calls.append(RawCall(id=block.id or "", name=block.name or "", arguments=arguments))
             case "thinking" if block.signature:  # one that was cut off has none, and is never asked for again
                 self._think(Thought(model=self._asked, text=block.thinking or "", signature=block.signature))

@@ -139,7 +139,9 @@ def _reply(part: AssistantPart, names: ToolNames, *, ids: _Ids, model: str) -> l
     for number, call in enumerate(part.calls):
         blocks.extend(_thought(each) for each in thoughts if number and each.calls_before == number)
         blocks.append(_call(call, names, ids))
-    return [] if all("thinking" in each["type"] for each in blocks) else blocks
+    while blocks and "thinking" in blocks[-1]["type"]:
+        blocks.pop()  # the dialect refuses a message that ends in one
+    return blocks
 
 
 def _thought(thought: Thought) -> Block:
