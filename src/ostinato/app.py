@@ -288,9 +288,12 @@ class FleetApp:
                 writing.wake()
 
         self._ends.callback(store.subscribe(wake))
-        polls = {"calendar": calendar.poll, "regulator": Regulator(store=store, clock=self.clock).poll}
-        polls["inbox"] = inbox.poll
-        return (*(Service(name, poll, ground) for name, poll in polls.items()), writing)
+        sweeping = Service("calendar", calendar.poll, ground)
+        calendar.listen(sweeping.wake)
+        self._ends.callback(calendar.deafen)
+        regulator = Regulator(store=store, clock=self.clock)
+        others = {"regulator": regulator.poll, "inbox": inbox.poll}
+        return (sweeping, *(Service(name, poll, ground) for name, poll in others.items()), writing)
 
     def _clerks(self, store: Store, colleagues: Colleagues) -> Sequence[Service]:
         """Whoever keeps TASKS.md; nobody where the fleet's file says so."""

@@ -9,7 +9,9 @@ nothing of what a fire does.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 
 from msgspec import structs
@@ -57,6 +59,26 @@ class Calendar:
         self._written: dict[str, str] = {}  # agent -> the version that the store's rows come from
         self._all: list[str] = []
         self._left: list[str] = []
+        self._noticed: set[str] = set()
+        self._looks_in = 0  # the thread in which the sweep itself looks
+
+    def listen(self, wake: Callable[[], None]) -> None:
+        """Takes up agents out of turn whose heartbeats somebody has just seen to be new: `wake` is called on this loop
+        for each, and whoever it is calls `poll`."""
+        loop = asyncio.get_running_loop()
+
+        def notice(agent: str) -> None:
+            if threading.get_ident() == self._looks_in:
+                return
+            self._noticed.add(agent)
+            with suppress(RuntimeError):  # the loop has ended meanwhile
+                loop.call_soon_threadsafe(wake)
+
+        self._workspaces.heartbeats_changed = notice
+
+    def deafen(self) -> None:
+        """Listens no more."""
+        self._workspaces.heartbeats_changed = None
 
     async def poll(self) -> float:
         """One slice of the sweep; seconds until the next."""
@@ -67,6 +89,7 @@ class Calendar:
             self._workspaces.drop_gone(self._all)
             gone = sorted(self._written.keys() - set(self._all))
         here = [self._left.pop() for _ in range(min(SLICE, len(self._left)))]
+        here += [self._noticed.pop() for _ in range(min(SLICE, len(self._noticed)))]
         changed = await asyncio.to_thread(self._changed, here)
         await self._write([*gone, *changed])
         self._written.update(changed)
@@ -83,7 +106,11 @@ class Calendar:
     def _changed(self, agents: list[str]) -> dict[str, str]:
         """Those whose version is not the one that was written last, with it: after a start all. Others look at files
         too, so that only what was written here tells what is new."""
-        versions = self._workspaces.versions(agents)
+        self._looks_in = threading.get_ident()
+        try:
+            versions = self._workspaces.versions(agents)
+        finally:
+            self._looks_in = 0
         return {agent: version for agent, version in versions.items() if self._written.get(agent) != version}
 
     async def _write(self, agents: Sequence[str]) -> None:

@@ -157,7 +157,7 @@ class _Run:
             parts=parts,
             tools=state.leash.specs,
             output_tokens_max=state.model.output_tokens_max,
-            effort=state.leash.then.effort,
+            effort=state.task.spec.effort or state.leash.then.effort,
             call=call,
             user=state.task.name,
         )

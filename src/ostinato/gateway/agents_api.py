@@ -226,6 +226,7 @@ async def add(context: Context, request: AddAgent) -> AddedAgent:
     files = await asyncio.to_thread(
         lambda: context.definitions.add_agent(request.agent, purpose=request.purpose, skills=request.skills)
     )
+    await context.card(request.agent)  # whoever looks first brings its heartbeats to everybody's notice
     return AddedAgent(agent=request.agent, folder=f"{context.definitions.root}/agents/{request.agent}", files=[*files])
 
 

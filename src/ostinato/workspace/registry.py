@@ -12,7 +12,7 @@ import re
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -130,6 +130,8 @@ class Workspaces:
         self._briefs: tuple[Brief, ...] = ()
         self._briefs_are_old = False
         self._briefs_until_s = float("-inf")
+        self.heartbeats_changed: Callable[[str], None] | None = None
+        """Called with an agent's id, in whatever thread, when its heartbeats are seen to be new or others."""
 
     def ids(self) -> list[str]:
         """Every agent's id, sorted: the folders in agents/ whose names can be one."""
@@ -325,7 +327,10 @@ class Workspaces:
         else:
             assert entry.definition is not None
             brief = self._brief_of(entry.definition)
+        before = self._seen.get(agent)
         self._seen[agent] = _Seen(parts=parts, mark=mark, brief=brief, error=entry.error)
+        if self.heartbeats_changed and (before is None or before.brief.heartbeats != brief.heartbeats):
+            self.heartbeats_changed(agent)
         self._briefs_are_old = True
 
     def _brief_of(self, definition: AgentDefinition) -> Brief:
