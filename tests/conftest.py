@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Coroutine, Iterator
@@ -85,7 +86,9 @@ def _nothing_outlives_the_tests() -> Iterator[None]:
     """The environment is marked, so that at the end a process can be told that has outlived its parents."""
     mark = uuid.uuid4().hex
     os.environ[_MARK] = mark
-    yield
+    with tempfile.TemporaryDirectory(prefix="ostinato-keyring-") as keyring:  # tokens of the tests' fleets
+        os.environ["XDG_CONFIG_HOME"] = keyring
+        yield
     deadline = time.monotonic() + 2.0
     while (left := _marked(f"{_MARK}={mark}".encode())) and time.monotonic() < deadline:
         time.sleep(0.05)

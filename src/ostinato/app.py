@@ -28,15 +28,20 @@ from ostinato.config import (
 )
 from ostinato.domain.errors import Conflict, Invalid, OstinatoError
 from ostinato.domain.event import Event, EventName
+from ostinato.domain.person import NewToken, Role, Token, token_digest
 from ostinato.domain.policy import Policy
 from ostinato.domain.task import TaskKind
 from ostinato.domain.values import Value
 from ostinato.engine.clock import SystemClock
 from ostinato.engine.lock import FleetLock
 from ostinato.engine.port import Clock, Handler
-from ostinato.gateway.context import Caller, Context, FireNow, NodeFacts
+from ostinato.gateway.access import BYSTANDER, caller_of, check_role, let_in, own_name
+from ostinato.gateway.context import Context, FireNow, NodeFacts
 from ostinato.gateway.definitions import FleetDefinitions, stand_in_settings
+from ostinato.gateway.keyring import held, keep, new_token
 from ostinato.gateway.log_lines import LogLines
+from ostinato.gateway.metered import MeteredHandler, MeteredModels
+from ostinato.gateway.metrics import CommitTimes, Meter
 from ostinato.gateway.operation import Ask, Operation, View, read_request, request_fields
 from ostinato.store.port import ScheduleRow, Store
 from ostinato.workspace.fleet_file import FLEET_FILE, FleetSettings, read_fleet
@@ -51,6 +56,7 @@ if TYPE_CHECKING:
     from ostinato.engine.service import Service
     from ostinato.gateway.server import LocalServer
     from ostinato.models.catalogue import FleetModels
+    from ostinato.store.sqlite import CommitHook
     from ostinato.tools.port import Colleague
     from ostinato.tools.toolbox import Toolbox
 
@@ -125,6 +131,7 @@ class FleetApp:
         self.clock: Clock = clock or SystemClock()
         self.workspaces = Workspaces(fleet, defaults=self.settings.defaults)
         self.log = log or LogLines()
+        self.meter = Meter(agents=self.settings.agent_metrics)
         self.store: Store | None = None
         self.node: EngineNode | None = None
         self._story_time = story_time
@@ -169,14 +176,16 @@ class FleetApp:
             fleet=self.fleet, settings=self.settings, store=store, workspaces=self.workspaces, clock=self.clock
         )
         colleagues, live = Colleagues(self.workspaces, elapsed_s=self.clock.elapsed_s), LiveText()
-        inbox, fires = _wakers(ground, colleagues)
-        handlers = self._handlers(live, colleagues)
+        inbox, fires = _wakers(ground, colleagues, skipped=self.meter.skipped)
+        handlers = [MeteredHandler(each, self.meter) for each in self._handlers(live, colleagues)]
+        await self._let_somebody_in(store)
         node = self.node = self._engine(store, handlers, fires=fires, lock=lock)
         await node.start()
         self._ends.push_async_callback(node.stop)
         server = self._server(store, live, fires=fires)
         await server.start()
         self._ends.push_async_callback(server.stop)
+        self._ends.callback(store.subscribe(self.meter.hear))
         self._ends.callback(store.subscribe(self._learn))
         self._ends.callback(store.subscribe(self.log.events))  # last: the first line loads the library that writes it
         for service in (*self._services(store, inbox), *self._clerks(store, colleagues)):
@@ -184,7 +193,14 @@ class FleetApp:
             self._ends.push_async_callback(service.stop)
 
     def _open_store(self) -> Store:
-        return open_store_of(self.settings, self.state_dir)
+        return open_store_of(self.settings, self.state_dir, hook=CommitTimes(self.meter))
+
+    async def _let_somebody_in(self, store: Store) -> None:
+        """Whoever starts a fleet that has nobody yet is its first admin."""
+        try:
+            await let_in(store, self.state_dir, token=held(self.state_dir), now=self.clock.now())
+        except OstinatoError as error:  # it can work, and be looked at; nobody can decide
+            self.log.say("error", f"nobody can decide anything here yet: {error}", event="people.missing")
 
     def _toolbox(self) -> Toolbox:
         from ostinato.tools.standard import standard_toolbox
@@ -212,6 +228,7 @@ class FleetApp:
         from ostinato.tools.delivery import DeliveryHandler
 
         toolbox, models = self._toolbox(), self._models()
+        asked = MeteredModels(models, self.meter, self.clock)
         self._ends.push_async_callback(models.close)
         preparing = asyncio.create_task(_prepare(toolbox, models))
         self._ends.push_async_callback(_end, preparing)
@@ -224,8 +241,8 @@ class FleetApp:
             elapsed_s=self.clock.elapsed_s,
         )
         return (
-            TurnHandler(TaskKind.GOAL, leashes=leashes, models=models, live=live),
-            TurnHandler(TaskKind.TURN, leashes=leashes, models=models, live=live),
+            TurnHandler(TaskKind.GOAL, leashes=leashes, models=asked, live=live),
+            TurnHandler(TaskKind.TURN, leashes=leashes, models=asked, live=live),
             DeliveryHandler(toolbox=toolbox, contexts=leashes.delivery_context, outbox=self.fleet / OUTBOX_FOLDER),
         )
 
@@ -262,12 +279,13 @@ class FleetApp:
             clock=self.clock,
             definitions=definitions_of(self.fleet, self.settings, self.workspaces),
             state_dir=self.state_dir,
-            caller=Caller(name="operator", role=0),
+            caller=BYSTANDER,
             fire=lambda row, check: fires.fire_now(row, check=check),
             node=NodeFacts(
                 pid=os.getpid(), version=__version__, started_at=self.clock.now(), story_time=self._story_time
             ),
             live=live,
+            meter=self.meter,
         )
         http = HttpSettings(context, unready=self._unready, surprised=self.log.surprise, closing=self._closing)
         return LocalServer(make_app(http), state_dir=self.state_dir, closing=self._closing)
@@ -341,13 +359,14 @@ def build(fleet: Path, *, clock: Clock | None = None, story_time: bool = False) 
     return FleetApp(fleet, clock=clock, story_time=story_time)
 
 
-def open_store_of(settings: FleetSettings, state_dir: Path) -> Store:
-    """The store that the fleet's file names. Raises Invalid where PostgreSQL's driver is missing."""
+def open_store_of(settings: FleetSettings, state_dir: Path, *, hook: CommitHook | None = None) -> Store:
+    """The store that the fleet's file names; `hook` is told of each commit to SQLite. Raises Invalid where PostgreSQL's
+    driver is missing."""
     entry = settings.store
     if entry.url is None:
         from ostinato.store.sqlite import open_store
 
-        return open_store(state_dir)
+        return open_store(state_dir, hook=hook)
     try:
         from ostinato.store.postgres import open_postgres
     except ModuleNotFoundError as error:
@@ -392,8 +411,10 @@ def _specs_of(policy: Policy) -> Sequence[ToolSpec]:
     return standard_toolbox().specs(policy)
 
 
-def _wakers(ground: Ground, colleagues: Colleagues) -> tuple[InboxTaker, Fires]:
-    """Whatever takes dropped files and fires heartbeats."""
+def _wakers(
+    ground: Ground, colleagues: Colleagues, *, skipped: Callable[[str], None] = lambda reason: None
+) -> tuple[InboxTaker, Fires]:
+    """Whatever takes dropped files and fires heartbeats; `skipped` is told why one was for nothing."""
     from ostinato.agents.fires import Fires
     from ostinato.agents.inbox import InboxTaker, InboxTimes
     from ostinato.agents.intake import Intake
@@ -408,19 +429,22 @@ def _wakers(ground: Ground, colleagues: Colleagues) -> tuple[InboxTaker, Fires]:
         timezone=settings.timezone,
         times=InboxTimes(settle_s=settings.settle_s),
     )
-    return inbox, Fires(store=store, workspaces=workspaces, inbox=inbox, clock=clock)
+    return inbox, Fires(store=store, workspaces=workspaces, inbox=inbox, clock=clock, skipped=skipped)
 
 
 # --- without a node ---
 
 
-def call_here(fleet: Path, route: Operation[Request, Response], request: Request, *, caller: Caller) -> Response:
+def call_here(
+    fleet: Path, route: Operation[Request, Response], request: Request, *, token: str | None = None
+) -> Response:
     """Performs one operation in this process, with the engine off. A writing one holds the fleet's lock meanwhile;
-    raises FleetHeld where another process has it."""
+    raises FleetHeld where another process has it. Whoever writes in a fleet that has nobody yet is its first admin."""
 
     async def call() -> Response:
         asked = read_request(route, request_fields(request))
-        async with open_context(fleet, caller=caller, writes=route.writes) as context:
+        async with open_context(fleet, token=token, writes=route.writes) as context:
+            check_role(route, context.caller)
             response: Response = await route.handler(context, asked)
             return response
 
@@ -428,7 +452,7 @@ def call_here(fleet: Path, route: Operation[Request, Response], request: Request
 
 
 @contextlib.asynccontextmanager
-async def open_context(fleet: Path, *, caller: Caller, writes: bool) -> AsyncIterator[Context]:
+async def open_context(fleet: Path, *, token: str | None, writes: bool) -> AsyncIterator[Context]:
     """What operations are given while no node runs. A fleet file that is wrong is shown as a problem, and keeps nobody
     from looking."""
     settings, broken = stand_in_settings(fleet), None
@@ -445,6 +469,9 @@ async def open_context(fleet: Path, *, caller: Caller, writes: bool) -> AsyncIte
         store = open_store_of(settings, state_dir)
         ground = Ground(fleet=fleet, settings=settings, store=store, workspaces=workspaces, clock=clock)
         try:
+            if writes:
+                token = await let_in(store, state_dir, token=token, now=clock.now())
+            caller = await caller_of(store, token)
             yield Context(
                 store=store,
                 clock=clock,
@@ -455,6 +482,25 @@ async def open_context(fleet: Path, *, caller: Caller, writes: bool) -> AsyncIte
             )
         finally:
             await store.close()
+
+
+def recover_here(fleet: Path) -> tuple[Token, Path]:
+    """Makes whoever can stop the node and write the fleet's state an admin again; returns their token's record and
+    where the token lies. Conflict while a node runs."""
+
+    async def recover() -> tuple[Token, Path]:
+        state_dir, clock, secret, person = fleet / STATE_FOLDER, SystemClock(), new_token(), own_name()
+        make_state_folder(state_dir)
+        with FleetLock(state_dir):
+            store = open_store_of(read_fleet(fleet), state_dir)
+            try:
+                place = keep(state_dir, person, secret)
+                new = NewToken(person=person, role=Role.ADMIN, digest=token_digest(secret))
+                return await store.run(lambda tx: tx.add_token(new, actor=person, now=clock.now())), place
+            finally:
+                await store.close()
+
+    return asyncio.run(recover())
 
 
 def restore_here(fleet: Path, file: Path, *, replace: bool) -> Path | None:

@@ -21,6 +21,7 @@ from ostinato.cli.client import UnixConnection
 from ostinato.domain.chat import StopReason, ToolCall, Usage
 from ostinato.domain.ledger import Charge
 from ostinato.domain.message import NewMessage
+from ostinato.domain.person import NewToken, Role, token_digest
 from ostinato.domain.question import Action, NewQuestion, QuestionKind
 from ostinato.domain.step import (
     Decision,
@@ -37,7 +38,7 @@ from ostinato.domain.task import Done, Fail, NewTask, Park, TaskKind, TaskResult
 from ostinato.domain.values import SECOND, Source
 from ostinato.gateway.context import Caller, Context, NodeFacts
 from ostinato.gateway.http import HttpSettings, make_app
-from ostinato.gateway.operation import AnyRoute, Operation, Role, read_request
+from ostinato.gateway.operation import AnyRoute, Operation, read_request
 from ostinato.gateway.server import LocalServer
 from ostinato.store.port import Claim, ClaimRequest, ScheduleRow, Store, Tx
 from ostinato.store.sqlite import open_store
@@ -47,6 +48,9 @@ from ostinato.workspace.init import add_agent, init_fleet
 from ostinato.workspace.registry import Workspaces
 
 NOW = ManualClock().now()
+SECRET = "ost_ann"
+ANN = NewToken(person="ann", role=Role.ADMIN, digest=token_digest(SECRET))
+AS_ANN = {"authorization": f"Bearer {SECRET}"}
 
 
 def make_fleet(folder: Path) -> Path:
@@ -96,6 +100,7 @@ async def ground(folder: Path, *, past: bool = True) -> AsyncIterator[Ground]:
     try:
         if past:
             await store.run(write_past)
+        await store.run(lambda tx: tx.add_token(ANN, actor="ann", now=NOW))
         yield Ground(folder, store, context)
     finally:
         await store.close()
@@ -122,12 +127,12 @@ async def served(made: Ground) -> AsyncIterator[LocalServer]:
 
 
 def ask(folder: Path, method: str, target: str, *, body: bytes | None = None, **headers: str) -> tuple[int, bytes]:
-    """One raw request over the socket; status and body."""
+    """One raw request over the socket, by Ann; status and body."""
     connection = UnixConnection(folder / ".ostinato")
     try:
         kind = {"content-type": "application/json"} if body is not None else {}
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        connection.request(method, target, body=body, headers={**kind, **named})
+        connection.request(method, target, body=body, headers={**AS_ANN, **kind, **named})
         reply = connection.getresponse()
         return reply.status, reply.read()
     except (ConnectionError, http.client.HTTPException):
@@ -143,14 +148,14 @@ def ask_for(folder: Path, route: AnyRoute, fields: dict[str, Any]) -> tuple[int,
     for key in route.path_keys:
         path = path.replace(f"{{{key}}}", quote(str(left.pop(key)), safe=""))
     if route.writes and route.method != "DELETE":
-        status, data = ask(folder, route.method, path, body=msgspec.json.encode(left), ostinato_person="ann")
+        status, data = ask(folder, route.method, path, body=msgspec.json.encode(left))
     else:
         pairs = [
             (key, str(each).lower() if isinstance(each, bool) else str(each))
             for key, value in left.items()
             for each in (value if isinstance(value, list) else [value])
         ]
-        status, data = ask(folder, route.method, f"{path}?{urlencode(pairs)}", ostinato_person="ann")
+        status, data = ask(folder, route.method, f"{path}?{urlencode(pairs)}")
     return status, msgspec.json.decode(data)
 
 

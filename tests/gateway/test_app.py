@@ -17,14 +17,11 @@ from ostinato.domain.errors import Conflict, Invalid
 from ostinato.engine.clock import SystemClock
 from ostinato.engine.lock import FleetLock
 from ostinato.gateway import status_api, tasks_api
-from ostinato.gateway.context import Caller
 from ostinato.gateway.log_lines import LogLines
-from ostinato.gateway.operation import Nothing, Role
+from ostinato.gateway.operation import Nothing
 from ostinato.gateway.status_api import StatusView
 from tests.conftest import run
 from tests.gateway.ground import make_fleet
-
-ANN = Caller(name="ann", role=Role.ADMIN)
 
 
 class StoryClock(SystemClock):
@@ -62,7 +59,7 @@ def test_a_node_lives_in_the_clock_that_it_is_given_and_says_so(tmp_path: Path) 
 def test_a_task_added_here_is_done_by_the_node_that_starts_later_and_its_end_is_logged(tmp_path: Path) -> None:
     folder, output = make_fleet(tmp_path / "fleet"), io.StringIO()
     request = tasks_api.AddTask(title="Hello", agent="clerk")
-    task = call_here(folder, tasks_api.add, request, caller=ANN)
+    task = call_here(folder, tasks_api.add, request)
 
     async def go() -> None:
         app = FleetApp(folder, log=LogLines(output))
@@ -74,7 +71,7 @@ def test_a_task_added_here_is_done_by_the_node_that_starts_later_and_its_end_is_
             await app.stop()
 
     run(go())
-    shown = call_here(folder, tasks_api.show, tasks_api.WhichTask(task=task.id), caller=ANN)
+    shown = call_here(folder, tasks_api.show, tasks_api.WhichTask(task=task.id))
     assert shown.task.state == "done"
     logged: list[dict[str, Any]] = [msgspec.json.decode(line) for line in output.getvalue().splitlines()]
     assert ("task.done", "T1") in [(each["event"], each.get("task")) for each in logged]
@@ -97,20 +94,20 @@ def test_a_public_port_and_a_broken_file_are_refused_before_anything_starts(tmp_
 @pytest.mark.slow
 def test_whoever_holds_the_fleet_keeps_others_from_writing_but_not_from_reading(tmp_path: Path) -> None:
     folder = make_fleet(tmp_path / "fleet")
-    assert not call_here(folder, status_api.status, Nothing(), caller=ANN).ok
+    assert not call_here(folder, status_api.status, Nothing()).ok
     with FleetLock(folder / ".ostinato"):
-        assert call_here(folder, status_api.status, Nothing(), caller=ANN).fleet == "test"
+        assert call_here(folder, status_api.status, Nothing()).fleet == "test"
         with pytest.raises(FleetHeld, match="already held"):
-            call_here(folder, tasks_api.add, tasks_api.AddTask(title="x"), caller=ANN)
+            call_here(folder, tasks_api.add, tasks_api.AddTask(title="x"))
         with pytest.raises(Conflict):
             restore_here(folder, folder / "none", replace=True)
 
 
 def test_a_failed_restore_leaves_the_database_as_it_was(tmp_path: Path) -> None:
     folder = make_fleet(tmp_path / "fleet")
-    call_here(folder, tasks_api.add, tasks_api.AddTask(title="Precious"), caller=ANN)
+    call_here(folder, tasks_api.add, tasks_api.AddTask(title="Precious"))
     (folder / "no.db").write_text("This is no database, but long enough to be looked at as one. " * 20)
     with pytest.raises(Invalid):
         restore_here(folder, folder / "no.db", replace=True)
-    (kept,) = call_here(folder, tasks_api.list_tasks, tasks_api.WhichTasks(), caller=ANN).tasks
+    (kept,) = call_here(folder, tasks_api.list_tasks, tasks_api.WhichTasks()).tasks
     assert kept.title == "Precious"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import socket
 import stat
 from collections.abc import Callable
@@ -16,11 +17,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ostinato.domain.errors import Conflict, Invalid
-from ostinato.gateway.operation import DEPTH_MAX, Operation, Role, read_request
+from ostinato.domain.person import NewToken, Role, token_digest
+from ostinato.gateway.operation import DEPTH_MAX, AnyRoute, Operation, Stream, read_request
 from ostinato.gateway.registry import route_named, routes
 from ostinato.gateway.server import SOCKET_NAME, listen, socket_address
+from ostinato.store.port import Tx
 from tests.conftest import run
-from tests.gateway.ground import ask, ask_for, ground, served
+from tests.gateway.ground import NOW, ask, ask_for, ground, served
 
 POSTS = [each for each in routes() if each.method == "POST"]
 GETS = [each for each in routes() if each.method == "GET"]
@@ -219,9 +222,40 @@ def test_a_body_must_say_that_it_is_json_and_a_path_must_exist(tmp_path: Path) -
     assert b"It takes: GET, POST" in method[1]
 
 
-def test_a_caller_without_the_role_is_refused(tmp_path: Path) -> None:
-    assert Role.VIEWER < Role.OPERATOR < Role.ADMIN
-    assert route_named("agents.add").role is Role.ADMIN
+@pytest.mark.slow
+def test_every_route_asks_for_its_role_before_it_looks_at_anything_else(tmp_path: Path) -> None:
+    """No token, a weaker one, an unknown and a revoked one, for every operation and stream there is."""
+    secrets = {role: f"ost_{role.word}" for role in Role}
+
+    def said(folder: Path, route: AnyRoute, token: str) -> int:
+        target = re.sub(r"\{\w+\}", "1", route.path)
+        body = b"{}" if route.writes and route.method != "DELETE" else None
+        return ask(folder, route.method, target, body=body, authorization=token)[0]
+
+    async def go() -> None:
+        async with ground(tmp_path / "fleet", past=False) as made, served(made):
+
+            def people(tx: Tx) -> None:
+                for role, secret in secrets.items():
+                    tx.add_token(NewToken(person="p", role=role, digest=token_digest(secret)), actor="x", now=NOW)
+                gone = tx.add_token(NewToken(person="g", role=Role.ADMIN, digest=token_digest("ost_gone")), actor="x",
+                                    now=NOW)  # fmt: skip
+                tx.revoke_token(gone.id, actor="x", now=NOW)
+
+            await made.store.run(people)
+            for route in routes():
+                if isinstance(route, Stream) and not route.writes:
+                    continue  # it would be followed for ever; its refusal is the same code
+                for token in ("Bearer ost_other", "Bearer ost_gone", "Basic YTpi", "nonsense"):
+                    assert await asyncio.to_thread(said, made.folder, route, token) == 401, (route.name, token)
+                for role in Role:
+                    if role < route.role:
+                        got = await asyncio.to_thread(said, made.folder, route, f"Bearer {secrets[role]}")
+                        assert got == 403, (route.name, role)
+                if route.role > Role.VIEWER:
+                    assert await asyncio.to_thread(said, made.folder, route, "") == 403, route.name
+
+    run(go())
 
 
 def test_the_socket_is_the_owners_alone_however_deep_the_folder(tmp_path: Path) -> None:

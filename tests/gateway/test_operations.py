@@ -10,12 +10,13 @@ import msgspec
 import pytest
 
 from ostinato.domain.errors import OstinatoError
+from ostinato.domain.person import NewToken, Role, token_digest
 from ostinato.gateway.http import STATUS
 from ostinato.gateway.openapi import document
 from ostinato.gateway.operation import Operation, Stream
 from ostinato.gateway.registry import route_named, routes
 from tests.conftest import run
-from tests.gateway.ground import ask, ask_for, ground, served
+from tests.gateway.ground import NOW, Charge, ask, ask_for, ground, served
 
 SCENARIO: list[tuple[str, dict[str, Any]]] = [
     ("fleet.status", {}),
@@ -92,6 +93,12 @@ SCENARIO: list[tuple[str, dict[str, Any]]] = [
     ("fleet.start", {}),
     ("fleet.backup", {"file": "relative.db"}),
     ("fleet.backup", {"file": "FLEET/copy.db"}),
+    ("tokens.whoami", {}),
+    ("tokens.add", {"person": "bob"}),
+    ("tokens.add", {"person": "a b"}),
+    ("tokens.list", {}),
+    ("tokens.revoke", {"token": "K2"}),
+    ("tokens.revoke", {"token": "K1"}),
 ]
 
 
@@ -102,7 +109,7 @@ def normal(answer: Any, folder: Path) -> Any:
     if isinstance(answer, dict) and {"level", "text", "cure", "name"} == set(answer):
         return {"name": answer["name"], "level": answer["level"]}
     if isinstance(answer, dict):
-        return {key: normal(value, folder) for key, value in answer.items() if key != "size_bytes"}
+        return {key: normal(value, folder) for key, value in answer.items() if key not in ("size_bytes", "secret")}
     if isinstance(answer, list):
         return [normal(each, folder) for each in answer]
     return answer.replace(str(folder), "FLEET") if isinstance(answer, str) else answer
@@ -187,6 +194,8 @@ def test_the_scenario_meets_success_and_refusal_as_expected(tmp_path: Path) -> N
         ("cost.show", "invalid"),
         ("fleet.start", "conflict"),
         ("fleet.backup", "invalid"),
+        ("tokens.add", "invalid"),
+        ("tokens.revoke", "conflict"),
     ]
 
 
@@ -254,19 +263,18 @@ def test_lists_are_paged_by_key_without_gaps(tmp_path: Path) -> None:
 def test_the_person_who_decides_stands_in_the_record(tmp_path: Path) -> None:
     async def look() -> Any:
         async with ground(tmp_path / "fleet") as made, served(made):
-            body = b"{}"
-            target = "/api/v1/approvals/Q1/allow"
-            await asyncio.to_thread(ask, made.folder, "POST", target, body=body, ostinato_person="Zo%C3%AB%0A")
+            zoe = NewToken(person="zoe", role=Role.OPERATOR, digest=token_digest("ost_zoe"))
+            await made.store.run(lambda tx: tx.add_token(zoe, actor="ann", now=NOW))
+            target, head = "/api/v1/approvals/Q1/allow", "Bearer ost_zoe"
+            await asyncio.to_thread(ask, made.folder, "POST", target, body=b"{}", authorization=head)
             return await made.call(route_named("approvals.show"), {"question": "Q1"})
 
-    assert run(look())["decided_by"] == "Zoë"
+    assert run(look())["decided_by"] == "zoe"
 
 
 def test_a_price_that_is_unknown_is_null_and_never_zero(tmp_path: Path) -> None:
     async def look() -> tuple[Any, Any]:
         async with ground(tmp_path / "fleet") as made:
-            from tests.gateway.ground import NOW, Charge
-
             charge = Charge(
                 task=4, agent="clerk", session="task:4", trigger="operator", call=1, provider="x", model="new",
                 status=200, input_tokens=10, usd_micros=None,

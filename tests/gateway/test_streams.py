@@ -20,7 +20,7 @@ from ostinato.gateway.sessions_api import SendMessage, WhichSession
 from ostinato.gateway.tasks_api import WhichTask
 from ostinato.store.port import Claim, ClaimRequest
 from tests.conftest import run
-from tests.gateway.ground import NOW, Ground, ground, served
+from tests.gateway.ground import AS_ANN, NOW, Ground, ground, served
 
 
 def read_lines(folder: Path, name: str, request: Ask, *, most: int = 100) -> list[dict[str, Any]]:
@@ -31,8 +31,8 @@ def read_lines(folder: Path, name: str, request: Ask, *, most: int = 100) -> lis
     connection = UnixConnection(folder / ".ostinato")
     found: list[dict[str, Any]] = []
     try:
-        headers = {"content-type": "application/json"} if body is not None else {}
-        connection.request(route.method, target, body=body, headers=headers)
+        kind = {"content-type": "application/json"} if body is not None else {}
+        connection.request(route.method, target, body=body, headers={**AS_ANN, **kind})
         reply = connection.getresponse()
         while len(found) < most and (line := reply.readline()):
             if line.strip():

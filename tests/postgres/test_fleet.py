@@ -8,15 +8,11 @@ import pytest
 
 from ostinato.app import FleetApp, call_here, restore_here
 from ostinato.domain.errors import Invalid
-from ostinato.domain.person import Role
 from ostinato.domain.task import NewTask, TaskKind
 from ostinato.gateway import status_api, tasks_api
-from ostinato.gateway.context import Caller
 from ostinato.gateway.operation import Nothing
 from tests.conftest import run
 from tests.gateway.ground import make_fleet
-
-ANN = Caller(name="ann", role=Role.ADMIN)
 
 
 def fleet_on(folder: Path, url: str) -> Path:
@@ -30,8 +26,8 @@ def fleet_on(folder: Path, url: str) -> Path:
 @pytest.mark.slow
 def test_two_folders_of_a_fleet_share_its_tasks_with_and_without_nodes(own_database: str, tmp_path: Path) -> None:
     one, other = (fleet_on(tmp_path / name, own_database) for name in ("one", "other"))
-    call_here(one, tasks_api.add, tasks_api.AddTask(title="From the first"), caller=ANN)
-    (seen,) = call_here(other, tasks_api.list_tasks, tasks_api.WhichTasks(), caller=ANN).tasks
+    call_here(one, tasks_api.add, tasks_api.AddTask(title="From the first"))
+    (seen,) = call_here(other, tasks_api.list_tasks, tasks_api.WhichTasks()).tasks
     assert seen.title == "From the first"
     assert not (one / ".ostinato" / "ostinato.db").exists()
 
@@ -48,6 +44,6 @@ def test_two_folders_of_a_fleet_share_its_tasks_with_and_without_nodes(own_datab
         await first.stop()
 
     run(both())
-    assert call_here(other, status_api.status, Nothing(), caller=ANN).fleet == "test"
+    assert call_here(other, status_api.status, Nothing()).fleet == "test"
     with pytest.raises(Invalid, match="PostgreSQL"):
         restore_here(one, tmp_path / "x", replace=True)

@@ -58,6 +58,7 @@ GROUPS = {
     "approvals": "approvals_commands",
     "schedules": "schedules_commands",
     "dead": "dead_commands",
+    "tokens": "tokens_commands",
     "model": "model_commands",
 }
 

@@ -7,25 +7,22 @@ print.
 
 from __future__ import annotations
 
-import getpass
 import http.client
 import os
 import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
 
 from ostinato.domain import errors
 from ostinato.domain.errors import Conflict, Internal, OstinatoError
+from ostinato.gateway.keyring import held
 from ostinato.gateway.operation import AnyRoute, Ask, Operation, Stream, View, request_fields
 from ostinato.gateway.server import SOCKET_NAME, socket_address
-
-if TYPE_CHECKING:
-    from ostinato.gateway.context import Caller
 
 Request = TypeVar("Request", bound=Ask)
 Response = TypeVar("Response", bound=View)
@@ -41,20 +38,6 @@ TARGET_CHARS_MAX = 60_000
 
 STATE_FOLDER = ".ostinato"
 FLEET_FILE = "ostinato.toml"
-
-PERSON_VARIABLE = "OSTINATO_PERSON"
-"""Names the person on whose behalf a command acts; without it the login name stands in the record."""
-
-
-def person() -> str:
-    """Who is at the keyboard."""
-    named = os.environ.get(PERSON_VARIABLE, "").strip()
-    if named:
-        return named[:64]
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a user id without a name, as in some containers
-        return f"uid {os.getuid()}"
 
 
 class Client:
@@ -90,15 +73,15 @@ class Client:
         while True:
             connection = self._connect()
             if connection is not None:
-                return _over_http(connection, route, request)
+                return _over_http(connection, route, request, token=held(self.state_dir))
             from ostinato.app import FleetHeld, call_here
 
             try:
-                return call_here(self.fleet, route, request, caller=_caller())
-            except FleetHeld as held:
+                return call_here(self.fleet, route, request, token=held(self.state_dir))
+            except FleetHeld as busy:
                 # A node that is just starting, or another command's write: its turn first, then ours.
                 if time.monotonic() >= deadline_s:
-                    raise Conflict(held.message, place=held.place, cure=held.cure) from held
+                    raise Conflict(busy.message, place=busy.place, cure=busy.cure) from busy
                 time.sleep(0.05)
 
     def stream(self, route: Stream[Request, Response], request: Request) -> Iterator[Response | None]:
@@ -108,7 +91,7 @@ class Client:
             raise Conflict(
                 "No node is running: nothing was sent, and nothing can be followed", cure="Start one: ostinato up"
             )
-        return _lines(connection, route, request)
+        return _lines(connection, route, request, token=held(self.state_dir))
 
     def _connect(self) -> UnixConnection | None:
         if not self.state_dir.is_dir():
@@ -154,13 +137,6 @@ def _found(start: Path) -> Path:
     return find_fleet(start)
 
 
-def _caller() -> Caller:
-    from ostinato.gateway.context import Caller
-    from ostinato.gateway.operation import Role
-
-    return Caller(name=person(), role=Role.ADMIN)
-
-
 def wire(route: AnyRoute, request: Ask) -> tuple[str, bytes | None]:
     """The target and body of an HTTP request for an operation. Raises Invalid for text that is not Unicode."""
     try:
@@ -186,9 +162,9 @@ def _plain(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _send(connection: UnixConnection, route: AnyRoute, request: Ask) -> http.client.HTTPResponse:
+def _send(connection: UnixConnection, route: AnyRoute, request: Ask, *, token: str | None) -> http.client.HTTPResponse:
     target, body = wire(route, request)
-    headers = {"ostinato-person": quote(person(), errors="replace")}
+    headers = {} if token is None else {"authorization": f"Bearer {token}"}
     if body is not None:
         headers["content-type"] = "application/json"
     try:
@@ -205,9 +181,11 @@ def _send(connection: UnixConnection, route: AnyRoute, request: Ask) -> http.cli
         ) from error
 
 
-def _over_http(connection: UnixConnection, route: Operation[Request, Response], request: Request) -> Response:
+def _over_http(
+    connection: UnixConnection, route: Operation[Request, Response], request: Request, *, token: str | None
+) -> Response:
     try:
-        reply = _send(connection, route, request)
+        reply = _send(connection, route, request, token=token)
         data = reply.read()
         if reply.status >= 300:
             raise _error(data, reply.status)
@@ -219,9 +197,11 @@ def _over_http(connection: UnixConnection, route: Operation[Request, Response], 
         connection.close()
 
 
-def _lines(connection: UnixConnection, route: Stream[Request, Response], request: Request) -> Iterator[Response | None]:
+def _lines(
+    connection: UnixConnection, route: Stream[Request, Response], request: Request, *, token: str | None
+) -> Iterator[Response | None]:
     try:
-        reply = _send(connection, route, request)
+        reply = _send(connection, route, request, token=token)
         if reply.status >= 300:
             raise _error(reply.read(), reply.status)
         while line := reply.readline():

@@ -12,11 +12,12 @@ from typing import Annotated
 import msgspec
 
 from ostinato.domain.errors import Conflict
+from ostinato.domain.person import Role
 from ostinato.domain.task import TaskState
 from ostinato.domain.values import SECOND
 from ostinato.gateway.context import AgentCard, Context
 from ostinato.gateway.notation import iso_or_none
-from ostinato.gateway.operation import Ask, Role, View, operation
+from ostinato.gateway.operation import Ask, View, operation
 from ostinato.gateway.tasks_api import Text, Word
 from ostinato.gateway.views import (
     EventView,

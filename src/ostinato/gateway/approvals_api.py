@@ -10,10 +10,11 @@ from typing import Annotated, Any
 import msgspec
 
 from ostinato.domain.errors import Conflict, Invalid, unknown_name
+from ostinato.domain.person import Role
 from ostinato.domain.question import Answer, Question, QuestionKind, QuestionState
 from ostinato.gateway.context import Context
 from ostinato.gateway.notation import parse_id
-from ostinato.gateway.operation import Ask, Role, operation
+from ostinato.gateway.operation import Ask, operation
 from ostinato.gateway.tasks_api import PageSize, Text, Word
 from ostinato.gateway.views import QuestionList, QuestionView, question_view
 from ostinato.store.port import QuestionFilter, Reads, Tx

@@ -12,16 +12,18 @@ from pathlib import Path
 from typing import Protocol
 
 from ostinato.agents.live import LiveText
+from ostinato.domain.person import Role
 from ostinato.domain.values import Instant, Value
 from ostinato.engine.port import Clock
+from ostinato.gateway.metrics import Meter
 from ostinato.store.port import ScheduleRow, Store
 
 
 class Caller(Value):
-    """Who calls. `name` stands in the record of whatever they decide; `role` is 1 viewer, 2 operator, 3 admin."""
+    """Who calls. `name` stands in the record of whatever they decide."""
 
     name: str
-    role: int
+    role: Role
 
 
 class Problem(Value):
@@ -145,6 +147,7 @@ class Context:
         fire: FireNow,
         node: NodeFacts | None = None,
         live: LiveText | None = None,
+        meter: Meter | None = None,
     ) -> None:
         self.store = store
         self.clock = clock
@@ -155,6 +158,8 @@ class Context:
         self.node = node
         """None: in the process of a command, with the engine off."""
         self.live = live
+        self.meter = meter
+        """What was counted in this process; None where no node runs."""
 
     def as_caller(self, caller: Caller) -> Context:
         """The same, called by somebody else."""
@@ -167,6 +172,7 @@ class Context:
             fire=self.fire,
             node=self.node,
             live=self.live,
+            meter=self.meter,
         )
 
     async def cards(self) -> Sequence[AgentCard]:

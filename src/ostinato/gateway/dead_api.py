@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 
+from ostinato.domain.person import Role
 from ostinato.domain.task import Task, TaskEvent
 from ostinato.gateway.context import Context
 from ostinato.gateway.notation import iso, parse_id
-from ostinato.gateway.operation import Ask, Role, View, operation
+from ostinato.gateway.operation import Ask, View, operation
 from ostinato.gateway.tasks_api import PageSize, Text, Word
 from ostinato.gateway.views import Page, TaskRow, task_row, task_rows, task_usd
 from ostinato.store.port import Reads, TaskFilter, Tx

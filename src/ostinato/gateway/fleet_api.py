@@ -13,11 +13,12 @@ import msgspec
 
 from ostinato.domain.errors import Conflict, Invalid
 from ostinato.domain.message import NewMessage, check_owner, main_session
+from ostinato.domain.person import Role
 from ostinato.domain.values import Source
 from ostinato.gateway.agents_api import ProblemView
 from ostinato.gateway.context import Context
 from ostinato.gateway.doctor import Finding, examine
-from ostinato.gateway.operation import Ask, Nothing, Role, View, operation
+from ostinato.gateway.operation import Ask, Nothing, View, operation
 from ostinato.gateway.tasks_api import Text, Word
 from ostinato.gateway.views import FlagView, flag_view
 from ostinato.store.port import Tx

@@ -9,15 +9,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
 
 import msgspec
 
-from ostinato.domain.errors import Denied, Internal, Invalid, NotFound, OstinatoError
-from ostinato.gateway.context import Caller, Context
+from ostinato.domain.errors import Internal, Invalid, NotFound, OstinatoError
+from ostinato.gateway.access import Stranger, caller_of, check_role
+from ostinato.gateway.context import Context
+from ostinato.gateway.metrics_api import metrics_text
 from ostinato.gateway.notation import closest
 from ostinato.gateway.openapi import document
-from ostinato.gateway.operation import AnyRoute, Operation, Role, is_list_field, read_request
+from ostinato.gateway.operation import AnyRoute, Operation, is_list_field, read_request
 from ostinato.gateway.registry import routes
 
 if TYPE_CHECKING:
@@ -34,11 +35,6 @@ DISCARDED_BYTES_MAX = 16 * BODY_BYTES_MAX
 
 BODY_TIMEOUT_S = 30.0
 """How long a caller may take to send a body."""
-
-PERSON_HEADER = "ostinato-person"
-"""Names the person on whose behalf a local command calls; percent-encoded UTF-8."""
-
-PERSON_CHARS_MAX = 64
 
 STATUS = {"invalid": 422, "not_found": 404, "conflict": 409, "denied": 403, "exhausted": 429, "internal": 500}
 """Error code -> HTTP status. A body that is no JSON at all is 400, one that is too long 413."""
@@ -77,6 +73,13 @@ def make_app(settings: HttpSettings) -> Starlette:
         why = settings.unready()
         return _json({"ok": not why, "reason": why}, status=503 if why else 200)
 
+    async def metrics(_request: Request) -> Response:
+        try:
+            text = await metrics_text(settings.context)
+        except OstinatoError as error:
+            return _refusal(error)
+        return Response(text, media_type="text/plain; version=0.0.4")
+
     async def openapi(_request: Request) -> Response:
         return Response(described, media_type="application/json")
 
@@ -85,7 +88,8 @@ def make_app(settings: HttpSettings) -> Starlette:
         return _refusal(_no_route(request.url.path, error.status_code), status=error.status_code)
 
     endpoints = [Route(_pattern(each), _endpoint(each, settings), methods=[each.method]) for each in _specific_first()]
-    endpoints += [Route("/healthz", healthz), Route("/readyz", readyz), Route("/api/v1/openapi.json", openapi)]
+    endpoints += [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)]
+    endpoints += [Route("/api/v1/openapi.json", openapi)]
     app = Starlette(routes=endpoints, exception_handlers={404: unknown, 405: unknown})
     app.router.redirect_slashes = False  # a path is there or not; no caller follows a redirect
     return app
@@ -104,9 +108,8 @@ def _pattern(route: AnyRoute) -> str:
 def _endpoint(route: AnyRoute, settings: HttpSettings) -> Callable[[Request], Any]:
     async def endpoint(request: Request) -> Response:
         try:
-            caller = _caller(request)
-            if caller.role < route.role:
-                raise Denied(f"{route.name} needs the role {route.role.name.lower()}", cure="Ask an operator.")
+            caller = await caller_of(settings.context.store, _token(request))
+            check_role(route, caller)
             asked = await _read(route, request)
             context = settings.context.as_caller(caller)
             if isinstance(route, Operation):
@@ -120,6 +123,8 @@ def _endpoint(route: AnyRoute, settings: HttpSettings) -> Callable[[Request], An
             return _refusal(error, status=413)
         except _Malformed as error:
             return _refusal(error, status=400)
+        except Stranger as error:
+            return _refusal(error, status=401)
         except OstinatoError as error:
             if error.code == "internal":
                 settings.surprised(route.name, error)
@@ -139,11 +144,13 @@ class _TooLong(Invalid):
     """More came than anything could need."""
 
 
-def _caller(request: Request) -> Caller:
-    """Who calls over the node's own socket: its file's mode lets nobody but the fleet's user in."""
-    name = unquote(request.headers.get(PERSON_HEADER, ""), errors="replace")
-    name = "".join(each for each in name if each.isprintable())[:PERSON_CHARS_MAX].strip()
-    return Caller(name=name or "operator", role=Role.ADMIN)
+def _token(request: Request) -> str | None:
+    """What the caller shows to prove who they are."""
+    head = request.headers.get("authorization", "")
+    kind, _, token = head.partition(" ")
+    if head and kind.lower() != "bearer":
+        raise Stranger(f"Tokens are shown as 'Bearer ...', not as {kind[:20]!r}", place="header authorization")
+    return token.strip() or None
 
 
 async def _read(route: AnyRoute, request: Request) -> Any:

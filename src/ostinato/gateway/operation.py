@@ -6,7 +6,6 @@ Knows nothing of HTTP, sockets or stores.
 
 from __future__ import annotations
 
-import enum
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Generic, TypeVar, cast, get_args, get_origin, get_type_hints
@@ -14,20 +13,13 @@ from typing import Any, Generic, TypeVar, cast, get_args, get_origin, get_type_h
 import msgspec
 
 from ostinato.domain.errors import Invalid, OstinatoError
+from ostinato.domain.person import Role
 from ostinato.domain.values import Value
 from ostinato.gateway.context import Context
 from ostinato.gateway.notation import closest
 
 DEPTH_MAX = 48
 """Nesting of a request; deeper ones would run into the recursion limits of whoever reads them later."""
-
-
-class Role(enum.IntEnum):
-    """What a caller may do; each includes the ones before it."""
-
-    VIEWER = 1
-    OPERATOR = 2
-    ADMIN = 3
 
 
 class Ask(Value, forbid_unknown_fields=True):

@@ -15,6 +15,8 @@ from ostinato.gateway import (
     dead_api,
     events_api,
     fleet_api,
+    metrics_api,
+    people_api,
     schedules_api,
     sessions_api,
     status_api,
@@ -36,7 +38,9 @@ ROOMS: tuple[ModuleType, ...] = (
     schedules_api,
     dead_api,
     cost_api,
+    metrics_api,
     events_api,
+    people_api,
 )
 
 

@@ -12,11 +12,12 @@ import msgspec
 from ostinato.domain.errors import Conflict, Invalid, NotFound, unknown_name
 from ostinato.domain.instant import format_instant, zone_named
 from ostinato.domain.message import check_owner, parse_deliver
+from ostinato.domain.person import Role
 from ostinato.domain.retry import RetryPolicy
 from ostinato.domain.schedule import RULE_KEYS, next_fire, parse_rule, rule_to_texts
 from ostinato.gateway.context import Context
 from ostinato.gateway.notation import parse_moment
-from ostinato.gateway.operation import Ask, Role, View, operation
+from ostinato.gateway.operation import Ask, View, operation
 from ostinato.gateway.tasks_api import Word
 from ostinato.gateway.views import ScheduleList, ScheduleView, schedule_view
 from ostinato.store.port import Reads, ScheduleRow, Tx

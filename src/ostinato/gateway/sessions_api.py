@@ -11,13 +11,14 @@ import msgspec
 
 from ostinato.domain.errors import Conflict, NotFound
 from ostinato.domain.message import Message, NewMessage, Session, check_owner, kind_of, main_session
+from ostinato.domain.person import Role
 from ostinato.domain.step import Input, LimitReached, ModelAnswer, Note, ToolOutcome
 from ostinato.domain.task import ENDED, Task, TaskKind
 from ostinato.domain.values import Origin, Source
 from ostinato.gateway.context import Context
 from ostinato.gateway.journal_view import step_view
 from ostinato.gateway.notation import iso
-from ostinato.gateway.operation import Ask, Role, View, operation
+from ostinato.gateway.operation import Ask, View, operation
 from ostinato.gateway.tasks_api import PageSize, Word
 from ostinato.gateway.views import MessageView, SessionList, SessionRow, message_view, session_row
 from ostinato.store.port import Reads, Tx

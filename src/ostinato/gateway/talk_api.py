@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 
 from ostinato.domain.errors import Conflict
 from ostinato.domain.message import Message
+from ostinato.domain.person import Role
 from ostinato.domain.question import QuestionState
 from ostinato.domain.step import Input
 from ostinato.domain.task import ENDED, Task, TaskState
@@ -18,7 +19,7 @@ from ostinato.domain.values import Value
 from ostinato.gateway.context import Context
 from ostinato.gateway.follow import changes_of
 from ostinato.gateway.notation import iso
-from ostinato.gateway.operation import Role, View, stream
+from ostinato.gateway.operation import View, stream
 from ostinato.gateway.sentences import question_words
 from ostinato.gateway.sessions_api import (
     SendMessage,

@@ -12,6 +12,7 @@ import msgspec
 
 from ostinato.domain.duration import parse_duration
 from ostinato.domain.errors import Conflict, Invalid, unknown_name
+from ostinato.domain.person import Role
 from ostinato.domain.question import Answer, QuestionKind, QuestionState
 from ostinato.domain.routing import Candidate, missing, route
 from ostinato.domain.step import Input
@@ -20,7 +21,7 @@ from ostinato.domain.values import digest_of, to_json
 from ostinato.gateway.context import AgentCard, Context
 from ostinato.gateway.journal_view import step_views
 from ostinato.gateway.notation import iso, parse_id, parse_moment
-from ostinato.gateway.operation import Ask, Role, View, operation
+from ostinato.gateway.operation import Ask, View, operation
 from ostinato.gateway.views import (
     AttemptView,
     FileView,
@@ -213,9 +214,8 @@ async def list_tasks(context: Context, request: WhichTasks) -> TaskList:
     before = parse_id(request.before, "T") if request.before else None
 
     def read(tx: Reads) -> TaskList:
-        tasks = tx.tasks(which, before=before, limit=request.limit)
-        more = tasks[-1].name if len(tasks) == request.limit else None
-        return TaskList(tasks=task_rows(tx, tasks), next=more)
+        tasks, more = tx.tasks_page(which, before=before, limit=request.limit)
+        return TaskList(tasks=task_rows(tx, tasks), next=f"T{more}" if more else None)
 
     return await context.store.read(read)
 

@@ -18,9 +18,11 @@ import msgspec
 import pytest
 
 from ostinato.cli.client import UnixConnection
+from ostinato.gateway.keyring import TOKEN_VARIABLE
 from tests.conftest import wait_until
 from tests.security.hostile.case import Case, Content, Surface
 from tests.security.hostile.front_matter_form import document
+from tests.security.hostile.http_form import TOKEN
 
 NODE = (sys.executable, "-m", "ostinato.node")
 WAIT_S = 20.0
@@ -45,7 +47,8 @@ class Stand:
     def __enter__(self) -> Stand:
         with self.log.open("wb") as log:
             command = [*self._node, str(self.folder)]
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+            environment = {**os.environ, TOKEN_VARIABLE: TOKEN}
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment)
         wait_until(self._is_ready, timeout_s=30.0)
         assert self.add_task("The first", agent="clerk")["id"] == "T1"
         return self
@@ -88,7 +91,8 @@ class Stand:
         connection = UnixConnection(self.state_dir)
         try:
             data = None if body is None else msgspec.json.encode(body)
-            connection.request(method, target, body=data, headers={"content-type": "application/json"})
+            headers = {"content-type": "application/json", "authorization": f"Bearer {TOKEN}"}
+            connection.request(method, target, body=data, headers=headers)
             reply = connection.getresponse()
             return reply.status, msgspec.json.decode(reply.read())
         finally:
