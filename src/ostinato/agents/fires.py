@@ -6,7 +6,7 @@ of when something is due (`domain.due` does) or of how a turn runs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from ostinato.agents.inbox import InboxTaker
 from ostinato.agents.intake import waiting_files, wake_file
@@ -41,7 +41,17 @@ ASLEEP = "outside active hours"
 class Fires:
     """What the scheduler calls for each row that is due."""
 
-    def __init__(self, *, store: Store, workspaces: Workspaces, inbox: InboxTaker, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        workspaces: Workspaces,
+        inbox: InboxTaker,
+        clock: Clock,
+        skipped: Callable[[str], None] = lambda reason: None,
+    ) -> None:
+        """`skipped` is told why, once it is durable that a time was skipped."""
+        self._skipped = skipped
         self._store = store
         self._workspaces = workspaces
         self._inbox = inbox
@@ -50,7 +60,10 @@ class Fires:
     async def fire(self, row: ScheduleRow) -> bool:
         """Fires or skips one row that is due, once for each nominal time; True where the agent was woken."""
         fire = await self._prepare(row)
-        return await self._store.run(fire.decide)
+        woken = await self._store.run(fire.decide)
+        if fire.skipped:
+            self._skipped(fire.skipped)
+        return woken
 
     async def fire_now(self, row: ScheduleRow, *, check: bool = False) -> str:
         """Fires one row beside its own times, because a person asked for it: whatever its check and active hours say,
@@ -95,6 +108,8 @@ class _Fire:
         self._broken = broken
         self._now = now
         self._name = row.name.rpartition(":")[2]
+        self.skipped = ""
+        """Why this time was skipped, once it is decided."""
 
     def decide(self, tx: Tx) -> bool:
         """Wakes the agent, or says why not."""
@@ -107,6 +122,7 @@ class _Fire:
         reason = "missed: no node ran" if plan.fire_at is None else self._why_not(tx, plan.fire_at)
         if not reason:
             return self._wake(tx, nominal_at=nominal_at, next_at=plan.next_at)
+        self.skipped = reason
         skips = tx.skip(
             row.name,
             heartbeat=self._name,

@@ -15,18 +15,26 @@ from ostinato.cli.options import AgentId, Commands, Fleet, Json, Reason, text_ar
 from ostinato.cli.screen import Screen
 from ostinato.cli.status_screen import show_status
 from ostinato.cli.words import count, size
-from ostinato.gateway import fleet_api, status_api
+from ostinato.gateway import fleet_api, metrics_api, status_api
 from ostinato.gateway.operation import Nothing
 
 LEVEL_STYLES = {"ok": "good", "warn": "warn", "bad": "bad", "error": "bad", "warning": "warn"}
 
 
-def status(*, fleet: Fleet = None, as_json: Json = False) -> None:
+def status(
+    *,
+    metrics: Annotated[bool, typer.Option("--metrics", help="All figures, in Prometheus' text format.")] = False,
+    fleet: Fleet = None,
+    as_json: Json = False,
+) -> None:
     """What needs you first, each line with its next command; then how things stand. Exits with 1 if something is wrong.
 
     Example: ostinato status
     """
     screen = Screen()
+    if metrics:
+        screen.say(Client(fleet).call(metrics_api.metrics, Nothing()).text.rstrip("\n"))
+        return
     view = Client(fleet).call(status_api.status, Nothing())
     if as_json:
         screen.json(view)

@@ -30,7 +30,7 @@ THINKING = ("adaptive", "disabled")
 TIERS = ("cheap", "standard", "strong")
 
 FLEET_FILE_KEYS: dict[str, tuple[str, ...]] = {
-    "": ("fleet", "models", "tiers", "limits", "server", "retention", "store", "engine", "inbox", "tasks"),
+    "": ("fleet", "models", "tiers", "limits", "server", "retention", "store", "engine", "inbox", "tasks", "metrics"),
     "fleet": ("name", "description", "timezone", "model"),
     "models.<name>": (
         "provider",
@@ -60,6 +60,7 @@ FLEET_FILE_KEYS: dict[str, tuple[str, ...]] = {
     "engine": ("tasks",),
     "inbox": ("agent", "settle"),
     "tasks": ("file",),
+    "metrics": ("agents",),
 }
 """Keys of each table."""
 
@@ -134,6 +135,8 @@ class FleetSettings(Value):
     """How long a file must have been left alone before it is taken, in seconds."""
     tasks_file: bool = True
     """Whether TASKS.md and tasks/ are kept."""
+    agent_metrics: bool = False
+    """Whether there are figures of each agent."""
     digest: str = ""
     """Of the file."""
     findings: tuple[Finding, ...] = ()
@@ -205,6 +208,7 @@ def parse_fleet(file: FileText, *, name: str) -> FleetSettings:
         inbox_agent=inbox.read("agent", check_agent_id),
         settle_s=inbox.duration_s("settle", SETTLE_S),
         tasks_file=_table(root, "tasks").flag("file", default=True),
+        agent_metrics=_table(root, "metrics").flag("agents", default=False),
         digest=file.digest,
         findings=file.findings,
     )
