@@ -7,6 +7,7 @@ Knows nothing of how they are noticed.
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,6 +23,8 @@ from ostinato.domain.message import NewMessage
 from ostinato.domain.step import Effect, Entry, ModelAnswer, ToolIntent, ToolOutcome
 from ostinato.domain.values import Source, Value
 from ostinato.engine.attempt import Attempt
+from ostinato.store.sqlite import database, directory
+from ostinato.store.sqlite.writer import Writer
 from ostinato.store.verbs.claims import ClaimVerbs
 from ostinato.store.verbs.sessions import SessionVerbs
 from ostinato.tools import delivery
@@ -221,6 +224,28 @@ def _outcome_forgotten() -> None:
     _plant(Attempt, "_record_otherwise", give_up)
 
 
+def _no_wait_for_the_disk() -> None:
+    """Commits are acknowledged before they have reached the disk: `synchronous = NORMAL`."""
+    begin = Writer.__init__
+
+    def begin_hastily(self: Any, database: Any, **rest: Any) -> None:
+        database.connection.execute("PRAGMA synchronous = NORMAL")
+        begin(self, database, **rest)
+
+    _plant(Writer, "__init__", begin_hastily)
+
+
+def _names_left_to_chance() -> None:
+    """The name of a new state directory is not made durable."""
+    _plant(directory, "sync_directory", lambda _folder: None)
+
+
+def _goes_on_after_a_failed_sync() -> None:
+    """An error of the disk is taken for one that passes."""
+    fatal = vars(database)["_FATAL"]
+    _plant(database, "_FATAL", fatal - {sqlite3.SQLITE_IOERR})
+
+
 BUGS = {
     "a result is recorded before its intent": Bug(
         plant=_result_before_intent, scenario="parallel tools", finding="twice"
@@ -237,6 +262,11 @@ BUGS = {
     "a heartbeat is marked before it wakes": Bug(plant=_fire_marked_first, scenario="heartbeats", finding="lost"),
     "the scribe moves on before it writes": Bug(plant=_position_before_lines, scenario="chain", finding="notes"),
     "a claim ignores its token": Bug(plant=_token_ignored, scenario="zombie", finding=""),
+    "a commit does not wait for the disk": Bug(plant=_no_wait_for_the_disk, scenario="power", finding="lost"),
+    "a new folder is not synced": Bug(plant=_names_left_to_chance, scenario="power", finding="lost"),
+    "a node goes on after a failed sync": Bug(
+        plant=_goes_on_after_a_failed_sync, scenario="failed sync", finding="went on"
+    ),
     "an outcome is forgotten on a full disk": Bug(plant=_outcome_forgotten, scenario="load", finding="lost"),
 }
 """By what is wrong."""

@@ -31,7 +31,7 @@ from ostinato.engine.clock import SystemClock
 from ostinato.engine.lease import LeaseTimes
 from ostinato.engine.lock import FleetLock
 from ostinato.engine.port import Clock
-from ostinato.store.sqlite import CommitHook, open_store
+from ostinato.store.sqlite import CommitHook, checkpoints, open_store
 from ostinato.testing.clock import STARTS_AT, ManualClock, run_virtual
 from ostinato.testing.faults import kill_at
 from tests.crash import load
@@ -83,6 +83,9 @@ class Order(Value):
     """Begins stopped (SIGSTOP), until somebody lets it go on."""
     takes_over: bool = False
     """Without asking whether somebody holds the fleet: what the lock is there to prevent."""
+    log_pages: int = 0
+    """Pages of the store's log after which it is moved into the database; 0: as many as usual, more than a short life
+    writes."""
     timeout_s: float = 60.0
     load: load.Orders = load.Orders()
 
@@ -102,6 +105,8 @@ def perform(order: Order) -> None:
     """In the child: the whole life of one node."""
     if order.bug:
         BUGS[order.bug].plant()
+    if order.log_pages:
+        vars(checkpoints)["PAGES_LARGE"] = order.log_pages
     if order.takes_over:
         FleetLock.acquire = lambda _self, **_: None  # type: ignore[method-assign]  # as if the lock had failed
     if order.real:

@@ -108,9 +108,13 @@ class Outside:
 def read_outside(path: Path) -> tuple[Line, ...]:
     """All whole lines; none where there is no file yet."""
     try:
-        data = path.read_bytes()
+        return read_lines(path.read_bytes())
     except FileNotFoundError:
         return ()
+
+
+def read_lines(data: bytes) -> tuple[Line, ...]:
+    """All whole lines."""
     return tuple(_decoder.decode(each) for each in data.split(b"\n")[:-1])
 
 

@@ -5,28 +5,23 @@ Runs with OSTINATO_CRASH=full alone: each death takes a run of its own under str
 
 from __future__ import annotations
 
-import contextlib
-import os
 import shutil
-import signal
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import wait_until
 from tests.crash.forge import Order
 from tests.crash.record import read_record
 from tests.crash.scenario import Scenario
 from tests.crash.scenarios import SCENARIOS
 from tests.crash.test_every_commit import findings_of, run_whole
+from tests.crash.tracing import killing, traced
 from tests.crash.trial import SIGKILLED, Crew, Forge, Trial, words_of
 
 pytestmark = pytest.mark.slow
 
-WRITES = "write,pwrite64,fsync,fdatasync,ftruncate,rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat,link,linkat"
 TOGETHER = 40
 """Deaths between two looks at whether there are more calls to die at."""
 
@@ -55,7 +50,7 @@ def die_at(forge: Forge, scenario: Scenario, folder: Path, number: int) -> Trial
     folder.mkdir()
     scenario.build(folder)
     order = Order(scenario=scenario.name, folder=str(folder), run=1, waits=True)
-    with traced(forge.begin(order), number):
+    with traced(forge.begin(order), *killing(number)):
         ended = forge.end()
     killed = ended.code == SIGKILLED and not ended.hung
     if killed:
@@ -63,19 +58,3 @@ def die_at(forge: Forge, scenario: Scenario, folder: Path, number: int) -> Trial
     record, words = (read_record(folder), "") if ended.code == 0 else (None, words_of(folder, ended))
     shutil.rmtree(folder, ignore_errors=record is not None)
     return Trial(place=f"write {number}", killed=killed, record=record, words=words)
-
-
-@contextlib.contextmanager
-def traced(pid: int, number: int) -> Iterator[None]:
-    """Lets a stopped process go on under strace, which kills it at that write."""
-    status = Path(f"/proc/{pid}/status")
-    wait_until(lambda: "State:\tT (stopped)" in status.read_text())
-    command = ["strace", "-f", "-qq", "-o", os.devnull, "-p", str(pid), "-e", f"trace={WRITES}"]
-    strace = subprocess.Popen([*command, "-e", f"inject={WRITES}:signal=KILL:when={number}"])
-    try:
-        wait_until(lambda: "TracerPid:\t0\n" not in status.read_text())
-        os.kill(pid, signal.SIGCONT)
-        yield
-    finally:
-        strace.terminate()
-        strace.wait(timeout=30)

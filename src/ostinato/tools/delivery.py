@@ -38,7 +38,7 @@ from ostinato.store.port import Claim, Tx
 from ostinato.tools.mail import Letter, to_eml
 from ostinato.tools.messages import OUTBOX_TOOL
 from ostinato.tools.port import AnyTool, FileRules, OutsideTool, StoreTool, ToolContext, ToolResult
-from ostinato.tools.safe_files import SafeFolder
+from ostinato.tools.safe_files import SafeFolder, make_root
 from ostinato.tools.toolbox import Toolbox, perform, perform_in
 
 HELD_AGAIN_S = 30.0
@@ -219,12 +219,13 @@ def write_letter(outbox: Path, letter: Letter) -> Path:
     data = to_eml(letter)
     name = f"{letter.id}.eml"
     try:
-        outbox.mkdir(parents=True, exist_ok=True)
+        make_root(outbox)
     except OSError as error:
         raise Exhausted(f"The outbox cannot be made: {error.strerror}") from error
     with SafeFolder(outbox, _OUTBOX_RULES) as folder:
         try:
             folder.stat(name)
+            folder.settle()  # whoever wrote it may have died before its name was safe
         except NotFound:
             folder.write(name, data, key=letter.id)
     return outbox / name

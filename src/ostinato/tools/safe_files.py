@@ -89,6 +89,10 @@ class SafeFolder:
     def __exit__(self, *_: object) -> None:
         os.close(self._root)
 
+    def settle(self) -> None:
+        """The names in this folder survive a power cut from now on, whoever has made them."""
+        os.fsync(self._root)
+
     def read(self, path: str, *, most: int = READ_BYTES_MAX) -> bytes:
         """The first `most` bytes of a file."""
         parts = parts_of(path)
@@ -276,6 +280,16 @@ def openat2_or_none() -> Opener | None:
     except OSError:
         return None
     return opener
+
+
+def make_root(root: Path) -> None:
+    """Makes a folder, where it is missing, whose name survives a power cut: what is synced below it would not."""
+    root.mkdir(parents=True, exist_ok=True)
+    above = os.open(root.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(above)
+    finally:
+        os.close(above)
 
 
 def open_by_walk(root: int, parts: Parts, flags: int) -> int:

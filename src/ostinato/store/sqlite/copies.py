@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ostinato.domain.errors import Conflict, Internal, Invalid, NotFound
 from ostinato.store.sqlite.database import StoreFull, connect, meaning_of
-from ostinato.store.sqlite.directory import FILE_NAME, prepare_directory
+from ostinato.store.sqlite.directory import FILE_NAME, prepare_directory, sync_directory
 from ostinato.store.sqlite.migrations import check_known, version_of
 
 
@@ -43,7 +43,7 @@ def copy_out(source: sqlite3.Connection, target: Path) -> int:
             copy.execute("PRAGMA journal_mode = DELETE")  # one file, complete in itself
         finally:
             copy.close()
-        _sync(target.parent)
+        sync_directory(target.parent)
     except sqlite3.Error as error:
         target.unlink(missing_ok=True)
         meaning = meaning_of(error)
@@ -77,7 +77,7 @@ def restore(file: Path, directory: Path) -> int:
         raise Invalid(f"The backup cannot be read: {error}", place=str(file), cure="Use another one.") from error
     try:
         os.rename(draft, target)
-        _sync(target.parent)
+        sync_directory(target.parent)
     except OSError as error:
         raise Internal(
             f"The restored database could not be put in place: {error.strerror}", place=str(target)
@@ -94,12 +94,3 @@ def _verified(source: sqlite3.Connection, file: Path) -> int:
     if (found := check(source)) != "ok":
         raise Invalid(f"The backup is damaged: {found.splitlines()[0]}", place=str(file), cure="Use another one.")
     return version
-
-
-def _sync(directory: Path) -> None:
-    """Makes the name of a new file durable. Only for directories: a database file is opened by SQLite alone."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

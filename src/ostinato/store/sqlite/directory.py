@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 from typing import Final
@@ -12,7 +13,12 @@ FILE_NAME: Final = "ostinato.db"
 
 
 def prepare_directory(directory: Path) -> None:
-    """Makes the state directory with mode 0700, and refuses one that others may enter."""
+    """Makes the state directory with mode 0700, and refuses one that others may enter.
+
+    Before a database is made in it, its own name is made durable: a power cut takes a name that nobody has synced, and
+    with it everything below, synced or not.
+    """
+    new = [each for each in (directory, *directory.parents) if not each.exists()]
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except FileExistsError:
@@ -26,3 +32,15 @@ def prepare_directory(directory: Path) -> None:
             place=str(directory),
             cure=f"chmod 700 {directory}",
         )
+    if not (directory / FILE_NAME).exists():
+        for each in new or [directory]:
+            sync_directory(each.parent)
+
+
+def sync_directory(directory: Path) -> None:
+    """Makes the names in a directory durable. Only for directories: a database file is opened by SQLite alone."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

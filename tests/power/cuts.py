@@ -1,0 +1,91 @@
+"""A node that is recorded, and its fleet as a power cut at any point leaves it behind.
+
+The log of the world outside is on another machine: nothing of it is lost. Knows nothing of what is right.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from ostinato.domain.values import Value
+from tests.crash.forge import Ended, Order
+from tests.crash.outside import Line, read_lines
+from tests.crash.record import OUTSIDE
+from tests.crash.tracing import recording, traced
+from tests.crash.trial import Forge
+from tests.power.calls import Operation, Reader, Write
+from tests.power.disk import Disk
+
+SHARED_MEMORY = "-shm"
+"""SQLite's index of its log: no part of what is stored, and anything may be in it after a cut."""
+
+
+class Recording(Value):
+    """What a node, or several one after the other, did to a fleet's files."""
+
+    folder: str
+    operations: tuple[Operation, ...]
+    disk: Disk
+    """As it was before."""
+
+
+class Cut(Value):
+    """A fleet after a power cut. `outside`: what had happened until then."""
+
+    at: int
+    folder: Path
+    outside: tuple[Line, ...]
+
+
+def begin(folder: Path) -> Recording:
+    """Nothing has been recorded yet."""
+    return Recording(folder=str(folder), operations=(), disk=Disk(folder))
+
+
+def record(forge: Forge, order: Order, before: Recording, *options: str) -> tuple[Recording, Ended]:
+    """One node's whole life, behind what was recorded before. `options`: what else strace is to do to it."""
+    folder = Path(order.folder)
+    reader, file = Reader(folder, before.operations), folder.parent / f"{folder.name}.strace"
+    pid = forge.begin(replace(order, waits=True))
+    with traced(pid, *recording(file), *options):
+        ended = forge.end()
+    operations = tuple(reader.read(file))
+    file.unlink()
+    return replace(before, operations=operations), ended
+
+
+def cuts(recorded: Recording, points: Sequence[int], folder: Path, *, seed: int) -> Iterator[Cut]:
+    """The fleet after a cut behind so many operations, one after the other: each is gone when the next is built."""
+    disk, said, number = deepcopy(recorded.disk), bytearray(), 0
+    log = str(Path(recorded.folder) / OUTSIDE)
+    for point in sorted(points):
+        for operation in recorded.operations[number:point]:
+            disk.take(operation)
+            if isinstance(operation, Write) and operation.path == log:
+                said += operation.data
+        number = point
+        with _built(recorded, disk.cut(random.Random(f"{seed}:{point}")), folder) as fleet:
+            (fleet / OUTSIDE).write_bytes(said)
+            yield Cut(at=point, folder=fleet, outside=read_lines(bytes(said)))
+
+
+@contextmanager
+def _built(recorded: Recording, files: dict[str, bytes | None], folder: Path) -> Iterator[Path]:
+    folder.mkdir()
+    try:
+        for path, data in sorted(files.items()):
+            place = folder / Path(path).relative_to(recorded.folder)
+            if data is None:
+                place.mkdir(mode=0o700, exist_ok=True)
+            elif not path.endswith(SHARED_MEMORY):
+                place.write_bytes(data)
+        yield folder
+    finally:
+        shutil.rmtree(folder)

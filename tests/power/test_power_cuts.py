@@ -1,0 +1,160 @@
+"""A power cut at any moment takes nothing that was acknowledged, and leaves a database that is whole.
+
+What a node does to its files is recorded once; then the disk is cut off behind any of these operations, with what was
+not synced dropped, kept, torn or in another order. 300 cuts in every run of the tests, all there are with
+OSTINATO_CRASH=full. A failure names the cut, which the same recording would repeat.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from ostinato.config import STATE_FOLDER
+from ostinato.domain.errors import OstinatoError
+from ostinato.store.sqlite import open_store
+from tests.crash import load
+from tests.crash.bugs import BUGS
+from tests.crash.forge import Order
+from tests.crash.judge import judge
+from tests.crash.record import read_record
+from tests.crash.scenario import Scenario
+from tests.crash.scenarios import SCENARIOS
+from tests.crash.siege import FULL
+from tests.crash.test_every_commit import run_whole
+from tests.crash.trial import Crew, words_of
+from tests.power.cuts import Cut, Recording, begin, cuts, record
+from tests.power.promises import broken_promises
+
+pytestmark = pytest.mark.slow
+
+ERRANDS = 60 if FULL else 12
+LOG_PAGES = 60
+"""So that the log is moved into the database again and again."""
+
+CUTS = 300
+"""In the short form."""
+
+AFTERLIVES = 12
+"""Cuts after which a node goes on, in the short form."""
+
+UNSYNCED = "notes: missing"
+"""The last lines of a daily note may be lost: they are views over the store, and not worth a sync each."""
+
+SEEDS = range(3 if FULL else 1)
+"""Every point is cut once for each, as each leaves something else of what was not synced."""
+
+
+def test_a_power_cut_takes_nothing_that_was_acknowledged(crew: Crew, ground: Path, tell: Callable[[str], None]) -> None:
+    recorded = record_load(crew, ground)
+    found, tried = {}, 0
+    for seed in SEEDS:
+        for cut in cuts(recorded, points(recorded, most=None if FULL else CUTS), ground / "cut", seed=seed):
+            tried += 1
+            if findings := findings_of(cut):
+                found[cut.at, seed] = findings
+    tell(f"power: {tried} cuts behind {len(recorded.operations)} operations on files, nothing acknowledged lost")
+    assert not found
+
+
+@pytest.mark.parametrize("name", SCENARIOS if FULL else ["delivery"])
+def test_a_node_that_goes_on_after_a_power_cut_equals_one_that_had_none(
+    name: str, crew: Crew, ground: Path, tell: Callable[[str], None]
+) -> None:
+    scenario = SCENARIOS[name]
+    whole = run_whole(crew, scenario, ground)
+    recorded = record_scenario(crew, scenario, ground / "fleet")
+    found, tried = {}, 0
+    for cut in cuts(recorded, points(recorded, most=None if FULL else AFTERLIVES), ground / "cut", seed=0):
+        tried += 1
+        order = Order(scenario=name, folder=str(cut.folder), run=2)
+        ended = crew.forges[0].run(order)
+        findings = [words_of(cut.folder, ended)] if ended.code else judge(whole, read_record(cut.folder))
+        if findings := [each for each in findings if not each.startswith(UNSYNCED)]:
+            found[cut.at] = findings
+    tell(f"power: {name}: {tried} cuts, after each a node that comes to the same end")
+    assert not found
+
+
+@pytest.mark.parametrize("name", [name for name, bug in BUGS.items() if bug.scenario == "power"])
+def test_the_power_cuts_notice_when(name: str, crew: Crew, ground: Path, tell: Callable[[str], None]) -> None:
+    recorded = record_scenario(crew, SCENARIOS["chain"], ground / "fleet", bug=name)
+    for number, cut in enumerate(cuts(recorded, points(recorded, most=CUTS), ground / "cut", seed=0)):
+        found = [each for each in findings_of(cut) if each.startswith(BUGS[name].finding)]
+        if found:
+            tell(f"{name}: noticed at cut {number}: {found[0]}")
+            return
+    pytest.fail(f"the harness did not notice: {name}")
+
+
+def test_what_is_recorded_is_what_was_done(crew: Crew, ground: Path) -> None:
+    recorded = record_scenario(crew, SCENARIOS["own files"], ground / "fleet")
+    for operation in recorded.operations:
+        recorded.disk.take(operation)
+    told = {path: bytes(node.seen) for path, node in recorded.disk.names.items() if not node.folder}
+    there = {str(path): path.read_bytes() for path in (ground / "fleet").rglob("*") if path.is_file()}
+    unseen = {str(ground / "fleet" / "run.log")}  # open before the record began
+    assert {path: data for path, data in told.items() if path not in unseen} == {
+        path: data for path, data in there.items() if path not in unseen
+    }
+
+
+def record_load(crew: Crew, ground: Path) -> Recording:
+    """Errands of all kinds, done at the same time, with commits that are shared and a log that is moved."""
+    folder = ground / "fleet"
+    folder.mkdir()
+    load.SCENARIO.build(folder)
+    order = Order(
+        scenario=load.NAME,
+        folder=str(folder),
+        run=1,
+        real=True,
+        load=load.Orders(total=ERRANDS),
+        log_pages=LOG_PAGES,
+    )
+    return recording_of(crew, order)
+
+
+def record_scenario(crew: Crew, scenario: Scenario, folder: Path, *, bug: str = "") -> Recording:
+    """A scenario in its own time."""
+    folder.mkdir()
+    scenario.build(folder)
+    return recording_of(crew, Order(scenario=scenario.name, folder=str(folder), run=1, bug=bug))
+
+
+def recording_of(crew: Crew, order: Order) -> Recording:
+    """A node's whole life, which ends well."""
+    folder = Path(order.folder)
+    recorded, ended = record(crew.forges[0], order, begin(folder))
+    assert ended.code == 0, words_of(folder, ended)
+    return recorded
+
+
+def points(recorded: Recording, *, most: int | None) -> Sequence[int]:
+    """Where to cut: everywhere, or at so many places by chance."""
+    everywhere = range(1, len(recorded.operations) + 1)
+    if most is None or most >= len(everywhere):
+        return everywhere
+    return random.Random(0).sample(everywhere, most)
+
+
+def findings_of(cut: Cut) -> list[str]:
+    """What is wrong with the store after a cut."""
+    return asyncio.run(_findings_of(cut))
+
+
+async def _findings_of(cut: Cut) -> list[str]:
+    try:
+        store = open_store(cut.folder / STATE_FOLDER)
+    except OstinatoError as error:
+        return [f"broken: {error}"]
+    try:
+        checked = await store.check()
+        found = await store.read(lambda reads: broken_promises(reads, cut.outside))
+        return found if checked == "ok" else [f"broken: {checked}", *found]
+    finally:
+        await store.close()
