@@ -91,6 +91,11 @@ class Server:
         """`immediate` is a crash."""
         self.call("pg_ctl", "-D", str(self.folder / "data"), "-w", "-s", "-m", mode, "stop")
 
+    def stop_if_running(self) -> None:
+        """As a crash; nothing where it has been stopped."""
+        if (self.folder / "data" / "postmaster.pid").exists():
+            self.stop("immediate")
+
     def remove(self) -> None:
         """The cluster is gone."""
         shutil.rmtree(self.folder, ignore_errors=True)

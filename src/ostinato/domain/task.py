@@ -112,6 +112,22 @@ def next_state(state: TaskState, event: TaskEvent) -> TaskState:
         ) from None
 
 
+CLAIMS_BITS = 20
+"""A token's lower bits count the claims of its task; above them stands the epoch of the store. A million claims, and an
+epoch in seconds: a token stays below 2**53 for 250 years, so that every reader of JSON holds it."""
+
+
+def next_token(token: int, *, epoch: int) -> int:
+    """The token of the next claim: above every earlier one, and above all that an earlier epoch can have given out, of
+    which this store may know nothing."""
+    return max(token, (epoch << CLAIMS_BITS) | claim_number(token)) + 1
+
+
+def claim_number(token: int) -> int:
+    """Which claim of its task a token stands for, from 1: what people are shown."""
+    return token & ((1 << CLAIMS_BITS) - 1)
+
+
 def sources_of(event: TaskEvent) -> frozenset[TaskState]:
     """The states from which `event` is possible."""
     return frozenset(state for state, each in TRANSITIONS if each is event)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from ostinato.domain.step import Answered, Decision, Judged, LimitReached, ModelAnswer, ResultStatus, Step, ToolOutcome
-from ostinato.domain.task import ENDED, Task, TaskState
+from ostinato.domain.task import ENDED, Task, TaskState, claim_number
 from ostinato.gateway.context import Context
 from ostinato.gateway.follow import changes_of
 from ostinato.gateway.journal_view import step_view
@@ -154,7 +154,7 @@ def _findings(tx: Reads, task: Task) -> list[WhyLine]:
         lines.append(WhyLine(task=task.name, at=view.at, text=f"step {view.seq}: {view.text}"))
     for attempt in tx.attempts(task.id):
         if attempt.error and not (task.result and attempt.error == task.result.error):
-            text = f"attempt {attempt.token} ended with {attempt.outcome}: {attempt.error}"
+            text = f"attempt {claim_number(attempt.token)} ended with {attempt.outcome}: {attempt.error}"
             lines.append(WhyLine(task=task.name, at=iso(attempt.ended_at or attempt.started_at), text=text))
     return lines
 

@@ -22,8 +22,9 @@ _DEFAULTS: Final[dict[str, Any]] = {
     "keepalives_interval": 2,
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
+    "target_session_attrs": "read-write",
 }
-"""A machine that has gone is noticed in ten seconds, not in two hours."""
+"""A machine that has gone is noticed in ten seconds, not in two hours; of several hosts, the one that takes writes."""
 
 _BY_HOST: Final = ("host", "hostaddr", "port")
 """What may be a list, as libpq understands it: one of each for each host, or one port for all."""

@@ -30,6 +30,13 @@ SETTINGS: Final = (
 )
 """What every connection relies on."""
 
+FLOOR: Final = "postgres.last_id.{table}"
+"""The setting that says below which ids of a table none is given out again."""
+LAST_ID: Final = (
+    "SELECT greatest((SELECT coalesce(max(id), 0) FROM {table}), "
+    "(SELECT coalesce(max(value::bigint), 0) FROM settings WHERE name = '{floor}'))"
+)
+
 UNANSWERED: Final = frozenset(
     {
         "add_task", "add_task_document", "add_dependency", "await_task", "move_task", "change_task", "explain_task",
@@ -105,6 +112,8 @@ class PostgresDatabase:
         """The error of the server that this function has met, also where it has hidden it."""
         self.changes = 0
         """Changes that were sent."""
+        self.epoch = 0
+        """What stands above the count in new tokens."""
         self.last_ids: dict[str, int] = {}
         self.before_change: Callable[[], None] | None = None
         """Called before the first change of a function: the moment to begin what can be undone."""
@@ -172,7 +181,7 @@ class PostgresDatabase:
         if last is None:
             name = f"last_id_of_{table}"
             if name not in self._queries:
-                self._queries[name] = prepared(name, f"SELECT coalesce(max(id), 0) FROM {table}")
+                self._queries[name] = prepared(name, LAST_ID.format(table=table, floor=FLOOR.format(table=table)))
             row = self.one(name)
             last = self.last_ids[table] = row[0] if row else 0
         if take:

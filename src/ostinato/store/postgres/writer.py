@@ -30,6 +30,7 @@ from ostinato.store.port import ClaimRequest
 from ostinato.store.postgres.connecting import PAUSE_S, patiently
 from ostinato.store.postgres.database import PostgresDatabase
 from ostinato.store.postgres.failures import StoreAway, StoreBroken, StoreFull
+from ostinato.store.postgres.lineage import learn
 from ostinato.store.postgres.orders import Batch, Order, Orders, Settled, again, presentable
 from ostinato.store.postgres.wire import Statement, Wire
 from ostinato.store.verbs import rows
@@ -83,6 +84,7 @@ class Writer:
         self._refused = 0
         self._number = -1
         """Commits of the fleet when this node last had the lock; what is remembered is true as long as it stays."""
+        self._learn_lineage()
         self._seen = self._latest_event()
         """Up to here, listeners have been told."""
         self._broken: StoreBroken | None = None
@@ -231,14 +233,17 @@ class Writer:
 
     def _was_committed(self, transaction: str) -> bool:
         """What became of a commit whose answer was lost: the server knows it by its number, even after a restart."""
+        line = self._lineage.line
         deadline = time.monotonic() + IN_DOUBT_S
         while time.monotonic() < deadline:
             try:
                 self._reconnect()
+                if self._lineage.line != line:  # there the number may stand for something else
+                    break
                 row = self._database.one("fate_of_transaction", transaction=transaction)
             except StoreAway:
                 row = ("away",)
-            except OstinatoError:  # the server does not know the number: a copy that lags behind has taken over
+            except OstinatoError:  # the server has never given out this number
                 return False
             if row is None or row[0] is None:
                 break
@@ -269,11 +274,21 @@ class Writer:
         self._memory.forget()
         self._database.last_ids.clear()
 
+    def _learn_lineage(self) -> None:
+        self._forget()
+        self._lineage = learn(self._database)
+        self._database.epoch = self._lineage.epoch
+
     def _reconnect(self) -> None:
         """A new connection where the last one is lost; raises StoreAway when there is none for RECONNECT_S."""
         if not self._database.wire.is_open:
             self._database.wire = patiently(self._connect)
             self._number = -1  # whoever answers now may count otherwise
+            try:
+                self._learn_lineage()
+            except BaseException:  # whatever it was: nothing is written before it is known
+                self._database.wire.close()
+                raise
 
     # --- what other nodes do --------------------------------------------------------------------------------------
 

@@ -101,6 +101,9 @@ def connect(path: Path | None, *, read_only: bool = False) -> sqlite3.Connection
 class SqliteDatabase:
     """Queries by name over one connection; satisfies `ostinato.store.verbs.database.Database`."""
 
+    epoch: Final = 0
+    """One file has one history."""
+
     def __init__(self, connection: sqlite3.Connection, path: Path | None, known: dict[str, Query]) -> None:
         self.connection = connection
         self.path = path

@@ -25,6 +25,8 @@ from ostinato.domain.task import (
     TaskEvent,
     TaskResult,
     TaskState,
+    claim_number,
+    next_token,
 )
 from ostinato.domain.values import SECOND, Instant
 from ostinato.store.port import Claim, ClaimRequest
@@ -64,20 +66,21 @@ class ClaimVerbs(MoveVerbs):
         task = replace(
             old,
             state=TaskState.RUNNING,
-            token=old.token + 1,
+            token=next_token(old.token, epoch=self._db.epoch),
             attempts=old.attempts + 1,
             node=node,
             updated_at=now,
             reason="",
         )
         taken = replace(kept, task=task, seen=self._last_message())
-        if not self._db.do("claim_task", id=task.id, node=node, seen=taken.seen, now=now):
+        if not self._db.do("claim_task", id=task.id, token=task.token, node=node, seen=taken.seen, now=now):
             raise Internal(f"{task.name} could not be claimed, though it was ready")
         self._remember(taken)
         self._db.do("add_attempt", task=task.id, token=task.token, node=task.node, now=now, ready_at=kept.ready_at)
         self._tally(old, -1)
         self._tally(task, 1)
-        self._tell_of(task, EventName.TASK_CLAIMED, now=now, data={"attempt": task.token, "node": task.node})
+        data = {"attempt": claim_number(task.token), "node": task.node}
+        self._tell_of(task, EventName.TASK_CLAIMED, now=now, data=data)
         return task
 
     def _last_message(self) -> int:

@@ -14,6 +14,11 @@ Row = tuple[Any, ...]
 class Database(Protocol):
     """One connection inside a transaction."""
 
+    @property
+    def epoch(self) -> int:
+        """What stands above the count in every new token: greater where commits may have been lost, as after a failover
+        to a copy that lagged behind. 0 where that cannot happen."""
+
     def one(self, name: str, /, **values: Any) -> Row | None:
         """The first row of the query `name`, or None."""
 

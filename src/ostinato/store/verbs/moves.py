@@ -12,7 +12,7 @@ from ostinato.domain.event import EventName
 from ostinato.domain.message import task_session
 from ostinato.domain.question import QuestionState
 from ostinato.domain.step import REPEATABLE, WITHDRAWN, Answered, Entry, Input, Note, Step, ToolIntent, ToolOutcome
-from ostinato.domain.task import ENDED, Task, TaskEvent, TaskKind, TaskResult, TaskState, next_state
+from ostinato.domain.task import ENDED, Task, TaskEvent, TaskKind, TaskResult, TaskState, next_state, next_token
 from ostinato.domain.values import Instant, Trust
 from ostinato.store.port import QuestionFilter
 from ostinato.store.verbs import rows
@@ -75,7 +75,7 @@ class MoveVerbs(EndingVerbs):
         if kept.task.state is TaskState.RUNNING:
             outcome = "fail" if event is TaskEvent.FAIL else "cancelled"
             self._end_attempt(kept.task, outcome, error=reason, now=now)
-            changes["token"] = kept.task.token + 1
+            changes["token"] = next_token(kept.task.token, epoch=self._db.epoch)
         moved = self._move(kept, event, actor=actor, reason=reason, now=now, **changes)
         if moved.task.state in ENDED:
             self._end(moved, now=now)

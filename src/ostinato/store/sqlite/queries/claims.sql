@@ -45,7 +45,7 @@ SELECT pool, agent, kind, session FROM tasks INDEXED BY task_running WHERE state
 -- name: claim_task
 -- Takes one task, if it can still be claimed.
 UPDATE tasks SET
-    state = 'running', token = token + 1, attempts = attempts + 1, node = :node, seen = :seen, updated_at = :now,
+    state = 'running', token = :token, attempts = attempts + 1, node = :node, seen = :seen, updated_at = :now,
     reason = ''
 WHERE id = :id AND state = 'ready' AND due_at IS NULL
 
