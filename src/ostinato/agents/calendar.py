@@ -16,6 +16,7 @@ from functools import partial
 
 from msgspec import structs
 
+from ostinato.agents.unfit import release
 from ostinato.domain.errors import NotFound, OstinatoError
 from ostinato.domain.event import EventName, NewEvent
 from ostinato.domain.schedule import next_fire
@@ -63,8 +64,8 @@ class Calendar:
         self._looks_in = 0  # the thread in which the sweep itself looks
 
     def listen(self, wake: Callable[[], None]) -> None:
-        """Takes up agents out of turn whose heartbeats somebody has just seen to be new: `wake` is called on this loop
-        for each, and whoever it is calls `poll`."""
+        """Takes up agents out of turn whose heartbeats somebody has just seen to be new, or whose files to be in order
+        again: `wake` is called on this loop for each, and whoever it is calls `poll`."""
         loop = asyncio.get_running_loop()
 
         def notice(agent: str) -> None:
@@ -74,11 +75,11 @@ class Calendar:
             with suppress(RuntimeError):  # the loop has ended meanwhile
                 loop.call_soon_threadsafe(wake)
 
-        self._workspaces.heartbeats_changed = notice
+        self._workspaces.changed = notice
 
     def deafen(self) -> None:
         """Listens no more."""
-        self._workspaces.heartbeats_changed = None
+        self._workspaces.changed = None
 
     async def poll(self) -> float:
         """One slice of the sweep; seconds until the next."""
@@ -162,6 +163,7 @@ def _write(tx: Tx, *, batch: Sequence[_Seen], stored: Mapping[str, Mapping[str, 
         if (brief := seen.brief) is not None:
             data = {"version": brief.version, "heartbeats": len(wanted), "concurrency": brief.concurrency}
             tx.announce(NewEvent(name=EventName.AGENT_LOADED, agent=seen.agent, data=data), now=now)
+            release(tx, seen.agent, now=now)
 
 
 def rows_of(agent: Brief, stored: Mapping[str, ScheduleRow], *, now: Instant) -> list[ScheduleRow]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 
 from ostinato.agents.inbox import InboxTaker
 from ostinato.agents.intake import waiting_files, wake_file
+from ostinato.agents.unfit import REASON
 from ostinato.domain.due import Due, due
 from ostinato.domain.errors import Invalid, OstinatoError
 from ostinato.domain.event import EventName, NewEvent
@@ -77,7 +78,7 @@ class Fires:
             agent = self._workspaces.brief(row.agent)
             heartbeat = heartbeat_of(agent, row)
         except OstinatoError as error:
-            broken = f"the agent's files are not valid: {error}"
+            broken = f"{REASON}{error}"
         if heartbeat is not None and (heartbeat.each or heartbeat.check is not None):
             await self._inbox.take_agent(row.agent)
         return _Fire(row, heartbeat, agent=agent, broken=broken, now=self._clock.now())

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
+from ostinato.agents.unfit import is_unfit
 from ostinato.domain.event import EventName, NewEvent
 from ostinato.domain.message import NewMessage, check_owner
 from ostinato.domain.routing import Candidate, Route, missing, route
@@ -191,7 +192,7 @@ class Intake:
 def waiting_files(tx: Reads, agent: str, *, limit: int) -> list[Task]:
     """Turns of dropped files that wait for a heartbeat of their agent, oldest first."""
     which = TaskFilter(agent=agent, kinds=frozenset({TaskKind.TURN}), states=frozenset({TaskState.BLOCKED}))
-    found = [task for task in tx.tasks(which, limit=limit) if task.type == FILE_TYPE]
+    found = [task for task in tx.tasks(which, limit=limit) if task.type == FILE_TYPE and not is_unfit(task)]
     return found[::-1]
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ostinato.agents.prompt import PromptPart, fixed_parts, note_parts
+from ostinato.agents.unfit import Unfit
 from ostinato.domain.chat import ToolCall, ToolSpec, estimate_tokens
 from ostinato.domain.errors import Invalid, NotFound, OstinatoError
 from ostinato.domain.ledger import day_of
@@ -66,6 +67,11 @@ class Leash:
     def fleet_per_day_usd_micros(self) -> int | None:
         """Micro-dollars that the whole fleet may spend in a UTC day."""
         return self._maker.fleet_per_day_usd_micros
+
+    def renew(self) -> None:
+        """Looks at the agent's files as they are now: before each verdict, for whoever takes a tool away means the turn
+        that is under way, too. Raises Unfit where they are broken."""
+        self.now = self._maker.current(self.now.id)
 
     def tool_or_none(self, name: str) -> AnyTool | None:
         """A tool by name; a verdict has allowed it, but a deploy may have taken it away since."""
@@ -162,8 +168,8 @@ class LeashMaker:
         self._notes: dict[str, tuple[float, Mapping[str, str]]] = {}
 
     def leash(self, tx: Tx, task: Task, *, journal: Sequence[Entry]) -> Leash:
-        """The leash of a task's turn. Raises Invalid where the agent's files are broken, NotFound where it is gone."""
-        now = self._workspaces.current(task.agent or "")
+        """The leash of a task's turn. Raises Unfit where the agent's files are broken, or it is gone."""
+        now = self.current(task.agent or "")
         began = next((each for each in journal if isinstance(each, Input) and each.agent_version), None)
         if began is None:
             return Leash(self, then=now, now=now, notes=self._daily_notes(now.id))
@@ -172,6 +178,13 @@ class LeashMaker:
         if began.agent_version == now.version:
             return Leash(self, then=now, now=now, notes=notes)
         return Leash(self, then=self._as_it_was(now, texts), now=now, notes=notes)
+
+    def current(self, agent: str) -> AgentDefinition:
+        """The agent as its files are now. Raises Unfit."""
+        try:
+            return self._workspaces.current(agent)
+        except OstinatoError as error:
+            raise Unfit(error) from error
 
     def _as_it_was(self, now: AgentDefinition, texts: Mapping[str, str]) -> AgentDefinition:
         """The agent that a turn began with; today's where its files are no longer kept, or no longer make one."""
@@ -193,7 +206,10 @@ class LeashMaker:
 
     def delivery_context(self, tx: Tx, task: Task, *, intent: ToolIntent, now: Instant, repeated: bool) -> ToolContext:
         """What a tool is told that performs a stored action, outside of any turn."""
-        leash = self.leash(tx, task, journal=())
+        try:
+            leash = self.leash(tx, task, journal=())
+        except Unfit as unfit:
+            raise unfit.error from unfit
         return leash.context(task, intent=intent, trust=task.spec.trust, now=now, repeated=repeated)
 
     def fixed(self, agent: AgentDefinition) -> _Fixed:

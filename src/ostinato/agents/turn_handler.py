@@ -14,6 +14,7 @@ from ostinato.agents.moves import Act, Advance, AskModel, Ended, Planned
 from ostinato.agents.prompt import PastTurn, chat_parts
 from ostinato.agents.turn_state import TurnState
 from ostinato.agents.turn_step import advance
+from ostinato.agents.unfit import Unfit, hold
 from ostinato.domain import budget
 from ostinato.domain.chat import HttpAttempt, ModelReply, ModelRequest, StopReason
 from ostinato.domain.ledger import Charge
@@ -23,7 +24,7 @@ from ostinato.domain.task import Fail, Outcome, Requeue, Retry, Task, TaskKind
 from ostinato.domain.values import Instant, Value
 from ostinato.engine.port import AttemptPort, Ending, Settled
 from ostinato.models.port import Model, ModelFailed, Models
-from ostinato.store.port import Reads, Tx
+from ostinato.store.port import Claim, Reads, Tx
 from ostinato.tools.port import AnyTool, OutsideTool, ToolContext, ToolResult, failed
 from ostinato.tools.toolbox import perform
 
@@ -50,13 +51,17 @@ class TurnHandler:
         self._leashes = leashes
         self._models = models
         self._live = live
-        self._opened: dict[tuple[int, int], tuple[TurnState, Advance]] = {}
+        self._opened: dict[tuple[int, int], tuple[TurnState, Advance] | Settled] = {}
 
     def open(self, tx: Tx, task: Task, *, now: Instant) -> None:
         """Takes the first steps of a new turn in the claim's own commit: its inbox, its files, its first intent."""
         if task.steps:
             return  # a resumed turn reads its journal in a commit of its own
-        state = self._state(tx, task, journal=())
+        try:
+            state = self._state(tx, task, journal=())
+        except Unfit as unfit:
+            self._opened[task.id, task.token] = _held(tx, task, unfit, now=now)
+            return
         done = advance(state, tx, now=now)
         self._opened[task.id, task.token] = (state, done)
 
@@ -65,7 +70,13 @@ class TurnHandler:
         task = attempt.task
         opened = self._opened.pop((task.id, task.token), None)
         if opened is None:
-            opened = await attempt.store.run(lambda tx: self._resume(tx, task, now=attempt.clock.now()))
+            try:
+                opened = await attempt.store.run(lambda tx: self._resume(tx, task, now=attempt.clock.now()))
+            except Unfit as broken:
+                unfit = broken
+                return await attempt.store.run(lambda tx: _held(tx, task, unfit, now=attempt.clock.now()))
+        if isinstance(opened, Settled):
+            return opened
         state, done = opened
         state.took_place(done)
         run = _Run(state, attempt, live=self._live)
@@ -116,7 +127,14 @@ class _Run:
 
     async def _advance(self, produced: Sequence[Entry], *, within: Callable[[Tx], None] | None) -> Advance:
         state, now = self._state, self._attempt.clock.now()
-        done = await self._attempt.store.run(lambda tx: advance(state, tx, produced, now=now, within=within))
+        store = self._attempt.store
+        try:
+            done = await store.run(lambda tx: advance(state, tx, produced, now=now, within=within))
+        except Unfit as broken:
+            unfit = broken
+            claim = self._attempt.claim
+            task = await store.run(lambda tx: hold(tx, claim, unfit, produced=produced, within=within, now=now))
+            return Advance(journal=(*state.journal, *produced), messages=(), move=Ended(task=task))
         state.took_place(done)
         return done
 
@@ -219,6 +237,10 @@ class _Run:
             result = failed(f"{planned.call.name} is gone since it was allowed; nothing was done")
         elapsed_ms = (clock.elapsed_s() - began) * 1_000
         return result.outcome(call_id=planned.call.id, tool=planned.call.name, duration_ms=elapsed_ms)
+
+
+def _held(tx: Tx, task: Task, unfit: Unfit, *, now: Instant) -> Settled:
+    return Settled(task=hold(tx, Claim(task=task.id, token=task.token), unfit, now=now))
 
 
 def read_past(reads: Reads, state: TurnState) -> Past:

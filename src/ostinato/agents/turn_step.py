@@ -58,7 +58,8 @@ def advance(
 ) -> Advance:
     """Appends `produced`, goes on until the world is needed, and says what for. `within` shares the transaction.
 
-    Raises Fenced where the claim is gone or its scope is halted; then nothing was done.
+    Raises Fenced where the claim is gone or its scope is halted, Unfit where the agent's files are broken; then nothing
+    was done.
     """
     held = tx.check_claim(state.claim)
     if within is not None:
@@ -205,6 +206,7 @@ class _TurnStep:
     def _judge(self, call: ToolCall) -> None:
         """The gate speaks: a verdict, and for anything but allow what follows from it."""
         state = self._state
+        state.leash.renew()
         context = state.context(self._draft_intent(call, call.arguments), now=self._now)
         judged = state.leash.judge(call, context=context, arguments=call.arguments)
         if isinstance(judged, str):
@@ -273,6 +275,7 @@ class _TurnStep:
         """Acts where the effect is on our own store; else writes the intent."""
         call, state = pending.call, self._state
         if pending.answer is not None:
+            state.leash.renew()
             context = state.context(self._draft_intent(call, pending.arguments), now=self._now)
             judged = state.leash.judge(call, context=context, arguments=pending.arguments)
             if isinstance(judged, str) or judged.decision is Decision.DENY:

@@ -130,8 +130,9 @@ class Workspaces:
         self._briefs: tuple[Brief, ...] = ()
         self._briefs_are_old = False
         self._briefs_until_s = float("-inf")
-        self.heartbeats_changed: Callable[[str], None] | None = None
-        """Called with an agent's id, in whatever thread, when its heartbeats are seen to be new or others."""
+        self.changed: Callable[[str], None] | None = None
+        """Called with an agent's id, in whatever thread, when its heartbeats are seen to be new or others, or its files
+        to be broken or in order again."""
 
     def ids(self) -> list[str]:
         """Every agent's id, sorted: the folders in agents/ whose names can be one."""
@@ -329,8 +330,8 @@ class Workspaces:
             brief = self._brief_of(entry.definition)
         before = self._seen.get(agent)
         self._seen[agent] = _Seen(parts=parts, mark=mark, brief=brief, error=entry.error)
-        if self.heartbeats_changed and (before is None or before.brief.heartbeats != brief.heartbeats):
-            self.heartbeats_changed(agent)
+        if self.changed and (before is None or _waking(before.brief) != _waking(brief)):
+            self.changed(agent)
         self._briefs_are_old = True
 
     def _brief_of(self, definition: AgentDefinition) -> Brief:
@@ -359,6 +360,11 @@ class Workspaces:
 def _again(error: OstinatoError) -> OstinatoError:
     """Each caller gets an exception of its own: a shared one would gather everybody's traceback."""
     return type(error)(error.message, place=error.place, cure=error.cure)
+
+
+def _waking(brief: Brief) -> tuple[bool, tuple[Heartbeat, ...]]:
+    """What decides whether an agent can be woken, and when."""
+    return brief.is_broken, brief.heartbeats
 
 
 def _problem(agent: str, error: OstinatoError) -> Problem:
