@@ -2,7 +2,7 @@
 
 PYTHON := .venv/bin/python
 # Debian packages that the tests need beside Python, git and make; `make system` installs them.
-PACKAGES := strace postgresql
+PACKAGES := strace postgresql bubblewrap
 
 .PHONY: help demo run test check bench crash docs system environment
 

@@ -1,0 +1,186 @@
+"""Runs one command in its room and waits for its end, which comes by itself or at a bound.
+
+When this returns, be it by a result, a cancellation or an error, no process of the command is left: its first process
+is the root of a process namespace (or of a process group that nothing may leave), and dies with this process. Knows
+nothing of tools, agents or policy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import enum
+import os
+import signal
+import time
+
+from ostinato.domain.values import Value
+from ostinato.tools.sandbox.launch import Backend, launched, problem_in
+from ostinato.tools.sandbox.protected import Watch
+from ostinato.tools.sandbox.room import Account, Bounds, Errand, Room
+from ostinato.tools.sandbox.spill import Kept, Output
+from ostinato.tools.sandbox.tree import usage_of
+
+TICK_S = 0.05
+"""How often a running command is looked at: its time, its silence, and whether what is protected still is."""
+
+USAGE_S = 0.25
+"""How often its processes are added up."""
+
+GONE_S = 5.0
+"""Far longer than the kernel takes to end a process tree."""
+
+_CHUNK_BYTES = 65_536
+_STATUS_BYTES = 65_536
+
+
+class Ended(enum.StrEnum):
+    """What ended a command."""
+
+    EXIT = "exit"
+    WALL = "wall"
+    SILENCE = "silence"
+    CPU = "cpu"
+    MEMORY = "memory"
+    REPLACED = "replaced"
+    """Something protected was replaced while it ran: from that moment its seal does not hold any more."""
+    REFUSED = "refused"
+    """It never began."""
+
+
+class Finished(Value):
+    """How a command ended."""
+
+    ended: Ended
+    code: int | None
+    """Its exit code; 128 and the signal's number where a signal ended it; None where it was ended from outside."""
+    output: Kept
+    duration_s: float
+    changed: tuple[str, ...] = ()
+    """Protected names that are no longer as they were."""
+    put_aside: tuple[str, ...] = ()
+    problem: str = ""
+
+
+async def run_command(
+    backend: Backend, room: Room, errand: Errand, *, account: Account, watch: Watch | None = None
+) -> Finished:
+    """Runs an errand to its end. Raises OSError where the backend itself cannot be started."""
+    output, began_s = Output(), time.monotonic()
+    with launched(backend, room, errand, account=account) as launch:
+        process = await asyncio.create_subprocess_exec(
+            *launch.argv,
+            stdin=asyncio.subprocess.PIPE if launch.stdin else asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env=launch.environment,
+            **launch.options,
+        )
+        status = os.dup(launch.status)
+    try:
+        run = _Run(process, output, backend=backend, bounds=room.bounds, watch=watch)
+        ended = await run.until_ended(launch.stdin)
+        said = _read_status(status)
+    finally:
+        os.close(status)
+    kept = output.kept()
+    problem = problem_in(said, backend, said=kept.tail or kept.head) if ended is Ended.EXIT else ""
+    return Finished(
+        ended=Ended.REFUSED if problem else ended,
+        code=_code(process.returncode) if ended is Ended.EXIT and not problem else None,
+        output=kept,
+        duration_s=time.monotonic() - began_s,
+        changed=watch.changed() if watch else (),
+        put_aside=watch.put_aside() if watch else (),
+        problem=problem,
+    )
+
+
+class _Run:
+    """One process, its output and its bounds."""
+
+    def __init__(
+        self,
+        process: asyncio.subprocess.Process,
+        output: Output,
+        *,
+        backend: Backend,
+        bounds: Bounds,
+        watch: Watch | None,
+    ) -> None:
+        self._process = process
+        self._backend = backend
+        self._output = output
+        self._bounds = bounds
+        self._watch = watch
+        self._began_s = self._heard_s = self._added_s = time.monotonic()
+
+    async def until_ended(self, stdin: bytes) -> Ended:
+        """Waits; ends it where it goes beyond a bound, or where nobody waits any more."""
+        reading = asyncio.ensure_future(self._read())
+        ending = asyncio.ensure_future(self._process.wait())
+        feeding = asyncio.ensure_future(self._feed(stdin))
+        try:
+            while True:
+                await asyncio.wait((reading, ending), timeout=TICK_S, return_when=asyncio.ALL_COMPLETED)
+                if self._process.returncode is not None:  # `wait` waits for the output's end, too: others may hold it
+                    return Ended.EXIT
+                beyond = self._beyond()
+                if beyond is not None:
+                    return beyond
+        finally:
+            feeding.cancel()
+            if self._process.returncode is None or not self._backend.has_rooms:
+                self._kill()
+            await asyncio.wait((reading, ending, feeding), timeout=GONE_S)
+            reading.cancel()
+
+    async def _read(self) -> None:
+        assert self._process.stdout is not None
+        while data := await self._process.stdout.read(_CHUNK_BYTES):
+            self._output.add(data)
+            self._heard_s = time.monotonic()
+
+    async def _feed(self, stdin: bytes) -> None:
+        if self._process.stdin is None:
+            return
+        with contextlib.suppress(ConnectionError):  # it need not read what it is given
+            self._process.stdin.write(stdin)
+            await self._process.stdin.drain()
+            self._process.stdin.close()
+
+    def _beyond(self) -> Ended | None:
+        """The bound that is reached, if one is."""
+        now_s, bounds = time.monotonic(), self._bounds
+        if now_s - self._began_s > bounds.wall_s:
+            return Ended.WALL
+        if bounds.silence_s is not None and now_s - self._heard_s > bounds.silence_s:
+            return Ended.SILENCE
+        if self._watch is not None and self._watch.is_broken():
+            return Ended.REPLACED
+        if now_s - self._added_s > USAGE_S:
+            self._added_s = now_s
+            usage = usage_of(self._process.pid)
+            if usage.cpu_s > bounds.cpu_s:
+                return Ended.CPU
+            if usage.memory_bytes > bounds.memory_bytes:
+                return Ended.MEMORY
+        return None
+
+    def _kill(self) -> None:
+        """All of it, by the process group that its first process leads. Not by asyncio's own means: those look first
+        whether it has ended, and so take its end away from whoever waits for it."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+
+def _read_status(descriptor: int) -> bytes:
+    os.set_blocking(descriptor, False)
+    try:
+        return os.read(descriptor, _STATUS_BYTES)
+    except BlockingIOError:
+        return b""
+
+
+def _code(returncode: int | None) -> int | None:
+    return 128 - returncode if returncode is not None and returncode < 0 else returncode
