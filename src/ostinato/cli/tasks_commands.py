@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import msgspec
 import typer
 
 from ostinato.cli.client import Client
@@ -28,7 +29,7 @@ from ostinato.cli.task_screen import show_task
 from ostinato.cli.words import money, when
 from ostinato.gateway import task_story_api, tasks_api
 from ostinato.gateway.operation import Operation
-from ostinato.gateway.views import TaskRow
+from ostinato.gateway.views import TaskList, TaskRow
 
 
 def add(
@@ -123,7 +124,7 @@ def list_tasks(
         before=before,
         limit=limit,
     )
-    found = Client(fleet).call(tasks_api.list_tasks, request)
+    found = _full_page(Client(fleet), request)
     if as_json:
         screen.json(found)
         return
@@ -134,6 +135,17 @@ def list_tasks(
     screen.table(heads, [_row(each) for each in found.tasks], grow=3)
     if found.next:
         screen.say(f"older ones: ostinato tasks list --before {found.next}")
+
+
+def _full_page(client: Client, request: tasks_api.WhichTasks) -> TaskList:
+    """One page, however far back it lies: each call looks at a bounded number of tasks, so that nobody waits for it."""
+    found = client.call(tasks_api.list_tasks, request)
+    tasks = list(found.tasks)
+    while found.next and len(tasks) < request.limit:
+        rest = msgspec.structs.replace(request, before=found.next, limit=request.limit - len(tasks))
+        found = client.call(tasks_api.list_tasks, rest)
+        tasks += found.tasks
+    return msgspec.structs.replace(found, tasks=tasks)
 
 
 def show(task: TaskId, *, fleet: Fleet = None, as_json: Json = False) -> None:

@@ -156,7 +156,7 @@ def _list(tx: Tx, context: ToolContext, arguments: Arguments) -> ToolResult:
     states = _states(arguments.get("state"))
     goals = frozenset({TaskKind.GOAL})
     own = tx.tasks(TaskFilter(states=states, kinds=goals, agent=context.agent), limit=LISTED_MAX)
-    newest = tx.tasks(TaskFilter(states=states, kinds=goals), limit=SCANNED_MAX)
+    newest, _older = tx.tasks_page(TaskFilter(states=states, kinds=goals), limit=SCANNED_MAX)
     found = {task.id: task for task in (*own, *newest) if _is_own(task, context.agent)}
     lines = [_line_of(found[number]) for number in sorted(found, reverse=True)[:LISTED_MAX]]
     return ToolResult(text="\n".join(lines) or "none")

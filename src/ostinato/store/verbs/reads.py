@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from ostinato.domain.errors import Invalid, NotFound
 from ostinato.domain.event import Event
@@ -13,7 +13,7 @@ from ostinato.domain.message import Message, Session
 from ostinato.domain.person import Token
 from ostinato.domain.question import Question
 from ostinato.domain.step import Step
-from ostinato.domain.task import Task
+from ostinato.domain.task import Task, TaskKind
 from ostinato.domain.values import Instant
 from ostinato.store.port import (
     Attempt,
@@ -30,13 +30,26 @@ from ostinato.store.verbs import rows
 from ostinato.store.verbs.database import Database, Row
 from ostinato.store.verbs.rows import Kept
 
-CROWD = 2_000
-"""Tasks that a list may sort; more are walked in order until the page is full, which then takes few steps."""
+CROWD = 5_000
+"""Ready tasks that a list may sort; more are walked in order until the page is full, which then takes few steps."""
+
+LOOKED_AT_MAX = 20_000
+"""Rows that a page may look at in vain before it is given as it is: some 20 ms."""
+
 FIRST_BEFORE = 2**62
 """Behind every id: where a list that runs backwards begins."""
 
 
 class ReadVerbs:
+class Walk(NamedTuple):
+    """One query of a list: the index that it goes along, what it takes there, and how many rows there are at most."""
+
+    query: str
+    state: str = ""
+    kind: str = ""
+    rows: int = 0
+
+
     """Reads bound to one snapshot; the contract is `ostinato.store.port.Reads`."""
 
     def __init__(self, database: Database) -> None:
@@ -59,6 +72,27 @@ class ReadVerbs:
     def tasks(self, which: TaskFilter, *, before: int | None = None, limit: int = 100) -> list[Task]:
         """Tasks, newest first."""
         values: dict[str, Any] = {
+        return self._tasks(which, self._walks(which), before=before, limit=limit)
+
+    def tasks_page(
+        self, which: TaskFilter, *, before: int | None = None, limit: int = 100
+    ) -> tuple[list[Task], int | None]:
+        """A page for people, and the id from which to go on; None: there are no older ones."""
+        walks = self._walks(which)
+        newest = _first(self._db.one("newest_task")) or 0
+        start = min(newest + 1, FIRST_BEFORE if before is None else before)
+        after = 0
+        if not _is_exact(which, walks):
+            rows_on_the_way = max(1, sum(each.rows for each in walks))
+            after = max(0, start - 1 - max(LOOKED_AT_MAX, LOOKED_AT_MAX * newest // rows_on_the_way))
+        found = self._tasks(which, walks, before=start, limit=limit, after=after)
+        if len(found) == limit:
+            return found, found[-1].id
+        return found, after + 1 if after else None
+
+    def _tasks(
+        self, which: TaskFilter, walks: list[Walk], *, before: int | None, limit: int, after: int = 0
+    ) -> list[Task]:
             "states": rows.list_of(each.value for each in which.states) if which.states else None,
             "kinds": rows.list_of(each.value for each in which.kinds) if which.kinds else None,
             "agent": which.agent,
@@ -69,33 +103,42 @@ class ReadVerbs:
             "text": which.text,
             "before": FIRST_BEFORE if before is None else before,
             "limit": limit,
+            "after": after,
         }
-        found = [row for path, state in self._paths(which) for row in self._db.all(path, state=state, **values)]
+        found = [row for w in walks for row in self._db.all(w.query, state=w.state, kind=w.kind, **values)]
         found.sort(key=itemgetter(0), reverse=True)
         return [rows.kept_of(row).task for row in found[:limit]]
 
-    def _paths(self, which: TaskFilter) -> list[tuple[str, str]]:
-        """The queries that together find what a filter wants, each with its state, along the index that has the least
-        to pass over: the counters tell how much that is."""
+    def _walks(self, which: TaskFilter) -> list[Walk]:
+        """The queries that together find what a filter wants, along the indexes that have the least to pass over: the
+        counters tell how much that is."""
         if which.parent is not None:
-            return [("tasks_of_parent", "")]
+            return [Walk("tasks_of_parent")]
         if which.session is not None:
-            return [("tasks_of_session", "")]
-        if which.dead:
-            return [("tasks_dead", "")]
-        all_of_agent = ("tasks", "") if which.agent is None else ("tasks_of_agent", "")
-        if not which.states:
-            return [all_of_agent]
+            return [Walk("tasks_of_session")]
         totals = self._state_totals()
         here = totals if which.agent is None else self.agent_tally(which.agent)
+        if which.dead:
+            return [Walk("tasks_dead", rows=totals.get("failed", 0))]
         states = [each.value for each in which.states if here.get(each.value)]
-        if not states:
-            return []
+        rows_here = sum(here.values())
+        kinds = [each.value for each in which.kinds]
+        if which.agent is not None:
+            all_of_them = [Walk("tasks_of_agent", rows=rows_here)]
+        elif which.project is not None:
+            all_of_them = [Walk("tasks_of_project", rows=rows_here)]
+        elif kinds:
+            all_of_them = [Walk("tasks_of_kind", kind=kind, rows=rows_here // len(kinds)) for kind in kinds]
+        else:
+            all_of_them = [Walk("tasks", rows=rows_here)]
+        if not which.states:
+            return all_of_them
         in_states = sum(totals.get(state, 0) for state in states)
-        to_sort = sum(totals.get(state, 0) for state in states if state in _SORTED)
-        if to_sort > CROWD or in_states > sum(here.values()):
-            return [all_of_agent]
-        return [(_PATH_OF_STATE.get(state, "tasks_set_aside"), state) for state in states]
+        if totals.get("ready", 0) > CROWD and "ready" in states:
+            return all_of_them
+        if which.agent is not None and in_states > rows_here:
+            return all_of_them
+        return [walk for state in states for walk in _walks_of_state(state, kinds, rows=totals.get(state, 0))]
 
     def _state_totals(self) -> dict[str, int]:
         """State -> tasks of the whole fleet."""
@@ -326,7 +369,42 @@ def _spending(line: Row, skipped: int) -> Spending:
 
 _SPENDING = ("agent", "model", "task", "day", "trigger")
 _SKIPS = {"agent", "day", "trigger"}
-_PATH_OF_STATE = {"ready": "tasks_ready", "running": "tasks_running", "done": "tasks_done"}
-"""Every other state has its place in one index."""
-_SORTED = {"ready", "done"}
-"""States whose index is in another order than the list."""
+
+
+def _walks_of_state(state: str, kinds: list[str], *, rows: int) -> list[Walk]:
+    """Along the indexes of a state: of most of them there are never many, and they share one."""
+    if state == "done":
+        wanted = kinds or [each.value for each in TaskKind]
+        return [Walk("tasks_done", state=state, kind=kind, rows=rows // len(wanted)) for kind in wanted]
+    query = {"ready": "tasks_ready", "running": "tasks_running"}.get(state, "tasks_set_aside")
+    return [Walk(query, state=state, rows=rows)]
+
+
+def _is_exact(which: TaskFilter, walks: list[Walk]) -> bool:
+    """True where little that is passed on these walks is not wanted."""
+    if sum(each.rows for each in walks) <= LOOKED_AT_MAX:
+        return True
+    narrows = {
+        "text": which.text != "",
+        "states": bool(which.states),
+        "kinds": bool(which.kinds),
+        "agent": which.agent is not None,
+        "project": which.project is not None,
+    }
+    for walk in walks:
+        narrows = {name: on and name not in _DONE_BY[walk.query] for name, on in narrows.items()}
+    return not any(narrows.values())
+
+
+_DONE_BY: dict[str, set[str]] = {
+    "tasks": set(),
+    "tasks_of_agent": {"agent"},
+    "tasks_of_kind": {"kinds"},
+    "tasks_of_project": {"project"},
+    "tasks_done": {"states", "kinds"},
+    "tasks_ready": {"states"},
+    "tasks_running": {"states"},
+    "tasks_set_aside": {"states"},
+    "tasks_dead": {"states"},
+}
+"""The parts of a filter that a walk meets by its index alone."""

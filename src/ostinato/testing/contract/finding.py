@@ -31,6 +31,25 @@ async def a_page_does_not_shift_when_tasks_are_added(scene: Scene) -> None:
 
 
 @case
+async def pages_for_people_find_the_same_and_end(scene: Scene) -> None:
+    await _various(scene)
+    for which in (TaskFilter(), TaskFilter(text="sort"), TaskFilter(kinds=frozenset({TaskKind.TURN}), project="p")):
+        expected = [task.id for task in await scene.see(lambda reads, which=which: reads.tasks(which))]
+        seen: list[int] = []
+        before: int | None = None
+        while True:
+            page, before = await _page(scene, which, before=before)
+            seen += [task.id for task in page]
+            if before is None:
+                break
+        assert seen == expected
+
+
+async def _page(scene: Scene, which: TaskFilter, *, before: int | None) -> tuple[list[Task], int | None]:
+    return await scene.see(lambda reads: reads.tasks_page(which, before=before, limit=2))
+
+
+@case
 async def every_filter_selects_what_it_says(scene: Scene) -> None:
     tasks = await _various(scene)
     filters = (

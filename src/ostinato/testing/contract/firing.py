@@ -201,3 +201,12 @@ async def putting_a_schedule_again_does_not_forget_what_has_been(scene: Scene) -
     assert (row.text, row.last_at, row.skips_in_row) == ("new words", scene.now + SECOND, 1)
     assert not await _fire(scene, scene.now, None)
     assert await _skip(scene, scene.now + 2 * SECOND) == 2
+
+
+@case
+async def the_next_wake_of_each_agent_is_the_earliest_of_its_own(scene: Scene) -> None:
+    for name, agent, after in (("a:late", "a", 9), ("a:soon", "a", 3), ("b:one", "b", 5)):
+        await _put(scene, _row(f"heartbeat:{name}", agent=agent, next_at=scene.now + after))
+    await _put(scene, _row("never", agent="c", next_at=None))
+    due = await scene.see(lambda reads: reads.next_wakes())
+    assert due == {"a": scene.now + 3, "b": scene.now + 5}

@@ -9,7 +9,7 @@ coalesce(spec, (SELECT d.spec FROM task_documents AS d WHERE d.task = tasks.id))
 
 -- name: task_filter
 -- The parts of a TaskFilter that every list applies; an empty part is NULL or ''.
-tasks.id < :before
+tasks.id < :before AND tasks.id > :after
 AND (:states IS NULL OR state IN (SELECT value FROM json_each(:states)))
 AND (:kinds IS NULL OR kind IN (SELECT value FROM json_each(:kinds)))
 AND (:agent IS NULL OR agent = :agent)
@@ -38,6 +38,20 @@ SELECT {task_columns} FROM tasks WHERE {task_filter} ORDER BY id DESC LIMIT :lim
 -- The same along the index of agents.
 SELECT {task_columns} FROM tasks INDEXED BY task_of_agent
 WHERE agent = :agent AND {task_filter} ORDER BY id DESC LIMIT :limit
+
+-- name: tasks_of_kind
+-- The same for one kind, along the index of kinds.
+SELECT {task_columns} FROM tasks INDEXED BY task_of_kind
+WHERE kind = :kind AND {task_filter} ORDER BY id DESC LIMIT :limit
+
+-- name: tasks_of_project
+-- The same along the index of projects.
+SELECT {task_columns} FROM tasks INDEXED BY task_of_project
+WHERE project != '' AND project = :project AND {task_filter} ORDER BY id DESC LIMIT :limit
+
+-- name: newest_task
+-- The id that was given out last.
+SELECT max(id) FROM tasks
 
 -- name: tasks_of_session
 -- The same along the index of sessions.
@@ -68,10 +82,9 @@ SELECT {task_columns} FROM tasks WHERE id IN (
 ) AND {task_filter} ORDER BY id DESC LIMIT :limit
 
 -- name: tasks_done
--- The same for what is done, where that is not much: along the index of what retention looks at.
-SELECT {task_columns} FROM tasks INDEXED BY task_settled
-WHERE finished_at IS NOT NULL AND (state != 'failed' OR dismissed = 1) AND state = 'done' AND {task_filter}
-ORDER BY id DESC LIMIT :limit
+-- The same for what is done of one kind, along its index.
+SELECT {task_columns} FROM tasks INDEXED BY task_done
+WHERE state = 'done' AND kind = :kind AND {task_filter} ORDER BY id DESC LIMIT :limit
 
 -- name: tasks_dead
 -- Dead letters, along the same index.
