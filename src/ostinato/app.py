@@ -44,7 +44,7 @@ from ostinato.gateway.metered import MeteredHandler, MeteredModels
 from ostinato.gateway.metrics import CommitTimes, Meter
 from ostinato.gateway.operation import Ask, Operation, View, read_request, request_fields
 from ostinato.store.port import ScheduleRow, Store
-from ostinato.workspace.fleet_file import FLEET_FILE, FleetSettings, read_fleet
+from ostinato.workspace.fleet_file import FLEET_FILE, FleetSettings, read_fleet, read_store
 from ostinato.workspace.registry import EXACT_MAX, Brief, Workspaces
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ class FleetApp:
             self._ends.push_async_callback(service.stop)
 
     def _open_store(self) -> Store:
-        return open_store_of(self.settings, self.state_dir, hook=CommitTimes(self.meter))
+        return open_store_of(self.settings, self.state_dir, hook=CommitTimes(self.meter), alone=True)
 
     async def _let_somebody_in(self, store: Store) -> None:
         """Whoever starts a fleet that has nobody yet is its first admin."""
@@ -359,14 +359,18 @@ def build(fleet: Path, *, clock: Clock | None = None, story_time: bool = False) 
     return FleetApp(fleet, clock=clock, story_time=story_time)
 
 
-def open_store_of(settings: FleetSettings, state_dir: Path, *, hook: CommitHook | None = None) -> Store:
-    """The store that the fleet's file names; `hook` is told of each commit to SQLite. Raises Invalid where PostgreSQL's
-    driver is missing."""
+def open_store_of(
+    settings: FleetSettings, state_dir: Path, *, hook: CommitHook | None = None, alone: bool = False
+) -> Store:
+    """The store that the fleet's file names. Raises Invalid where PostgreSQL's driver is missing.
+
+    SQLite's alone: `hook` is told of each commit; `alone`, the caller holds the fleet's lock.
+    """
     entry = settings.store
     if entry.url is None:
         from ostinato.store.sqlite import open_store
 
-        return open_store(state_dir, hook=hook)
+        return open_store(state_dir, hook=hook, alone=alone)
     try:
         from ostinato.store.postgres import open_postgres
     except ModuleNotFoundError as error:
@@ -459,7 +463,7 @@ async def open_context(fleet: Path, *, token: str | None, writes: bool) -> Async
     try:
         settings = read_fleet(fleet)
     except OstinatoError as error:
-        broken = error
+        broken, settings = error, msgspec.structs.replace(settings, store=read_store(fleet))
     state_dir = fleet / STATE_FOLDER
     make_state_folder(state_dir)
     clock, workspaces = SystemClock(), Workspaces(fleet, defaults=settings.defaults)
@@ -509,10 +513,7 @@ def restore_here(fleet: Path, file: Path, *, replace: bool) -> Path | None:
     Conflict where there is one and `replace` is not given, or another process holds the fleet; Invalid for a fleet
     whose store is no file.
     """
-    shared = False
-    with contextlib.suppress(OstinatoError):  # a broken fleet file keeps nobody from restoring
-        shared = read_fleet(fleet).store.url is not None
-    if shared:
+    if read_store(fleet).url is not None:  # other parts of the fleet's file may be broken: that keeps nobody from it
         raise Invalid("This fleet's store is in PostgreSQL", cure="Restore it by PostgreSQL's own means: pg_restore.")
     from ostinato.store.sqlite import restore
 

@@ -133,10 +133,11 @@ async def _really(order: Order) -> None:
 def _parts(order: Order, clock: Clock) -> Parts:
     folder = Path(order.folder)
     outside = Outside(folder / OUTSIDE, run=order.run, now=clock.now)
+    several = order.renews or order.takes_over
     return Parts(
         scenario=ALL[order.scenario],
         folder=folder,
-        store=open_store(folder / STATE_FOLDER, hook=_hook(outside, order.kill_at)),
+        store=open_store(folder / STATE_FOLDER, hook=_hook(outside, order.kill_at), alone=not several),
         clock=clock,
         outside=outside,
         lease=LEASE if order.real else None,

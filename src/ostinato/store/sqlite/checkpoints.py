@@ -10,6 +10,8 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
+from ostinato.store.sqlite.database import StoreBroken, meaning_of
+
 PAGES_LARGE: Final = 2_000
 """8 MB: a checkpoint costs some milliseconds once in a thousand tasks, and a log that is soon written over again stays
 small and costs the disk less than one that grows."""
@@ -22,7 +24,7 @@ PAGES_HUGE: Final = 64_000
 
 
 class Checkpoints:
-    """Counts changes and checkpoints when it is time."""
+    """Counts changes and checkpoints when it is time. Raises StoreBroken where the disk fails."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -56,8 +58,11 @@ class Checkpoints:
             _busy, pages, moved = self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
             if pages > PAGES_HUGE and moved == pages:
                 self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        except sqlite3.OperationalError:  # no room to grow the file, say: the log keeps everything until there is
-            pages = 0
+        except sqlite3.OperationalError as error:
+            meaning = meaning_of(error)
+            if isinstance(meaning, StoreBroken):
+                raise meaning from error
+            pages = 0  # no room to grow the file, say: the log keeps everything until there is
         if pages > 0:
             self._pages_per_change = min(8.0, max(0.2, pages / max(1, self._changes)))
         self._changes = 0

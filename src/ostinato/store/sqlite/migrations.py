@@ -57,7 +57,8 @@ def migrate(connection: sqlite3.Connection, *, place: str, folder: Path = _FOLDE
                 connection.execute(f"PRAGMA user_version = {number}")
             connection.execute("COMMIT")
         except BaseException:  # whatever it was: all of a step or nothing
-            connection.execute("ROLLBACK")
+            if connection.in_transaction:  # a disk that fails has ended it already
+                connection.execute("ROLLBACK")
             raise
     return version_of(connection)
 

@@ -18,7 +18,7 @@ from ostinato.domain.errors import Internal, Invalid
 from ostinato.store.port import Listener, Reads, Store, Tx
 from ostinato.store.sqlite import copies
 from ostinato.store.sqlite.database import SqliteDatabase, connect, meaning_of, queries
-from ostinato.store.sqlite.directory import FILE_NAME, prepare_directory
+from ostinato.store.sqlite.directory import FILE_NAME, prepare_directory, write_log_again
 from ostinato.store.sqlite.migrations import migrate
 from ostinato.store.sqlite.writer import CommitHook, Writer
 from ostinato.store.verbs.transaction import snapshot
@@ -111,17 +111,24 @@ def _over_snapshot(database: SqliteDatabase, fn: Callable[[Reads], T]) -> T:
 
 
 def open_store(
-    directory: Path | None, *, hook: CommitHook | None = None, kind: type[SqliteStore] = SqliteStore
+    directory: Path | None,
+    *,
+    hook: CommitHook | None = None,
+    alone: bool = False,
+    kind: type[SqliteStore] = SqliteStore,
 ) -> SqliteStore:
     """Opens or makes the store in a state directory, which nobody but its owner may enter; None: in memory.
 
     Raises Invalid where the directory is open to others or holds another program's file, Conflict where a newer version
-    has written it. `hook` is told of each commit; `kind`: for harnesses, which add to it.
+    has written it. `hook` is told of each commit; `kind`: for harnesses, which add to it. `alone`: the caller holds the
+    fleet's lock, so that nobody else writes; what an earlier node could not bring to the disk is brought there now.
     """
     path: Path | None = None
     if directory is not None:
         prepare_directory(directory)
         path = directory / FILE_NAME
+        if alone:
+            write_log_again(path)
     try:
         connection = connect(path)
         try:

@@ -161,7 +161,7 @@ class Writer:
             batch = self._inbox.get(timeout=idle_s)
         except queue.Empty:
             assert self._checkpoints is not None
-            self._checkpoints.when_idle()
+            self._checkpoint(self._checkpoints.when_idle)
             return False
         while batch is not None:
             orders.extend(batch)
@@ -194,7 +194,14 @@ class Writer:
             settled, told = [Settled(o.future, None, _again(failure)) for o in orders], []
         self._tell(settled, orders, told)
         if self._checkpoints is not None and self.closed is None:
-            self._checkpoints.when_large()
+            self._checkpoint(self._checkpoints.when_large)
+
+    def _checkpoint(self, due: Callable[[], None]) -> None:
+        """Between commits; a disk that fails then has taken nothing yet, and is not trusted with anything more."""
+        try:
+            due()
+        except StoreBroken as error:
+            self.closed = error
 
     def _perform_apart(self, order: Order) -> Settled:
         try:
