@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from ostinato.domain.breaker import Breaker
 from ostinato.domain.event import Event, EventName, NewEvent
 from ostinato.domain.ledger import Charge, Spending
 from ostinato.domain.message import Message, NewMessage, Session
@@ -239,6 +240,12 @@ class Reads(Protocol):
     def next_due_at(self) -> Instant | None:
         """The earliest instant at which a delayed task, a wait's end, a question's expiry or a schedule comes due."""
 
+    def breakers(self) -> list[Breaker]:
+        """Circuit breakers that are not simply closed, by name."""
+
+    def breaker(self, name: str) -> Breaker | None:
+        """None: closed, and nothing has failed."""
+
     def setting(self, name: str) -> str | None: ...
     def tokens(self) -> list[Token]:
         """Every token that there is or was, oldest first."""
@@ -378,6 +385,10 @@ class Tx(Reads, Protocol):
     def set_flag(self, scope: str, name: str, *, actor: str, reason: str, now: Instant) -> None: ...
     def clear_flag(self, scope: str, name: str, *, actor: str, reason: str = "", now: Instant) -> bool: ...
     def put_blob(self, data: bytes, *, now: Instant) -> str: ...
+    def put_breaker(self, name: str, breaker: Breaker | None, *, now: Instant, task: int | None = None) -> None:
+        """How a breaker stands now, in the commit of the outcome that moved it; None: closed, and nothing has failed.
+        Announces when it begins and when it ends to refuse calls; `task` is whose call it was."""
+
     def announce(self, event: NewEvent, *, now: Instant) -> None: ...
     def set_setting(self, name: str, value: str) -> None: ...
     def add_token(self, new: NewToken, *, actor: str, now: Instant) -> Token:

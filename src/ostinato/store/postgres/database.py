@@ -45,7 +45,7 @@ UNANSWERED: Final = frozenset(
         "add_to_account", "release_reserved", "add_charge", "add_node", "set_flag", "add_blob", "touch_blob",
         "put_schedule", "remove_schedule", "add_fire", "forget_fires", "add_skip", "skip_schedule", "set_setting",
         "forget_steps", "forget_attempts", "forget_questions", "forget_dependencies", "forget_document", "forget_task",
-        "forget_messages", "forget_session", "forget_blob_uses", "forget_blob",
+        "forget_messages", "forget_session", "forget_blob_uses", "forget_blob", "put_breaker", "drop_breaker",
     }
 )  # fmt: skip
 """Changes of which no verb asks how many rows they touched: their answer is not waited for."""
@@ -57,7 +57,7 @@ _TEXTS: Final = frozenset(
     {
         "actor", "agent", "agents", "answer", "arguments", "body", "boot", "by", "call_id", "client_id", "data",
         "deliver", "digest", "effort", "ended", "entry", "error", "heartbeat", "host", "ids", "key", "kind", "kinds",
-        "model", "name", "names", "outcome", "person", "pool", "project", "provider", "reason", "result", "retry",
+        "model", "name", "names", "outcome", "person", "pool", "probe", "project", "provider", "reason", "result", "retry",
         "rule", "scope", "session", "source", "spec", "state", "states", "text", "title", "transaction",
         "trigger", "type", "value", "version", "wait",
         "writer",

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from operator import itemgetter
 from typing import Any, NamedTuple
 
+from ostinato.domain.breaker import Breaker
 from ostinato.domain.errors import Invalid, NotFound
 from ostinato.domain.event import Event
 from ostinato.domain.ledger import Charge, Spending
@@ -333,6 +334,15 @@ class Walk(NamedTuple):
         """The value of a setting, or None."""
         value: str | None = _first(self._db.one("setting", name=name))
         return value
+
+    def breakers(self) -> list[Breaker]:
+        """Every breaker that is not simply closed."""
+        return [rows.breaker_of(row) for row in self._db.all("breakers")]
+
+    def breaker(self, name: str) -> Breaker | None:
+        """One breaker."""
+        row = self._db.one("breaker", name=name)
+        return rows.breaker_of(row) if row is not None else None
 
     def tokens(self) -> list[Token]:
         """Every token that there is or was."""

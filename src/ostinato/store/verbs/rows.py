@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from ostinato.domain.breaker import Breaker, BreakerState
 from ostinato.domain.event import Event, EventName
 from ostinato.domain.ledger import Charge
 from ostinato.domain.message import Message, NewMessage, Session, SessionKind
@@ -252,6 +253,21 @@ def flag_of(row: Row) -> Flag:
     """A flag from `flag_columns`."""
     scope, name, at, actor, reason = row
     return Flag(scope=scope, name=name, at=at, actor=actor, reason=reason)
+
+
+def breaker_of(row: Row) -> Breaker:
+    """A circuit breaker from `breaker_columns`."""
+    name, state, failures, since_at, until_at, opened, probe, reason = row
+    return Breaker(
+        name=name,
+        state=BreakerState(state),
+        failures=failures,
+        since_at=since_at,
+        until_at=until_at,
+        opened=opened,
+        probe=probe,
+        reason=reason,
+    )
 
 
 def token_of(row: Row) -> Token:

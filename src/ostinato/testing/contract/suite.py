@@ -5,6 +5,7 @@ from __future__ import annotations
 from ostinato.testing.contract import (
     adding,
     asking,
+    breaking,
     cells,
     claiming,
     ending,
@@ -23,6 +24,7 @@ from ostinato.testing.contract import (
 ROOMS = (
     adding,
     asking,
+    breaking,
     cells,
     claiming,
     ending,

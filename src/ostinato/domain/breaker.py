@@ -1,0 +1,148 @@
+"""The circuit breaker: after failures in a row it spares whoever is in trouble, then lets one probe look. Pure.
+
+A closed breaker that has seen no failure is nothing: None stands for it, and nobody keeps it. Only the probe's own
+outcome moves a breaker that is not closed; what began before it opened, or was lost on the way, moves nothing. Knows
+nothing of models, hosts or stores.
+"""
+
+from __future__ import annotations
+
+import enum
+
+from msgspec.structs import replace
+
+from ostinato.domain.values import SECOND, Instant, Value
+
+
+class BreakerState(enum.StrEnum):
+    """Where a breaker stands."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+    """One probe is on its way."""
+
+
+class BreakerEvent(enum.StrEnum):
+    """What moves a breaker."""
+
+    TRIP = "trip"
+    """Too many failures in a row, or the probe failed."""
+    PROBE = "probe"
+    """Somebody may look; a probe that did not come back is replaced."""
+    CLOSE = "close"
+    """The probe came back well."""
+
+
+_S, _E = BreakerState, BreakerEvent
+
+TRANSITIONS: dict[tuple[BreakerState, BreakerEvent], BreakerState] = {
+    (_S.CLOSED, _E.TRIP): _S.OPEN,
+    (_S.OPEN, _E.PROBE): _S.HALF_OPEN,
+    (_S.HALF_OPEN, _E.PROBE): _S.HALF_OPEN,
+    (_S.HALF_OPEN, _E.TRIP): _S.OPEN,
+    (_S.HALF_OPEN, _E.CLOSE): _S.CLOSED,
+}
+
+
+class BreakerRule(Value):
+    """When a breaker opens and for how long."""
+
+    failures_max: int = 5
+    """Failures in a row that open it. A call is one, whatever its attempts; three calls of one task do not."""
+    window_s: float = 300.0
+    """Failures further apart are not in a row: who is asked once an hour is asked."""
+    open_s: float = 15.0
+    """How long it stays open at first; doubles with each probe that fails."""
+    open_max_s: float = 600.0
+    probe_s: float = 120.0
+    """A probe that has not come back by then is given up: its node died, or the other side never answers."""
+
+
+class Breaker(Value):
+    """One breaker as the store keeps it."""
+
+    name: str
+    """What it guards: `model:small`, `host:api.example.com`."""
+    state: BreakerState = BreakerState.CLOSED
+    failures: int = 0
+    """In a row."""
+    since_at: Instant = 0
+    """Closed: the last of these failures. Else: since when calls are refused."""
+    until_at: Instant = 0
+    """Open: when a probe may go. Half-open: when the probe is given up."""
+    opened: int = 0
+    """How often it has opened since it was last closed."""
+    probe: str = ""
+    """Half-open: who is looking, such as `T12`."""
+    reason: str = ""
+    """The last failure, in words."""
+
+
+class Admission(enum.StrEnum):
+    """Whether a call may go."""
+
+    PASS = "pass"
+    PROBE = "probe"
+    """It may, as the one probe: `begin_probe` must be on disk before it goes."""
+    REFUSE = "refuse"
+
+
+def admit(breaker: Breaker | None, *, who: str, now: Instant) -> Admission:
+    """Whether a call of `who` may go now. A probe that asks again is still the probe."""
+    if breaker is None or breaker.state is BreakerState.CLOSED:
+        return Admission.PASS
+    if breaker.state is BreakerState.HALF_OPEN and breaker.probe == who:
+        return Admission.PROBE
+    return Admission.PROBE if now >= breaker.until_at else Admission.REFUSE
+
+
+def begin_probe(breaker: Breaker, *, who: str, now: Instant, rule: BreakerRule) -> Breaker:
+    """The breaker while `who` looks; for callers that were admitted as the probe."""
+    state = TRANSITIONS[breaker.state, BreakerEvent.PROBE]
+    return replace(breaker, state=state, probe=who, until_at=now + round(rule.probe_s * SECOND))
+
+
+def succeeded(breaker: Breaker | None, *, who: str) -> Breaker | None:
+    """The breaker after a call of `who` that went well; None: closed, without a failure."""
+    if breaker is None or breaker.state is BreakerState.CLOSED:
+        return None
+    if breaker.state is BreakerState.HALF_OPEN and breaker.probe == who:
+        return None
+    return breaker
+
+
+def failed(
+    breaker: Breaker | None,
+    name: str,
+    *,
+    who: str,
+    reason: str,
+    now: Instant,
+    rule: BreakerRule,
+    asked_s: float = 0.0,
+) -> Breaker:
+    """The breaker called `name` after a call of `who` that failed. `asked_s`: how long the other side asked to be left
+    alone, in seconds; it is believed, whatever the rule says."""
+    before = breaker or Breaker(name=name)
+    if before.state is BreakerState.CLOSED:
+        in_row = now - before.since_at <= rule.window_s * SECOND
+        counted = replace(before, failures=(before.failures if in_row else 0) + 1, since_at=now, reason=reason)
+        return counted if counted.failures < rule.failures_max else _open(counted, now, asked_s=asked_s, rule=rule)
+    if before.state is BreakerState.HALF_OPEN and before.probe == who:
+        counted = replace(before, failures=before.failures + 1, reason=reason)
+        return _open(counted, now, asked_s=asked_s, rule=rule)
+    return before
+
+
+def _open(breaker: Breaker, now: Instant, *, asked_s: float, rule: BreakerRule) -> Breaker:
+    opened = breaker.opened + 1
+    wait_s = min(rule.open_s * 2.0 ** min(opened - 1, 30), rule.open_max_s)
+    return replace(
+        breaker,
+        state=TRANSITIONS[breaker.state, BreakerEvent.TRIP],
+        opened=opened,
+        since_at=breaker.since_at if breaker.opened else now,
+        until_at=now + round(max(wait_s, asked_s) * SECOND),
+        probe="",
+    )
