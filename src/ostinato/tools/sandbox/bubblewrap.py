@@ -44,7 +44,7 @@ def room_arguments(program: str, room: Room, *, wires: Wires, cwd: Path) -> list
         *("--ro-bind-data", str(wires.users), "/etc/passwd", "--ro-bind-data", str(wires.groups), "/etc/group"),
         *_folders(room),
         *(part for path, wire in wires.pinned for part in ("--ro-bind-data", str(wire), path)),
-        *("--remount-ro", "/", "--chdir", str(cwd)),
+        *("--remount-ro", "/dev", "--remount-ro", "/", "--chdir", str(cwd)),
         *("--seccomp", str(wires.seccomp), "--json-status-fd", str(wires.status)),
         "--",
     ]

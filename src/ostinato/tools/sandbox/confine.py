@@ -36,6 +36,8 @@ def main(arguments: list[str]) -> None:
         _restrict([(each["path"], each["access"], each.get("follow", False)) for each in wanted["rules"]])
         _filter(os.read(seccomp, 4_096))
         os.set_inheritable(complaints, False)
+        for descriptor in (rules, seccomp):
+            os.close(descriptor)
         os.execv(arguments[3], arguments[3:])
     except OSError as error:
         os.write(complaints, f"{error}\n".encode())
