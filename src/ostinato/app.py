@@ -16,6 +16,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, TypeVar
 
+from msgspec.structs import replace
+
 from ostinato import __version__
 from ostinato.config import (
     STATE_FOLDER,
@@ -154,6 +156,8 @@ class FleetApp:
     async def stop(self) -> None:
         """Stops answering, drains, and closes the store; returns when nothing is left."""
         self._closing.set()
+        if self.node is not None:
+            self.node.drain()  # at once: while the rest is closed, no turn may ask its model once more
         self._started = False
         await self._ends.aclose()
 
@@ -463,7 +467,7 @@ async def open_context(fleet: Path, *, token: str | None, writes: bool) -> Async
     try:
         settings = read_fleet(fleet)
     except OstinatoError as error:
-        broken, settings = error, msgspec.structs.replace(settings, store=read_store(fleet))
+        broken, settings = error, replace(settings, store=read_store(fleet))
     state_dir = fleet / STATE_FOLDER
     make_state_folder(state_dir)
     clock, workspaces = SystemClock(), Workspaces(fleet, defaults=settings.defaults)

@@ -7,8 +7,10 @@ stops it; a count in a locked file says which is which. As root the server runs 
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import fcntl
+import functools
 import os
 import pwd
 import shutil
@@ -56,8 +58,7 @@ class Server:
     def make(cls, *, on_disk: bool = False) -> Server:
         """A new, empty cluster, not started."""
         server = cls(_own_folder(on_disk=on_disk))
-        data = str(server.folder / "data")
-        server.call("initdb", "-D", data, "-U", USER, "-A", "trust", "-E", "UTF8", "--no-locale", "-N")
+        server.call("cp", "-a", str(_empty_cluster() / "data"), str(server.folder))
         server.configure({**_SETTINGS, "unix_socket_directories": str(server.folder)})
         return server
 
@@ -118,10 +119,10 @@ class Server:
             connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
     def call(self, program: str, *arguments: str) -> None:
-        """One of the server's own programs, as its user."""
+        """One of the server's own programs or of the system's, as the server's user."""
         folder = binaries()
         assert folder is not None, CURE
-        command = [str(folder / program), *arguments]
+        command = [str(folder / program) if (folder / program).exists() else program, *arguments]
         if os.geteuid() == 0:
             command = ["setpriv", f"--reuid={_other_user()}", "--regid", str(_group()), "--clear-groups", *command]
         done = subprocess.run(
@@ -129,6 +130,16 @@ class Server:
             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, f"{program}: {done.stderr}"
+
+
+@functools.cache
+def _empty_cluster() -> Path:
+    """One that is made once in a process and copied from then on, which is ten times faster than making it."""
+    folder = _own_folder(on_disk=False)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    data = str(folder / "data")
+    Server(folder).call("initdb", "-D", data, "-U", USER, "-A", "trust", "-E", "UTF8", "--no-locale", "-N")
+    return folder
 
 
 def _own_folder(*, on_disk: bool) -> Path:

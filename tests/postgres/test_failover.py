@@ -138,3 +138,23 @@ def fate_of(store: PostgresStore, transaction: str) -> bool:
     """What the writer finds out about a commit whose answer the failover has cut off."""
     store._writer._database.wire.close()
     return store._writer._was_committed(transaction)
+
+
+@pytest.mark.slow
+def test_doctor_says_whether_commits_wait_for_the_copies(pair: Pair) -> None:
+    async def level() -> str:
+        store = open_postgres(pair.url)
+        (remark,) = await store.examine()
+        assert (remark.level == "ok") == (not remark.cure)
+        await store.close()
+        return f"{remark.level}: {remark.text}"
+
+    assert run(level()) == "warn: commits do not wait for walreceiver: a failover may lose what was acknowledged"
+    pair.primary.configure({"synchronous_standby_names": "ANY 1 (*)"})
+    pair.primary.reload()
+    wait_until(lambda: run(level()) == "ok: walreceiver has everything before it is acknowledged")
+    pair.copy.stop()
+    wait_until(lambda: run(level()).startswith("bad: commits wait for"))
+    pair.primary.configure({"synchronous_standby_names": ""})
+    pair.primary.reload()
+    wait_until(lambda: run(level()) == "ok: none: what this server has is all there is")

@@ -9,7 +9,7 @@ import pytest
 from ostinato.app import FleetApp, call_here, restore_here
 from ostinato.domain.errors import Invalid
 from ostinato.domain.task import NewTask, TaskKind
-from ostinato.gateway import status_api, tasks_api
+from ostinato.gateway import fleet_api, status_api, tasks_api
 from ostinato.gateway.operation import Nothing
 from tests.conftest import run
 from tests.gateway.ground import make_fleet
@@ -21,6 +21,31 @@ def fleet_on(folder: Path, url: str) -> Path:
     file = made / "ostinato.toml"
     file.write_text(file.read_text() + f'\n[store]\nurl = "{url}"\nlease = "3s"\n')
     return made
+
+
+@pytest.mark.slow
+def test_a_broken_file_never_leads_to_another_store(own_database: str, tmp_path: Path) -> None:
+    fleet = fleet_on(tmp_path, own_database)
+    file = fleet / "ostinato.toml"
+    call_here(fleet, tasks_api.add, tasks_api.AddTask(title="In the database"))
+    text = file.read_text()
+    file.write_text(f"{text}\n[nonsense]\n")
+    (seen,) = call_here(fleet, tasks_api.list_tasks, tasks_api.WhichTasks()).tasks
+    assert seen.title == "In the database", "what is wrong elsewhere in the file keeps nobody from it"
+    for broken in (f"{text}\n[", text.replace("postgresql://", "mysql://"), text.replace("lease", "leese")):
+        file.write_text(broken)
+        with pytest.raises(Invalid, match=r"ostinato\.toml"):
+            call_here(fleet, tasks_api.list_tasks, tasks_api.WhichTasks())
+        with pytest.raises(Invalid):
+            restore_here(fleet, tmp_path / "x", replace=True)
+    assert not (fleet / ".ostinato" / "ostinato.db").exists()
+
+
+@pytest.mark.slow
+def test_doctor_looks_behind_the_database(own_database: str, tmp_path: Path) -> None:
+    seen = call_here(fleet_on(tmp_path, own_database), fleet_api.doctor, Nothing()).lines
+    (copies,) = [each for each in seen if each.name == "database copies"]
+    assert (copies.level, copies.text) == ("ok", "none: what this server has is all there is")
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ from typing import Literal
 from ostinato.domain.errors import OstinatoError
 from ostinato.domain.values import SECOND, Value
 from ostinato.gateway.context import Context
+from ostinato.store.port import Examinable
 
 Level = Literal["ok", "warn", "bad"]
 
@@ -48,7 +49,7 @@ async def examine(context: Context) -> list[Finding]:
     """All examinations, in the order in which one would cure them. Never raises."""
     machine = await asyncio.to_thread(lambda: list(_machine(context.state_dir)))
     fleet = await asyncio.to_thread(lambda: [*_keys(context), *_scripts(context), *_agents(context)])
-    return [*machine, _clock(context), _node(context), await _store(context), *fleet]
+    return [*machine, _clock(context), _node(context), *await _store(context), *fleet]
 
 
 def _machine(state_dir: Path) -> Iterator[Finding]:
@@ -163,14 +164,17 @@ def _node(context: Context) -> Finding:
     return Finding(name="node", level="ok", text=f"running, pid {node.pid}, version {node.version}")
 
 
-async def _store(context: Context) -> Finding:
+async def _store(context: Context) -> list[Finding]:
+    store = context.store
     try:
-        said = await context.store.check()
+        said = await store.check()
+        remarks = await store.examine() if isinstance(store, Examinable) else ()
     except OstinatoError as error:
-        return Finding(name="database", level="bad", text=error.message, cure=error.cure or _RESTORE)
+        return [Finding(name="database", level="bad", text=error.message, cure=error.cure or _RESTORE)]
+    database = Finding(name="database", level="ok", text="sound")
     if said != "ok":
-        return Finding(name="database", level="bad", text=said, cure=_RESTORE)
-    return Finding(name="database", level="ok", text="sound")
+        database = Finding(name="database", level="bad", text=said, cure=_RESTORE)
+    return [database, *(Finding(name=f"database {r.name}", level=r.level, text=r.text, cure=r.cure) for r in remarks)]
 
 
 _RESTORE = "Stop the node and restore a backup: ostinato restore FILE"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 from ostinato.domain.breaker import Breaker
 from ostinato.domain.event import Event, EventName, NewEvent
@@ -191,13 +191,13 @@ class Reads(Protocol):
 
     def task(self, task: int) -> Task: ...  # raises NotFound
     def tasks(self, which: TaskFilter, *, before: int | None = None, limit: int = 100) -> list[Task]: ...
-    def dependencies(self, task: int) -> list[Task]: ...
     def tasks_page(
         self, which: TaskFilter, *, before: int | None = None, limit: int = 100
     ) -> tuple[list[Task], int | None]:
         """As `tasks`, in a bounded time among millions: looks at some ten thousand tasks, and says from which id on to
         go on with `before`, even where the page is not full; None: there are no older ones."""
 
+    def dependencies(self, task: int) -> list[Task]: ...
     def dependants(self, task: int) -> list[Task]: ...
     def attempts(self, task: int) -> list[Attempt]: ...
     def steps(self, task: int, *, journal: int | None = None) -> list[Step]:
@@ -399,6 +399,22 @@ class Tx(Reads, Protocol):
 
     def prune(self, keep: Retention, *, now: Instant, limit: int = 500) -> int:
         """Deletes at most `limit` expired things; returns how many, 0 when nothing is left to do."""
+
+
+class Remark(Value):
+    """What a store says about how it is set up. `level`: `ok`, `warn` or `bad`."""
+
+    name: str
+    level: Literal["ok", "warn", "bad"]
+    text: str
+    cure: str = ""
+
+
+@runtime_checkable
+class Examinable(Protocol):
+    """A store whose surroundings decide whether it can keep its word, such as a server with copies."""
+
+    async def examine(self) -> Sequence[Remark]: ...
 
 
 Listener = Callable[[Sequence[Event]], None]

@@ -174,6 +174,20 @@ def read_fleet(fleet: Path) -> FleetSettings:
     return parse_fleet(found[0], name=fleet.resolve().name)
 
 
+def read_store(fleet: Path) -> StoreEntry:
+    """Where the truth is kept, also where other parts of the file are wrong. Raises Invalid where it cannot be
+    told: another database than the fleet's own must never take its place."""
+    folder = os.open(fleet, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        found = read_text(folder, FLEET_FILE, place=FLEET_FILE)
+    finally:
+        os.close(folder)
+    if found is None or not re.search(r"^\s*\[?\s*[\"']?store\b", found[0].text, re.MULTILINE):
+        return StoreEntry()
+    node = parse_toml(found[0].text, place=FLEET_FILE)
+    return _store(_table(Fields(node, file=FLEET_FILE, known=()), "store"))
+
+
 def parse_fleet(file: FileText, *, name: str) -> FleetSettings:
     """The settings in the file's text; `name` is the fleet's, unless the file gives one. Raises Invalid."""
     keys = FLEET_FILE_KEYS
@@ -356,6 +370,30 @@ def _retention(fields: Fields) -> Retention:
         forever = fields.plain(name) == "forever"
         kept[f"{name}_s"] = None if forever else fields.duration_s(name, 0.0, least=3_600.0)
     return Retention(**kept)
+
+
+_TABLES = {
+    "models": "[models]",
+    "tiers": "[tiers]",
+    "limits": "[limits]",
+    "per_day_usd_micros": "[limits]",
+    "port": "[server]",
+    "host": "[server]",
+    "retention": "[retention]",
+    "store": "[store]",
+    "tasks_max": "[engine]",
+    "inbox_agent": "[inbox]",
+    "settle_s": "[inbox]",
+    "tasks_file": "[tasks]",
+    "agent_metrics": "[metrics]",
+}
+"""Where the settings stand that are not in [fleet]."""
+
+
+def changed_tables(before: FleetSettings, after: FleetSettings) -> list[str]:
+    """Tables in which two readings of a file differ, each once; comments do not count."""
+    names = (each for each in before.__struct_fields__ if each not in ("digest", "findings"))
+    return list(dict.fromkeys(_TABLES.get(n, "[fleet]") for n in names if getattr(before, n) != getattr(after, n)))
 
 
 def check_inbox_agent(settings: FleetSettings, agents: list[str]) -> None:

@@ -70,10 +70,10 @@ def _check_server(wire: Wire, *, place: str) -> None:
         raise Invalid(f"The server is PostgreSQL {version // 10_000}", place=place, cure="Use PostgreSQL 13 or newer.")
     if _rows(wire, "SELECT pg_is_in_recovery()")[0][0]:
         raise Conflict("The server is a copy that cannot be written", place=place, cure="Name the primary server.")
-    if _rows(wire, "SELECT current_setting('fsync')")[0][0] != "on":
-        raise Invalid(
-            "The server has fsync switched off", place=place, cure="Acknowledged work would be lost: fsync = on."
-        )
+    for name in ("fsync", "synchronous_commit"):
+        if _rows(wire, f"SELECT current_setting('{name}')")[0][0] == "off":
+            cure = f"Acknowledged work would be lost: {name} = on."
+            raise Invalid(f"The server has {name} switched off", place=place, cure=cure)
 
 
 def _version_of(wire: Wire) -> int:

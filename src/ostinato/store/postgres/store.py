@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
 
 from ostinato.domain.errors import Internal, Invalid
-from ostinato.store.port import Listener, Reads, Store, Tx
+from ostinato.store.port import Examinable, Listener, Reads, Remark, Store, Tx
 from ostinato.store.postgres.address import Address
 from ostinato.store.postgres.bell import Bell
-from ostinato.store.postgres.checks import check
+from ostinato.store.postgres.checks import check, copies
 from ostinato.store.postgres.connecting import patiently
 from ostinato.store.postgres.database import SETTINGS, PostgresDatabase, queries
 from ostinato.store.postgres.failures import StoreAway
@@ -70,6 +70,10 @@ class PostgresStore:
     async def check(self) -> str:
         """Whether the counters say what is there: `ok`, or what is wrong."""
         return await self._on_reader(check)
+
+    async def examine(self) -> Sequence[Remark]:
+        """What the server is set up for: who follows it, and whether commits wait for them."""
+        return [await self._on_reader(copies)]
 
     async def close(self) -> None:
         """Performs what was handed in, and closes every connection. Twice is fine."""
@@ -139,6 +143,6 @@ def open_postgres(
     return PostgresStore(address, Wire(address, settings=settings), hook=hook, stall_s=stall_s)
 
 
-def _proof(store: PostgresStore) -> Store:
-    """The type checker's proof that nothing of the port is missing."""
-    return store
+def _proof(store: PostgresStore) -> tuple[Store, Examinable]:
+    """The type checker's proof that nothing of the ports is missing."""
+    return store, store
