@@ -158,6 +158,8 @@ class FleetApp:
         self._closing.set()
         if self.node is not None:
             self.node.drain()  # at once: while the rest is closed, no turn may ask its model once more
+        if self.node is not None:
+            self.node.drain()  # at once: while the rest is closed, no turn may ask its model once more
         self._started = False
         await self._ends.aclose()
 

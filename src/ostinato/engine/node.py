@@ -139,6 +139,11 @@ class EngineNode:
                 raise
             self._started = True
 
+    def drain(self) -> None:
+        """Begins nothing new from now on; what runs stops at its next step. `stop` is to follow."""
+        if self._worker is not None:
+            self._worker.draining = True
+
     async def stop(self) -> None:
         """Drains and returns when everything has stopped. Cancelling it does not leave a node half stopped."""
         await asyncio.shield(asyncio.ensure_future(self._stop()))
@@ -219,8 +224,7 @@ class EngineNode:
         async with self._changing:
             if self._started:
                 self._started = False
-                if self._worker is not None:
-                    self._worker.draining = True  # at once: the rest of the house is closed room by room
+                self.drain()  # at once: the rest of the house is closed room by room
                 await self._ends.aclose()
             self._stopped.set()
 
