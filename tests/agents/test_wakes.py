@@ -10,7 +10,7 @@ from msgspec import structs
 
 from ostinato.agents.calendar import Calendar
 from ostinato.agents.intake import waiting_files
-from ostinato.domain.errors import Exhausted
+from ostinato.domain.errors import Exhausted, NotFound
 from ostinato.domain.event import EventName
 from ostinato.domain.message import OPERATOR_SESSION, NewMessage, main_session
 from ostinato.domain.task import TaskKind, TaskState
@@ -241,6 +241,18 @@ def test_a_change_that_somebody_else_saw_first_or_that_could_not_be_written_is_f
             fleet.workspaces.refresh_all()
             await calendar.poll()
             assert await fleet.store.read(lambda reads: reads.schedules()) == []
+
+    run(story())
+
+
+def test_a_heartbeat_whose_file_went_while_it_came_due_is_no_failure(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with running(tmp_path, files()) as fleet:
+            row = await due_row(fleet)
+            await fleet.store.run(lambda tx: tx.remove_schedule(row.name, actor="runtime", now=fleet.clock.now()))
+            assert await fleet.fires.fire(row) is False
+            with pytest.raises(NotFound):
+                await fleet.fires.fire_now(row)
 
     run(story())
 

@@ -12,7 +12,7 @@ from ostinato.agents.inbox import InboxTaker
 from ostinato.agents.intake import waiting_files, wake_file
 from ostinato.agents.unfit import REASON
 from ostinato.domain.due import Due, due
-from ostinato.domain.errors import Invalid, OstinatoError
+from ostinato.domain.errors import Invalid, NotFound, OstinatoError
 from ostinato.domain.event import EventName, NewEvent
 from ostinato.domain.instant import format_instant
 from ostinato.domain.message import OPERATOR, OPERATOR_SESSION, NewMessage, main_session
@@ -61,7 +61,10 @@ class Fires:
     async def fire(self, row: ScheduleRow) -> bool:
         """Fires or skips one row that is due, once for each nominal time; True where the agent was woken."""
         fire = await self._prepare(row)
-        woken = await self._store.run(fire.decide)
+        try:
+            woken = await self._store.run(fire.decide)
+        except NotFound:  # its file went, and the row with it, since it was seen to be due
+            return False
         if fire.skipped:
             self._skipped(fire.skipped)
         return woken
