@@ -42,7 +42,7 @@ from ostinato.gateway.context import Context, FireNow, NodeFacts
 from ostinato.gateway.definitions import FleetDefinitions, stand_in_settings
 from ostinato.gateway.keyring import held, keep, new_token
 from ostinato.gateway.log_lines import LogLines
-from ostinato.gateway.metered import MeteredHandler, MeteredModels
+from ostinato.gateway.metered import MeteredHandler, metered_models
 from ostinato.gateway.metrics import CommitTimes, Meter
 from ostinato.gateway.operation import Ask, Operation, View, read_request, request_fields
 from ostinato.store.port import ScheduleRow, Store
@@ -234,7 +234,7 @@ class FleetApp:
         from ostinato.tools.delivery import DeliveryHandler
 
         toolbox, models = self._toolbox(), self._models()
-        asked = MeteredModels(models, self.meter, self.clock)
+        asked = metered_models(models, self.meter, self.clock)
         self._ends.push_async_callback(models.close)
         preparing = asyncio.create_task(_prepare(toolbox, models))
         self._ends.push_async_callback(_end, preparing)

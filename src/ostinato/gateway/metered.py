@@ -62,14 +62,22 @@ def _outcome(done: Outcome | Ending | Settled) -> str:
     return type(done.outcome if isinstance(done, Ending) else done).__name__.lower()
 
 
-class MeteredModels:
-    """Models whose calls are counted, timed and priced."""
+def metered_models(models: Models, meter: Meter, clock: Clock) -> Models:
+    """The same models; their calls are counted, timed and priced."""
+    return cast("Models", _MeteredModels(models, meter, clock))
+
+
+class _MeteredModels:
+    """All that the models are, and each one metered."""
 
     def __init__(self, models: Models, meter: Meter, clock: Clock) -> None:
         self._models = models
         self._meter = meter
         self._clock = clock
         self._known: dict[int, tuple[Model, Model]] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._models, name)
 
     def resolve(self, wanted: str | None) -> Model:
         """As the models do."""
