@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from ostinato.agents.prompt import PromptPart, fixed_parts, note_parts
 from ostinato.agents.unfit import Unfit
 from ostinato.domain.chat import ToolCall, ToolSpec, estimate_tokens
@@ -22,7 +24,7 @@ from ostinato.domain.step import Entry, Input, ToolIntent
 from ostinato.domain.task import Task
 from ostinato.domain.values import Attachment, Instant, Trust, Value, digest_of, to_json
 from ostinato.store.port import Tx
-from ostinato.tools.port import AnyTool, Colleague, FileRules, ToolContext
+from ostinato.tools.port import AnyTool, Colleague, CommandRules, FileRules, ToolContext
 from ostinato.tools.toolbox import Toolbox
 from ostinato.workspace.agent import AgentDefinition, is_agent_file
 from ostinato.workspace.registry import Workspaces
@@ -92,7 +94,8 @@ class Leash:
         facts = toolbox.facts(tool, arguments, context)
         verdict = judge(facts, self.now.policy)
         if self.then.version != self.now.version:
-            verdict = stricter(judge(facts, self.then.policy), verdict)
+            before = replace(context, commands=_command_rules(self.then), secrets=self.then.tools.secrets)
+            verdict = stricter(judge(toolbox.facts(tool, arguments, before), self.then.policy), verdict)
         return verdict
 
     def keep_files(self, tx: Tx, *, now: Instant) -> Mapping[str, str]:
@@ -129,6 +132,9 @@ class Leash:
             timezone=self.timezone,
             policy=self.now.policy,
             files=FileRules(read=self.now.files_read, write=self.now.files_write),
+            commands=_command_rules(self.now),
+            secrets=self.now.tools.secrets,
+            bound=intent.bound,
             requester=task.spec.requester,
             trust=trust,
             depth=max([task.depth, *(message.depth for message in messages)]),  # also of those that came later
@@ -249,6 +255,19 @@ def _kept_texts(tx: Tx, files: Mapping[str, str]) -> dict[str, str]:
         except NotFound:
             continue  # pruned: the turn goes on with what is left
     return texts
+
+
+def _command_rules(agent: AgentDefinition) -> CommandRules | None:
+    rules = agent.tools.exec
+    if rules is None:
+        return None
+    return CommandRules(
+        commands=rules.commands,
+        effects=dict(rules.effects),
+        paths=rules.paths,
+        timeout_s=rules.timeout_s,
+        silence_s=rules.silence_s,
+    )
 
 
 def _attachments(task: Task, messages: Sequence[Message]) -> tuple[Attachment, ...]:

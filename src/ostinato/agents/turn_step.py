@@ -39,7 +39,7 @@ from ostinato.domain.task import Done, Fail, Outcome, Park, TaskResult, Wait, Wa
 from ostinato.domain.values import SECOND, Instant, digest_of
 from ostinato.store.port import Tx
 from ostinato.tools.port import AnyTool, OutsideTool, StoreTool, TurnTool
-from ostinato.tools.toolbox import perform_in
+from ostinato.tools.toolbox import perform_in, report_of
 from ostinato.tools.turn import ASK_TOOL, question_text
 
 DAY: Instant = 86_400 * SECOND
@@ -212,15 +212,18 @@ class _TurnStep:
         if isinstance(judged, str):
             self._settle(call, ResultStatus.INVALID, judged)
             return
-        verdict, question = judged, None
+        verdict, question, bound = judged, None, dict[str, Any]()
         if call.name == ASK_TOOL:
             question = self._ask_person(call)
         elif verdict.decision is Decision.ASK:
+            tool = state.leash.tool_or_none(call.name)
+            bound = report_of(tool, call.arguments or {}, context).bound if tool else {}
             action = Action(
                 tool=call.name,
                 arguments=call.arguments or {},
                 agent=state.leash.then.id,
                 policy=state.leash.now.version,
+                bound=bound,
             )
             question = self._ask(
                 NewQuestion(
@@ -245,6 +248,7 @@ class _TurnStep:
                 reason=verdict.reason,
                 rule=verdict.rule,
                 question=question.id if question else None,
+                bound=bound,
             )
         )
         if verdict.decision is Decision.DENY:
@@ -288,7 +292,8 @@ class _TurnStep:
         if tool is None:
             self._settle(call, ResultStatus.INVALID, f"{call.name} is gone since it was allowed")
             return None
-        intent = self._intent_of(call, tool, pending.arguments)
+        edited = pending.answer is not None and pending.answer.arguments is not None
+        intent = self._intent_of(call, tool, pending.arguments, edited=edited)
         self.entries.append(intent)
         match tool:
             case OutsideTool():
@@ -311,8 +316,23 @@ class _TurnStep:
             call_id=call.id, tool=call.name, effect=Effect.IRREVERSIBLE, arguments=arguments or {}, key=key
         )
 
-    def _intent_of(self, call: ToolCall, tool: AnyTool, arguments: dict[str, Any] | None) -> ToolIntent:
-        return structs.replace(self._draft_intent(call, arguments), effect=tool.effect)
+    def _intent_of(
+        self, call: ToolCall, tool: AnyTool, arguments: dict[str, Any] | None, *, edited: bool = False
+    ) -> ToolIntent:
+        """The intent, bound to what was found when the call was judged first; to what is there now where a person has
+        edited the arguments since, or nobody was asked."""
+        draft = self._draft_intent(call, arguments)
+        report = report_of(tool, draft.arguments, self._state.context(draft, now=self._now))
+        found = None if edited else self._bound_before(call)
+        return structs.replace(draft, effect=report.effect, bound=report.bound if found is None else found)
+
+    def _bound_before(self, call: ToolCall) -> dict[str, Any] | None:
+        for entry in reversed((*self._journal, *self.entries)):
+            if isinstance(entry, ToolIntent) and entry.call_id == call.id:
+                return entry.bound
+            if isinstance(entry, Judged) and entry.call_id == call.id and entry.decision is Decision.ASK:
+                return entry.bound
+        return None
 
     def _repeat(self, pending: turn.PendingCall) -> Planned | None:
         """The same intent once more, with the same key."""

@@ -60,6 +60,8 @@ class CallFacts(Value):
     """Tools that act on nothing but the turn itself (`finish`, `ask`)."""
     harmless: bool = False
     """The effect stays inside the fleet: a message to the operator."""
+    refusal: str = ""
+    """Why the tool itself is not for this call: a command that is not granted. Nobody can allow it by an answer."""
 
 
 class Verdict(Value):
@@ -89,6 +91,8 @@ def judge(facts: CallFacts, policy: Policy) -> Verdict:
             reason=f"{facts.recipient!r} is not a declared recipient (TOOLS.md, recipients: {known})",
             rule="recipients",
         )
+    if facts.refusal:
+        return Verdict(decision=Decision.DENY, reason=facts.refusal, rule=f"TOOLS.md, for {facts.tool}")
     for gate in policy.gates:
         if _holds(gate, facts):
             return Verdict(

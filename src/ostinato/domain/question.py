@@ -42,6 +42,8 @@ class Action(Value):
     agent: str
     policy: str = ""
     """Version of the policy that asked."""
+    bound: dict[str, Any] = {}
+    """What else it is about, as its tool found it: the program behind a command's name, its digest, its folder."""
 
     @property
     def digest(self) -> str:

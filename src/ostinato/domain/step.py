@@ -94,6 +94,8 @@ class Judged(Value, tag="verdict"):
     reason: str
     rule: str = ""
     question: int | None = None
+    bound: dict[str, Any] = {}
+    """What the question was about beside the arguments; see `Action`."""
 
 
 class ToolIntent(Value, tag="tool_intent"):
@@ -106,6 +108,8 @@ class ToolIntent(Value, tag="tool_intent"):
     """The arguments that are really used: a person may have edited them."""
     key: str
     """Idempotency key: hash of task, journal and call."""
+    bound: dict[str, Any] = {}
+    """What must be found again when it acts, beside the arguments; see `Action`."""
 
 
 class ToolOutcome(Value, tag="tool_result"):

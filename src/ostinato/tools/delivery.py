@@ -39,7 +39,7 @@ from ostinato.tools.mail import Letter, to_eml
 from ostinato.tools.messages import OUTBOX_TOOL
 from ostinato.tools.port import AnyTool, FileRules, OutsideTool, StoreTool, ToolContext, ToolResult
 from ostinato.tools.safe_files import SafeFolder, make_root
-from ostinato.tools.toolbox import Toolbox, perform, perform_in
+from ostinato.tools.toolbox import Toolbox, perform, perform_in, report_of
 
 HELD_AGAIN_S = 30.0
 """Seconds after which a letter looks again whether its author is still stopped."""
@@ -199,6 +199,9 @@ class DeliveryHandler:
         key = key_of(task, approved.name)
         intent = ToolIntent(call_id=approved.name, tool=tool.name, effect=tool.effect, arguments=arguments, key=key)
         context = replace(self._contexts(tx, task, intent=intent, now=now, repeated=repeated), session=approved.session)
+        report = report_of(tool, arguments, context)
+        bound = action.bound if approved.arguments is None else report.bound
+        intent, context = replace(intent, effect=report.effect, bound=bound), replace(context, bound=bound)
         verdict = judge(self._toolbox.facts(tool, arguments, context), context.policy)
         if verdict.decision is Decision.DENY:
             words = f"{approved.decided_by} allowed it, but by now {verdict.reason} [{verdict.rule}]"
@@ -281,7 +284,7 @@ def _approved(tx: Tx, task: Task) -> Question:
 def _after_intent(tx: Tx, attempt: AttemptPort, deed: Deed, *, act: Act) -> Act | Settled:
     """An earlier attempt may have acted: the effect decides, then a probe, then a person."""
     now = attempt.clock.now()
-    if act.tool.effect in REPEATABLE:
+    if act.intent.effect in REPEATABLE:
         return act
     if deed.answer is None:
         return replace(act, doubtful=True) if act.tool.probe else _ask_unknown(attempt, act.intent, tx)

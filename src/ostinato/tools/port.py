@@ -31,6 +31,29 @@ class FileRules(Value):
     write: tuple[str, ...] = ()
 
 
+class CommandRules(Value):
+    """Which commands an agent may run, and how."""
+
+    commands: tuple[str, ...] = ()
+    """Names of programs, without folders."""
+    effects: dict[str, Effect] = {}
+    """Command, with `*` for any further arguments -> its effect as declared; all others are irreversible."""
+    paths: tuple[str, ...] = ()
+    """Further folders of programs that commands may read."""
+    timeout_s: float = 600.0
+    silence_s: float | None = None
+
+
+class CallReport(Value):
+    """What a tool finds out about one call before it is judged."""
+
+    effect: Effect
+    refusal: str = ""
+    """Why it is not for this call; empty where it is."""
+    bound: dict[str, Any] = {}
+    """What an approval is bound to beside the arguments. The tool must find the same again when it acts."""
+
+
 class Colleague(Value):
     """An agent of the fleet that could do a task, as far as routing must know it."""
 
@@ -55,6 +78,11 @@ class ToolContext(Value):
     timezone: str = "UTC"
     policy: Policy
     files: FileRules = FileRules()
+    commands: CommandRules | None = None
+    secrets: tuple[str, ...] = ()
+    """Names in the environment that the agent's commands may be given."""
+    bound: dict[str, Any] = {}
+    """What was found when the call was judged; see `CallReport`."""
     requester: str = "operator"
     trust: Trust = Trust.OPERATOR
     """The least trusted text that the turn has read: taint is sticky."""
@@ -121,6 +149,10 @@ def _nobody(_arguments: Arguments) -> str | None:
     return None
 
 
+Report = Callable[[ToolContext, Arguments], CallReport]
+"""Looks at one call; reads at most, and never raises."""
+
+
 class Tool(Value):
     """What every tool says about itself. `description` is one short line: it is paid for in every prompt."""
 
@@ -136,6 +168,8 @@ class Tool(Value):
     """True for arguments with which an irreversible effect stays inside the fleet."""
     recipient: Callable[[Arguments], str | None] = _nobody
     """Whom the call reaches, in the form in which recipients are declared."""
+    report: Report | None = None
+    """For a tool whose effect depends on the call, or that not every agent may use for everything."""
 
 
 class StoreTool(Tool):

@@ -19,6 +19,7 @@ from ostinato.store.port import Tx
 from ostinato.tools.port import (
     AnyTool,
     Arguments,
+    CallReport,
     OutsideTool,
     StoreTool,
     Tool,
@@ -100,9 +101,11 @@ class Toolbox:
     def facts(self, tool: Tool, arguments: Arguments, context: ToolContext) -> CallFacts:
         """What the gate is told about a call whose arguments have been checked."""
         harmless = tool.harmless(arguments)
+        report = report_of(tool, arguments, context)
         return CallFacts(
             tool=tool.name,
-            effect=tool.effect,
+            effect=report.effect,
+            refusal=report.refusal,
             arguments=arguments,
             outward=tool.outward and not harmless,
             recipient=tool.recipient(arguments),
@@ -138,6 +141,11 @@ class Toolbox:
 def _no_other_document(address: str) -> Any:
     """A schema that names another document does not get it: the library would fetch it from anywhere."""
     raise ValueError(f"a schema may not refer to {address}")
+
+
+def report_of(tool: Tool, arguments: Arguments, context: ToolContext) -> CallReport:
+    """What the tool finds out about a call whose arguments have been checked."""
+    return tool.report(context, arguments) if tool.report else CallReport(effect=tool.effect)
 
 
 def perform_in(tx: Tx, tool: StoreTool, *, context: ToolContext, arguments: Arguments) -> ToolResult:

@@ -9,6 +9,8 @@ import re
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 
+from ostinato.domain.command import problem_of
+from ostinato.domain.step import Effect
 from ostinato.domain.values import Value
 from ostinato.workspace.agent_file import ABOUT_KEYS
 from ostinato.workspace.fields import Fields
@@ -17,7 +19,8 @@ from ostinato.workspace.front_matter import Node
 
 TOOLS_KEYS = (*ABOUT_KEYS, "allow", "files", "exec", "network", "recipients", "secrets", "mcp")
 FILES_KEYS = ("read", "write")
-EXEC_KEYS = ("commands", "timeout", "network")
+EXEC_KEYS = ("commands", "effects", "paths", "timeout", "silence", "network")
+EXEC_EFFECTS = ("read", "idempotent", "reversible")
 
 EXEC_TIMEOUT_S = 600.0
 
@@ -32,8 +35,15 @@ class ExecRules(Value):
     """Which commands an agent may run in its sandbox."""
 
     commands: tuple[str, ...] = ()
+    effects: Mapping[str, Effect] = {}
+    """Command, with `*` as last word for any further arguments -> its effect; every other is irreversible."""
+    paths: tuple[str, ...] = ()
+    """Absolute folders of further programs, which commands may read."""
     timeout_s: float = EXEC_TIMEOUT_S
+    silence_s: float | None = None
+    """Seconds without output after which a command is ended; None: it may be silent."""
     network: bool = False
+    """Commands have no network yet."""
 
 
 class ToolsSettings(Value):
@@ -101,11 +111,42 @@ def _exec(fields: Fields) -> ExecRules | None:
     group = fields.group("exec", EXEC_KEYS)
     if group is None:
         return None
+    commands = _matching(group, "commands", _COMMAND, cure="Name programs, such as 'git', without arguments.")
+    if isinstance(group.plain("network"), list) or group.plain("network") is True:
+        cure = "Write 'network: false', or leave it out; tools of the runtime reach the network for the agent."
+        raise group.wrong("network", "Commands have no network yet, by no host name either", cure=cure)
     return ExecRules(
-        commands=_matching(group, "commands", _COMMAND, cure="Name programs, such as 'git', without arguments."),
+        commands=commands,
+        effects=_effects(group, commands),
+        paths=_program_folders(group),
         timeout_s=group.duration_s("timeout", EXEC_TIMEOUT_S, least=1.0),
+        silence_s=group.duration_s("silence", 0.0, least=1.0) if group.has("silence") else None,
         network=group.flag("network", default=False),
     )
+
+
+def _effects(group: Fields, commands: tuple[str, ...]) -> dict[str, Effect]:
+    """What a person says that commands do: `effects: {read: ["git status", "git log *"]}`."""
+    effects = group.group("effects", EXEC_EFFECTS)
+    found: dict[str, Effect] = {}
+    for name in effects.names() if effects else ():
+        for each in effects.texts(name) if effects else ():
+            problem = problem_of(each, commands=commands)
+            if problem:
+                cure = "Write the command with its arguments, such as 'git status'; a last '*' stands for more of them."
+                raise group.wrong("effects", f"{each[:64]!r} {problem}", cure=cure)
+            found[" ".join(each.split())] = Effect(name)
+    return found
+
+
+def _program_folders(group: Fields) -> tuple[str, ...]:
+    found = group.texts("paths")
+    for each in found:
+        path = PurePosixPath(each)
+        if not path.is_absolute() or ".." in path.parts or path == PurePosixPath("/") or ":" in each:
+            cure = "Write the whole path of a folder that holds programs, such as '/opt/tools'."
+            raise group.wrong("paths", f"{each[:64]!r} is not such a folder", cure=cure)
+    return found
 
 
 def _recipients(fields: Fields) -> tuple[str, ...]:
