@@ -21,7 +21,7 @@ from ostinato.engine.limits import EngineLimits
 from ostinato.engine.notice import AttemptCrashed
 from ostinato.engine.port import AttemptPort
 from ostinato.engine.worker import is_in_scope
-from ostinato.store.port import Claim, Tx
+from ostinato.store.port import Claim, Store, Tx
 from ostinato.testing.clock import STARTS_AT
 from tests.engine.house import DONE, Deed, House, retry_quickly, work_in
 
@@ -376,9 +376,11 @@ def test_scopes_say_which_tasks_they_are_about() -> None:
 class Forgetful:
     """A dispatcher that loses every hint."""
 
+    def listen(self, store: Store) -> None: ...
+
     def offer(self, task: int, *, pool: str, priority: int) -> None: ...
 
-    async def take(self, pools: Any) -> None:
+    async def take(self, pools: Any, free: int) -> None:
         await asyncio.get_running_loop().create_future()
 
     def close(self) -> None: ...
@@ -390,9 +392,11 @@ class Talkative:
     def __init__(self) -> None:
         self._left = 10_000
 
+    def listen(self, store: Store) -> None: ...
+
     def offer(self, task: int, *, pool: str, priority: int) -> None: ...
 
-    async def take(self, pools: Any) -> None:
+    async def take(self, pools: Any, free: int) -> None:
         await asyncio.sleep(0)
         self._left -= 1
         if self._left < 0:
@@ -404,7 +408,7 @@ class Talkative:
 class Broken(Forgetful):
     """A dispatcher whose other side is away."""
 
-    async def take(self, pools: Any) -> None:
+    async def take(self, pools: Any, free: int) -> None:
         raise ConnectionError("nobody there")
 
 

@@ -16,7 +16,7 @@ def test_each_statement_of_the_day_can_be_cut_alone(proxy: Proxy, day: Day) -> N
     number, total = 0, len(proxy.seen)
     while number < total:
         for side in ("before", "after"):
-            found = day(lambda each, _statement, here=number, cut=side: cut if each == here else None)  # type: ignore[misc]
+            found = day(lambda each, _statement, here=number, cut=side: cut if each == here else None)  # type: ignore[misc]  # mypy: defaults
             assert found == [], f"statement {number}, {side}: {proxy.cuts[-1:]}"
             total = min(total, len(proxy.seen))
         number += 1

@@ -1,7 +1,8 @@
-"""Placement in one process: a commit that makes a task claimable is the hint that wakes the worker.
+"""Placement by the store's own commits: one that makes a task claimable is the hint that wakes the worker.
 
-Hints only: the row and its token alone decide who runs a task, so a lost hint costs time and a doubled one a look.
-Knows nothing of what the hinted task is.
+Hints only: the row and its token alone decide who runs a task, so a lost hint costs time and a doubled one a look. A
+store that several nodes share brings the commits of all of them (PostgreSQL by NOTIFY, in the commit itself), so this
+is the dispatcher of one node and of many. Knows nothing of what the hinted task is.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ CLAIMABLE = frozenset(
 
 
 class LocalDispatcher:
-    """The dispatcher of a single node: one flag for each pool, and whoever waits for it."""
+    """One flag for each pool, and whoever waits for it in this process."""
 
     def __init__(self) -> None:
         self._hinted: set[str] = set()
@@ -55,8 +56,9 @@ class LocalDispatcher:
             if not each[1].done():
                 each[1].set_result(None)
 
-    async def take(self, pools: Sequence[str]) -> None:
+    async def take(self, pools: Sequence[str], free: int) -> None:
         """Returns when there may be something to claim in one of `pools`; at once where a hint is left over."""
+        del free  # a flag says nothing of how much there is
         wanted = frozenset(pools)
         if self._hinted & (wanted | {ANY_POOL}):
             self._hinted -= wanted | {ANY_POOL}

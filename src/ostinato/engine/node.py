@@ -213,12 +213,10 @@ class EngineNode:
 
     def _hints(self) -> Dispatcher:
         """The dispatcher that was given, or one of this process's own, which ends with the node."""
-        if self._dispatcher is not None:
-            return self._dispatcher
-        local = LocalDispatcher()
-        local.listen(self.store)
-        self._ends.callback(local.close)
-        return local
+        hints = self._dispatcher or LocalDispatcher()
+        hints.listen(self.store)
+        self._ends.callback(hints.close)
+        return hints
 
     async def _stop(self) -> None:
         async with self._changing:

@@ -76,13 +76,22 @@ class Handler(Protocol):
 
 
 class Dispatcher(Protocol):
-    """Placement hints; the row and its token alone decide. May drop, double and reorder."""
+    """Placement hints; the row and its token alone decide. May drop, double and reorder them, and come late: whoever
+    takes a hint claims from the store, and looks there now and then without one. `ostinato.testing.dispatching` is the
+    contract."""
 
-    def offer(self, task: int, *, pool: str, priority: int) -> None: ...
-    async def take(self, pools: Sequence[str]) -> None:
-        """Returns when there may be something to claim."""
+    def listen(self, store: Store) -> None:
+        """Offers what the commits of `store` make claimable, from now on. Twice is fine."""
 
-    def close(self) -> None: ...
+    def offer(self, task: int, *, pool: str, priority: int) -> None:
+        """There may be something to claim in `pool`; `task` and `priority` are what it was, as far as is known."""
+
+    async def take(self, pools: Sequence[str], free: int) -> None:
+        """Returns when there may be something to claim in one of `pools`, for a worker with `free` places (at least
+        1)."""
+
+    def close(self) -> None:
+        """Offers nothing more, and lets go of what it holds. Twice is fine."""
 
 
 Poll = Callable[[], Awaitable[float]]

@@ -174,7 +174,7 @@ class Worker:
     async def _listen(self) -> None:
         while True:
             try:
-                await self._dispatcher.take(self._pools)
+                await self._dispatcher.take(self._pools, max(1, self.limits.tasks - len(self._running)))
             except Exception as error:  # hints may fail to come; the sweep finds what they would have told
                 self.notify(
                     ServiceFailed(
