@@ -23,7 +23,7 @@ from ostinato.domain.message import NewMessage
 from ostinato.domain.step import Effect, Entry, ModelAnswer, ToolIntent, ToolOutcome
 from ostinato.domain.values import Source, Value
 from ostinato.engine.attempt import Attempt
-from ostinato.store.sqlite import database, directory
+from ostinato.store.sqlite import database, directory, store
 from ostinato.store.sqlite.writer import Writer
 from ostinato.store.verbs.claims import ClaimVerbs
 from ostinato.store.verbs.sessions import SessionVerbs
@@ -241,9 +241,13 @@ def _names_left_to_chance() -> None:
 
 
 def _goes_on_after_a_failed_sync() -> None:
-    """An error of the disk is taken for one that passes."""
-    fatal = vars(database)["_FATAL"]
-    _plant(database, "_FATAL", fatal - {sqlite3.SQLITE_IOERR})
+    """An error of the disk is taken for a full one, which passes."""
+    _plant(database, "_FULL", vars(database)["_FULL"] | {sqlite3.SQLITE_IOERR_FSYNC})
+
+
+def _old_log_believed() -> None:
+    """A node takes what the kernel shows of an old log for what is on the disk."""
+    _plant(store, "write_log_again", lambda _path: None)
 
 
 BUGS = {
@@ -267,6 +271,7 @@ BUGS = {
     "a node goes on after a failed sync": Bug(
         plant=_goes_on_after_a_failed_sync, scenario="failed sync", finding="went on"
     ),
+    "an old log is believed": Bug(plant=_old_log_believed, scenario="failed sync", finding="lost"),
     "an outcome is forgotten on a full disk": Bug(plant=_outcome_forgotten, scenario="load", finding="lost"),
 }
 """By what is wrong."""

@@ -52,8 +52,13 @@ def tell(record_property: Callable[[str, object], None]) -> Callable[[str], None
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """The figures of each test."""
+    show_figures(terminalreporter, FIGURES)
+
+
+def show_figures(terminalreporter: Any, kind: str) -> None:
+    """What the tests of one kind have said."""
     for outcome in ("passed", "failed"):
         for report in terminalreporter.getreports(outcome):
             for name, words in report.user_properties:
-                if name == FIGURES and report.when == "call":
-                    terminalreporter.write_line(f"crash: {words}")
+                if name == kind and report.when == "call":
+                    terminalreporter.write_line(f"{kind}: {words}")

@@ -11,11 +11,9 @@ import re
 import sqlite3
 from collections import Counter
 from collections.abc import Sequence
-from functools import partial
 
 from msgspec import structs
 
-from ostinato.domain.errors import Exhausted
 from ostinato.domain.message import NewMessage
 from ostinato.domain.retry import RetryPolicy
 from ostinato.domain.task import NewTask, TaskState
@@ -23,7 +21,7 @@ from ostinato.domain.values import Source, Value
 from ostinato.store.sqlite import SqliteStore
 from tests.crash.outside import Line, What, of
 from tests.crash.scenario import FREE, GATED, Fault, Mail, Scenario, goal, script
-from tests.crash.stage import LOOK_S, Over, Parts, first, running, send
+from tests.crash.stage import LOOK_S, Over, Parts, first, running, send_or_none
 
 NAME = "load"
 KINDS = ("plain", "gate", "retry", "mail", "shared", "chain", "ask")
@@ -166,20 +164,14 @@ async def _send_all(parts: Parts, orders: Orders) -> None:
     before = int(sent[-1].task.removeprefix("T") or 0) if sent else 0
     number = len(sent)
     while number < orders.total:
-        try:
-            tallies = (await parts.store.read(lambda reads: reads.tallies())).tasks
-            ended = sum(tallies.get(each.value, 0) for each in (TaskState.DONE, TaskState.FAILED))
-            if sum(tallies.values()) - ended >= orders.busy:
-                await parts.clock.sleep(LOOK_S)
-                continue
-            arrival = errand(number, before)
-            before = await parts.store.run(partial(send, arrival, parts.clock.now()))
-        except Exhausted:  # no room now: it is sent again until it is taken
-            parts.outside.say(Line(what=What.REFUSED, number=number))
+        tallies = (await parts.store.read(lambda reads: reads.tallies())).tasks
+        ended = sum(tallies.get(each.value, 0) for each in (TaskState.DONE, TaskState.FAILED))
+        busy = sum(tallies.values()) - ended >= orders.busy
+        task = None if busy else await send_or_none(parts, errand(number, before))
+        if task is None:  # it is sent again until it is taken
             await parts.clock.sleep(LOOK_S)
             continue
-        name = arrival.key if isinstance(arrival, NewTask) else arrival.message.client_id
-        parts.outside.say(Line(what=What.SENT, name=name or "", task=f"T{before}" if before else ""))
+        before = task
         number += 1
 
 

@@ -23,10 +23,11 @@ from tests.crash.trial import SIGKILLED, Forge, words_of
 FULL = os.environ.get("OSTINATO_CRASH") == "full"
 """True for `make crash`: ten times the kills, and what takes too long for every run of the tests."""
 
-SHORTEST_S, LONGEST_S = 0.02, 0.30
-"""How much processor time a node has before it is killed: from the middle of its start to some dozens of errands."""
+SHORTEST_S, LONGEST_S = 0.02, 0.42 if FULL else 0.14
+"""How much processor time a node has before it is killed: from the middle of its start to a dozen errands, and at full
+length to some dozens."""
 
-PER_KILL = 12
+PER_KILL = 200
 """Errands that may be sent for each kill: more than a node gets done before it dies."""
 
 
@@ -55,14 +56,14 @@ class Siege(Value):
         return found
 
 
-def besiege(forge: Forge, folder: Path, *, kills: int, seed: int, bug: str = "") -> Siege:
-    """`kills` deaths at random moments of real time, and a last run until everything has ended."""
+def besiege(forge: Forge, folder: Path, *, kills: int, seed: int, errands: int = 0, bug: str = "") -> Siege:
+    """`kills` deaths at random moments of real time, and a last run until at least so many `errands` have ended."""
     chance = random.Random(seed)
     began_s = time.monotonic()
     folder.mkdir()
     load.SCENARIO.build(folder)
-    errands = load.Orders(total=kills * PER_KILL)
-    order = Order(scenario=load.NAME, folder=str(folder), run=0, real=True, load=errands, bug=bug)
+    unending = load.Orders(total=kills * PER_KILL)
+    order = Order(scenario=load.NAME, folder=str(folder), run=0, real=True, load=unending, bug=bug)
     killed = run = 0
     while killed < kills and run < kills * 2:
         run += 1
@@ -72,7 +73,9 @@ def besiege(forge: Forge, folder: Path, *, kills: int, seed: int, bug: str = "")
         if ended.code not in (0, SIGKILLED):
             return _broken(folder, ended, seed=seed, kills=killed, seconds=time.monotonic() - began_s)
     sent = len(of(read_outside(folder / OUTSIDE), What.SENT))
-    ending = load.Orders(total=sent + 1)  # the one after the last that was acknowledged may be safe as well
+    ending = load.Orders(
+        total=max(errands, sent + 1)
+    )  # the one after the last that was acknowledged may be safe as well
     ended = forge.run(msgspec.structs.replace(order, run=run + 1, load=ending))
     seconds = time.monotonic() - began_s
     if ended.code != 0:

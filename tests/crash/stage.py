@@ -19,6 +19,7 @@ from ostinato.agents.fires import Fires
 from ostinato.agents.inbox import InboxTaker
 from ostinato.agents.scribe import NOTED, POSITION
 from ostinato.app import FleetApp
+from ostinato.domain.errors import Exhausted
 from ostinato.domain.event import Event
 from ostinato.domain.task import NewTask, TaskState
 from ostinato.domain.values import Instant, Value
@@ -135,10 +136,21 @@ async def play(parts: Parts) -> None:
     async with running(parts) as stage:
         over = Over(parts.store, parts.scenario.ends)
         for arrival in parts.scenario.arrivals:
-            await parts.store.run(partial(send, arrival, parts.clock.now()))
-            name = arrival.key if isinstance(arrival, NewTask) else arrival.message.client_id
-            parts.outside.say(Line(what=What.SENT, name=name or ""))
+            while await send_or_none(parts, arrival) is None:
+                await parts.clock.sleep(LOOK_S)
         await first(over.wait(), stage.wait_stopped(), parts.clock.sleep(PATIENCE_S))
+
+
+async def send_or_none(parts: Parts, arrival: NewTask | Mail) -> int | None:
+    """Sends, and says outside that it is safe; None, and that is said, where there is no room now."""
+    try:
+        task = await parts.store.run(partial(send, arrival, parts.clock.now()))
+    except Exhausted:
+        parts.outside.say(Line(what=What.REFUSED))
+        return None
+    name = arrival.key if isinstance(arrival, NewTask) else arrival.message.client_id
+    parts.outside.say(Line(what=What.SENT, name=name or "", task=f"T{task}" if task else ""))
+    return task
 
 
 def send(arrival: NewTask | Mail, now: Instant, tx: Tx) -> int:

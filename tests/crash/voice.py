@@ -46,6 +46,14 @@ class Voice:
         """The one model, whatever is wanted."""
         return self._model
 
+    def chain(self, wanted: str | None) -> tuple[str, ...]:
+        """Nobody else can be asked."""
+        return (self._model.name,)
+
+    def strongest(self) -> str | None:
+        """Nobody takes over."""
+        return None
+
     async def prepare(self) -> None:
         """Nothing is looked up."""
 

@@ -1,20 +1,43 @@
 """What the world outside has been told is in the store: every line of its log is a promise.
 
 A sender was told that its task is safe, somebody heard that one is done, a tool acted on an intent, a model was shown
-what an earlier reply led to. Whatever becomes of the disk, the store must know of each. Knows nothing of disks.
+what an earlier reply led to. Whatever becomes of the disk, the store must know of each. Knows
+nothing of how it was cut.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from typing import assert_never
 
-from ostinato.domain.errors import NotFound
+from ostinato.config import STATE_FOLDER
+from ostinato.domain.errors import NotFound, OstinatoError
 from ostinato.domain.step import Entry, ModelAnswer, ModelIntent, ToolIntent
 from ostinato.domain.task import TaskState
 from ostinato.store.port import QuestionFilter, Reads, TaskFilter
+from ostinato.store.sqlite import open_store
 from tests.crash.outside import Line, What
 from tests.crash.record import LIMIT
+from tests.power.cuts import Cut
+
+
+def findings_of(cut: Cut) -> list[str]:
+    """What is wrong with the store after a cut."""
+    return asyncio.run(_findings_of(cut))
+
+
+async def _findings_of(cut: Cut) -> list[str]:
+    try:
+        store = open_store(cut.folder / STATE_FOLDER)
+    except OstinatoError as error:
+        return [f"broken: {error}"]
+    try:
+        checked = await store.check()
+        found = await store.read(lambda reads: broken_promises(reads, cut.outside))
+        return found if checked == "ok" else [f"broken: {checked}", *found]
+    finally:
+        await store.close()
 
 
 def broken_promises(reads: Reads, lines: Sequence[Line]) -> list[str]:
