@@ -15,16 +15,26 @@ from pathlib import Path
 from ostinato.app import FleetApp, build
 from ostinato.domain.errors import OstinatoError
 
+AGAIN_CODE = 75
+"""To the supervisor: start me again."""
+
 FINAL = frozenset({"invalid", "not_found", "conflict", "denied"})
 """Errors at the start that stay the same at the next one: a wrong file, another node, another user."""
 
 
-async def serve(app: FleetApp) -> None:
-    """Runs a node until SIGTERM or SIGINT, or until it has to stop by itself (Internal)."""
-    stopping = asyncio.Event()
+async def serve(app: FleetApp) -> int:
+    """Runs a node until SIGTERM or SIGINT, or until it has to stop by itself (Internal). After SIGHUP it stops in order
+    as well, and the exit code asks the supervisor for a new one, which reads the settings anew."""
+    stopping, again = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def begin_anew() -> None:
+        again.set()
+        stopping.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
+    loop.add_signal_handler(signal.SIGHUP, begin_anew)
     try:
         await app.start()
         app.log.say("info", f"ready: {app.settings.name}", event="node.ready", fleet=str(app.fleet))
@@ -39,6 +49,7 @@ async def serve(app: FleetApp) -> None:
             await ended
     finally:
         await app.stop()
+    return AGAIN_CODE if again.is_set() else 0
 
 
 def main(arguments: list[str]) -> int:
@@ -48,7 +59,7 @@ def main(arguments: list[str]) -> int:
         return 2
     try:
         app = build(Path(arguments[0]))
-        asyncio.run(serve(app))
+        return asyncio.run(serve(app))
     except OstinatoError as error:
         sys.stderr.write(f"{error}\n")
         return 2 if error.code in FINAL else 1

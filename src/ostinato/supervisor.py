@@ -48,6 +48,9 @@ tries what happens, but a machine without enough memory."""
 STOP_S = 30.0
 """Seconds from the first SIGTERM until SIGKILL: a node drains for 20 s and then cancels for 5 s."""
 
+AGAIN_CODE = 75
+"""The node was told (SIGHUP) to begin anew, with the settings as they are now."""
+
 FINAL_CODES = range(2, 64)
 """Exit codes that say that another start would end the same way: wrong use, something not found, refused. 1 is a
 crash, and from 64 on (sysexits.h) they are failures that may pass."""
@@ -295,6 +298,9 @@ class _Supervisor:
             return 0
         if code in FINAL_CODES:
             return code
+        if code == AGAIN_CODE:
+            self._say("the node was told to begin anew; starting it again")
+            return None
         instant = lived_s < self._instant_s
         self._instant_deaths = self._instant_deaths + 1 if instant else 0
         # Who was killed from outside (by hand, for want of memory) did not fail by its own doing.

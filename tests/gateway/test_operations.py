@@ -22,6 +22,7 @@ SCENARIO: list[tuple[str, dict[str, Any]]] = [
     ("fleet.status", {}),
     ("fleet.check", {}),
     ("fleet.doctor", {}),
+    ("fleet.metrics", {}),
     ("agents.list", {}),
     ("agents.show", {"agent": "clerk"}),
     ("agents.show", {"agent": "clrk"}),

@@ -9,9 +9,10 @@ from collections.abc import Callable
 
 import pytest
 
+from ostinato.domain.chat import ToolCall
 from ostinato.domain.event import EventName
 from ostinato.domain.message import DEPTH_MAX
-from ostinato.domain.step import Effect, ResultStatus, ToolIntent
+from ostinato.domain.step import Effect, ModelAnswer, ResultStatus, ToolIntent
 from ostinato.domain.task import Done, TaskKind, TaskResult, TaskState
 from ostinato.domain.values import Attachment, Origin, Source, Trust
 from ostinato.store.port import Claim, ClaimRequest, EventFilter, TaskFilter
@@ -146,9 +147,16 @@ def test_one_turn_makes_only_so_many_tasks(at_desk: Play) -> None:
             ToolIntent(call_id=f"1.{n}", tool="tasks.create", effect=Effect.IDEMPOTENT, arguments={}, key=str(n))
             for n in range(CREATED_MAX)
         ]
+        calls = [ToolCall(id=f"2.{n}", name="files.read" if n < 2 else "tasks.create", arguments={}) for n in range(99)]
         in_one_reply = await desk.call("tasks.create", {"title": "x", "agent": "sales"}, call_id=f"1.{CREATED_MAX}")
         assert "made 50 tasks" in in_one_reply.text
-        await desk.see(lambda tx: tx.record_steps(claim, made, now=BEGINS_AT))
+        entries = [*made[:-1], ModelAnswer(call=2, model="m", calls=tuple(calls))]
+        await desk.see(lambda tx: tx.record_steps(claim, entries, now=BEGINS_AT))
+        fiftieth = await desk.call("tasks.create", {"title": "x", "agent": "sales"}, call_id="2.2")
+        assert "made 50 tasks" not in fiftieth.text
+        next_one = await desk.call("tasks.create", {"title": "x", "agent": "sales"}, call_id="2.3")
+        assert "made 50 tasks" in next_one.text
+        await desk.see(lambda tx: tx.record_steps(claim, made[-1:], now=BEGINS_AT))
         assert "made 50 tasks" in (await desk.call("tasks.create", {"title": "x", "agent": "sales"})).text
         assert "made 50 tasks" in (await desk.call("tasks.propose", {"title": "x"})).text
 

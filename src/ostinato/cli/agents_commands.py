@@ -45,6 +45,9 @@ def list_agents(*, fleet: Fleet = None, as_json: Json = False) -> None:
         for each in found.agents
     ]
     screen.table(("AGENT", "STATE", "SKILLS", "MODEL", "TOOLS", "NEXT WAKE", "PURPOSE"), rows)
+    for each in found.agents:
+        if each.held:
+            screen.say(f"{each.held} → ostinato agents resume {each.id}", style="warn")
     if any(each.problems for each in found.agents):
         screen.say("Some files have problems: ostinato check")
 
@@ -164,7 +167,7 @@ def _leash(
     if as_json:
         screen.json(done)
         return
-    held = ", ".join(each.name for each in done.flags)
+    held = ", ".join({"halted": "killed"}.get(each.name, each.name) for each in done.flags)
     running = f"; {count(done.running, 'task')} at work" if done.running else ""
     if held:
         screen.say(f"{done.agent} is {held}{running}")
@@ -175,8 +178,9 @@ def _leash(
 
 def _show(screen: Screen, view: AgentView) -> None:
     agent = view.agent
-    held = "; ".join(f"{each.name} by {each.actor}{f': {each.reason}' if each.reason else ''}" for each in view.flags)
-    screen.say(f"{agent.id}: {agent.state}{f' ({held})' if held else ''}", style="strong")
+    screen.say(f"{agent.id}: {agent.state}", style="strong")
+    if agent.held:
+        screen.say(f"{agent.held} → ostinato agents resume {agent.id}", style="warn")
     screen.pairs(
         [
             ("purpose", agent.purpose),

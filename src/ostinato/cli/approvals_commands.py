@@ -57,11 +57,10 @@ def list_questions(
         screen.say("Nothing waits for you." if state == "pending" else "There are none.")
         return
     rows = [
-        (each.id, each.state, each.kind, each.agent, each.task, each.summary, when(each.expires_at))
+        (each.id, each.state, each.kind, each.agent, each.task, when(each.expires_at), each.summary)
         for each in found.questions
     ]
-    heads = ("QUESTION", "STATE", "KIND", "AGENT", "TASK", "ABOUT", "EXPIRES")
-    screen.table(heads, rows, grow=5)
+    screen.table(("QUESTION", "STATE", "KIND", "AGENT", "TASK", "EXPIRES", "ABOUT"), rows, grow=6)
     if state == "pending":
         screen.say("Look before you decide: ostinato approvals show QUESTION")
     if found.next:

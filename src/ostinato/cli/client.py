@@ -11,7 +11,7 @@ import http.client
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
@@ -32,6 +32,9 @@ CALL_TIMEOUT_S = 120.0
 
 STARTING_S = 10.0
 """How long a node that holds the fleet may take until its socket answers."""
+
+BACK_WITHIN_S = 600.0
+"""How long somebody who follows waits for a node to come back: a deploy, or a person who has to log in."""
 
 TARGET_CHARS_MAX = 60_000
 """The head of a request has room for 64 KiB."""
@@ -93,6 +96,37 @@ class Client:
             )
         return _lines(connection, route, request, token=held(self.state_dir))
 
+    def follow(
+        self,
+        route: Stream[Request, Response],
+        request: Request,
+        *,
+        key: Callable[[Response], object],
+        gone: Callable[[], None],
+    ) -> Iterator[Response]:
+        """The same, across starts of the node: what was told before is not told again, by its `key`. `gone` is called
+        when the node goes away. Ends only when the caller does, or no node came back for BACK_WITHIN_S."""
+        seen: set[object] = set()
+        stream = self.stream(route, request)  # at first there must be one
+        while True:
+            try:
+                for item in stream:
+                    if item is not None and key(item) not in seen:
+                        seen.add(key(item))
+                        yield item
+            except NodeGone:
+                pass  # killed in the midst of it; one that stops ends the stream in order
+            gone()
+            stream = self._back(route, request)
+
+    def _back(self, route: Stream[Request, Response], request: Request) -> Iterator[Response | None]:
+        deadline_s = time.monotonic() + BACK_WITHIN_S
+        while not self.node_runs():
+            if time.monotonic() >= deadline_s:
+                raise Conflict(f"No node has come back for {BACK_WITHIN_S:g} s", cure="Start one: ostinato up")
+            time.sleep(0.2)
+        return self.stream(route, request)
+
     def _connect(self) -> UnixConnection | None:
         if not self.state_dir.is_dir():
             return None
@@ -105,6 +139,10 @@ class Client:
             place = str(self.state_dir / SOCKET_NAME)
             raise errors.Denied("The fleet belongs to another user", place=place, cure="Use that user.") from error
         return connection
+
+
+class NodeGone(Conflict):
+    """The node went away while it was listened to."""
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -212,7 +250,7 @@ def _lines(
             else:
                 yield msgspec.json.decode(line, type=route.response)
     except (OSError, http.client.HTTPException) as error:
-        raise Conflict("The node went away", cure="Start it again: ostinato up") from error
+        raise NodeGone("The node went away", cure="Start it again: ostinato up") from error
     finally:
         connection.close()
 

@@ -70,11 +70,14 @@ class Screen:
             self._write(head + ("\n" + " " * (indent + wide + 2)).join(lines) + "\n")
 
     def table(self, heads: Sequence[str], rows: Sequence[Sequence[str]], *, grow: int = -1) -> None:
-        """A table. On a terminal it fits the width: the column `grow` is cut first; without one nothing is cut."""
+        """A table. On a terminal it fits the width: the column `grow` is cut first. Elsewhere it alone is cut, to the
+        width of a line: programs read --json."""
         cells = [[visible_line(cell) for cell in row] for row in rows]
         widths = [max(width_of(line[at]) for line in [list(heads), *cells]) for at in range(len(heads))]
         if self.terminal:
             widths = _fitted(widths, self.width, grow=grow % len(heads))
+        else:
+            widths[grow] = min(widths[grow], self.width)
         self._write(self.styled(_line(heads, widths), "faint") + "\n")
         for row in cells:
             self._write(_line(row, widths) + "\n")

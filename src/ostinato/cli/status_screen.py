@@ -63,6 +63,8 @@ def _node(view: StatusView) -> str:
     node = view.node
     if node.running:
         return f"pid {node.pid}, up {length(node.uptime_s)}, version {node.version}"
+    if node.changing is not None:
+        return f"starting or stopping, process {node.changing}"
     if node.started_at is None:
         return "none has run yet"
     end = "ended in order" if node.clean_end else "died"

@@ -278,16 +278,29 @@ def tail(task: TaskId, *, fleet: Fleet = None, as_json: JsonLines = False) -> No
     Example: ostinato tasks tail T12
     """
     screen = Screen()
-    for item in Client(fleet).stream(task_story_api.tail, tasks_api.WhichTask(task=task)):
-        if item is None:
-            continue
+
+    def wait() -> None:
+        if not as_json:
+            screen.say("The node has gone; this goes on once one runs again. Ctrl-C ends it.", style="warn")
+            screen.flush()
+
+    for item in Client(fleet).follow(task_story_api.tail, tasks_api.WhichTask(task=task), key=_tail_key, gone=wait):
         if as_json:
             screen.json_line(item)
         else:
             screen.say(f"{when(item.at)}  {item.text}", style="strong" if item.ended else "")
+            if item.command:
+                screen.say(f"  → {item.command}")
             screen.flush()
         if item.ended and item.state != "done":
             raise typer.Exit(1)
+
+
+def _tail_key(item: task_story_api.TailItem) -> object:
+    """The same for an item that is told again after the node was started anew. The end ends it."""
+    if item.step is not None:
+        return "step", item.step.at, item.step.seq
+    return ("event", item.event.id) if item.event is not None else ("text", item.at, item.text, item.ended)
 
 
 def _asked(task: str, reason: str) -> tasks_api.DecideTask:

@@ -18,6 +18,7 @@ from ostinato.domain.values import SECOND
 from ostinato.gateway.context import AgentCard, Context
 from ostinato.gateway.notation import iso_or_none
 from ostinato.gateway.operation import Ask, View, operation
+from ostinato.gateway.sentences import held_words
 from ostinato.gateway.tasks_api import Text, Word
 from ostinato.gateway.views import (
     EventView,
@@ -87,6 +88,8 @@ class AgentRow(View):
     """State -> tasks of every kind."""
     next_wake_at: str | None
     problems: int
+    held: str = ""
+    """Who paused, drained or killed it, and why."""
 
 
 class AgentList(View):
@@ -275,7 +278,11 @@ def agent_rows(tx: Reads, cards: Sequence[AgentCard]) -> list[AgentRow]:
     """Agents of a list, with what the store knows of them."""
     ids = [each.id for each in cards]
     states, tallies, due = agent_states(tx, cards), agent_tallies(tx, ids), tx.next_wakes()
-    return [_agent_row(each, states[each.id], tallies=tallies.get(each.id, {}), due=due) for each in cards]
+    rows = [_agent_row(each, states[each.id], tallies=tallies.get(each.id, {}), due=due) for each in cards]
+    holds: dict[str, str] = {}
+    for flag in tx.flags():
+        holds[flag.scope] = "; ".join(filter(None, (holds.get(flag.scope), held_words(flag))))
+    return [msgspec.structs.replace(each, held=holds.get(f"agent:{each.id}", "")) for each in rows]
 
 
 def agent_states(tx: Reads, cards: Sequence[AgentCard]) -> dict[str, str]:

@@ -99,6 +99,9 @@ class Definitions(Protocol):
     def agent(self, agent: str) -> AgentCard:
         """One agent; raises NotFound with the known ones."""
 
+    def changed_settings(self) -> Sequence[str]:
+        """Tables of the fleet's file that say something else than when it was read."""
+
     def problems(self) -> Sequence[Problem]:
         """Whatever is wrong in the fleet's file and the agents' files."""
 

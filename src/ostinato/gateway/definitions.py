@@ -18,7 +18,7 @@ from ostinato.domain.schedule import ScheduleRule, rule_to_texts
 from ostinato.domain.values import to_json
 from ostinato.gateway.context import AgentCard, ContextPart, HeartbeatCard, KeyNeed, Problem
 from ostinato.workspace.agent import AgentDefinition
-from ostinato.workspace.fleet_file import FLEET_FILE, FleetSettings, read_fleet
+from ostinato.workspace.fleet_file import FLEET_FILE, FleetSettings, changed_tables, read_fleet
 from ostinato.workspace.heartbeat_file import Heartbeat
 from ostinato.workspace.init import add_agent
 from ostinato.workspace.registry import Brief, Workspaces
@@ -66,6 +66,13 @@ class FleetDefinitions:
     def problems(self) -> Sequence[Problem]:
         """Whatever is wrong, the fleet's file first."""
         return [*self._fleet_problems(), *(each for card in self.agents() for each in card.problems)]
+
+    def changed_settings(self) -> Sequence[str]:
+        """Tables of the fleet's file that say something else than when it was read; none where it is broken now."""
+        try:
+            return changed_tables(self._settings, read_fleet(self.root)) if self._broken is None else ()
+        except OstinatoError:
+            return ()
 
     def context(self, agent: str) -> Sequence[ContextPart]:
         """What a turn of this agent begins with, in the order in which a model reads it."""
@@ -129,9 +136,9 @@ class FleetDefinitions:
         found = [
             Problem(level="warning", place=each.place, message=each.message, cure=each.cure) for each in fresh.findings
         ]
-        if fresh.digest != self._settings.digest:
-            message, cure = "The file has changed since it was read", "Start the node again: its settings are older."
-            found.append(Problem(level="warning", place=FLEET_FILE, message=message, cure=cure))
+        if changed := changed_tables(self._settings, fresh):
+            message, cure = f"{', '.join(changed)} changed since the node started", "Start the node again: kill -HUP"
+            found.append(Problem(level="warning", place=FLEET_FILE, message=message, cure=f"{cure} {os.getpid()}"))
         if not fresh.models:
             cure = f"Describe one in {FLEET_FILE}: [models.NAME]."
             found.append(Problem(level="warning", place=FLEET_FILE, message="There is no model", cure=cure))

@@ -15,7 +15,7 @@ from ostinato.domain.message import Message
 from ostinato.domain.question import Action, Question
 from ostinato.domain.task import Task, TaskKind
 from ostinato.domain.values import Value
-from ostinato.store.port import Reads
+from ostinato.store.port import Flag, Reads
 
 QUOTE_CHARS_MAX = 120
 """How much of a foreign text a sentence quotes."""
@@ -233,6 +233,16 @@ _SPECIAL: Mapping[EventName, Callable[[Event, Known], str]] = {
     EventName.FLAG_SET: _flag,
     EventName.FLAG_CLEARED: _flag,
 }
+
+
+_HOLDS = {"halted": "killed", "paused": "paused", "draining": "told to drain"}
+
+
+def held_words(flag: Flag) -> str:
+    """Who holds a scope, and why: `clerk was killed by ann: it writes to the wrong people`."""
+    who = flag.scope.partition(":")[2] or "the fleet"
+    how = "stopped" if flag.scope == "fleet" else _HOLDS.get(flag.name, flag.name)
+    return f"{who} was {how} by {flag.actor}{f': {one_line(flag.reason)}' if flag.reason else ''}"
 
 
 def _filled(event: Event, known: Known, words: str) -> str:

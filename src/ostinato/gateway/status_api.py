@@ -5,6 +5,7 @@ Knows nothing of HTTP or of screens.
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,12 +14,13 @@ from typing import Literal
 from ostinato.domain.question import Question, QuestionKind
 from ostinato.domain.task import Task, TaskKind, TaskState
 from ostinato.domain.values import SECOND, Instant
+from ostinato.engine.lock import FleetLock
 from ostinato.gateway.agents_api import DAY, AgentRow, agent_rows, agent_states
 from ostinato.gateway.context import AgentCard, Context, Problem
 from ostinato.gateway.dead_api import error_of, fingerprint_of
 from ostinato.gateway.notation import iso, iso_or_none, usd
 from ostinato.gateway.operation import Nothing, View, operation
-from ostinato.gateway.sentences import one_line, question_words, quoted
+from ostinato.gateway.sentences import held_words, one_line, question_words, quoted
 from ostinato.gateway.views import next_command
 from ostinato.store.port import EventFilter, Flag, Node, QuestionFilter, Reads, Tallies, TaskFilter
 
@@ -56,6 +58,8 @@ class NodeStatus(View):
     uptime_s: float | None
     clean_end: bool | None
     """Of the last node, where none runs: false where it died."""
+    changing: int | None = None
+    """Process that holds the fleet though no node answers: one that starts, or stops."""
     story_time: bool
 
 
@@ -105,7 +109,7 @@ class StatusView(View):
 async def status(context: Context, request: Nothing) -> StatusView:
     """What needs a person first, then how things stand."""
     cards, problems = await context.cards(), await context.problems()
-    now = context.now
+    now, changed = context.now, await asyncio.to_thread(context.definitions.changed_settings)
     free = shutil.disk_usage(context.state_dir).free
 
     def read(tx: Reads) -> StatusView:
@@ -114,6 +118,7 @@ async def status(context: Context, request: Nothing) -> StatusView:
         node = _node(context, nodes, now=now)
         needs = [
             *_about_node(node, flags),
+            *_about_settings(changed, context),
             *_about_disk(free, context),
             *_about_questions(tx, tallies, now=now),
             *_about_tasks(tx, tallies, now=now),
@@ -160,14 +165,16 @@ def _node(context: Context, nodes: Sequence[Node], *, now: Instant) -> NodeStatu
     last = nodes[0] if nodes else None
     facts = context.node
     if facts is None:
+        changing = FleetLock(context.state_dir).holder()
         return NodeStatus(
             running=False,
             pid=None,
             version=last.version if last else None,
             started_at=iso(last.started_at) if last else None,
             uptime_s=None,
-            clean_end=last.clean if last else None,
+            clean_end=last.clean if last and changing is None else None,
             story_time=False,
+            changing=changing,
         )
     return NodeStatus(
         running=True,
@@ -181,7 +188,10 @@ def _node(context: Context, nodes: Sequence[Node], *, now: Instant) -> NodeStatu
 
 
 def _about_node(node: NodeStatus, flags: Sequence[Flag]) -> Iterator[Attention]:
-    if not node.running:
+    if node.changing is not None:
+        text = f"The node (process {node.changing}) is starting, or brings what runs to the end of its step and stops"
+        yield Attention(level="waiting", text=text, command="ostinato status")
+    elif not node.running:
         how = "No node is running: nothing is done until one is"
         if node.clean_end is False:
             how = "No node is running, and the last one died: its work goes on from the last step once one is"
@@ -190,6 +200,13 @@ def _about_node(node: NodeStatus, flags: Sequence[Flag]) -> Iterator[Attention]:
         if flag.scope == "fleet":
             why = f": {flag.reason}" if flag.reason else ""
             yield Attention(level="wrong", text=f"The fleet was stopped by {flag.actor}{why}", command="ostinato start")
+
+
+def _about_settings(changed: Sequence[str], context: Context) -> Iterator[Attention]:
+    """What a person has written since, and the node does not know."""
+    if changed and context.node is not None:
+        text = f"ostinato.toml has changed since the node started: {', '.join(changed)}; it works with the old settings"
+        yield Attention(level="waiting", text=text, command=f"kill -HUP {context.node.pid}")
 
 
 def _about_disk(free: int, context: Context) -> Iterator[Attention]:
@@ -301,9 +318,7 @@ def _about_agents(
     for flag in flags:
         scope, _, agent = flag.scope.partition(":")
         if scope == "agent" and agent in known:
-            why = f": {flag.reason}" if flag.reason else ""
-            text = f"{agent} is {flag.name} (by {flag.actor}{why})"
-            yield Attention(level="waiting", text=text, command=f"ostinato agents resume {agent}")
+            yield Attention(level="waiting", text=held_words(flag), command=f"ostinato agents resume {agent}")
 
 
 def _spent(tx: Reads, context: Context, *, now: Instant) -> SpendStatus:

@@ -14,10 +14,10 @@ from ostinato.gateway.follow import changes_of
 from ostinato.gateway.journal_view import step_view
 from ostinato.gateway.notation import iso, parse_id
 from ostinato.gateway.operation import View, operation, stream
-from ostinato.gateway.sentences import quoted
+from ostinato.gateway.sentences import held_words, quoted
 from ostinato.gateway.tasks_api import WhichTask, contenders, why_here
-from ostinato.gateway.views import EventView, StepView, event_views, waits_for
-from ostinato.store.port import EventFilter, Reads
+from ostinato.gateway.views import EventView, StepView, event_views, next_command, waits_for
+from ostinato.store.port import EventFilter, QuestionFilter, Reads
 
 WALK_MAX = 20
 """How many tasks back a walk from a failure goes."""
@@ -57,6 +57,8 @@ class TailItem(View):
     event: EventView | None = None
     ended: bool = False
     state: str = ""
+    command: str = ""
+    """What to type next, where the task goes on only once a person does something."""
 
 
 @operation("tasks.explain", "GET /api/v1/tasks/{task}/explain")
@@ -99,15 +101,16 @@ async def why(context: Context, request: WhichTask) -> WhyView:
 async def tail(context: Context, request: WhichTask) -> AsyncIterator[TailItem | None]:
     """Steps and events of a task as they come, from its beginning until it has ended."""
     number = parse_id(request.task, "T")
-    seq, event_id, journal = 0, 0, 0
+    seq, event_id, journal, told = 0, 0, 0, ""
 
-    def read(tx: Reads) -> tuple[Task, list[Step], list[EventView]]:
+    def read(tx: Reads) -> tuple[Task, list[Step], list[EventView], TailItem | None]:
         task = tx.task(number)
-        return task, tx.steps(number), event_views(tx, tx.events(EventFilter(task=number), after=event_id, limit=500))
+        views = event_views(tx, tx.events(EventFilter(task=number), after=event_id, limit=500))
+        return task, tx.steps(number), views, _hold(tx, task)
 
     async with changes_of(context.store) as changes:
         while True:
-            task, steps, events = await context.store.read(read)
+            task, steps, events, hold = await context.store.read(read)
             if task.journal != journal:
                 journal, seq = task.journal, 0
             fresh = [step_view(each) for each in steps if each.seq > seq]
@@ -121,8 +124,43 @@ async def tail(context: Context, request: WhichTask) -> AsyncIterator[TailItem |
                 text = f"{task.name} is {task.state.value}"
                 yield TailItem(at=iso(task.updated_at), text=text, ended=True, state=task.state.value)
                 return
+            if hold is not None and hold.text != told:
+                yield hold
+            told = hold.text if hold is not None else ""
             await changes.wait()
             yield None
+
+
+def _hold(tx: Reads, task: Task) -> TailItem | None:
+    """What keeps a task where it is until a person does something; None where nothing does."""
+    text = command = ""
+    match task.state:
+        case TaskState.WAITING:
+            asked = tx.questions(QuestionFilter(task=task.id), limit=1)
+            if asked:
+                text, command = f"waits for your answer to {asked[0].name}", next_command(asked[0])
+        case TaskState.DRAFT:
+            text, command = "is a proposal", f"ostinato tasks approve {task.name}"
+        case TaskState.REVIEW:
+            text, command = "has a result to accept or reject", f"ostinato tasks show {task.name}"
+        case TaskState.BLOCKED if not task.unfinished:
+            text, command = f"is blocked: {task.reason}", f"ostinato tasks explain {task.name}"
+        case TaskState.READY:
+            text, command = _held(tx, task)
+        case _:
+            pass
+    if not text:
+        return None
+    return TailItem(at=iso(task.updated_at), text=f"{task.name} {text}", state=task.state.value, command=command)
+
+
+def _held(tx: Reads, task: Task) -> tuple[str, str]:
+    """Why a ready task does not begin, where somebody has stopped the fleet or its agent; and how to undo it."""
+    scopes = {"fleet": "ostinato start", f"agent:{task.agent}": f"ostinato agents resume {task.agent}"}
+    for flag in tx.flags():
+        if flag.scope in scopes:
+            return f"waits: {held_words(flag)}", scopes[flag.scope]
+    return "", ""
 
 
 def _walk(tx: Reads, task: Task) -> list[WhyLine]:

@@ -366,9 +366,24 @@ async def _decide(context: Context, request: DecideTask, moves: dict[TaskState, 
         task = tx.task(number)
         event = moves.get(task.state) or next(iter(moves.values()))
         task = tx.move_task(number, event, actor=context.caller.name, reason=request.reason, now=now)
+        if event is TaskEvent.APPROVE:
+            task = _unheld(tx, task, actor=context.caller.name, now=now)
         return task_row(task, usd=task_usd(tx, task))
 
     return await context.store.run(write)
+
+
+def _unheld(tx: Tx, task: Task, *, actor: str, now: int) -> Task:
+    """A draft that nobody could do when it was proposed, and that was given to somebody since, waits for nobody now.
+    Going on without what it depends on stays a decision of its own."""
+    if task.state is not TaskState.BLOCKED or task.agent is None:
+        return task
+    if any(each.state in (TaskState.FAILED, TaskState.CANCELLED) for each in tx.dependencies(task.id)):
+        return task
+    try:
+        return tx.move_task(task.id, TaskEvent.RELEASE, actor=actor, now=now)
+    except Conflict:  # nothing holds it: it waits for others
+        return task
 
 
 def _grant_more(tx: Tx, number: int, *, by: str, now: int) -> Task:

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from ostinato.domain.errors import Denied, Exhausted, Invalid, NotFound, unknown_name
 from ostinato.domain.message import DEPTH_MAX
 from ostinato.domain.routing import Candidate, Route, missing, route
-from ostinato.domain.step import Effect, Note, ToolIntent
+from ostinato.domain.step import Effect, ModelAnswer, Note, ToolIntent
 from ostinato.domain.task import UNFINISHED, NewTask, Task, TaskKind, TaskSpec, TaskState
 from ostinato.domain.values import Attachment, Source, Trust, digest_of, to_json
 from ostinato.store.port import Reads, TaskFilter, Tx
@@ -120,11 +120,16 @@ def taint_of(context: ToolContext) -> Trust:
 
 
 def _check_fan_out(tx: Reads, context: ToolContext) -> None:
-    made = sum(
-        1 for step in tx.steps(context.task) if isinstance(step.entry, ToolIntent) and step.entry.tool in _MAKERS
-    )
-    in_reply = context.call_id.rpartition(".")[2]  # calls of one reply are recorded together, after they have acted
-    if max(made, int(in_reply) if in_reply.isdecimal() else 0) >= CREATED_MAX:
+    entries = [step.entry for step in tx.steps(context.task)]
+    reply, _, place = context.call_id.rpartition(".")
+    made = [each.call_id for each in entries if isinstance(each, ToolIntent) and each.tool in _MAKERS]
+    earlier = sum(each.rpartition(".")[0] != reply for each in made)
+    # Calls of one reply are recorded together, after they have acted: those before this one are counted as they stand.
+    before = int(place) if place.isdecimal() else 0
+    for answer in entries:
+        if isinstance(answer, ModelAnswer) and str(answer.call) == reply:
+            before = sum(each.name in _MAKERS for each in answer.calls[:before])
+    if max(earlier + before, len(made)) >= CREATED_MAX:
         raise Exhausted(f"This turn has made {CREATED_MAX} tasks, the most that one turn makes")
 
 

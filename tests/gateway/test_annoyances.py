@@ -1,0 +1,172 @@
+"""What a tired person meets: who holds what, why, and what to type next."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from pathlib import Path
+
+import pytest
+
+from ostinato.cli.screen import PLAIN_WIDTH, Screen
+from ostinato.domain.task import Done, NewTask, TaskEvent, TaskKind, TaskResult
+from ostinato.engine.lock import FleetLock
+from ostinato.gateway import agents_api, status_api, task_story_api, tasks_api
+from ostinato.store.port import Claim, ClaimRequest
+from ostinato.workspace.fleet_file import FleetSettings, changed_tables, read_fleet
+from tests.conftest import run
+from tests.gateway.ground import NOW, Ground, ground, served
+from tests.gateway.test_streams import read_lines
+
+
+async def add(made: Ground, title: str, *, agent: str | None = None, after: tuple[int, ...] = ()) -> int:
+    """A draft that names nobody, unless asked otherwise."""
+    blocked = "" if agent else "neither an agent nor skills are named"
+    new = NewTask(kind=TaskKind.GOAL, title=title, agent=agent, draft=True, blocked=blocked, after=after)
+    return (await made.store.run(lambda tx: tx.add_task(new, now=NOW))).id
+
+
+@pytest.mark.slow
+def test_a_draft_that_is_given_to_somebody_and_approved_can_run(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with ground(tmp_path, past=False) as made:
+            number = await add(made, "Call Bob")
+            moved = await made.call(tasks_api.move, {"task": f"T{number}", "agent": "clerk"})
+            assert moved["state"] == "draft"
+            assert (await made.call(tasks_api.approve, {"task": f"T{number}"}))["state"] == "ready"
+
+    run(story())
+
+
+def test_a_draft_that_is_given_to_somebody_still_waits_for_what_it_depends_on(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with ground(tmp_path, past=False) as made:
+            node = await made.store.run(
+                lambda tx: tx.start_node(pid=1, host="h", version="1", lease_s=9.0, exclusive=True, now=NOW)
+            )
+            new = NewTask(kind=TaskKind.GOAL, title="first", agent="clerk")
+            first = await made.store.run(lambda tx: tx.add_task(new, now=NOW))
+            number = await add(made, "then", after=(first.id,))
+            await made.call(tasks_api.move, {"task": f"T{number}", "agent": "clerk"})
+            assert (await made.call(tasks_api.approve, {"task": f"T{number}"}))["state"] == "blocked"
+            (claimed,) = await made.store.run(lambda tx: tx.claim(ClaimRequest(node=node.id), now=NOW))
+            claim, done = Claim(task=claimed.id, token=claimed.token), Done(result=TaskResult(text="done"))
+            await made.store.run(lambda tx: tx.finish(claim, done, now=NOW))
+            assert (await made.store.read(lambda reads: reads.task(number))).state == "ready"
+
+    run(story())
+
+
+def test_going_on_without_a_dependency_that_failed_stays_a_decision_of_its_own(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with ground(tmp_path, past=False) as made:
+            first = await add(made, "first", agent="clerk")
+            number = await add(made, "then", after=(first,))
+            await made.store.run(lambda tx: tx.move_task(first, TaskEvent.REJECT, actor="ann", now=NOW))
+            await made.call(tasks_api.move, {"task": f"T{number}", "agent": "clerk"})
+            assert (await made.call(tasks_api.approve, {"task": f"T{number}"}))["state"] == "blocked"
+
+    run(story())
+
+
+def test_who_killed_an_agent_and_why_stands_in_the_list_and_the_status(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with ground(tmp_path, past=False) as made:
+            await made.call(agents_api.kill, {"agent": "clerk", "reason": "it writes to the wrong people"})
+            words = "clerk was killed by ann: it writes to the wrong people"
+            listed = {each["id"]: each["held"] for each in (await made.call(agents_api.list_agents, {}))["agents"]}
+            assert listed == {"billing": "", "clerk": words}
+            needs = (await made.call(status_api.status, {}))["needs_you"]
+            assert (words, "ostinato agents resume clerk") in [(each["text"], each["command"]) for each in needs]
+
+    run(story())
+
+
+def test_the_status_names_the_tables_that_a_running_node_does_not_know_yet(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with ground(tmp_path, past=False) as made:
+            file = tmp_path / "ostinato.toml"
+            file.write_text(file.read_text() + "\n# a comment changes nothing\n")
+            assert (await made.call(status_api.status, {}))["needs_you"] == []
+            file.write_text(file.read_text() + '\n[retention]\nevents = "30d"\n')
+            (need,) = (await made.call(status_api.status, {}))["needs_you"]
+            assert "changed since the node started: [retention]; it works with the old" in need["text"]
+            assert need["command"] == "kill -HUP 7"
+
+    run(story())
+
+
+def test_every_setting_belongs_to_a_table(tmp_path: Path) -> None:
+    fleet = {"name", "description", "timezone", "model"}
+    for field in set(FleetSettings.__struct_fields__) - {"digest", "findings"}:
+        changed = changed_tables(FleetSettings(name="a"), _other(field))
+        assert changed == (["[fleet]"] if field in fleet else changed)
+        assert len(changed) == 1
+        assert (changed == ["[fleet]"]) == (field in fleet), f"say in _TABLES where {field!r} stands"
+
+
+def _other(field: str) -> FleetSettings:
+    return FleetSettings(**{"name": "a", field: "something else"})
+
+
+def test_a_node_that_starts_or_stops_is_not_told_to_have_died(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with ground(tmp_path, past=False) as made:
+            await made.store.run(
+                lambda tx: tx.start_node(pid=1, host="h", version="1", lease_s=9.0, exclusive=True, now=NOW)
+            )
+            made.context.node = None
+            (need,) = (await made.call(status_api.status, {}))["needs_you"]
+            assert "the last one died" in need["text"]
+            with FleetLock(tmp_path / ".ostinato"):
+                status = await made.call(status_api.status, {})
+            (need,) = status["needs_you"]
+            assert "is starting, or brings what runs to the end" in need["text"]
+            assert status["ok"]
+
+    run(story())
+
+
+@pytest.mark.slow
+def test_whoever_follows_a_task_is_told_what_it_waits_for_and_what_to_type(tmp_path: Path) -> None:
+    async def story() -> list[dict[str, str]]:
+        async with ground(tmp_path, past=False) as made:
+            number = await add(made, "Call Bob")
+            request = tasks_api.WhichTask(task=f"T{number}")
+            holds = []
+            async with served(made):
+                stream = task_story_api.tail.handler(made.context, request)
+                async for item in stream:
+                    if item is not None and item.command:
+                        holds.append((item.text, item.command))
+                        break
+                await made.call(agents_api.pause, {"agent": "clerk", "reason": "lunch"})
+                await made.call(tasks_api.move, {"task": f"T{number}", "agent": "clerk"})
+                await made.call(tasks_api.approve, {"task": f"T{number}"})
+                async for item in stream:
+                    if item is not None and item.command:
+                        holds.append((item.text, item.command))
+                        break
+                await stream.aclose()  # type: ignore[attr-defined]  # streams are async generators
+                await made.call(tasks_api.cancel, {"task": f"T{number}"})
+                lines = await asyncio.to_thread(read_lines, made.folder, "tasks.tail", request)
+        assert holds == [
+            ("T1 is a proposal", "ostinato tasks approve T1"),
+            ("T1 waits: clerk was paused by ann: lunch", "ostinato agents resume clerk"),
+        ]
+        return lines
+
+    assert run(story())[-1]["text"] == "T1 is cancelled"
+
+
+def test_without_a_terminal_one_column_is_cut_to_a_line_and_the_others_never() -> None:
+    output = io.StringIO()
+    Screen(output, terminal=False).table(("A", "ABOUT"), [("a" * 200, "b" * 200)], grow=1)
+    line = output.getvalue().splitlines()[1]
+    assert line == f"{'a' * 200}  {'b' * (PLAIN_WIDTH - 1)}…"
+
+
+def test_settings_are_read_anew(tmp_path: Path) -> None:
+    (tmp_path / "ostinato.toml").write_text("[tasks]\nfile = false\n[metrics]\nagents = true\n")
+    settings = read_fleet(tmp_path)
+    assert (settings.tasks_file, settings.agent_metrics) == (False, True)
