@@ -81,14 +81,19 @@ def _nothing_left_running() -> Iterator[None]:
     assert not left, f"processes left running: {left}"
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """The tokens of the tests' fleets go into a folder that goes with the tests, not into the keyring of a person."""
+    keyring = tempfile.TemporaryDirectory(prefix="ostinato-keyring-")
+    config.add_cleanup(keyring.cleanup)
+    os.environ["XDG_CONFIG_HOME"] = keyring.name
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _nothing_outlives_the_tests() -> Iterator[None]:
     """The environment is marked, so that at the end a process can be told that has outlived its parents."""
     mark = uuid.uuid4().hex
     os.environ[_MARK] = mark
-    with tempfile.TemporaryDirectory(prefix="ostinato-keyring-") as keyring:  # tokens of the tests' fleets
-        os.environ["XDG_CONFIG_HOME"] = keyring
-        yield
+    yield
     deadline = time.monotonic() + 2.0
     while (left := _marked(f"{_MARK}={mark}".encode())) and time.monotonic() < deadline:
         time.sleep(0.05)

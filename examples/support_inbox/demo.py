@@ -26,10 +26,11 @@ from examples.support_inbox.postman import letters_in
 from examples.support_inbox.record import LOGGED, PERSON, MailStory, read_day, show_task
 from examples.support_inbox.stage import HERE, Stage
 from examples.support_inbox.teller import Teller, clock_of
-from ostinato.cli.client import PERSON_VARIABLE, Client
+from ostinato.cli.client import Client
 from ostinato.cli.screen import Screen
 from ostinato.domain.errors import Conflict, Internal, OstinatoError
 from ostinato.gateway import approvals_api, events_api, status_api
+from ostinato.gateway.access import PERSON_VARIABLE
 from ostinato.gateway.operation import Nothing
 from ostinato.gateway.views import EventView
 
@@ -255,6 +256,8 @@ def main(words: list[str]) -> int:
         stage = _prepared(arguments, screen)
         if stage is None:
             return 1
+        if not arguments.keep:  # nobody comes back to this fleet: its token need not stay in anybody's keyring
+            os.environ["XDG_CONFIG_HOME"] = str(stage.folder / "keyring")
         screen.say(f"The fleet: {stage.fleet}")
         screen.say("Times are story time: the clock is the demo's, everything else is the real thing.\n")
         screen.flush()

@@ -117,7 +117,7 @@ def test_help_has_an_example_for_every_command(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_wrong_use_is_told_in_one_line_with_the_way_to_help(tmp_path: Path) -> None:
     assert refused(tmp_path, "tsks", code=2) == (
-        "ostinato: No such command 'tsks'. Did you mean 'tasks'?\n  See: ostinato --help\n"
+        "ostinato: No such command 'tsks'. Did you mean 'tasks', 'tokens'?\n  See: ostinato --help\n"
     )
     assert "See: ostinato tasks add --help" in refused(tmp_path, "tasks", "add", code=2)
     assert "--priority" in refused(tmp_path, "tasks", "add", "x", "--priority", "much", code=2)
