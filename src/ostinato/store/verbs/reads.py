@@ -37,11 +37,13 @@ CROWD = 5_000
 LOOKED_AT_MAX = 20_000
 """Rows that a page may look at in vain before it is given as it is: some 20 ms."""
 
+SCATTERED = 5
+"""A row that is found through an index lies anywhere, and costs so many times one in the table's own order."""
+
 FIRST_BEFORE = 2**62
 """Behind every id: where a list that runs backwards begins."""
 
 
-class ReadVerbs:
 class Walk(NamedTuple):
     """One query of a list: the index that it goes along, what it takes there, and how many rows there are at most."""
 
@@ -50,7 +52,13 @@ class Walk(NamedTuple):
     kind: str = ""
     rows: int = 0
 
+    @property
+    def cost(self) -> int:
+        """Of all its rows, counted in those that lie one after the other."""
+        return self.rows if self.query == "tasks" else self.rows * SCATTERED
 
+
+class ReadVerbs:
     """Reads bound to one snapshot; the contract is `ostinato.store.port.Reads`."""
 
     def __init__(self, database: Database) -> None:
@@ -72,7 +80,6 @@ class Walk(NamedTuple):
 
     def tasks(self, which: TaskFilter, *, before: int | None = None, limit: int = 100) -> list[Task]:
         """Tasks, newest first."""
-        values: dict[str, Any] = {
         return self._tasks(which, self._walks(which), before=before, limit=limit)
 
     def tasks_page(
@@ -84,8 +91,8 @@ class Walk(NamedTuple):
         start = min(newest + 1, FIRST_BEFORE if before is None else before)
         after = 0
         if not _is_exact(which, walks):
-            rows_on_the_way = max(1, sum(each.rows for each in walks))
-            after = max(0, start - 1 - max(LOOKED_AT_MAX, LOOKED_AT_MAX * newest // rows_on_the_way))
+            rows_on_the_way = max(1, sum(each.cost for each in walks))
+            after = max(0, start - 1 - max(LOOKED_AT_MAX // SCATTERED, LOOKED_AT_MAX * newest // rows_on_the_way))
         found = self._tasks(which, walks, before=start, limit=limit, after=after)
         if len(found) == limit:
             return found, found[-1].id
@@ -94,6 +101,7 @@ class Walk(NamedTuple):
     def _tasks(
         self, which: TaskFilter, walks: list[Walk], *, before: int | None, limit: int, after: int = 0
     ) -> list[Task]:
+        values: dict[str, Any] = {
             "states": rows.list_of(each.value for each in which.states) if which.states else None,
             "kinds": rows.list_of(each.value for each in which.kinds) if which.kinds else None,
             "agent": which.agent,
@@ -103,8 +111,8 @@ class Walk(NamedTuple):
             "dead": which.dead,
             "text": which.text,
             "before": FIRST_BEFORE if before is None else before,
-            "limit": limit,
             "after": after,
+            "limit": limit,
         }
         found = [row for w in walks for row in self._db.all(w.query, state=w.state, kind=w.kind, **values)]
         found.sort(key=itemgetter(0), reverse=True)
@@ -118,10 +126,9 @@ class Walk(NamedTuple):
         if which.session is not None:
             return [Walk("tasks_of_session")]
         totals = self._state_totals()
-        here = totals if which.agent is None else self.agent_tally(which.agent)
         if which.dead:
             return [Walk("tasks_dead", rows=totals.get("failed", 0))]
-        states = [each.value for each in which.states if here.get(each.value)]
+        here = totals if which.agent is None else self.agent_tally(which.agent)
         rows_here = sum(here.values())
         kinds = [each.value for each in which.kinds]
         if which.agent is not None:
@@ -134,6 +141,7 @@ class Walk(NamedTuple):
             all_of_them = [Walk("tasks", rows=rows_here)]
         if not which.states:
             return all_of_them
+        states = [each.value for each in which.states if here.get(each.value)]
         in_states = sum(totals.get(state, 0) for state in states)
         if totals.get("ready", 0) > CROWD and "ready" in states:
             return all_of_them
@@ -392,7 +400,7 @@ def _walks_of_state(state: str, kinds: list[str], *, rows: int) -> list[Walk]:
 
 def _is_exact(which: TaskFilter, walks: list[Walk]) -> bool:
     """True where little that is passed on these walks is not wanted."""
-    if sum(each.rows for each in walks) <= LOOKED_AT_MAX:
+    if sum(each.cost for each in walks) <= LOOKED_AT_MAX:
         return True
     narrows = {
         "text": which.text != "",
