@@ -9,7 +9,8 @@ import argparse
 import sys
 from collections.abc import Iterator
 
-from benchmarks import engine, node, postgres, prompt, turn
+from benchmarks import backlog, crowd, engine, million, node, postgres, prompt, turn
+from benchmarks.peers import compare
 from benchmarks.result import Bench, Result
 
 BENCHES: dict[str, Bench] = {
@@ -24,13 +25,23 @@ BENCHES: dict[str, Bench] = {
     "node.rss_mb": node.rss_mb,
     "heartbeat.idle_model_calls": node.rss_mb,
     "takeover_s": node.takeover_s,
+    "engine.backlog": backlog.backlog,
+    "node.idle_cpu": crowd.crowd,
+    "list_ms": million.million,
+    "peers.tasks": compare.tasks,
+    "peers.turns": compare.turns,
 }
 """Name -> what measures it; two names may share one run."""
 
 
 def _chosen(names: list[str]) -> list[Bench]:
-    wanted = names or list(BENCHES)
+    wanted = [known for name in names or [""] for known in BENCHES if known == name or known.startswith(_room(name))]
     return list(dict.fromkeys(BENCHES[name] for name in wanted))
+
+
+def _room(name: str) -> str:
+    """What the names of a group begin with: `peers` stands for all peers, nothing for everything."""
+    return f"{name}." if name else ""
 
 
 def _results(benches: list[Bench]) -> Iterator[Result]:
@@ -51,7 +62,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of: {', '.join(BENCHES)}")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     asked = parser.parse_args()
-    unknown = [name for name in asked.names if name not in BENCHES]
+    unknown = [name for name in asked.names if not _chosen([name])]
     if unknown:
         parser.error(f"unknown benchmark {unknown[0]!r}; known: {', '.join(BENCHES)}")
     if not asked.json:

@@ -57,6 +57,8 @@ class Running:
         self._opening = opening
         self.handler = NoWork()
         self.commits = 0
+        self.before: Callable[[Store], object] = lambda store: None
+        """Called with the store before the node starts."""
 
     async def __aenter__(self) -> Running:
         self.store = self._opening(self._count)
@@ -65,6 +67,7 @@ class Running:
         self.node = EngineNode(
             self.store, [self.handler], clock=self.clock, settings=settings, fire=_no_fire, notify=print
         )
+        self.before(self.store)
         await self.node.start()
         return self
 

@@ -46,12 +46,12 @@ ENVIRONMENT = {**os.environ, "BENCH_NO_KEY": "none"}
 DEADLINE_S = 30.0
 
 
-def _until(holds: Callable[[], object], *, pause_s: float = 0.002) -> float:
+def until(holds: Callable[[], object], *, pause_s: float = 0.002, deadline_s: float = DEADLINE_S) -> float:
     """Seconds until `holds()` is true."""
     began = time.perf_counter()
     while not holds():
-        if time.perf_counter() - began > DEADLINE_S:
-            raise TimeoutError(f"did not come true in {DEADLINE_S} s: {holds}")
+        if time.perf_counter() - began > deadline_s:
+            raise TimeoutError(f"did not come true in {deadline_s} s: {holds}")
         time.sleep(pause_s)
     return time.perf_counter() - began
 
@@ -72,16 +72,18 @@ class _Connection(http.client.HTTPConnection):
 class Fleet:
     """A fleet of idle agents, its script served by a process of its own with a log of all requests."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, agents: int = AGENTS, heartbeat: str = HEARTBEAT) -> None:
         self.directory = directory
         self.log = directory / "model.log"
         self.log.touch()
         (directory / "model.yaml").write_text(SCRIPT)
-        for number in range(AGENTS):
+        for number in range(agents):
             folder = directory / "agents" / f"agent-{number}"
             folder.mkdir(parents=True)
-            (folder / "SOUL.md").write_text("You look after one thing.\n")
-            (folder / "HEARTBEAT.md").write_text(HEARTBEAT)
+            (folder / "SOUL.md").write_text(f"You look after thing {number}.\n")
+            (folder / "AGENTS.md").write_text(f"---\nskills: [common, skill-{number % 50}]\n---\nDo what is asked.\n")
+            (folder / "TOOLS.md").write_text("---\nallow: [files.read, message.send]\n---\nUse them with care.\n")
+            (folder / "HEARTBEAT.md").write_text(heartbeat)
 
     @contextlib.contextmanager
     def model(self) -> Iterator[None]:
@@ -92,7 +94,7 @@ class Fleet:
             [*command, "--port-file", str(port), "--log", str(self.log)], stdout=subprocess.DEVNULL
         )
         try:
-            _until(port.exists)
+            until(port.exists)
             (self.directory / "ostinato.toml").write_text(FLEET % port.read_text().strip())
             yield
         finally:
@@ -142,12 +144,12 @@ class Fleet:
         return document
 
 
-def _children(pid: int) -> list[int]:
+def children(pid: int) -> list[int]:
     found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return [int(each) for each in found]
 
 
-def _rss_mb(pid: int) -> float:
+def rss_of(pid: int) -> float:
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) / 1_024 for line in lines if line.startswith("VmRSS"))
 
@@ -160,7 +162,7 @@ def start_s() -> Sequence[Result]:
         with fleet.model():
             for _ in range(5):
                 with fleet.up():
-                    times.append(_until(fleet.healthy))
+                    times.append(until(fleet.healthy))
     return (at_most("node.start_s", quantile(times, 0.5), "s", floor=1.0, note="median of 5"),)
 
 
@@ -169,11 +171,11 @@ def rss_mb() -> Sequence[Result]:
     with real_directory() as directory:
         fleet = Fleet(directory)
         with fleet.model(), fleet.up() as process:
-            _until(fleet.healthy)
+            until(fleet.healthy)
             time.sleep(12.0)  # at least ten heartbeats of each agent
-            memory = sum(_rss_mb(pid) for pid in (process.pid, *_children(process.pid)))
+            memory = sum(rss_of(pid) for pid in (process.pid, *children(process.pid)))
             calls = len(fleet.log.read_text().splitlines())
-            skips = _skips(fleet)
+            skips = skips_of(fleet)
     note = f"{skips} heartbeats skipped meanwhile"
     if skips < AGENTS * 8:
         raise AssertionError(f"only {skips} heartbeats came due: nothing was measured")
@@ -183,7 +185,7 @@ def rss_mb() -> Sequence[Result]:
     )
 
 
-def _skips(fleet: Fleet) -> int:
+def skips_of(fleet: Fleet) -> int:
     """Wakes that did nothing, as the fleet itself counts them."""
     status, body = fleet.get("/api/v1/cost")
     assert status == 200, body
@@ -196,20 +198,20 @@ def takeover_s() -> Sequence[Result]:
     with real_directory() as directory:
         fleet = Fleet(directory)
         with fleet.model(), fleet.up() as process:
-            _until(fleet.healthy)
+            until(fleet.healthy)
             for number in range(5):  # a task of its own each: one that sees three nodes die is set aside as poison
                 added = fleet.command("tasks", "add", "wait for it", "--agent", f"agent-{number}")
                 before = _until_more(fleet, 2 * number)
-                (node,) = _children(process.pid)
+                (node,) = children(process.pid)
                 os.kill(node, signal.SIGKILL)
-                times.append(_until(lambda: _requests(fleet) > before))  # noqa: B023 - called before it changes
-                _until(fleet.healthy)
+                times.append(until(lambda: _requests(fleet) > before))  # noqa: B023 - called before it changes
+                until(fleet.healthy)
                 fleet.command("tasks", "cancel", str(added["id"]), "--reason", "measured")
     return (at_most("takeover_s", quantile(times, 0.5), "s", floor=1.0, note=f"5 kills, slowest {max(times):.2f} s"),)
 
 
 def _until_more(fleet: Fleet, count: int) -> int:
-    _until(lambda: _requests(fleet) > count)
+    until(lambda: _requests(fleet) > count)
     return _requests(fleet)
 
 

@@ -144,6 +144,13 @@ async def _at_once(directory: Path, url: str, *, turns: int, at_once: int) -> fl
         return turns / (time.perf_counter() - began)
 
 
+def figures(directory: Path, url: str, *, alone: int, turns: int, at_once: int) -> tuple[float, float]:
+    """Milliseconds a turn alone (p50), and turns a second with so many at once, each on a fresh store."""
+    times = asyncio.run(_alone(directory / "alone", url, turns=alone))
+    per_s = asyncio.run(_at_once(directory / "crowd", url, turns=turns, at_once=at_once))
+    return quantile(times, 0.5) * 1_000, per_s
+
+
 def _chat(url: str) -> str:
     return f"{url}/chat/completions"
 

@@ -1,0 +1,81 @@
+"""A node over a million tasks: start, lists, status and a single task, asked over its socket as a command asks."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Sequence
+
+from benchmarks.fill import fill
+from benchmarks.node import Fleet, children, rss_of, until
+from benchmarks.places import real_directory
+from benchmarks.result import Result, at_most, quantile
+
+HALF = 500_000
+LISTS = {
+    "all": "",
+    "done": "state=done",
+    "ready": "state=ready",
+    "failed": "state=failed",
+    "agent": "agent=agent-3",
+    "agent and state": "agent=agent-3&state=done",
+    "another kind": "kind=delivery",
+    "project": "project=web",
+    "dead": "dead=true",
+    "session": "session=task:77",
+    "from the middle": "before=T500000",
+    "text": "text=invoice",
+    "text that there is not": "text=nowhere",
+    "text of an agent": "text=nowhere&agent=agent-3",
+    "text among the done": "text=nowhere&state=done",
+}
+"""Every filter that the command line offers, found and not found."""
+TIMES = 9
+
+
+def million() -> Sequence[Result]:
+    """`list_ms`, `status_ms`, `show_ms` and `node.start_s` over 1,000,000 tasks, half of them done and half queued."""
+    with real_directory() as directory:
+        fleet = Fleet(directory)
+        state = directory / ".ostinato"
+        with fleet.model():
+            empty_s = _start_s(fleet)
+            shutil.rmtree(state)
+            fill(state, done=HALF, ready=HALF)
+            size_mb = (state / "ostinato.db").stat().st_size / 1e6
+            fleet.command("stop", "--reason", "measured")  # or the queue would be served meanwhile
+            start_s = _start_s(fleet)
+        with fleet.model(), fleet.up() as process:
+            until(fleet.healthy)
+            lists = {name: _ms(fleet, f"/api/v1/tasks?{query}&limit=50") for name, query in LISTS.items()}
+            status, show = _ms(fleet, "/api/v1/status"), _ms(fleet, "/api/v1/tasks/T500000")
+            memory = sum(rss_of(pid) for pid in (process.pid, *children(process.pid)))
+    worst = max(lists, key=lambda name: lists[name])
+    note = f"the slowest of {len(lists)} lists: {worst}; the database has {size_mb:,.0f} MB"
+    return [
+        at_most("list_ms.1000000", lists[worst], "ms", floor=50.0, note=note),
+        *(Result(name=f"list_ms.{name.replace(' ', '_')}", value=ms, unit="ms") for name, ms in lists.items()),
+        at_most("status_ms.1000000", status, "ms", floor=50.0),
+        at_most("show_ms.1000000", show, "ms", floor=50.0),
+        at_most("node.start_s.1000000", start_s, "s", floor=1.0, bound=empty_s, note="median of 5; bound: no tasks"),
+        Result(name="node.rss_mb.1000000", value=memory, unit="MB", note="after all these lists"),
+    ]
+
+
+def _start_s(fleet: Fleet) -> float:
+    times = []
+    for _ in range(5):
+        with fleet.up():
+            times.append(until(fleet.healthy))
+    return quantile(times, 0.5)
+
+
+def _ms(fleet: Fleet, path: str) -> float:
+    """Milliseconds of one call, median of some."""
+    times = []
+    for _ in range(TIMES):
+        began = time.perf_counter()
+        status, body = fleet.get(path)
+        times.append((time.perf_counter() - began) * 1_000)
+        assert status == 200, (path, body[:200])
+    return quantile(times, 0.5)
