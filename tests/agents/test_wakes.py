@@ -228,10 +228,10 @@ def test_a_change_that_somebody_else_saw_first_or_that_could_not_be_written_is_f
             assert changed.rule["every"] == "1h"
 
             (tmp_path / "agents/helper/HEARTBEAT.md").unlink()
-            work, fleet.store.run = fleet.store.run, _no_room  # type: ignore[method-assign]
+            work, fleet.store.run = fleet.store.run, _no_room  # type: ignore[method-assign]  # a full disk for one poll
             with pytest.raises(Exhausted):
                 await calendar.poll()
-            fleet.store.run = work  # type: ignore[method-assign]
+            fleet.store.run = work  # type: ignore[method-assign]  # a full disk for one poll
             await calendar.poll()
             assert await fleet.store.read(lambda reads: reads.schedules()) == []
 

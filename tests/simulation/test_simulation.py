@@ -1,0 +1,87 @@
+"""A whole fleet in virtual time: one seed is one run, every law holds in each, and each seeded bug is noticed.
+
+`OSTINATO_CRASH=full` runs 10,000 seeds, or as many as an hour gives. A broken law is repeated, and told line by line,
+by `python -m ostinato.testing.simulation --seed N`.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+
+import pytest
+
+from ostinato.testing.simulation.bugs import BUGS, planted
+from ostinato.testing.simulation.laws import LAWS, judge
+from ostinato.testing.simulation.run import Run, simulate
+
+FULL = os.environ.get("OSTINATO_CRASH") == "full"
+SEEDS = 10_000 if FULL else 40
+FULL_S = 3_600.0
+PARTS = 4
+"""So that workers of a test run may share the seeds."""
+
+TRACES = """
+import sys
+from ostinato.testing.simulation.run import simulate
+print(*(simulate(int(seed)).trace for seed in sys.argv[1:]))
+"""
+
+
+def traces(*seeds: int, hash_seed: str) -> str:
+    """The traces of these seeds in a process of their own."""
+    command = [sys.executable, "-c", TRACES, *map(str, seeds)]
+    environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+    return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.mark.slow
+def test_any_seed_repeats_bit_for_bit_in_another_process() -> None:
+    seeds = range(100) if FULL else range(1, 4)
+    assert traces(*seeds, hash_seed="1") == traces(*seeds, hash_seed="2")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(PARTS))
+def test_every_law_holds_whatever_goes_wrong(part: int) -> None:
+    until_s = time.monotonic() + FULL_S / PARTS
+    happened: Counter[str] = Counter()
+    for seed in range(part, SEEDS, PARTS):
+        run = simulate(seed)
+        found = judge(run)
+        assert not found, f"seed {seed} (python -m ostinato.testing.simulation --seed {seed}):\n" + "\n".join(found)
+        happened += what_happened(run)
+        if time.monotonic() > until_s:
+            break
+    missing = {"killed", "deploy", "approval", "unknown"} - happened.keys()
+    assert FULL or not missing, f"these seeds try nothing of: {missing}"
+
+
+def what_happened(run: Run) -> Counter[str]:
+    """Kinds of trouble, deaths and decisions of a run."""
+    return Counter(each for line in run.lines for each in (line.name, line.effect) if line.what in _TOLD and each)
+
+
+_TOLD = ("trouble", "died", "decided")
+
+
+SLOW_TO_SHOW = 40
+"""Bugs that need more seeds than this are looked for in the full run only."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bug", [name for name, bug in BUGS.items() if FULL or bug.seeds <= SLOW_TO_SHOW])
+def test_the_laws_notice_when(bug: str) -> None:
+    with planted(bug):
+        for seed in range(BUGS[bug].seeds):
+            found = judge(simulate(seed))
+            if any(each.startswith(BUGS[bug].finding) for each in found):
+                return
+    pytest.fail(f"{BUGS[bug].seeds} seeds have noticed nothing")
+
+
+def test_every_law_says_what_it_is_about() -> None:
+    assert len({law.__doc__ for law in LAWS}) == len(LAWS)
