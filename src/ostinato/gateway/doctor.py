@@ -10,17 +10,19 @@ import asyncio
 import os
 import shutil
 import stat
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
+from ostinato.domain.breaker import Breaker, BreakerState
 from ostinato.domain.errors import OstinatoError
 from ostinato.domain.values import SECOND, Value
 from ostinato.gateway.context import Context
+from ostinato.gateway.sentences import one_line
 from ostinato.store.port import Examinable
+from ostinato.tools.sandbox.preflight import Preflight, preflight
 
 Level = Literal["ok", "warn", "bad"]
 
@@ -49,7 +51,16 @@ async def examine(context: Context) -> list[Finding]:
     """All examinations, in the order in which one would cure them. Never raises."""
     machine = await asyncio.to_thread(lambda: list(_machine(context.state_dir)))
     fleet = await asyncio.to_thread(lambda: [*_keys(context), *_scripts(context), *_agents(context)])
-    return [*machine, _clock(context), _node(context), *await _store(context), *fleet]
+    sandbox = _sandbox(await preflight(context.state_dir.parent))
+    return [
+        *machine,
+        sandbox,
+        _clock(context),
+        _node(context),
+        *await _store(context),
+        *await _breakers(context),
+        *fleet,
+    ]
 
 
 def _machine(state_dir: Path) -> Iterator[Finding]:
@@ -58,14 +69,13 @@ def _machine(state_dir: Path) -> Iterator[Finding]:
     yield _guarded("state directory", lambda: _permissions(state_dir))
     yield _guarded("disk space", lambda: _space(state_dir))
     yield _guarded("disk speed", lambda: _fsync(state_dir))
-    yield _guarded("sandbox", _sandbox)
 
 
 def _guarded(name: str, examination: Callable[[], Finding]) -> Finding:
     """A finding also where the examination itself cannot be done."""
     try:
         return examination()
-    except (OSError, subprocess.SubprocessError) as error:
+    except OSError as error:
         return Finding(
             name=name, level="bad", text=f"could not be examined: {error}", cure="See that the disk is there."
         )
@@ -126,26 +136,19 @@ def _fsync(state_dir: Path) -> Finding:
     return Finding(name="disk speed", level="ok", text=text)
 
 
-def _sandbox() -> Finding:
-    """Whether commands of agents could be locked in here; until they can, they are refused."""
-    refused = "it is for commands of agents, which this release does not run yet; everything else works"
-    if sys.platform != "linux":
-        return Finding(name="sandbox", level="warn", text=f"only on Linux: {refused}", cure="Run the fleet on Linux.")
-    program = shutil.which("bwrap")
-    if program is None:
-        cure = "Install bubblewrap (Debian: apt-get install bubblewrap)."
-        return Finding(name="sandbox", level="warn", text=f"bubblewrap is not installed: {refused}", cure=cure)
-    command = [program, "--ro-bind", "/usr", "/usr", "--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64"]
-    command += ["--unshare-all", "--die-with-parent", "/usr/bin/true"]
-    done = subprocess.run(command, capture_output=True, timeout=5, check=False)
-    if done.returncode != 0:
-        said = " ".join(done.stderr.decode(errors="replace").split())[:120]
-        cure = "Allow unprivileged user namespaces (sysctl kernel.unprivileged_userns_clone, AppArmor)."
-        return Finding(name="sandbox", level="warn", text=f"bubblewrap fails ({said}): {refused}", cure=cure)
-    if os.geteuid() == 0:
-        cure = "Run the fleet as a user of its own."
-        return Finding(name="sandbox", level="warn", text=f"the fleet runs as root: {refused}", cure=cure)
-    return Finding(name="sandbox", level="ok", text="bubblewrap works")
+def _sandbox(found: Preflight) -> Finding:
+    """What holds commands of agents, and what it does not hold back; where nothing does, they are refused."""
+    if found.refusal:
+        text = f"commands of agents are refused: {found.refusal}; everything else works"
+        return Finding(name="sandbox", level="warn", text=text, cure=found.cure)
+    trial, who = found.trials[-1], found.account.name if found.account else ""
+    text = f"{trial.backend.name}, as {who}: {len(trial.held)} ways to escape were tried and fail"
+    failed = [f"{each.backend.name} fails ({each.why})" for each in found.trials[:-1]]
+    if not trial.backend.gaps:
+        return Finding(name="sandbox", level="ok", text="; ".join([text, *failed]))
+    gaps = "; ".join(f"({number}) {gap}" for number, gap in enumerate(trial.backend.gaps, 1))
+    cure = "Install bubblewrap (Debian: apt-get install bubblewrap), or let its users make namespaces."
+    return Finding(name="sandbox", level="warn", text="; ".join([text, *failed, f"its gaps: {gaps}"]), cure=cure)
 
 
 def _clock(context: Context) -> Finding:
@@ -175,6 +178,26 @@ async def _store(context: Context) -> list[Finding]:
     if said != "ok":
         database = Finding(name="database", level="bad", text=said, cure=_RESTORE)
     return [database, *(Finding(name=f"database {r.name}", level=r.level, text=r.text, cure=r.cure) for r in remarks)]
+
+
+async def _breakers(context: Context) -> list[Finding]:
+    """Models and hosts that failed too often in a row."""
+    try:
+        found = await context.store.read(lambda tx: tx.breakers())
+    except OstinatoError:  # said above
+        return []
+    return [_breaker(each, context) for each in found if each.state is not BreakerState.CLOSED]
+
+
+def _breaker(breaker: Breaker, context: Context) -> Finding:
+    wait_s = max(0, breaker.until_at - context.now) / SECOND
+    if breaker.state is BreakerState.HALF_OPEN:
+        goes_on = f"{breaker.probe} is trying it"
+    else:
+        goes_on = f"tried again in {wait_s:.0f} s" if wait_s else "tried again with the next call"
+    text = f"not asked after {breaker.failures} failures in a row, {goes_on}: {one_line(breaker.reason)}"
+    cure = "Look at what it says; a `fallback` or a second model of the tier would be asked meanwhile."
+    return Finding(name=breaker.name.replace(":", " ", 1), level="bad", text=text, cure=cure)
 
 
 _RESTORE = "Stop the node and restore a backup: ostinato restore FILE"

@@ -27,7 +27,8 @@ def reference() -> str:
 
 
 def _section(tool: AnyTool) -> str:
-    says = [f"effect `{tool.effect.value}`", f"acts on the {ACTS[type(tool)]}"]
+    on = "commands" if tool.name.startswith("exec.") else ACTS[type(tool)]
+    says = [f"effect `{tool.effect.value}`", f"acts on the {on}"]
     if tool.outward:
         says.append("outward")
     if tool.always_allowed:

@@ -5,6 +5,7 @@ Knows nothing of agents: which of them may see a tool, their policy says.
 
 from __future__ import annotations
 
+from ostinato.tools.exec_tools import CommandPlace, exec_tools
 from ostinato.tools.files import file_tools
 from ostinato.tools.memory import memory_tools
 from ostinato.tools.messages import message_tools
@@ -13,6 +14,7 @@ from ostinato.tools.toolbox import Toolbox
 from ostinato.tools.turn import turn_tools
 
 
-def standard_toolbox() -> Toolbox:
-    """A new box with all tools of the runtime."""
-    return Toolbox((*turn_tools(), *file_tools(), *memory_tools(), *task_tools(), *message_tools()))
+def standard_toolbox(commands: CommandPlace | None = None) -> Toolbox:
+    """A new box with all tools of the runtime. `commands`: where they run; None: those tools are described only."""
+    tools = (*turn_tools(), *file_tools(), *memory_tools(), *task_tools(), *message_tools(), *exec_tools(commands))
+    return Toolbox(tools)

@@ -32,9 +32,7 @@ from ostinato.tools.sandbox.command import Finished, run_command
 from ostinato.tools.sandbox.launch import Backend, bubblewrap_or_none, landlock_or_none
 from ostinato.tools.sandbox.protected import Watch, prepare
 from ostinato.tools.sandbox.room import Account, Bounds, Errand, Room
-
-ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8", "TMPDIR": "/tmp"}
-"""What every command finds in its environment."""
+from ostinato.tools.sandbox.surroundings import PLAIN
 
 TIMEOUT_S = 20.0
 """All checks together take a tenth of a second."""
@@ -60,6 +58,11 @@ class Trial(Value):
     def is_good(self) -> bool:
         """True where everything was tried and nothing got out."""
         return bool(self.held) and not self.escaped and not self.problem
+
+    @property
+    def why(self) -> str:
+        """Why it is not good."""
+        return self.problem or ", ".join(f"{name} ({reached})" for name, reached in self.escaped.items())
 
 
 class Preflight(Value):
@@ -107,14 +110,10 @@ async def examine(fleet: Path, *, ways: tuple[Backend | None, ...] | None = None
         trials.append(await _tried(backend, fleet, account))
         if trials[-1].is_good:
             return Preflight(account=account, trials=tuple(trials))
-    refusal = "; ".join(f"{each.backend.name}: {_why(each)}" for each in trials)
+    refusal = "; ".join(f"{each.backend.name}: {each.why}" for each in trials)
     return Preflight(
         account=account, trials=tuple(trials), refusal=refusal or "nothing here can hold them", cure=_INSTALL
     )
-
-
-def _why(trial: Trial) -> str:
-    return trial.problem or ", ".join(f"{name} ({reached})" for name, reached in trial.escaped.items())
 
 
 async def _tried(backend: Backend, fleet: Path, account: Account) -> Trial:
@@ -157,7 +156,7 @@ async def _escape(backend: Backend, fleet: Path, *, account: Account, baits: _Ba
     errand = Errand(
         argv=(str(python), "-I", "-S", "-c", _probe()),
         cwd=baits.workspace,
-        environment=ENVIRONMENT,
+        environment=PLAIN,
         stdin=to_json(_facts(backend, fleet, baits)),
     )
     return await run_command(backend, room, errand, account=account, watch=baits.watch)
@@ -181,7 +180,7 @@ def _facts(backend: Backend, fleet: Path, baits: _Baits) -> dict[str, Any]:
         "signals leak": any("signals" in each for each in backend.gaps),
         "calls": {name: number for name, number in calls.items() if number is not None},
         "machine": machine,
-        "environment": [*ENVIRONMENT, "LC_CTYPE", "PWD"],
+        "environment": [*PLAIN, "LC_CTYPE", "PWD"],
     }
 
 

@@ -18,9 +18,6 @@ KEPT_BYTES = 1_048_576
 SHOWN_BYTES = 16_384
 """Of that, what a result shows at once: half from the beginning, half from the end."""
 
-READ_BYTES_MAX = 32_768
-"""Most that one reading returns."""
-
 FILES_MAX = 200
 """Outputs that are kept for one agent; the oldest go first."""
 
