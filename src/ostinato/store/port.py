@@ -337,7 +337,12 @@ class Tx(Reads, Protocol):
         """Sets money aside in the agent's and the fleet's day; `Exhausted` (with the amounts) where a limit has no
         room."""
 
-    def settle(self, *, agent: str, reserved_usd_micros: int, spent_usd_micros: int, now: Instant) -> None: ...
+    def settle(
+        self, *, agent: str, reserved_usd_micros: int, spent_usd_micros: int, now: Instant, task: int | None = None
+    ) -> None:
+        """Turns what was set aside into what was spent. With the `task` whose call it was, a call that began before
+        midnight is taken from its own day, and gives nothing back that others have set aside today."""
+
     def charge(self, charge: Charge, *, now: Instant) -> None:
         """A ledger row; adds to the task's tokens and money."""
 

@@ -7,7 +7,10 @@ from msgspec.structs import asdict, replace
 from ostinato.domain.budget import Account
 from ostinato.domain.errors import Exhausted
 from ostinato.domain.ledger import FLEET, Charge, day_of
+from ostinato.domain.step import Note
 from ostinato.domain.values import Instant
+from ostinato.store.verbs.endings import unanswered_call
+from ostinato.store.verbs.moves import SENT_ON
 from ostinato.store.verbs.questions import QuestionVerbs
 
 
@@ -40,15 +43,33 @@ class LedgerVerbs(QuestionVerbs):
         for scope in (f"agent:{agent}", FLEET):
             self._db.do("add_to_account", scope=scope, day=day, reserved=usd_micros, spent=0)
 
-    def settle(self, *, agent: str, reserved_usd_micros: int, spent_usd_micros: int, now: Instant) -> None:
+    def settle(
+        self,
+        *,
+        agent: str,
+        reserved_usd_micros: int,
+        spent_usd_micros: int,
+        now: Instant,
+        task: int | None = None,
+    ) -> None:
         """Turns a reservation into what was really spent."""
         day = day_of(now)
+        is_older = self._account(FLEET, day - 1, None).reserved_usd_micros > 0 and self._reserved_before(task, day)
         for scope in (f"agent:{agent}", FLEET):
             today = self._account(scope, day, None).reserved_usd_micros
-            here = min(today, reserved_usd_micros)
+            here = 0 if is_older else min(today, reserved_usd_micros)
             self._db.do("add_to_account", scope=scope, day=day, reserved=-here, spent=spent_usd_micros)
             if reserved_usd_micros > here:  # set aside before midnight
                 self._db.do("release_reserved", scope=scope, day=day - 1, amount=reserved_usd_micros - here)
+
+    def _reserved_before(self, task: int | None, day: int) -> bool:
+        """True where the task's open call was begun, or sent on, on an earlier day."""
+        if task is None:
+            return False
+        journal = self.steps(task)
+        intent, _ = unanswered_call(journal)
+        sent_on = [each.at for each in journal if isinstance(each.entry, Note) and each.entry.text.startswith(SENT_ON)]
+        return intent is not None and day_of(max(intent.at, *sent_on, 0)) < day
 
     def _account(self, scope: str, day: int, limit: int | None) -> Account:
         row = self._db.one("account", scope=scope, day=day)

@@ -24,6 +24,9 @@ BY_ATTEMPT = frozenset(
 )
 """What only the holder of a claim can do."""
 
+SENT_ON = "sent on"
+"""How the note begins that a person leaves in the journal of a failed task that goes on."""
+
 PRIORITY_MAX = 100
 
 WITHDRAWN_MAX = 1_000
@@ -128,7 +131,7 @@ class MoveVerbs(EndingVerbs):
         else:
             self._reserve_again(kept.task, journal, now=now)
             # A person's word tells a turn that may go on from one that has stopped for good.
-            sent_on = Note(text=f"sent on: {reason}" if reason else "sent on", by=actor)
+            sent_on = Note(text=f"{SENT_ON}: {reason}" if reason else SENT_ON, by=actor)
             entries = [sent_on, *self._undecided(kept.task.id, journal)]
         return self._append_steps(moved, entries, now=now).task
 

@@ -99,6 +99,27 @@ async def a_reservation_from_before_midnight_does_not_make_room_today(scene: Sce
     await _reserve(scene, 60)
 
 
+@case
+async def a_call_over_midnight_does_not_give_back_what_another_has_set_aside_today(scene: Scene) -> None:
+    await scene.add(agent="a")
+    task = await scene.claim_one()
+    await scene.do(
+        lambda tx: tx.record_steps(
+            claim_of(task), [ModelIntent(call=1, model="m", reserved_usd_micros=100)], now=scene.now
+        )
+    )
+    await _reserve(scene, 100)
+    scene.wait(86_400.0)
+    await _reserve(scene, 100)
+    await scene.do(
+        lambda tx: tx.settle(agent="a", reserved_usd_micros=100, spent_usd_micros=0, task=task.id, now=scene.now)
+    )
+    with refuses(Exhausted):
+        await _reserve(scene, 1)
+    await _settle(scene, 100, 40)
+    await _reserve(scene, 60)
+
+
 def _charge(task: int, **more: object) -> Charge:
     facts: dict[str, Any] = {
         "task": task,
