@@ -192,7 +192,11 @@ class _Run:
                 tx.charge(row, now=now)
             if settled is not None:
                 tx.settle(
-                    agent=state.leash.then.id, reserved_usd_micros=settled[0], spent_usd_micros=settled[1], now=now
+                    agent=state.leash.then.id,
+                    reserved_usd_micros=settled[0],
+                    spent_usd_micros=settled[1],
+                    task=state.task.id,
+                    now=now,
                 )
 
         return write
