@@ -174,6 +174,21 @@ def _letter_renamed() -> None:
     _plant(delivery, "write_letter", write_anew)
 
 
+def _letter_in_halves() -> None:
+    """A letter is written where it will stay, piece by piece."""
+
+    def write_in_place(outbox: Any, letter: Any) -> Any:
+        outbox.mkdir(exist_ok=True)
+        path, data = outbox / f"{letter.id}.eml", delivery.to_eml(letter)
+        if not path.exists():
+            with path.open("wb", buffering=0) as file:
+                file.write(data[:100])
+                file.write(data[100:])
+        return path
+
+    _plant(delivery, "write_letter", write_in_place)
+
+
 def _action_again() -> None:
     """A stored action runs again whatever its effect is."""
     _plant(delivery, "REPEATABLE", frozenset(Effect))
@@ -271,6 +286,7 @@ BUGS = {
     "a node goes on after a failed sync": Bug(
         plant=_goes_on_after_a_failed_sync, scenario="failed sync", finding="went on"
     ),
+    "a letter is written in place": Bug(plant=_letter_in_halves, scenario="system calls", finding="letters"),
     "an old log is believed": Bug(plant=_old_log_believed, scenario="failed sync", finding="lost"),
     "an outcome is forgotten on a full disk": Bug(plant=_outcome_forgotten, scenario="load", finding="lost"),
 }

@@ -13,12 +13,9 @@ from typing import Any
 import pytest
 
 from tests.crash.ground import in_memory
-from tests.crash.siege import FULL
 from tests.crash.trial import Crew
 
 FIGURES = "crash"
-
-collect_ignore = [] if FULL else ["test_system_calls.py"]
 
 
 @pytest.fixture(scope="session")

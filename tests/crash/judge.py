@@ -52,6 +52,18 @@ def judge(whole: Record, broken: Record) -> list[str]:
     ]
 
 
+def judge_refused(whole: Record, refused: Record) -> list[str]:
+    """What is wrong with a run whose store had no room at times: what it could not write down is in doubt, as after a
+    death, but no death says which deeds those are."""
+    return [
+        *deeds_are_done_once(refused.outside),
+        *nothing_is_lost(names(whole.outside), refused),
+        *no_answered_call_is_asked_again(refused.outside),
+        *nothing_ends_twice(refused),
+        *what_is_left_is_the_same(whole, refused),
+    ]
+
+
 def judge_errands(record: Record, *, wanted: Counter[str], letters: Sequence[str]) -> list[str]:
     """What is wrong with a fleet that did errands, where it is known of each what it must come to."""
     return [

@@ -90,7 +90,7 @@ class Outside:
     def say(self, line: Line, *, durable: bool = True) -> None:
         """Appends one line. Killing a process loses nothing of it; `durable` also reaches the disk."""
         line = msgspec.structs.replace(line, at=self._now(), run=self._run)
-        os.write(self._file, _encoder.encode(line) + b"\n")
+        os.writev(self._file, [_encoder.encode(line), b"\n"])  # a call that a node makes nowhere else
         if durable:
             os.fsync(self._file)
         self.said.append(line)

@@ -23,7 +23,7 @@ from tests.crash.trial import SIGKILLED, Forge, words_of
 FULL = os.environ.get("OSTINATO_CRASH") == "full"
 """True for `make crash`: ten times the kills, and what takes too long for every run of the tests."""
 
-SHORTEST_S, LONGEST_S = 0.02, 0.42 if FULL else 0.14
+SHORTEST_S, LONGEST_S = 0.02, 0.42 if FULL else 0.18
 """How much processor time a node has before it is killed: from the middle of its start to a dozen errands, and at full
 length to some dozens."""
 

@@ -9,16 +9,19 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.conftest import wait_until
 
-WRITES = "write,pwrite64,fsync,fdatasync,ftruncate,rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat,link,linkat"
+WRITES = (
+    *("pwrite64", "fdatasync", "ftruncate", "write", "fsync", "rename", "renameat", "renameat2"),
+    *("unlink", "unlinkat", "mkdir", "mkdirat", "link", "linkat"),
+)
 """Every way in which a node changes files."""
 
-OPENS = "open,openat,openat2,creat,close,lseek"
-"""What tells where a write goes."""
+OPENS = "writev,open,openat,openat2,creat,close,lseek"
+"""What tells where a write goes, and the log of the world outside (`writev`)."""
 
 BYTES_MAX = 1_000_000
 """More than any single write."""
@@ -39,17 +42,27 @@ def traced(pid: int, *options: str) -> Iterator[None]:
         strace.wait(timeout=30)
 
 
-def killing(number: int) -> list[str]:
-    """Each thread dies at its write number `number`."""
-    return ["-o", os.devnull, "-e", f"trace={WRITES}", "-e", f"inject={WRITES}:signal=KILL:when={number}"]
+def killing(call: str, number: int) -> list[str]:
+    """Dies where a thread makes this call for the nth time, before it has any effect."""
+    return ["-o", os.devnull, "-e", f"trace={call}", "-e", f"inject={call}:signal=KILL:when={number}"]
 
 
-def failing(calls: str, error: str, *, when: str, paths: list[Path]) -> list[str]:
-    """These calls on these files fail; `when` counts them in each thread: `3`, `3..5`, `3+`."""
+def failing(calls: str, error: str, *, when: str, paths: Sequence[Path], file: Path) -> list[str]:
+    """These calls on these files fail; `when` counts them in each thread: `3`, `3..5`, `3+`. `file`: which ones did."""
     only = [option for path in paths for option in ("-P", str(path))]
-    return ["-o", os.devnull, "-e", f"trace={calls}", *only, "-e", f"inject={calls}:error={error}:when={when}"]
+    return [
+        "-s",
+        "0",
+        "-o",
+        str(file),
+        "-e",
+        f"trace={calls}",
+        *only,
+        "-e",
+        f"inject={calls}:error={error}:when={when}",
+    ]
 
 
 def recording(file: Path) -> list[str]:
     """Everything that is done to files, with every byte that is written."""
-    return ["-xx", "-s", str(BYTES_MAX), "-o", str(file), "-e", f"trace={WRITES},{OPENS}"]
+    return ["-xx", "-s", str(BYTES_MAX), "-o", str(file), "-e", f"trace={','.join(WRITES)},{OPENS}"]

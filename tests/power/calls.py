@@ -124,7 +124,7 @@ class Reader:
             case "lseek":
                 if call.numbers[0] in self._files:
                     self._files[call.numbers[0]].offset = call.result
-            case "write" | "pwrite64":
+            case "write" | "pwrite64" | "writev":
                 self._write(call)
             case "ftruncate":
                 if (file := self._files.get(call.numbers[0])) is not None:
@@ -174,7 +174,7 @@ class Reader:
         else:
             offset = size if file.appends else file.offset
             file.offset = offset + call.result
-        self._say(Write(path=file.path, offset=offset, data=call.texts[0][: call.result]))
+        self._say(Write(path=file.path, offset=offset, data=b"".join(call.texts)[: call.result]))
         self._sizes[file.path] = max(size, offset + call.result)
 
     def _paths(self, call: _Call) -> list[str]:
