@@ -11,7 +11,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, TypeVar
@@ -21,7 +21,6 @@ from msgspec.structs import replace
 from ostinato import __version__
 from ostinato.config import (
     STATE_FOLDER,
-    default_model,
     engine_limits,
     key_names,
     model_settings,
@@ -67,6 +66,9 @@ Response = TypeVar("Response", bound=View)
 
 COLLEAGUES_S = 1.0
 """How old the list of agents may be that tools and routing are shown."""
+
+MODELLED = (TaskKind.GOAL, TaskKind.TURN)
+"""Kinds of tasks that are done by asking models."""
 
 OUTBOX_FOLDER = "outbox"
 PRICES_FILE = "prices.json"
@@ -158,8 +160,6 @@ class FleetApp:
         self._closing.set()
         if self.node is not None:
             self.node.drain()  # at once: while the rest is closed, no turn may ask its model once more
-        if self.node is not None:
-            self.node.drain()  # at once: while the rest is closed, no turn may ask its model once more
         self._started = False
         await self._ends.aclose()
 
@@ -223,7 +223,7 @@ class FleetApp:
             model_settings(settings),
             clock=self.clock,
             tiers=settings.tiers,
-            default=default_model(settings),
+            default=settings.model,
             folder=self.fleet,
             prices=PriceBook(self.state_dir / PRICES_FILE),
         )
@@ -231,6 +231,7 @@ class FleetApp:
     def _handlers(self, live: LiveText, colleagues: Colleagues) -> Sequence[Handler]:
         """Goals and turns by models, deliveries by tools."""
         from ostinato.agents.leash import LeashMaker
+        from ostinato.agents.model_choices import ModelChoices
         from ostinato.agents.turn_handler import TurnHandler
         from ostinato.tools.delivery import DeliveryHandler
 
@@ -239,6 +240,7 @@ class FleetApp:
         self._ends.push_async_callback(models.close)
         preparing = asyncio.create_task(_prepare(toolbox, models))
         self._ends.push_async_callback(_end, preparing)
+        choices = ModelChoices(asked, rules=self.settings.model_rules, escalates=self.settings.escalates)
         leashes = LeashMaker(
             workspaces=self.workspaces,
             toolbox=toolbox,
@@ -248,8 +250,7 @@ class FleetApp:
             elapsed_s=self.clock.elapsed_s,
         )
         return (
-            TurnHandler(TaskKind.GOAL, leashes=leashes, models=asked, live=live),
-            TurnHandler(TaskKind.TURN, leashes=leashes, models=asked, live=live),
+            *(TurnHandler(each, leashes=leashes, models=asked, live=live, choices=choices) for each in MODELLED),
             DeliveryHandler(toolbox=toolbox, contexts=leashes.delivery_context, outbox=self.fleet / OUTBOX_FOLDER),
         )
 
@@ -378,15 +379,39 @@ def open_store_of(
         from ostinato.store.sqlite import open_store
 
         return open_store(state_dir, hook=hook, alone=alone)
-    try:
+    with _driver():
         from ostinato.store.postgres import open_postgres
-    except ModuleNotFoundError as error:
-        raise Invalid(
-            "PostgreSQL's driver is not installed",
-            place=f"{FLEET_FILE}, key 'store.url'",
-            cure="Install it with: pip install 'ostinato[postgres]'",
-        ) from error
     return open_postgres(entry.url, password_env=entry.password_env)
+
+
+@contextlib.contextmanager
+def _driver() -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        cure = "Install it with: pip install 'ostinato[postgres]'"
+        raise Invalid("PostgreSQL's driver is not installed", place=FLEET_FILE, cure=cure) from error
+
+
+def copy_here(fleet: Path, target: str, *, password_env: str | None) -> Mapping[str, int]:
+    """Copies the fleet's store into an empty one while no node runs; returns the rows of each table. `target` is the
+    URL of a PostgreSQL database, or `sqlite`: the fleet's own folder. The fleet's file stays as it is."""
+    with _driver():
+        from ostinato.store.postgres.shelf import shelf_in
+    from ostinato.store import shelf
+    from ostinato.store.sqlite.shelf import shelf_to_fill, shelf_to_read
+
+    present, state_dir = read_store(fleet), fleet / STATE_FOLDER
+    if (target == "sqlite") is (present.url is None):
+        where = "SQLite" if present.url is None else "PostgreSQL"
+        cure = "Name the other kind: a URL of PostgreSQL, or sqlite."
+        raise Invalid(f"This fleet's store is in {where} already", place=f"{FLEET_FILE}, section store", cure=cure)
+    with FleetLock(state_dir):
+        if present.url is None:
+            with shelf_to_read(state_dir) as source, shelf_in(target, password_env=password_env) as filled:
+                return shelf.copy(source, filled)
+        with shelf_in(present.url, password_env=present.password_env) as source, shelf_to_fill(state_dir) as filled:
+            return shelf.copy(source, filled)
 
 
 def make_state_folder(state_dir: Path) -> None:

@@ -59,6 +59,7 @@ GROUPS = {
     "schedules": "schedules_commands",
     "dead": "dead_commands",
     "tokens": "tokens_commands",
+    "store": "store_commands",
     "model": "model_commands",
 }
 

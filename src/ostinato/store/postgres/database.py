@@ -57,10 +57,10 @@ _TEXTS: Final = frozenset(
     {
         "actor", "agent", "agents", "answer", "arguments", "body", "boot", "by", "call_id", "client_id", "data",
         "deliver", "digest", "effort", "ended", "entry", "error", "heartbeat", "host", "ids", "key", "kind", "kinds",
-        "model", "name", "names", "outcome", "person", "pool", "probe", "project", "provider", "reason", "result", "retry",
+        "model", "name", "names", "outcome", "person", "pool", "project", "provider", "reason", "result", "retry",
         "rule", "scope", "session", "source", "spec", "state", "states", "text", "title", "transaction",
         "trigger", "type", "value", "version", "wait",
-        "writer",
+        "probe", "writer",
     }
 )  # fmt: skip
 _FRACTIONS: Final = frozenset({"duration_ms"})
