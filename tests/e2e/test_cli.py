@@ -283,7 +283,7 @@ def test_status_and_doctor_are_content_with_a_fresh_fleet_that_runs(running: Pat
 @pytest.mark.slow
 def test_an_agent_is_stopped_and_let_go_on(running: Path) -> None:
     assert "clerk is paused" in done(running, "agents", "pause", "clerk", "--reason", "tea")
-    assert "clerk is paused (by ann: tea)" in done(running, "status")
+    assert "clerk was paused by ann: tea" in done(running, "status")
     assert "clerk may work again" in done(running, "agents", "resume", "clerk")
     assert "is stopped" in done(running, "stop", "--reason", "fire")
     assert ostinato(running, "status").returncode == 1

@@ -43,9 +43,8 @@ def test_a_node_that_is_told_to_begin_anew_reads_its_settings_and_keeps_those_wh
             subprocess.run(hint["command"].split(), check=True)
             wait_until(lambda: document(folder, "status")["node"]["pid"] not in (None, before), timeout_s=20.0)
             assert "[retention]" not in ostinato(folder, "status").stdout
-            done(folder, "tasks", "cancel", task, "--reason", "seen enough")
-            wait_until(lambda: f"{task} is cancelled" in told.read_text())
-            assert tail.wait(20) == 1
+            done(folder, "agents", "resume", "clerk")
+            assert tail.wait(20) == 0, told.read_text()
             text = told.read_text()
     assert text.count("The node has gone") == 1
     assert text.count("was added") == 1

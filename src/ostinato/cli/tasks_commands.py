@@ -292,8 +292,8 @@ def tail(task: TaskId, *, fleet: Fleet = None, as_json: JsonLines = False) -> No
             if item.command:
                 screen.say(f"  → {item.command}")
             screen.flush()
-        if item.ended and item.state != "done":
-            raise typer.Exit(1)
+        if item.ended:
+            raise typer.Exit(int(item.state != "done"))
 
 
 def _tail_key(item: task_story_api.TailItem) -> object:

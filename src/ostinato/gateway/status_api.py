@@ -6,6 +6,7 @@ Knows nothing of HTTP or of screens.
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -165,7 +166,8 @@ def _node(context: Context, nodes: Sequence[Node], *, now: Instant) -> NodeStatu
     last = nodes[0] if nodes else None
     facts = context.node
     if facts is None:
-        changing = FleetLock(context.state_dir).holder()
+        holder = FleetLock(context.state_dir).holder()
+        changing = holder if holder != os.getpid() else None
         return NodeStatus(
             running=False,
             pid=None,

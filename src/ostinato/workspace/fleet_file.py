@@ -375,6 +375,8 @@ def _retention(fields: Fields) -> Retention:
 _TABLES = {
     "models": "[models]",
     "tiers": "[tiers]",
+    "model_rules": "[tiers]",
+    "escalates": "[tiers]",
     "limits": "[limits]",
     "per_day_usd_micros": "[limits]",
     "port": "[server]",
