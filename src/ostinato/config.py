@@ -30,11 +30,6 @@ def _model(entry: ModelEntry) -> ModelSettings:
     return ModelSettings(**{**facts, "timeouts": Timeouts(**entry.timeouts)})
 
 
-def default_model(fleet: FleetSettings) -> str | None:
-    """The name of the fleet's default model; a tier is followed to its model."""
-    return fleet.tiers.get(fleet.model, fleet.model) if fleet.model else None
-
-
 def key_names(fleet: FleetSettings) -> dict[str, str]:
     """Model -> the environment variable that its key is read from; only models that need one."""
     found: dict[str, str] = {}

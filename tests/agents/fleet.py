@@ -12,8 +12,10 @@ from ostinato.agents.inbox import InboxTaker, InboxTimes
 from ostinato.agents.intake import Intake
 from ostinato.agents.leash import LeashMaker
 from ostinato.agents.live import LiveText
+from ostinato.agents.model_choices import ModelChoices
 from ostinato.agents.scribe import Scribe
 from ostinato.agents.turn_handler import TurnHandler
+from ostinato.config import model_settings
 from ostinato.domain.message import NewMessage, main_session
 from ostinato.domain.step import Entry
 from ostinato.domain.task import NewTask, Task, TaskKind, TaskSpec, TaskState
@@ -29,6 +31,7 @@ from ostinato.tools.delivery import DeliveryHandler
 from ostinato.tools.port import AnyTool, Colleague
 from ostinato.tools.standard import standard_toolbox
 from ostinato.tools.toolbox import Toolbox
+from ostinato.workspace.fleet_file import FLEET_FILE, read_fleet
 from ostinato.workspace.registry import Workspaces
 
 DONE = frozenset({TaskState.DONE})
@@ -57,6 +60,9 @@ class Fleet:
         self.toolbox = Toolbox((*standard_toolbox(), *tools))
         settings = ModelSettings(provider="scripted", model="script", script="model.yaml", in_process=True)
         self.models = FleetModels({"script": settings}, clock=self.clock, folder=folder)
+        self.choices = ModelChoices(self.models)
+        if (folder / FLEET_FILE).exists():
+            self._read_models()
         self.live = LiveText()
         self.leashes = LeashMaker(
             workspaces=self.workspaces, toolbox=self.toolbox, fleet="test", colleagues=self.colleagues
@@ -73,6 +79,14 @@ class Fleet:
         self.scribe = Scribe(store=self.store, workspaces=self.workspaces, clock=self.clock)
         self.node = self._node()
 
+    def _read_models(self) -> None:
+        """Models, tiers and rules as the fleet's file says."""
+        fleet = read_fleet(self.folder)
+        self.models = FleetModels(
+            model_settings(fleet), tiers=fleet.tiers, default=fleet.model, clock=self.clock, folder=self.folder
+        )
+        self.choices = ModelChoices(self.models, rules=fleet.model_rules, escalates=fleet.escalates)
+
     def colleagues(self) -> tuple[Colleague, ...]:
         """All agents of the folder."""
         found = (self.workspaces.current(agent) for agent in self.workspaces.ids())
@@ -80,7 +94,10 @@ class Fleet:
 
     def _node(self) -> EngineNode:
         kinds = (TaskKind.GOAL, TaskKind.TURN)
-        turns = [TurnHandler(kind, leashes=self.leashes, models=self.models, live=self.live) for kind in kinds]
+        turns = [
+            TurnHandler(kind, leashes=self.leashes, models=self.models, live=self.live, choices=self.choices)
+            for kind in kinds
+        ]
         deliveries = DeliveryHandler(
             toolbox=self.toolbox, contexts=self.leashes.delivery_context, outbox=self.folder / "outbox"
         )

@@ -46,11 +46,20 @@ price = { input = 0.25, cached = 0.025, output = 2 }
 temperature = 0.2
 effort = "low"
 stream = false
+fallback = "demo"
+thinking = 2048
+dialect = "openai"
 timeouts = { connect = "5s", total = "5m" }
 
 [tiers]
 cheap = "demo"
-standard = "gpt-5-mini"
+standard = ["gpt-5-mini", "cheap"]
+escalate = false
+
+[[tiers.rules]]
+when = "task.type == 'legal' || trust == 'external'"
+tier = "standard"
+effort = "high"
 
 [limits]
 steps = 20
@@ -97,9 +106,15 @@ def test_every_key_means_what_the_reference_says() -> None:
         temperature=0.2,
         effort="low",
         stream=False,
+        fallback=("demo",),
+        thinking="2048",
+        dialect="openai",
         timeouts={"connect_s": 5.0, "total_s": 300.0},
     )
-    assert fleet.tiers == {"cheap": "demo", "standard": "gpt-5-mini"}
+    assert fleet.tiers == {"cheap": ("demo",), "standard": ("gpt-5-mini", "cheap")}
+    (rule,) = fleet.model_rules
+    assert (rule.tier, rule.effort, rule.place) == ("standard", "high", "ostinato.toml:33, key 'tiers.rules[1].when'")
+    assert not fleet.escalates
     assert fleet.limits == Limits(steps=20, usd_micros=500_000)
     assert fleet.per_day_usd_micros == 20_000_000
     assert (fleet.port, fleet.host) == (8420, "0.0.0.0")
@@ -126,8 +141,8 @@ def test_a_model_entry_has_the_fields_of_the_models_own_settings() -> None:
     ("text", "model"),
     [
         ("", "a"),
-        ('[tiers]\ncheap = "b"', "b"),
-        ('[tiers]\ncheap = "b"\nstandard = "a"', "a"),
+        ('[tiers]\ncheap = "b"', "cheap"),
+        ('[tiers]\ncheap = "b"\nstandard = "a"', "standard"),
         ('[fleet]\nmodel = "b"\n[tiers]\nstandard = "a"', "b"),
     ],
 )
@@ -156,7 +171,16 @@ def test_the_default_model_is_asked_for_or_standard_or_the_first(text: str, mode
         ("[models.a]\nprovider='x'\nmodel='x'\ntimeouts={totl='1s'}", "Did you mean 'total'?"),
         ("[models.a]\nprovider='x'\nmodel='x'\ntemperature=9", "It can be 0 to 2."),
         ("[tiers]\ncheap = 'x'", "key 'tiers.cheap': Unknown model 'x'"),
-        ("[tiers]\nbest = 'x'", "Known: 'cheap', 'standard', 'strong'"),
+        ("[tiers]\nbest = 'x'", "Known: 'cheap', 'escalate', 'rules', 'standard', 'strong'"),
+        ("[tiers]\ncheap = []", "key 'tiers.cheap': The tier has no model"),
+        ("[tiers]\ncheap = ['strong']", "key 'tiers.cheap': Unknown model 'strong'. Known: 'cheap'."),
+        ("[[tiers.rules]]\ntier = 'strong'", "does not say when it holds"),
+        ("[[tiers.rules]]\nwhen = 'true'\ntier = 'strong'", "key 'tiers.rules[1].tier': Unknown tier 'strong'"),
+        ("[[tiers.rules]]\n\nwhen = 'task.typ == 1'", "ostinato.toml:3, key 'tiers.rules[1].when'"),
+        ("[models.a]\nprovider='x'\nmodel='x'\nfallback='b'", "key 'models.a.fallback': Unknown model 'b'"),
+        ("[models.a]\nprovider='x'\nmodel='x'\nthinking='deep'", "key 'models.a.thinking'"),
+        ("[models.a]\nprovider='x'\nmodel='x'\nthinking=5", "It can be 1024 to"),
+        ("[models.a]\nprovider='x'\nmodel='x'\ndialect='latin'", "Known: 'anthropic', 'openai'"),
         ("[limits]\n\nper_day = {us = 3}", "ostinato.toml:3, key 'limits.per_day.us'"),
         ("[server]\nport = 0", "It can be 1 to 65535."),
         ("[retention]\ntasks = 30", "30 has no unit"),

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from ostinato.agents.leash import LeashMaker
 from ostinato.agents.live import LiveText
+from ostinato.agents.model_choices import TRANSIENT, ModelChoices
 from ostinato.agents.moves import Act, Advance, AskModel, Ended, Planned
 from ostinato.agents.prompt import PastTurn, chat_parts
 from ostinato.agents.turn_state import TurnState
@@ -31,9 +32,6 @@ from ostinato.tools.toolbox import perform
 PAST_TURNS_MAX = 40
 """Earlier turns of a shared session that are read for its history."""
 
-RETRIED = frozenset({"transient", "rate_limited"})
-"""Classes of model failures after which the same journal goes on later."""
-
 
 class Past(Value):
     """A session's earlier turns, oldest first, with their messages by id."""
@@ -45,11 +43,19 @@ class Past(Value):
 class TurnHandler:
     """The engine's handler for goals (own sessions) and turns (any session)."""
 
-    def __init__(self, kind: TaskKind, *, leashes: LeashMaker, models: Models, live: LiveText) -> None:
+    def __init__(
+        self,
+        kind: TaskKind,
+        *,
+        leashes: LeashMaker,
+        models: Models,
+        live: LiveText,
+        choices: ModelChoices | None = None,
+    ) -> None:
         self.kind = kind
         self.timeout_s = 3_600.0
         self._leashes = leashes
-        self._models = models
+        self._choices = choices or ModelChoices(models)
         self._live = live
         self._opened: dict[tuple[int, int], tuple[TurnState, Advance] | Settled] = {}
 
@@ -91,8 +97,7 @@ class TurnHandler:
 
     def _state(self, tx: Tx, task: Task, *, journal: Sequence[Entry]) -> TurnState:
         leash = self._leashes.leash(tx, task, journal=journal)
-        model = self._models.resolve(task.spec.model or leash.then.model)
-        state = TurnState(task, leash=leash, model=model, journal=journal)
+        state = TurnState(task, leash=leash, choices=self._choices, journal=journal)
         state.load(tx)
         return state
 
@@ -117,19 +122,24 @@ class _Run:
                 case AskModel():
                     if self._attempt.draining:
                         return Requeue(reason="the node is stopping; the turn goes on from its journal")
-                    answer, charges = await self._ask(done.move.call)
+                    answer, within = await self._ask(done.move.call)
+                    if isinstance(answer, Retry):  # another model may be asked instead
+                        done = await self._advance([], within=within, failed=answer)
+                        continue
                     if not isinstance(answer, ModelAnswer):
-                        return Ending(outcome=answer, within=charges)
-                    produced, within = [answer], charges
+                        return Ending(outcome=answer, within=within)
+                    produced = [answer]
                 case Act():
                     produced = await self._act(done.move.planned)
             done = await self._advance(produced, within=within)
 
-    async def _advance(self, produced: Sequence[Entry], *, within: Callable[[Tx], None] | None) -> Advance:
+    async def _advance(
+        self, produced: Sequence[Entry], *, within: Callable[[Tx], None] | None, failed: Retry | None = None
+    ) -> Advance:
         state, now = self._state, self._attempt.clock.now()
         store = self._attempt.store
         try:
-            done = await store.run(lambda tx: advance(state, tx, produced, now=now, within=within))
+            done = await store.run(lambda tx: advance(state, tx, produced, now=now, within=within, failed=failed))
         except Unfit as broken:
             unfit = broken
             claim = self._attempt.claim
@@ -150,10 +160,10 @@ class _Run:
             reply = await state.model.ask(request, on_attempt=attempts.append, on_text=listens)
         except ModelFailed as failure:
             outcome: Outcome = Fail(error=str(failure), error_class=failure.error_class)
-            if failure.error_class in RETRIED:
+            if failure.error_class in TRANSIENT:
                 outcome = Retry(error=str(failure), error_class=failure.error_class, after_s=failure.after_s)
             # What is reserved stays so until the reply, or until the task ends: it belongs to the open intent.
-            return outcome, self._charges(call, attempts, settled=None)
+            return outcome, self._charges(call, attempts, settled=None, failure=failure)
         answer = _answer(call, reply, state.model, duration_ms=(clock.elapsed_s() - began) * 1_000)
         return answer, self._charges(call, attempts, settled=(intent.reserved_usd_micros, answer.usd_micros or 0))
 
@@ -175,21 +185,32 @@ class _Run:
             parts=parts,
             tools=state.leash.specs,
             output_tokens_max=state.model.output_tokens_max,
-            effort=state.task.spec.effort or state.leash.then.effort,
+            effort=_open_intent(state.journal).effort,
             call=call,
             user=state.task.name,
         )
 
     def _charges(
-        self, call: int, attempts: Sequence[HttpAttempt], *, settled: tuple[int, int] | None
+        self,
+        call: int,
+        attempts: Sequence[HttpAttempt],
+        *,
+        settled: tuple[int, int] | None,
+        failure: ModelFailed | None = None,
     ) -> Callable[[Tx], None]:
-        """Ledger rows, one for each HTTP attempt, and the reservation settled where the call is over."""
+        """Ledger rows, one for each HTTP attempt, the reservation settled where the call is over, and what the outcome
+        says about the model."""
         state, now = self._state, self._attempt.clock.now()
         rows = [_charge(state, call, each) for each in attempts]
+        down = bool(attempts) and (attempts[-1].status == 0 or attempts[-1].status >= 500)
 
         def write(tx: Tx) -> None:
             for row in rows:
                 tx.charge(row, now=now)
+            if failure is None:
+                state.choices.went_well(tx, state.model, task=state.task, now=now)
+            else:
+                state.choices.went_wrong(tx, state.model, failure, task=state.task, now=now, down=down)
             if settled is not None:
                 tx.settle(
                     agent=state.leash.then.id,

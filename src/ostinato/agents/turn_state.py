@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ostinato.agents.leash import Leash
+from ostinato.agents.model_choices import ModelChoices, last_intent
 from ostinato.agents.moves import Advance
 from ostinato.domain.message import OWN_KINDS, Message, kind_of
 from ostinato.domain.step import Entry, Input, ModelAnswer, Note, ToolIntent, ToolOutcome
@@ -21,13 +22,14 @@ from ostinato.tools.port import ToolContext
 class TurnState:
     """The journal of one attempt. Changed only by `load` and `took_place`."""
 
-    def __init__(self, task: Task, *, leash: Leash, model: Model, journal: Sequence[Entry] = ()) -> None:
+    def __init__(self, task: Task, *, leash: Leash, choices: ModelChoices, journal: Sequence[Entry] = ()) -> None:
         self.task = task
         self.claim = Claim(task=task.id, token=task.token)
         self.session = task.session or ""
         self.own = kind_of(self.session) in OWN_KINDS
         self.leash = leash
-        self.model = model
+        self.choices = choices
+        self.model: Model = choices.begin_with(task, leash.then, journal)
         self.limits: Limits = task.spec.limits or leash.then.limits
         self.journal: list[Entry] = list(journal)
         self.messages: dict[int, Message] = {}
@@ -62,6 +64,9 @@ class TurnState:
             if isinstance(entry, Input):
                 self.leash.kept(entry.files)
         self.journal[:] = done.journal
+        asked = last_intent(done.journal)
+        if asked is not None and asked.model != self.model.name and self.choices.is_known(asked.model):
+            self.model = self.choices.model(asked.model)
         self._keep(done.messages)
         self._mark()
 

@@ -13,6 +13,8 @@ from typing import Any, assert_never
 
 from msgspec import structs
 
+from ostinato.agents.breakers import Refusal
+from ostinato.agents.model_choices import Pick, last_intent, tried
 from ostinato.agents.moves import Act, Advance, AskModel, Ended, Move, Planned
 from ostinato.agents.turn_state import TurnState
 from ostinato.domain import budget, turn
@@ -23,6 +25,7 @@ from ostinato.domain.ledger import day_of
 from ostinato.domain.message import Message
 from ostinato.domain.question import Action, NewQuestion, Question, QuestionKind
 from ostinato.domain.step import (
+    Chosen,
     Decision,
     Effect,
     Entry,
@@ -35,8 +38,9 @@ from ostinato.domain.step import (
     ToolIntent,
     ToolOutcome,
 )
-from ostinato.domain.task import Done, Fail, Outcome, Park, TaskResult, Wait, WaitKind
+from ostinato.domain.task import Done, Fail, Outcome, Park, Retry, TaskResult, Wait, WaitKind
 from ostinato.domain.values import SECOND, Instant, digest_of
+from ostinato.models.chains import STRONGEST
 from ostinato.store.port import Tx
 from ostinato.tools.port import AnyTool, OutsideTool, StoreTool, TurnTool
 from ostinato.tools.toolbox import perform_in, report_of
@@ -55,8 +59,10 @@ def advance(
     *,
     now: Instant,
     within: Callable[[Tx], None] | None = None,
+    failed: Retry | None = None,
 ) -> Advance:
     """Appends `produced`, goes on until the world is needed, and says what for. `within` shares the transaction.
+    `failed` is how the attempt ends where the model that was asked could not be had, and there is no other.
 
     Raises Fenced where the claim is gone or its scope is halted, Unfit where the agent's files are broken; then nothing
     was done.
@@ -67,7 +73,7 @@ def advance(
     journal = state.journal
     if held.steps != len(journal):  # a person's remark, or an answer, came while the world was at work
         journal = [each.entry for each in tx.steps(state.task.id)]
-    step = _TurnStep(state, tx, produced, journal=journal, now=now)
+    step = _TurnStep(state, tx, produced, journal=journal, now=now, failed=failed)
     reached = step.go()
     tx.record_steps(state.claim, step.entries, now=now)
     move: Move = (
@@ -80,12 +86,20 @@ class _TurnStep:
     """Goes from one answer of the world to the next thing that only the world can answer."""
 
     def __init__(
-        self, state: TurnState, tx: Tx, produced: Sequence[Entry], *, journal: Sequence[Entry], now: Instant
+        self,
+        state: TurnState,
+        tx: Tx,
+        produced: Sequence[Entry],
+        *,
+        journal: Sequence[Entry],
+        now: Instant,
+        failed: Retry | None,
     ) -> None:
         self._state = state
         self._journal = journal
         self._tx = tx
         self._now = now
+        self._failed = failed
         self.entries: list[Entry] = list(produced)
         self.messages: list[Message] = []
 
@@ -93,14 +107,17 @@ class _TurnStep:
         """What the world must do next, or how the attempt ends."""
         state, worked_s = self._state, self._state.worked_s()
         while True:
-            action = turn.next_action([*self._journal, *self.entries], state.limits, worked_s=worked_s)
+            action = turn.next_action(
+                [*self._journal, *self.entries],
+                state.limits,
+                worked_s=worked_s,
+                can_escalate=state.choices.can_escalate(state.model.name),
+            )
             match action:
                 case turn.CallModel():
-                    if action.resumed:
-                        return AskModel(call=action.call)
-                    broke = self._intend_model(action.call)
-                    if broke is not None:
-                        return broke
+                    reached = self._call_model(action)
+                    if reached is not None:
+                        return reached
                 case turn.RunTools():
                     planned = [act for each in action.calls if (act := self._advance_call(each)) is not None]
                     if planned:
@@ -120,16 +137,76 @@ class _TurnStep:
                 case _:
                     assert_never(action)
 
-    def _intend_model(self, call: int) -> Outcome | None:
-        """Takes what is new in the inbox, reserves money and writes the intent; an outcome where no money is left."""
+    def _call_model(self, action: turn.CallModel) -> AskModel | Outcome | None:
+        """Whom to ask; an outcome where nobody can be asked now, None once an intent is written."""
+        state, asked = self._state, last_intent(self.entries) or last_intent(self._journal)
+        if not action.resumed:
+            pick = self._pick_next(asked, escalated=action.escalated)
+            return self._intend_model(action.call, pick)
+        assert asked is not None, "a call that is resumed has its intent"
+        if isinstance(self.entries[-1] if self.entries else None, ModelIntent):
+            return AskModel(call=action.call)
+        why = self._failed.error if self._failed is not None else ""
+        if not why and not state.choices.is_known(asked.model):
+            why = "it is gone from the fleet's file"
+        if not why and state.choices.is_admitted(self._tx, asked.model, task=state.task, now=self._now):
+            return AskModel(call=action.call)
+        pick = Pick(model=asked.model, wanted=asked.wanted or None, chosen=Chosen.FALLBACK, why=why)
+        return self._intend_model(action.call, pick, instead_of=asked)
+
+    def _pick_next(self, asked: ModelIntent | None, *, escalated: bool) -> Pick:
+        """The model that a turn keeps, the one that it begins with, or the stronger one that takes over."""
         state = self._state
+        if escalated and asked is not None:
+            why = f"the replies of {asked.model} stayed malformed"
+            strongest = state.choices.model(STRONGEST).name
+            return Pick(model=strongest, wanted=STRONGEST, chosen=Chosen.ESCALATION, why=why, effort=asked.effort)
+        if asked is not None and state.choices.is_known(asked.model):
+            return Pick(model=asked.model, wanted=asked.wanted or None, effort=asked.effort)
+        wish = state.choices.wish(self._tx, state.task, state.leash.then, now=self._now)
+        name = state.choices.model(wish.wanted).name
+        return Pick(model=name, wanted=wish.wanted, chosen=wish.chosen, why=wish.why, effort=wish.effort)
+
+    def _intend_model(self, call: int, pick: Pick, *, instead_of: ModelIntent | None = None) -> Outcome | None:
+        """Takes what is new in the inbox, reserves money and writes the intent; an outcome where no money is left, or
+        no model can be had."""
+        state = self._state
+        without = tried((*self._journal, *self.entries)) if instead_of is not None and pick.why else ()
+        found = state.choices.first(self._tx, pick, task=state.task, now=self._now, without=without)
+        if isinstance(found, Refusal):
+            return self._failed or _wait_for_a_model(found, now=self._now)
+        model = state.choices.model(found.model)
         self._take_inbox(first=not any(isinstance(each, Input) and each.agent_version for each in self._journal))
         tokens = state.leash.prompt_tokens + state.past_tokens + self._turn_tokens()
         amount = 0
-        if state.model.price is not None:
-            amount = budget.reservation(
-                state.model.price, prompt_tokens=tokens, output_tokens_max=state.model.output_tokens_max
+        if model.price is not None:
+            amount = budget.reservation(model.price, prompt_tokens=tokens, output_tokens_max=model.output_tokens_max)
+        broke = self._reserve(amount)
+        if broke is not None:
+            return broke
+        if instead_of is not None:  # whose call is over, and cost nothing more than its attempts
+            self._tx.settle(
+                agent=state.leash.then.id,
+                reserved_usd_micros=instead_of.reserved_usd_micros,
+                spent_usd_micros=0,
+                now=self._now,
             )
+        intent = ModelIntent(
+            call=call,
+            model=model.name,
+            reserved_usd_micros=amount,
+            prompt_tokens=tokens,
+            wanted=found.wanted or "",
+            chosen=found.chosen,
+            why=found.why,
+            effort=found.effort,
+        )
+        self.entries.append(intent)
+        return None
+
+    def _reserve(self, amount: int) -> Outcome | None:
+        """Sets money aside; an outcome where none is left."""
+        state = self._state
         problem = self._beyond_any_day(amount)
         if problem:
             return Fail(error=problem, error_class="budget")
@@ -145,9 +222,6 @@ class _TurnStep:
             self._announce_limit("per_day", str(refusal))
             tomorrow = (day_of(self._now) + 1) * DAY
             return Park(wait=Wait(kind=WaitKind.TIME, until_at=tomorrow), reason=str(refusal))
-        self.entries.append(
-            ModelIntent(call=call, model=state.model.name, reserved_usd_micros=amount, prompt_tokens=tokens)
-        )
         return None
 
     def _beyond_any_day(self, amount: int) -> str:
@@ -428,6 +502,11 @@ class _TurnStep:
 def _park(questions: Sequence[int], *, kind: WaitKind) -> Park:
     names = tuple(f"Q{each}" for each in questions)
     return Park(wait=Wait(kind=kind, refs=names), reason=f"waits for {', '.join(names)}")
+
+
+def _wait_for_a_model(refusal: Refusal, *, now: Instant) -> Park:
+    until_at = max(refusal.until_at, now + SECOND)
+    return Park(wait=Wait(kind=WaitKind.TIME, until_at=until_at), reason=f"no model can be had: {refusal.reason}")
 
 
 def _outcome(action: turn.Finish) -> Outcome:

@@ -58,14 +58,35 @@ class Input(Value, tag="input"):
     agent_version: str = ""
 
 
+class Chosen(enum.StrEnum):
+    """Why a model is asked."""
+
+    ASKED = "asked"
+    """The task, the heartbeat, the agent or the fleet names it, or the tier that it stands for."""
+    RULE = "rule"
+    """A rule of the fleet holds for this task."""
+    FALLBACK = "fallback"
+    """Another one could not be had."""
+    ESCALATION = "escalation"
+    """The replies of a weaker one stayed malformed."""
+
+
 class ModelIntent(Value, tag="model_intent"):
-    """A model is about to be asked; durable before the call. Money is reserved."""
+    """A model is about to be asked; durable before the call. Money is reserved. Another intent of the same call takes
+    its place where the model could not be had."""
 
     call: int
     model: str
     reserved_usd_micros: int = 0
     prompt_tokens: int = 0
     """Estimate."""
+    wanted: str = ""
+    """The tier or model that was wanted; empty: the fleet's default."""
+    chosen: Chosen = Chosen.ASKED
+    why: str = ""
+    """In words, where it was not simply asked for."""
+    effort: str | None = None
+    """Reasoning effort; None: the model's own."""
 
 
 class ModelAnswer(Value, tag="model_answer"):

@@ -16,6 +16,7 @@ from ostinato.domain.step import (
     REPEATABLE,
     WITHDRAWN,
     Answered,
+    Chosen,
     Decision,
     Entry,
     Input,
@@ -63,10 +64,12 @@ class PendingCall(Value):
 
 
 class CallModel(Value):
-    """Ask the model; `resumed` means that the intent is in the journal and only the reply is missing."""
+    """Ask the model; `resumed` means that the intent is in the journal and only the reply is missing, `escalated` that
+    a stronger model is to be asked than before."""
 
     call: int
     resumed: bool
+    escalated: bool = False
 
 
 class RunTools(Value):
@@ -127,6 +130,8 @@ class TurnView:
         """The question that asks whether a call's last intent came about."""
         self.limits: list[LimitReached] = []
         self.malformed = 0
+        self.escalated = False
+        """A stronger model has taken over."""
         self.limits_forgiven = 0
         """So many limits a person has set aside by sending a failed turn on."""
         self.same_calls = 0
@@ -141,6 +146,9 @@ class TurnView:
             case ModelIntent():
                 self.open_intent = entry
                 self.model_calls = entry.call
+                if entry.chosen is Chosen.ESCALATION:
+                    self.malformed, self.escalated = 0, True
+                    self.same_calls, self.last_call = 0, b""
             case ModelAnswer():
                 self._add_reply(entry)
             case Judged():
@@ -218,12 +226,15 @@ class TurnView:
         return Usage(input_tokens=self.tokens)
 
 
-def next_action(journal: Sequence[Entry], limits: Limits, *, worked_s: float = 0.0) -> Action:
+def next_action(
+    journal: Sequence[Entry], limits: Limits, *, worked_s: float = 0.0, can_escalate: bool = False
+) -> Action:
     """What the turn does next. Pure: equal journals give equal actions.
 
-    `worked_s` is the time spent working in this turn so far, in seconds. Never raises.
+    `worked_s` is the time spent working in this turn so far, in seconds; `can_escalate`: there is a stronger model,
+    which is asked once before the turn fails for malformed replies. Never raises.
     """
-    view = TurnView(journal)
+    view, escalates = TurnView(journal), False
     if view.open_intent is not None:
         return CallModel(call=view.open_intent.call, resumed=True)
     if view.reply is not None:
@@ -234,7 +245,8 @@ def next_action(journal: Sequence[Entry], limits: Limits, *, worked_s: float = 0
             return Finish(text=view.finish.text, data=view.finish.data)
         if not view.reply.calls and not view.noted and not view.reply.problem:
             return Finish(text=view.reply.text)
-        if view.malformed > REPAIRS_MAX:
+        escalates = view.malformed > REPAIRS_MAX and can_escalate and not view.escalated
+        if view.malformed > REPAIRS_MAX and not escalates:
             problem = view.reply.problem or next((c.problem for c in view.reply.calls if c.problem), "malformed calls")
             return Finish(
                 text="", failed=f"The model's replies stayed malformed after {REPAIRS_MAX} repairs: {problem}"
@@ -245,8 +257,8 @@ def next_action(journal: Sequence[Entry], limits: Limits, *, worked_s: float = 0
     stopped = _stopped_by_limit(view)
     if stopped:
         return Finish(text="", failed=stopped)
-    over = _limit_reached(view, limits, worked_s=worked_s)
-    return over or CallModel(call=view.model_calls + 1, resumed=False)
+    over = _limit_reached(view, limits, worked_s=worked_s, repeats=view.same_calls if not escalates else 0)
+    return over or CallModel(call=view.model_calls + 1, resumed=False, escalated=escalates)
 
 
 def _open_calls(view: TurnView, reply: ModelAnswer) -> Action | None:
@@ -327,8 +339,9 @@ def _stopped_by_limit(view: TurnView) -> str:
     return f"Stopped at the limit of {last.limit} ({last.value:g}); {why}"
 
 
-def _limit_reached(view: TurnView, limits: Limits, *, worked_s: float) -> AskLimit | None:
-    """The first limit that another model call would pass. Each permission grants the same amount once more."""
+def _limit_reached(view: TurnView, limits: Limits, *, worked_s: float, repeats: int) -> AskLimit | None:
+    """The first limit that another model call would pass. Each permission grants the same amount once more. `repeats`:
+    identical calls in a row of the model that is about to be asked again."""
     used: tuple[tuple[str, float, float], ...] = (
         ("steps", view.model_calls, limits.steps),
         ("tokens", view.tokens, limits.tokens),
@@ -341,6 +354,6 @@ def _limit_reached(view: TurnView, limits: Limits, *, worked_s: float) -> AskLim
         reached = amount >= allowed * (1 + granted) if allowed else amount > 0 and not granted
         if reached:
             return AskLimit(limit=name, value=allowed, used=amount)
-    if view.same_calls >= limits.identical:
-        return AskLimit(limit="identical", value=limits.identical, used=view.same_calls)
+    if repeats >= limits.identical:
+        return AskLimit(limit="identical", value=limits.identical, used=repeats)
     return None

@@ -12,6 +12,7 @@ import msgspec
 
 from ostinato.domain.step import (
     Answered,
+    Chosen,
     Entry,
     Input,
     Judged,
@@ -24,7 +25,7 @@ from ostinato.domain.step import (
     ToolOutcome,
 )
 from ostinato.gateway.notation import iso, usd
-from ostinato.gateway.sentences import quoted
+from ostinato.gateway.sentences import one_line, quoted
 from ostinato.gateway.views import StepView
 
 
@@ -66,7 +67,8 @@ def _told(entry: Entry) -> _Told:
         case Input():
             return _Told(text=_input(entry))
         case ModelIntent():
-            return _Told(text=f"asks {entry.model}, about {entry.prompt_tokens} tokens", call=str(entry.call))
+            text = f"asks {entry.model}{_choice(entry)}, about {entry.prompt_tokens} tokens"
+            return _Told(text=text, call=str(entry.call))
         case ModelAnswer():
             return _answer(entry)
         case Judged():
@@ -95,6 +97,24 @@ def _input(entry: Input) -> str:
     read = ", ".join(f"M{each}" for each in entry.messages)
     files = f"runs with {len(entry.files)} file{'' if len(entry.files) == 1 else 's'}" if entry.files else ""
     return "; ".join(part for part in (f"reads {read}" if read else "", files) if part) or "begins"
+
+
+def _choice(entry: ModelIntent) -> str:
+    """Why this model, in brackets; nothing where it was named as it is."""
+    wanted = entry.wanted if entry.wanted != entry.model else ""
+    why = one_line(entry.why, chars_max=160)
+    match entry.chosen:
+        case Chosen.ASKED:
+            return f" ({wanted})" if wanted else ""
+        case Chosen.RULE:
+            why = f"by the rule {quoted(entry.why)}"
+        case Chosen.ESCALATION:
+            why = f"as {why}"
+        case Chosen.FALLBACK:
+            pass
+        case _:
+            assert_never(entry.chosen)
+    return f" ({', '.join(part for part in (wanted, why) if part)})"
 
 
 def _answer(entry: ModelAnswer) -> _Told:

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
+from ostinato.domain.breaker import BreakerState
 from ostinato.domain.question import Question, QuestionKind
 from ostinato.domain.task import Task, TaskKind, TaskState
 from ostinato.domain.values import SECOND, Instant
@@ -121,6 +122,7 @@ async def status(context: Context, request: Nothing) -> StatusView:
             *_about_node(node, flags),
             *_about_settings(changed, context),
             *_about_disk(free, context),
+            *_about_breakers(tx, now=now),
             *_about_questions(tx, tallies, now=now),
             *_about_tasks(tx, tallies, now=now),
             *_about_agents(cards, problems, flags),
@@ -218,6 +220,15 @@ def _about_disk(free: int, context: Context) -> Iterator[Attention]:
             text=f"Only {free // 1_000_000} MB are free on the disk of {context.state_dir}",
             command="ostinato doctor",
         )
+
+
+def _about_breakers(tx: Reads, *, now: Instant) -> Iterator[Attention]:
+    """Who is left alone because it was in trouble."""
+    for each in tx.breakers():
+        if each.state is not BreakerState.CLOSED:
+            text = f"{each.name.replace(':', ' ', 1)} is not asked for now: {one_line(each.reason)}"
+            age_s = max(0, now - each.since_at) / SECOND
+            yield Attention(level="wrong", text=text, command="ostinato doctor", age_s=age_s)
 
 
 def _about_questions(tx: Reads, tallies: Tallies, *, now: Instant) -> Iterator[Attention]:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ostinato.domain.budget import Price
 from ostinato.domain.errors import Invalid, unknown_name
 from ostinato.engine.port import Clock
+from ostinato.models.chains import Chains
 from ostinato.models.chat_model import ChatModel, Provider, Transport
 from ostinato.models.connections import Connections
 from ostinato.models.http_transport import HttpTransport
@@ -33,7 +34,8 @@ class FleetModels:
     """All models of a fleet (see `Models`). Checks names at once; raises Invalid for tiers or a default that lead
     nowhere.
 
-    `settings` by name; `tiers` from `cheap`, `standard`, `strong` to a name, and one that is not set is the default;
+    `settings` by name; `tiers` from `cheap`, `standard`, `strong` to one name or several in the order in which they are
+    asked, and one that is not set is the default; `default` is a model or a tier;
     `folder` is where paths of scripts begin; `environment` is where keys are looked up (None: the process's own).
     """
 
@@ -42,7 +44,7 @@ class FleetModels:
         settings: Mapping[str, ModelSettings],
         *,
         clock: Clock,
-        tiers: Mapping[str, str] | None = None,
+        tiers: Mapping[str, str | Sequence[str]] | None = None,
         default: str | None = None,
         folder: Path = Path(),
         prices: PriceBook | None = None,
@@ -50,8 +52,9 @@ class FleetModels:
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._settings = dict(settings)
-        self._tiers = dict(tiers or {})
-        self._default = default or self._tiers.get("standard") or (next(iter(settings)) if len(settings) == 1 else None)
+        behind = {tier: (names,) if isinstance(names, str) else tuple(names) for tier, names in (tiers or {}).items()}
+        fallbacks = {name: each.fallback for name, each in settings.items()}
+        self._chains = Chains(fallbacks, tiers=behind, default=default)
         self._clock = clock
         self._folder = folder
         self._prices = prices or PriceBook()
@@ -60,16 +63,6 @@ class FleetModels:
         self._connections = Connections()
         self._models: dict[str, ChatModel] = {}
         self._stages: dict[Path, _Stage] = {}
-        self._check()
-
-    def _check(self) -> None:
-        for tier, name in self._tiers.items():
-            if tier not in TIERS:
-                raise Invalid(unknown_name("tier", tier, TIERS), place="models.tiers")
-            if name not in self._settings:
-                raise Invalid(unknown_name("model", name, self._settings), place=f"models.tiers.{tier}")
-        if self._default is not None and self._default not in self._settings:
-            raise Invalid(unknown_name("model", self._default, self._settings), place="models.default")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -78,15 +71,21 @@ class FleetModels:
 
     def name_of(self, wanted: str | None) -> str:
         """The name that a tier, a name or None stands for. Raises Invalid with the known names."""
-        if wanted in self._settings:
-            return wanted
-        name = self._tiers.get(wanted, self._default) if wanted in TIERS else (wanted or self._default)
-        if name in self._settings:
-            return name
+        chain = self._chains.of(wanted)
+        if chain:
+            return chain[0]
         if wanted is None or wanted in TIERS:
-            cure = "Name one in the fleet's file: `[models] default = ...`."
+            cure = "Name one in the fleet's file: `[fleet] model = ...`."
             raise Invalid("the fleet has no default model" if self._settings else "the fleet has no model", cure=cure)
         raise Invalid(unknown_name("model", wanted, {*self._settings, *TIERS}))
+
+    def chain(self, wanted: str | None) -> tuple[str, ...]:
+        """The models to ask, one where the one before cannot be had (see `Models`)."""
+        return self._chains.of(wanted)
+
+    def strongest(self) -> str | None:
+        """The model behind the tier `strong`, where it is set."""
+        return self._chains.strongest()
 
     def resolve(self, wanted: str | None) -> Model:
         """A tier, a name, or None for the default (see `Models`). Reads a script or looks up a price when a model is

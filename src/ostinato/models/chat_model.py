@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 from typing import Protocol
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -100,6 +101,7 @@ class ChatModel:
         self.name = name
         self.provider = settings.provider
         self.model = settings.model
+        self.host = urlsplit(access.base_url).netloc
         self.context_tokens = settings.context_tokens
         self.output_tokens_max = settings.output_tokens_max
         self.price = price

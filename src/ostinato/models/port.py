@@ -33,6 +33,8 @@ class Model(Protocol):
     provider: str
     model: str
     """The provider's own name."""
+    host: str
+    """Where it is asked, as `api.example.com`; empty where no host is between us and it."""
     context_tokens: int
     output_tokens_max: int
     price: Price | None
@@ -57,3 +59,10 @@ class Models(Protocol):
     def resolve(self, wanted: str | None) -> Model:
         """A tier (`cheap`, `standard`, `strong`) or a name; None: the fleet's default. Raises Invalid with the known
         names."""
+
+    def strongest(self) -> str | None:
+        """The name of the model behind the tier `strong`; None where the fleet has not set it."""
+
+    def chain(self, wanted: str | None) -> tuple[str, ...]:
+        """Names of the models to ask, one where the one before cannot be had; the first is what `resolve` gives. Empty
+        for an unknown name."""

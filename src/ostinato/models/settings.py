@@ -54,4 +54,6 @@ class ModelSettings(Value):
     thinking: str = ""
     """Dialect `anthropic`: `adaptive`, `disabled` or a number of tokens; empty: the model's own way."""
     stream: bool = True
+    fallback: tuple[str, ...] = ()
+    """Models or tiers to ask, in this order, where this one cannot be had."""
     timeouts: Timeouts = Timeouts()

@@ -12,8 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ostinato.domain.budget import Price
+from ostinato.domain.condition import compile_condition
 from ostinato.domain.errors import Invalid, NotFound, unknown_name
 from ostinato.domain.instant import zone_named
+from ostinato.domain.model_choice import RULE_VARIABLES, ModelRule
 from ostinato.domain.values import Limits, Value
 from ostinato.store.port import Retention
 from ostinato.workspace.agent import FleetDefaults
@@ -47,11 +49,13 @@ FLEET_FILE_KEYS: dict[str, tuple[str, ...]] = {
         "effort",
         "thinking",
         "stream",
+        "fallback",
         "timeouts",
     ),
     "models.<name>.price": ("input", "cached", "output", "written"),
     "models.<name>.timeouts": ("connect", "first_byte", "silence", "total"),
-    "tiers": TIERS,
+    "tiers": (*TIERS, "escalate", "rules"),
+    "tiers.rules": ("when", "tier", "effort"),
     "limits": LIMIT_KEYS,
     "limits.per_day": ("usd",),
     "server": ("port", "host"),
@@ -92,6 +96,7 @@ class ModelEntry(Value):
     effort: str | None = None
     thinking: str = ""
     stream: bool = True
+    fallback: tuple[str, ...] = ()
     timeouts: Mapping[str, float] = {}
     """`connect_s`, `first_byte_s`, `silence_s`, `total_s`; only those that are given."""
 
@@ -116,8 +121,12 @@ class FleetSettings(Value):
     model: str | None = None
     """The model or tier of agents that name none; None: there are no models."""
     models: Mapping[str, ModelEntry] = {}
-    tiers: Mapping[str, str] = {}
-    """Tier -> name of a model."""
+    tiers: Mapping[str, tuple[str, ...]] = {}
+    """Tier -> models or other tiers, in the order in which they are asked."""
+    model_rules: tuple[ModelRule, ...] = ()
+    """Which tier a turn gets whose task does not name one; the first that holds goes before what its agent names."""
+    escalates: bool = True
+    """Whether the tier `strong` takes over where the replies of a weaker model stay malformed."""
     limits: Limits = Limits()
     """Of a turn, for agents that set none themselves."""
     per_day_usd_micros: int | None = None
@@ -194,7 +203,9 @@ def parse_fleet(file: FileText, *, name: str) -> FleetSettings:
     root = Fields(parse_toml(file.text, place=FLEET_FILE), file=FLEET_FILE, known=keys[""])
     fleet, server, inbox, engine = (_table(root, each) for each in ("fleet", "server", "inbox", "engine"))
     models = _models(root)
-    tiers = _tiers(root, models)
+    chosen = _table(root, "tiers")
+    tiers = _tiers(chosen, models)
+    _check_fallbacks(root, models, tiers)
     limits = root.group("limits", keys["limits"])
     turn = parse_limits(limits, Limits())
     fleet.read("timezone", zone_named)
@@ -206,6 +217,8 @@ def parse_fleet(file: FileText, *, name: str) -> FleetSettings:
         model=_default_model(fleet, models, tiers),
         models=models,
         tiers=tiers,
+        model_rules=tuple(_model_rule(each, {*models, *tiers}) for each in chosen.groups("rules", keys["tiers.rules"])),
+        escalates=chosen.flag("escalate", default=True),
         limits=Limits(
             steps=turn.steps,
             tokens=turn.tokens,
@@ -311,6 +324,7 @@ def _model(fields: Fields) -> ModelEntry:
         effort=fields.choice("effort", EFFORTS, "medium") if fields.has("effort") else None,
         thinking=_thinking(fields),
         stream=fields.flag("stream", default=True),
+        fallback=fields.texts("fallback"),
         timeouts=_timeouts(fields.group("timeouts", FLEET_FILE_KEYS["models.<name>.timeouts"])),
     )
 
@@ -347,21 +361,46 @@ def _timeouts(fields: Fields | None) -> dict[str, float]:
     return {f"{name}_s": fields.duration_s(name, 0.0, least=0.1) for name in fields.names() if fields.has(name)}
 
 
-def _tiers(root: Fields, models: Mapping[str, ModelEntry]) -> dict[str, str]:
-    fields = _table(root, "tiers")
-    found = {tier: fields.text(tier) for tier in TIERS if fields.has(tier)}
-    for tier, name in found.items():
-        if name not in models:
-            raise fields.wrong(tier, unknown_name("model", name[:64], models), cure=f"Describe it in [models.{name}].")
+def _tiers(fields: Fields, models: Mapping[str, ModelEntry]) -> dict[str, tuple[str, ...]]:
+    """What stands behind each tier: models, or other tiers that are set."""
+    found = {tier: fields.texts(tier) for tier in TIERS if fields.has(tier)}
+    for tier, names in found.items():
+        for name in names:
+            if name not in models and name not in found:
+                words = unknown_name("model", name[:64], {*models, *found})
+                raise fields.wrong(tier, words, cure=f"Describe it in [models.{name[:64]}].")
+        if not names:
+            raise fields.wrong(tier, "The tier has no model", cure="Name one, or remove the key.")
     return found
 
 
-def _default_model(fleet: Fields, models: Mapping[str, ModelEntry], tiers: Mapping[str, str]) -> str | None:
+def _check_fallbacks(root: Fields, models: Mapping[str, ModelEntry], tiers: Mapping[str, tuple[str, ...]]) -> None:
+    group = root.group("models", ())
+    for name, entry in models.items():
+        for other in entry.fallback:
+            if other not in models and other not in tiers:
+                fields = group.group(name, ()) if group is not None else None
+                words = unknown_name("model", other[:64], {*models, *tiers})
+                raise (fields or root).wrong("fallback" if fields else "", words)
+
+
+def _model_rule(fields: Fields, known: set[str]) -> ModelRule:
+    when = fields.read("when", lambda text: compile_condition(text, variables=RULE_VARIABLES))
+    if when is None:
+        raise fields.wrong("", "The rule does not say when it holds", cure="when = \"task.type == 'legal'\"")
+    tier = fields.text("tier")
+    if tier not in known:
+        raise fields.wrong("tier", unknown_name("tier", tier[:64], known), cure='For example tier = "strong".')
+    effort = fields.choice("effort", EFFORTS, "medium") if fields.has("effort") else None
+    return ModelRule(when=when, tier=tier, effort=effort, place=fields.place("when"))
+
+
+def _default_model(fleet: Fields, models: Mapping[str, ModelEntry], tiers: Mapping[str, tuple[str, ...]]) -> str | None:
     """What is asked for; else the standard tier, any tier, the first model."""
     name = fleet.text("model")
     if name and name not in models and name not in tiers:
         raise fleet.wrong("model", unknown_name("model", name[:64], {*models, *tiers}))
-    return name or tiers.get("standard") or next(iter(tiers.values()), None) or next(iter(models), None)
+    return name or ("standard" if "standard" in tiers else None) or next(iter([*tiers, *models]), None)
 
 
 def _retention(fields: Fields) -> Retention:

@@ -1,0 +1,99 @@
+"""Whom a node leaves alone: asks the store about breakers, but only about those that somebody has had trouble with.
+
+A model that works costs nothing here: no look into the store, no write. Everything happens inside the transactions of
+intents and outcomes, on the store's thread; what is remembered between them are names worth a look, never a state.
+Knows nothing of models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ostinato.domain.breaker import Admission, BreakerRule, BreakerState, admit, begin_probe, failed, succeeded
+from ostinato.domain.values import SECOND, Instant, Value
+from ostinato.store.port import Tx
+
+LOOK_EVERY = 5 * SECOND
+"""How long another node's trouble may go unnoticed. A call that fails meanwhile notices it itself."""
+
+LOOK_AGAIN = 5 * SECOND
+"""Who finds a probe on its way comes back after this, or when the probe is given up."""
+
+
+class Refusal(Value):
+    """Why a call must not go now, and when it may be tried again."""
+
+    reason: str
+    until_at: Instant
+
+
+class Trouble(Value):
+    """How a call failed. `asked_s`: how long the other side asked to be left alone, in seconds."""
+
+    reason: str
+    asked_s: float = 0.0
+
+
+class Breakers:
+    """The breakers of one node's calls."""
+
+    def __init__(self, rule: BreakerRule = BreakerRule()) -> None:  # noqa: B008 - frozen
+        self._rule = rule
+        self._suspects: set[str] = set()
+        self._looked_at: Instant | None = None
+
+    def admit(self, tx: Tx, names: Sequence[str], *, who: str, now: Instant) -> Refusal | None:
+        """None where a call guarded by all these breakers may go; it is their probe where one is needed. `who` names
+        the caller."""
+        self._look(tx, now)
+        if self._suspects.isdisjoint(names):
+            return None
+        probed = []
+        for name in names:
+            breaker = tx.breaker(name) if name in self._suspects else None
+            match admit(breaker, who=who, now=now):
+                case Admission.REFUSE:
+                    assert breaker is not None
+                    until_at = breaker.until_at
+                    if breaker.state is BreakerState.HALF_OPEN:
+                        until_at = min(until_at, now + LOOK_AGAIN)
+                    return Refusal(
+                        reason=f"{name.replace(':', ' ', 1)} is in trouble: {breaker.reason}", until_at=until_at
+                    )
+                case Admission.PROBE:
+                    assert breaker is not None
+                    probed.append(breaker)
+                case Admission.PASS:
+                    pass
+        for breaker in probed:
+            tx.put_breaker(breaker.name, begin_probe(breaker, who=who, now=now, rule=self._rule), now=now)
+        return None
+
+    def went_well(self, tx: Tx, names: Sequence[str], *, who: str, now: Instant) -> None:
+        """A call came back."""
+        for name in names:
+            if name in self._suspects:
+                after = succeeded(tx.breaker(name), who=who)
+                tx.put_breaker(name, after, now=now)
+                if after is None:
+                    self._suspects.discard(name)
+
+    def went_wrong(self, tx: Tx, name: str, trouble: Trouble, *, who: str, now: Instant, task: int) -> None:
+        """A call failed, in a way that speaks against what this breaker guards."""
+        self._suspects.add(name)
+        after = failed(
+            tx.breaker(name),
+            name,
+            who=who,
+            reason=trouble.reason,
+            now=now,
+            rule=self._rule,
+            asked_s=trouble.asked_s,
+        )
+        tx.put_breaker(name, after, now=now, task=task)
+
+    def _look(self, tx: Tx, now: Instant) -> None:
+        """Learns of what other nodes, or this one before it started anew, had trouble with."""
+        if self._looked_at is None or not 0 <= now - self._looked_at < LOOK_EVERY:
+            self._looked_at = now
+            self._suspects.update(each.name for each in tx.breakers())
