@@ -70,9 +70,6 @@ COLLEAGUES_S = 1.0
 MODELLED = (TaskKind.GOAL, TaskKind.TURN)
 """Kinds of tasks that are done by asking models."""
 
-MODELLED = (TaskKind.GOAL, TaskKind.TURN)
-"""Kinds of tasks that are done by asking models."""
-
 OUTBOX_FOLDER = "outbox"
 PRICES_FILE = "prices.json"
 DATABASE_NAME = "ostinato.db"
@@ -235,7 +232,6 @@ class FleetApp:
         """Goals and turns by models, deliveries by tools."""
         from ostinato.agents.leash import LeashMaker
         from ostinato.agents.model_choices import ModelChoices
-        from ostinato.agents.model_choices import ModelChoices
         from ostinato.agents.turn_handler import TurnHandler
         from ostinato.tools.delivery import DeliveryHandler
 
@@ -244,7 +240,6 @@ class FleetApp:
         self._ends.push_async_callback(models.close)
         preparing = asyncio.create_task(_prepare(toolbox, models))
         self._ends.push_async_callback(_end, preparing)
-        choices = ModelChoices(asked, rules=self.settings.model_rules, escalates=self.settings.escalates)
         choices = ModelChoices(asked, rules=self.settings.model_rules, escalates=self.settings.escalates)
         leashes = LeashMaker(
             workspaces=self.workspaces,
