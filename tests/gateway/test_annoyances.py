@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import io
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from ostinato.cli.screen import PLAIN_WIDTH, Screen
 from ostinato.domain.task import Done, NewTask, TaskEvent, TaskKind, TaskResult
-from ostinato.engine.lock import FleetLock
 from ostinato.gateway import agents_api, status_api, task_story_api, tasks_api
 from ostinato.store.port import Claim, ClaimRequest
 from ostinato.workspace.fleet_file import FleetSettings, changed_tables, read_fleet
@@ -109,6 +112,28 @@ def _other(field: str) -> FleetSettings:
     return FleetSettings(**{"name": "a", field: "something else"})
 
 
+HOLD = """
+import sys, pathlib
+from ostinato.engine.lock import FleetLock
+lock = FleetLock(pathlib.Path(sys.argv[1]))
+lock.acquire()
+print(flush=True)
+input()
+"""
+
+
+@contextmanager
+def held_by_another(state: Path) -> Iterator[None]:
+    """The fleet's lock, held by another process as a node does that starts or stops."""
+    command = [sys.executable, "-c", HOLD, str(state)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        yield
+        holder.communicate(b"\n")
+
+
+@pytest.mark.slow
 def test_a_node_that_starts_or_stops_is_not_told_to_have_died(tmp_path: Path) -> None:
     async def story() -> None:
         async with ground(tmp_path, past=False) as made:
@@ -118,7 +143,7 @@ def test_a_node_that_starts_or_stops_is_not_told_to_have_died(tmp_path: Path) ->
             made.context.node = None
             (need,) = (await made.call(status_api.status, {}))["needs_you"]
             assert "the last one died" in need["text"]
-            with FleetLock(tmp_path / ".ostinato"):
+            with held_by_another(tmp_path / ".ostinato"):
                 status = await made.call(status_api.status, {})
             (need,) = status["needs_you"]
             assert "is starting, or brings what runs to the end" in need["text"]
