@@ -42,11 +42,15 @@ class Breakers:
         self._suspects: set[str] = set()
         self._looked_at: Instant | None = None
 
+    def are_closed(self, tx: Tx, names: Sequence[str], *, now: Instant) -> bool:
+        """True where a call guarded by all these may go without a look at any."""
+        self._look(tx, now)
+        return self._suspects.isdisjoint(names)
+
     def admit(self, tx: Tx, names: Sequence[str], *, who: str, now: Instant) -> Refusal | None:
         """None where a call guarded by all these breakers may go; it is their probe where one is needed. `who` names
         the caller."""
-        self._look(tx, now)
-        if self._suspects.isdisjoint(names):
+        if self.are_closed(tx, names, now=now):
             return None
         probed = []
         for name in names:
@@ -71,6 +75,8 @@ class Breakers:
 
     def went_well(self, tx: Tx, names: Sequence[str], *, who: str, now: Instant) -> None:
         """A call came back."""
+        if self._suspects.isdisjoint(names):
+            return
         for name in names:
             if name in self._suspects:
                 after = succeeded(tx.breaker(name), who=who)

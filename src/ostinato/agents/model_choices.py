@@ -49,6 +49,7 @@ class ModelChoices:
         self._escalates = escalates
         self._breakers = breakers or Breakers()
         self._guards_of: dict[str, Sequence[str]] = {}
+        """Name of a model -> the breakers that it must pass."""
 
     def wish(self, tx: Tx, task: Task, agent: AgentDefinition, *, now: Instant) -> Wish:
         """What a new turn wants; a rule that cannot be judged is told of."""
@@ -76,12 +77,16 @@ class ModelChoices:
 
     def can_escalate(self, name: str) -> bool:
         """True where a stronger model than this one can take over."""
-        strongest = self._models.strongest() if self._escalates else None
+        if not self._escalates:
+            return False
+        strongest = self._models.strongest()
         return strongest is not None and strongest != name
 
     def first(self, tx: Tx, pick: Pick, *, task: Task, now: Instant, without: Sequence[str] = ()) -> Pick | Refusal:
         """The first model that can be had: the picked one, then the others of its chain, but for those that have been
         tried (`without`)."""
+        if not without and self._breakers.are_closed(tx, self._guards(pick.model), now=now):
+            return pick
         refusals: list[Refusal] = []
         for name in _candidates(pick, self._models.chain(pick.wanted)):
             if name in without:
@@ -104,7 +109,7 @@ class ModelChoices:
 
     def went_well(self, tx: Tx, model: Model, *, task: Task, now: Instant) -> None:
         """Called in the commit of a reply."""
-        self._breakers.went_well(tx, guards_of(model), who=task.name, now=now)
+        self._breakers.went_well(tx, self._guards(model.name), who=task.name, now=now)
 
     def went_wrong(self, tx: Tx, model: Model, failure: ModelFailed, *, task: Task, now: Instant, down: bool) -> None:
         """Called in the commit of a failed call. `down`: the host did not answer, or answered that it cannot."""

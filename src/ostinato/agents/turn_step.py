@@ -106,12 +106,13 @@ class _TurnStep:
     def go(self) -> AskModel | Act | Outcome:
         """What the world must do next, or how the attempt ends."""
         state, worked_s = self._state, self._state.worked_s()
+        can_escalate = state.choices.can_escalate(state.model.name)
         while True:
             action = turn.next_action(
                 [*self._journal, *self.entries],
                 state.limits,
                 worked_s=worked_s,
-                can_escalate=state.choices.can_escalate(state.model.name),
+                can_escalate=can_escalate,
             )
             match action:
                 case turn.CallModel():

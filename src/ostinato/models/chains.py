@@ -28,6 +28,7 @@ class Chains:
         self._default = default or _default(fallbacks, tiers)
         self._found: dict[str | None, tuple[str, ...]] = {}
         self._check()
+        self._strongest = self.of(STRONGEST)[0] if self._tiers.get(STRONGEST) else None
 
     def _check(self) -> None:
         for tier, names in self._tiers.items():
@@ -56,7 +57,7 @@ class Chains:
 
     def strongest(self) -> str | None:
         """The first model of the tier `strong`; None where it is not set."""
-        return self.of(STRONGEST)[0] if self._tiers.get(STRONGEST) else None
+        return self._strongest
 
     def _followed(self, wanted: str | None) -> list[str]:
         first = self._default if wanted is None or (wanted in TIERS and not self._tiers.get(wanted)) else wanted
