@@ -134,6 +134,8 @@ class _Run:
                 self._kill()
             await asyncio.wait((reading, ending, feeding), timeout=GONE_S)
             reading.cancel()
+            if not self._backend.has_rooms:
+                await self._group_gone()
 
     async def _read(self) -> None:
         assert self._process.stdout is not None
@@ -166,6 +168,14 @@ class _Run:
             if usage.memory_bytes > bounds.memory_bytes:
                 return Ended.MEMORY
         return None
+
+    async def _group_gone(self) -> None:
+        """Waits until nothing of the process group is left: without a room, its end has no end that could be heard."""
+        deadline_s = time.monotonic() + GONE_S
+        with contextlib.suppress(ProcessLookupError):
+            while time.monotonic() < deadline_s:
+                os.killpg(self._process.pid, signal.SIGKILL)
+                await asyncio.sleep(TICK_S / 10)
 
     def _kill(self) -> None:
         """All of it, by the process group that its first process leads. Not by asyncio's own means: those look first

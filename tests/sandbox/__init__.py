@@ -1,0 +1,1 @@
+"""Commands in their rooms: laws of the parts, real escapes, real limits."""
