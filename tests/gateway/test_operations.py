@@ -23,6 +23,8 @@ SCENARIO: list[tuple[str, dict[str, Any]]] = [
     ("fleet.check", {}),
     ("fleet.doctor", {}),
     ("fleet.metrics", {}),
+    ("agents.review", {}),
+    ("agents.review", {"agent": "clerk", "since": "30d"}),
     ("agents.list", {}),
     ("agents.show", {"agent": "clerk"}),
     ("agents.show", {"agent": "clrk"}),

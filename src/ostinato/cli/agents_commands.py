@@ -14,7 +14,7 @@ from ostinato.cli.options import AgentId, Commands, Fleet, Json, Reason
 from ostinato.cli.screen import Screen
 from ostinato.cli.words import count, money, size, when
 from ostinato.domain.errors import Denied
-from ostinato.gateway import agents_api
+from ostinato.gateway import agents_api, review_api
 from ostinato.gateway.agents_api import AgentView, Leashed
 from ostinato.gateway.operation import Operation
 
@@ -109,6 +109,36 @@ def show_context(agent: AgentId, *, fleet: Fleet = None, as_json: Json = False) 
     ]
     screen.table(("PART", "TOKENS", "SIZE", "CACHED", "NOTE"), rows)
     screen.say(f"about {view.tokens} tokens before history and messages")
+
+
+def review(
+    agent: Annotated[str | None, typer.Argument(metavar="AGENT", help="[default: those that spent most]")] = None,
+    *,
+    since: Annotated[str, typer.Option("--since", metavar="TIME", help="3d, or a time.")] = "7d",
+    fleet: Fleet = None,
+    as_json: Json = False,
+) -> None:
+    """Before you give an agent more to do: what it was denied, used for the first time, cost, failed and skipped.
+
+    Example: ostinato agents review billing --since 30d
+    """
+    screen = Screen()
+    found = Client(fleet).call(review_api.review, review_api.ReviewAgents(agent=agent, since=since))
+    if as_json:
+        screen.json(found)
+        return
+    for number, each in enumerate(found.reviews):
+        screen.say(("\n" if number else "") + each.summary, style="strong")
+        more = "" if each.complete else " (the newest; it did more)"
+        figures = f"{count(each.tasks, 'task')}{more}, {count(each.calls, 'model call')}, {money(each.usd)}"
+        screen.say(f"  {figures} since {when(found.since)}", style="faint")
+        for remark in each.remarks:
+            mark = {"bad": "!", "look": "?", "good": "-"}[remark.level]
+            screen.raw(screen.styled(f"{mark} ", {"bad": "bad", "look": "warn", "good": "good"}[remark.level]), remark.text)
+            if remark.level != "good":
+                screen.say(f"  → {remark.command}")
+    if found.left_out:
+        screen.say(f"\n{count(found.left_out, 'agent')} that spent less: ostinato agents review AGENT")
 
 
 def pause(agent: AgentId, *, reason: Reason = "", fleet: Fleet = None, as_json: Json = False) -> None:
@@ -231,6 +261,7 @@ COMMANDS: Commands = {
     "show": show,
     "add": add,
     "context": show_context,
+    "review": review,
     "pause": pause,
     "resume": resume,
     "drain": drain,

@@ -17,6 +17,7 @@ from ostinato.gateway import (
     fleet_api,
     metrics_api,
     people_api,
+    review_api,
     schedules_api,
     sessions_api,
     status_api,
@@ -39,6 +40,7 @@ ROOMS: tuple[ModuleType, ...] = (
     dead_api,
     cost_api,
     metrics_api,
+    review_api,
     events_api,
     people_api,
 )
