@@ -25,7 +25,7 @@ from tests.gateway.ground import make_fleet
 
 SAMPLE = re.compile(r'([a-z_]+)(?:\{((?:[a-z]+="(?:[^"\\]|\\["\\n])*",?)*)\})? (\S+)')
 LABEL = re.compile(r'([a-z]+)="((?:[^"\\]|\\["\\n])*)"')
-UNITS = ("_seconds", "_bytes", "_total", "_fds", "_info", "_tasks", "_open", "_letters", "_depth", "_usd")
+UNITS = ("_seconds", "_bytes", "_total", "_fds", "_info", "_tasks", "_open", "_letters", "_depth", "_usd", "_state")
 
 
 def read(text: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:

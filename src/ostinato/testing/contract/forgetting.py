@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ostinato.domain.errors import NotFound
 from ostinato.domain.event import EventName
+from ostinato.domain.message import OPERATOR, OPERATOR_SESSION
 from ostinato.domain.step import Input
 from ostinato.domain.task import Fail, TaskEvent, TaskKind, TaskSpec, TaskState
 from ostinato.domain.values import Attachment
@@ -118,10 +119,12 @@ async def a_number_is_never_given_out_twice(scene: Scene) -> None:
 async def read_messages_of_shared_sessions_go_and_unread_ones_stay(scene: Scene) -> None:
     first = await scene.say("main:a", "read", wake=False)
     await scene.say("main:a", "unread", wake=False)
+    await scene.say(OPERATOR_SESSION, "a word to a person, whose reading moves no cursor", agent=OPERATOR, wake=False)
     await scene.say("main:b", "last", wake=False)
     await scene.do(lambda tx: tx.advance_cursor("main:a", first.id, now=scene.now))
     scene.wait(2 * DAY_S)
     await _prune(scene)
+    assert await scene.see(lambda reads: reads.messages(OPERATOR_SESSION)) == []
     assert [m.text for m in await scene.see(lambda reads: reads.messages("main:a"))] == ["unread"]
 
 

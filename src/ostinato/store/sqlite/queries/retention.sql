@@ -51,7 +51,7 @@ DELETE FROM sessions WHERE key = :key
 -- Messages read long ago in sessions where nothing unfinished may still look at them.
 DELETE FROM messages WHERE id IN (
     SELECT m.id FROM messages AS m JOIN sessions AS s ON s.key = m.session
-    WHERE m.at < :until AND m.id <= s.cursor AND s.kind NOT IN ('task', 'isolated', 'child')
+    WHERE m.at < :until AND (m.id <= s.cursor OR s.key = 'operator:inbox') AND s.kind NOT IN ('task', 'isolated', 'child')
         AND m.id < (SELECT max(id) FROM messages)
         AND NOT EXISTS (
             SELECT 1 FROM tasks AS t WHERE t.session != '' AND t.session = m.session AND t.state IN ({unfinished})
