@@ -35,6 +35,7 @@ def show_status(screen: Screen, view: StatusView) -> None:
                 f"{age(view.next_wake_at, now=view.now)}, {when(view.next_wake_at)}" if view.next_wake_at else "",
             ),
             ("data", _data(view)),
+            ("kept", _kept(view)),
         ]
     )
     _agents(screen, view)
@@ -84,6 +85,18 @@ def _spent(view: StatusView) -> str:
     calls = count(spent.calls, "model call")
     unpriced = f", {spent.unpriced_calls} of them with an unknown price" if spent.unpriced_calls else ""
     return f"{money(spent.usd, unpriced=spent.unpriced_calls)} for {calls}{unpriced}, {spent.tokens} tokens"
+
+
+def _kept(view: StatusView) -> str:
+    """How long ended things stay, and when the oldest go."""
+    data = view.data
+    kept: dict[str, list[str]] = {}
+    for name, how_long in data.kept.items():
+        kept.setdefault(how_long, []).append(name)
+    parts = [f"{', '.join(names)} {how_long}" for how_long, names in kept.items()]
+    goes = f"; the oldest go {age(data.next_goes_at, now=view.now)}" if data.next_goes_at else ""
+    rows = f" ({count(data.rows['events'], 'event')})" if data.rows.get("events") else ""
+    return "; ".join(parts) + goes + rows
 
 
 def _data(view: StatusView) -> str:

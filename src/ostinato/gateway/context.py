@@ -16,7 +16,7 @@ from ostinato.domain.person import Role
 from ostinato.domain.values import Instant, Value
 from ostinato.engine.port import Clock
 from ostinato.gateway.metrics import Meter
-from ostinato.store.port import ScheduleRow, Store
+from ostinato.store.port import Retention, ScheduleRow, Store
 
 
 class Caller(Value):
@@ -98,6 +98,9 @@ class Definitions(Protocol):
 
     def agent(self, agent: str) -> AgentCard:
         """One agent; raises NotFound with the known ones."""
+
+    def retention(self) -> Retention:
+        """How long things are kept, by the settings that are in force."""
 
     def changed_settings(self) -> Sequence[str]:
         """Tables of the fleet's file that say something else than when it was read."""

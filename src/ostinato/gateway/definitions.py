@@ -17,6 +17,7 @@ from ostinato.domain.policy import Gate, Policy
 from ostinato.domain.schedule import ScheduleRule, rule_to_texts
 from ostinato.domain.values import to_json
 from ostinato.gateway.context import AgentCard, ContextPart, HeartbeatCard, KeyNeed, Problem
+from ostinato.store.port import Retention
 from ostinato.workspace.agent import AgentDefinition
 from ostinato.workspace.fleet_file import FLEET_FILE, FleetSettings, changed_tables, read_fleet
 from ostinato.workspace.heartbeat_file import Heartbeat
@@ -66,6 +67,10 @@ class FleetDefinitions:
     def problems(self) -> Sequence[Problem]:
         """Whatever is wrong, the fleet's file first."""
         return [*self._fleet_problems(), *(each for card in self.agents() for each in card.problems)]
+
+    def retention(self) -> Retention:
+        """How long things are kept, by the settings that are in force."""
+        return self._settings.retention
 
     def changed_settings(self) -> Sequence[str]:
         """Tables of the fleet's file that say something else than when it was read; none where it is broken now."""

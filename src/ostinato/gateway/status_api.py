@@ -12,7 +12,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
+import msgspec
+
 from ostinato.domain.breaker import BreakerState
+from ostinato.domain.duration import format_duration
 from ostinato.domain.question import Question, QuestionKind
 from ostinato.domain.task import Task, TaskKind, TaskState
 from ostinato.domain.values import SECOND, Instant
@@ -72,6 +75,13 @@ class DataStatus(View):
     database_bytes: int
     wal_bytes: int
     disk_free_bytes: int
+    rows: dict[str, int] = {}
+    """Table -> rows, estimated."""
+    kept: dict[str, str] = {}
+    """What -> how long it is kept once it has ended: a duration, or `forever`."""
+    oldest_event_at: str | None = None
+    next_goes_at: str | None = None
+    """When the oldest event goes; events and ended tasks of an age go at about the same time."""
 
 
 class SpendStatus(View):
@@ -128,7 +138,6 @@ async def status(context: Context, request: Nothing) -> StatusView:
             *_about_agents(cards, problems, flags),
         ]
         needs.sort(key=lambda each: each.level != "wrong")  # stable: the order above within each level
-        size = tx.size()
         states = agent_states(tx, cards)
         latest = tx.latest_event()
         last = tx.events(EventFilter(), after=max(0, latest - 1), limit=1)
@@ -147,12 +156,7 @@ async def status(context: Context, request: Nothing) -> StatusView:
             next_wake_at=iso_or_none(tx.next_due_at()),
             last_event_at=iso(last[0].at) if last else None,
             spent_today=_spent(tx, context, now=now),
-            data=DataStatus(
-                folder=str(context.state_dir),
-                database_bytes=size.get("database", 0),
-                wal_bytes=size.get("wal", 0),
-                disk_free_bytes=free,
-            ),
+            data=_data(tx, context, free=free),
         )
 
     return await context.store.read(read)
@@ -332,6 +336,23 @@ def _about_agents(
         scope, _, agent = flag.scope.partition(":")
         if scope == "agent" and agent in known:
             yield Attention(level="waiting", text=held_words(flag), command=f"ostinato agents resume {agent}")
+
+
+def _data(tx: Reads, context: Context, *, free: int) -> DataStatus:
+    size, keep = tx.size(), context.definitions.retention()
+    oldest = tx.events(EventFilter(), limit=1)
+    kept = {name.removesuffix("_s"): seconds for name, seconds in msgspec.structs.asdict(keep).items()}
+    goes_at = oldest[0].at + round(keep.events_s * SECOND) if oldest and keep.events_s is not None else None
+    return DataStatus(
+        folder=str(context.state_dir),
+        database_bytes=size.get("database", 0),
+        wal_bytes=size.get("wal", 0),
+        disk_free_bytes=free,
+        rows={name[5:]: count for name, count in size.items() if name.startswith("rows.")},
+        kept={name: "forever" if seconds is None else format_duration(seconds) for name, seconds in kept.items()},
+        oldest_event_at=iso(oldest[0].at) if oldest else None,
+        next_goes_at=iso_or_none(goes_at),
+    )
 
 
 def _spent(tx: Reads, context: Context, *, now: Instant) -> SpendStatus:

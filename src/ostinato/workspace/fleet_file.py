@@ -210,6 +210,7 @@ def parse_fleet(file: FileText, *, name: str) -> FleetSettings:
     turn = parse_limits(limits, Limits())
     fleet.read("timezone", zone_named)
     port = server.integer("port", 0, least=1, most=65_535) if server.has("port") else None
+    retention = _retention(_table(root, "retention"))
     return FleetSettings(
         name=_name(fleet, name),
         description=fleet.text("description"),
@@ -229,7 +230,7 @@ def parse_fleet(file: FileText, *, name: str) -> FleetSettings:
         per_day_usd_micros=turn.per_day_usd_micros,
         port=port,
         host=server.text("host") or "127.0.0.1",
-        retention=_retention(_table(root, "retention")),
+        retention=retention,
         store=_store(_table(root, "store")),
         tasks_max=engine.integer("tasks", 1, least=1, most=100_000) if engine.has("tasks") else None,
         inbox_agent=inbox.read("agent", check_agent_id),
@@ -237,7 +238,7 @@ def parse_fleet(file: FileText, *, name: str) -> FleetSettings:
         tasks_file=_table(root, "tasks").flag("file", default=True),
         agent_metrics=_table(root, "metrics").flag("agents", default=False),
         digest=file.digest,
-        findings=file.findings,
+        findings=(*file.findings, *_about_retention(retention, place=_table(root, "retention").place())),
     )
 
 
@@ -409,6 +410,39 @@ def _retention(fields: Fields) -> Retention:
         forever = fields.plain(name) == "forever"
         kept[f"{name}_s"] = None if forever else fields.duration_s(name, 0.0, least=3_600.0)
     return Retention(**kept)
+
+
+DAY_S = 86_400.0
+
+SHORT_TASKS_S = 7 * DAY_S
+"""A task that failed on a Friday should still be there after a holiday."""
+
+SHORT_CHARGES_S = 32 * DAY_S
+"""The bill of a month comes after its end."""
+
+LONG_S = 3_660 * DAY_S
+"""Ten years; more is `"forever"`."""
+
+
+def _about_retention(keep: Retention, *, place: str) -> tuple[Finding, ...]:
+    """Values that work, but not as their author may think."""
+    found: list[tuple[str, str]] = []
+    tasks_s, events_s, charges_s = keep.tasks_s, keep.events_s, keep.charges_s
+    if tasks_s is not None and tasks_s < SHORT_TASKS_S:
+        found.append(("Tasks and their journals go within a week: nobody can say afterwards why something was done",
+                      'Keep them longer, such as tasks = "30d".'))  # fmt: skip
+    if events_s is not None and (tasks_s is None or events_s < tasks_s):
+        found.append(("Events go before the tasks that they are about: their stories have gaps",
+                      "Keep events at least as long as tasks."))  # fmt: skip
+    if charges_s is not None and charges_s < SHORT_CHARGES_S:
+        found.append(("The ledger goes within a month: its cost cannot be told",
+                      'Keep it longer, such as charges = "400d".'))  # fmt: skip
+    if tasks_s is None and events_s is None:
+        found.append(("Tasks and events are kept for ever: the database only grows",
+                      "Watch the disk, or name a time for one of them."))  # fmt: skip
+    long = [name.removesuffix("_s") for name in keep.__struct_fields__ if (getattr(keep, name) or 0.0) > LONG_S]
+    found += [(f"{name!r} is over ten years", 'Write "forever", if that is meant.') for name in long]
+    return tuple(Finding(code="retention", place=place, message=message, cure=cure) for message, cure in found)
 
 
 _TABLES = {
