@@ -24,6 +24,7 @@ from ostinato.domain.step import Effect, Entry, ModelAnswer, ToolIntent, ToolOut
 from ostinato.domain.values import Source, Value
 from ostinato.engine.attempt import Attempt
 from ostinato.store.sqlite import database, directory, store
+from ostinato.store.sqlite.checkpoints import Checkpoints
 from ostinato.store.sqlite.writer import Writer
 from ostinato.store.verbs.claims import ClaimVerbs
 from ostinato.store.verbs.sessions import SessionVerbs
@@ -265,6 +266,19 @@ def _old_log_believed() -> None:
     _plant(store, "write_log_again", lambda _path: None)
 
 
+def _database_opened_as_a_file() -> None:
+    """A node looks at the length of its database with `open`."""
+    note = Checkpoints.note
+
+    def note_the_length(self: Any, changes: int) -> None:
+        path = self._connection.execute("PRAGMA database_list").fetchone()[2]
+        with open(path, "rb") as file:
+            file.seek(0, os.SEEK_END)
+        note(self, changes)
+
+    _plant(Checkpoints, "note", note_the_length)
+
+
 BUGS = {
     "a result is recorded before its intent": Bug(
         plant=_result_before_intent, scenario="parallel tools", finding="twice"
@@ -287,6 +301,7 @@ BUGS = {
         plant=_goes_on_after_a_failed_sync, scenario="failed sync", finding="went on"
     ),
     "a letter is written in place": Bug(plant=_letter_in_halves, scenario="system calls", finding="letters"),
+    "a node opens its database as a file": Bug(plant=_database_opened_as_a_file, scenario="clients", finding="lost"),
     "an old log is believed": Bug(plant=_old_log_believed, scenario="failed sync", finding="lost"),
     "an outcome is forgotten on a full disk": Bug(plant=_outcome_forgotten, scenario="load", finding="lost"),
 }

@@ -31,6 +31,7 @@ from ostinato.engine.clock import SystemClock
 from ostinato.engine.lease import LeaseTimes
 from ostinato.engine.lock import FleetLock
 from ostinato.engine.port import Clock
+from ostinato.gateway.keyring import TOKEN_VARIABLE
 from ostinato.store.sqlite import CommitHook, checkpoints, open_store
 from ostinato.testing.clock import STARTS_AT, ManualClock, run_virtual
 from ostinato.testing.faults import kill_at
@@ -40,7 +41,7 @@ from tests.crash.lockstep import LockstepStore, NoThreads
 from tests.crash.outside import Line, Outside, What, read_outside
 from tests.crash.record import OUTSIDE
 from tests.crash.scenarios import SCENARIOS, zombie
-from tests.crash.stage import Parts, play
+from tests.crash.stage import Parts, play, serve
 
 LOOK_S = 0.001
 """How often a node is looked at that is to be killed after a while."""
@@ -56,6 +57,9 @@ LEASE = LeaseTimes(lease_s=5.0, renew_s=1.0, stall_s=20.0, tick_s=0.1)
 and so often that nobody waits for that."""
 
 ALL = {**SCENARIOS, zombie.SCENARIO.name: zombie.SCENARIO, load.NAME: load.SCENARIO}
+
+TOKEN = "ost_crash"
+"""Whoever shows it may do everything."""
 
 RESTART = 300_000
 """Microseconds between a death and the next node's start, as a supervisor takes them."""
@@ -81,6 +85,8 @@ class Order(Value):
     """As one of several nodes on a store, which renews its lease."""
     waits: bool = False
     """Begins stopped (SIGSTOP), until somebody lets it go on."""
+    answers: bool = False
+    """Listens on the fleet's socket to whoever shows TOKEN, until somebody writes a file `last`."""
     takes_over: bool = False
     """Without asking whether somebody holds the fleet: what the lock is there to prevent."""
     log_pages: int = 0
@@ -127,6 +133,9 @@ async def _virtually(order: Order, clock: ManualClock) -> None:
 
 async def _really(order: Order) -> None:
     parts = _parts(order, SystemClock())
+    if order.answers:
+        await serve(parts)
+        return
     await (load.work(parts, order.load) if order.scenario == load.NAME else play(parts))
 
 
@@ -142,6 +151,7 @@ def _parts(order: Order, clock: Clock) -> Parts:
         outside=outside,
         lease=LEASE if order.real else None,
         exclusive=not order.renews,
+        answers=order.answers,
     )
 
 
@@ -161,6 +171,7 @@ def _hook(outside: Outside, place: str) -> CommitHook:
 def main() -> None:
     """Serves orders until standard input ends."""
     decoder = msgspec.json.Decoder(Order)
+    os.environ[TOKEN_VARIABLE] = TOKEN  # nobody's own keyring is touched
     gc.collect()
     gc.freeze()
     while line := sys.stdin.buffer.readline():

@@ -42,6 +42,9 @@ from tests.crash.voice import Voice
 PATIENCE_S = 600.0
 """On the node's own clock: what has not ended by then has been lost, and the judge will say so."""
 
+LAST = "last"
+"""A file in the fleet's folder: nobody will ask its node for anything more."""
+
 LOOK_S = 0.01
 """How often somebody looks who cannot be told."""
 
@@ -56,6 +59,8 @@ class Parts(Value):
     outside: Outside
     lease: LeaseTimes | None
     exclusive: bool
+    answers: bool = False
+    """Listens on the fleet's socket: a third of a short life, and nobody asks most nodes anything."""
 
 
 class Stage(FleetApp):
@@ -82,8 +87,7 @@ class Stage(FleetApp):
         return node
 
     def _server(self, store: Store, live: Any, *, fires: Fires) -> Any:
-        """Nobody asks: a third of a short life would be spent on the socket. `tests/soak` has nodes that answer."""
-        return _NoServer()
+        return super()._server(store, live, fires=fires) if self.parts.answers else _NoServer()
 
     def _services(self, store: Store, inbox: InboxTaker) -> Sequence[Service]:
         """In a time that jumps only those that the scenario is about: each rest of a service is a jump."""
@@ -139,6 +143,18 @@ async def play(parts: Parts) -> None:
             while await send_or_none(parts, arrival) is None:
                 await parts.clock.sleep(LOOK_S)
         await first(over.wait(), stage.wait_stopped(), parts.clock.sleep(PATIENCE_S))
+
+
+async def serve(parts: Parts) -> None:
+    """Answers until a file says that all has been said, and then until all has ended."""
+    async with running(parts) as stage:
+        await first(_wait_for(parts.folder / LAST, parts.clock), stage.wait_stopped())
+        await first(Over(parts.store, 0).wait(), stage.wait_stopped(), parts.clock.sleep(PATIENCE_S))
+
+
+async def _wait_for(path: Path, clock: Clock) -> None:
+    while not await asyncio.to_thread(path.exists):
+        await clock.sleep(LOOK_S)
 
 
 async def send_or_none(parts: Parts, arrival: NewTask | Mail) -> int | None:

@@ -32,7 +32,9 @@ from tests.crash.trial import SIGKILLED, Crew, Forge, Trial, words_of
 pytestmark = pytest.mark.slow
 
 SOME = {
-    "pwrite64": (range(12, 200), 3), "fdatasync": (range(2, 12), 2), "fsync": (range(2, 10), 1),
+    "pwrite64": (range(12, 200), 3),
+    "fdatasync": (range(2, 12), 2),
+    "fsync": (range(2, 10), 1),
     **{call: (range(1, 2), 1) for call in ("write", "mkdirat", "renameat", "unlink")},
 }
 """The short form: from which calls, and how many of them."""

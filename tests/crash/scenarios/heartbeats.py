@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from tests.crash.scenario import FREE, Scenario, script
 
+EACH_MINUTE = "every: 1m\nanchor: '2026-01-05T08:00'\n"
+
 SCENARIO = Scenario(
     name="heartbeats",
     agents={
         "watch": {
             "AGENTS.md": FREE,
-            "HEARTBEAT.md": "---\nevery: 1m\n---\nlook around\n",
-            "heartbeats/idle.md": '---\nevery: 1m\ncheck: {when: "tasks.failed > 0"}\n---\nnever\n',
+            "HEARTBEAT.md": f"---\n{EACH_MINUTE}---\nlook around\n",
+            "heartbeats/idle.md": f'---\n{EACH_MINUTE}check: {{when: "tasks.failed > 0"}}\n---\nnever\n',
         }
     },
     script=script("""
