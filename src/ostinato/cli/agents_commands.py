@@ -134,7 +134,9 @@ def review(
         screen.say(f"  {figures} since {when(found.since)}", style="faint")
         for remark in each.remarks:
             mark = {"bad": "!", "look": "?", "good": "-"}[remark.level]
-            screen.raw(screen.styled(f"{mark} ", {"bad": "bad", "look": "warn", "good": "good"}[remark.level]), remark.text)
+            screen.raw(
+                screen.styled(f"{mark} ", {"bad": "bad", "look": "warn", "good": "good"}[remark.level]), remark.text
+            )
             if remark.level != "good":
                 screen.say(f"  → {remark.command}")
     if found.left_out:
