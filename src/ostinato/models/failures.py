@@ -34,7 +34,8 @@ _TOO_LONG = re.compile(
     re.IGNORECASE,
 )
 _NO_MONEY = re.compile(r"insufficient_quota|billing_hard_limit|credit balance", re.IGNORECASE)
-_KEY_LIKE = re.compile(r"\b(sk|pk|key|gsk|xai|AIza|Bearer)[-_ ]?[A-Za-z0-9_*.-]{12,}")
+KEY_LIKE = re.compile(r"\b(sk|pk|key|gsk|xai|AIza|Bearer)[-_ ]?[A-Za-z0-9_*.-]{12,}")
+"""What looks like a key, whoever gave it out."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]+")
 
 
@@ -59,7 +60,7 @@ def plain(text: str, *, secret: str = "") -> str:
     """A provider's words on one line, without control characters, without anything like a key, and not too many."""
     if secret:
         text = text.replace(secret, "***")
-    return _KEY_LIKE.sub("***", _CONTROL.sub(" ", text[:4000])).strip()[:TEXT_MAX]
+    return KEY_LIKE.sub("***", _CONTROL.sub(" ", text[:4000])).strip()[:TEXT_MAX]
 
 
 def retry_after_s(headers: Mapping[str, str], now: Instant) -> float | None:

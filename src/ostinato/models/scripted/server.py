@@ -10,7 +10,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -98,7 +98,7 @@ class ScriptServer:
         return _raw((face or OPENAI_FACE).error(words, status), status=status)
 
     async def _complete(self, request: web.BaseRequest, face: Face) -> web.StreamResponse:
-        body = await _body_or_none(request)
+        body = await body_or_none(request)
         if body is None:
             return _raw(face.error("the request is too long", 413), status=413)
         try:
@@ -149,7 +149,7 @@ class ScriptServer:
                 return await _reply(request, scene)
 
 
-async def _body_or_none(request: web.BaseRequest) -> bytes | None:
+async def body_or_none(request: web.BaseRequest) -> bytes | None:
     """The body of a request; None where it is too long."""
     if (request.content_length or 0) > REQUEST_MAX_BYTES:
         return None
@@ -163,7 +163,7 @@ async def _body_or_none(request: web.BaseRequest) -> bytes | None:
 
 async def _count(request: web.BaseRequest) -> web.Response:
     """Tokens of a request that is not made: four bytes each."""
-    body = await _body_or_none(request)
+    body = await body_or_none(request)
     return _json({"input_tokens": (len(body or b"") + 3) // 4})
 
 
@@ -253,17 +253,25 @@ def serve(
     Conflict where it cannot listen.
     """
     player = Player.of_file(script)
-    asyncio.run(_serve(ScriptServer(player, log=log), host=host, port=port, ready=ready))
+
+    async def serving() -> None:
+        server = ScriptServer(player, log=log)
+        await until_signalled(lambda: server.start(host=host, port=port), lambda: ready(server.url), stop=server.stop)
+
+    asyncio.run(serving())
 
 
-async def _serve(server: ScriptServer, *, host: str, port: int, ready: Callable[[str], None]) -> None:
-    stop = asyncio.Event()
+async def until_signalled(
+    start: Callable[[], Awaitable[None]], ready: Callable[[], None], *, stop: Callable[[], Awaitable[None]]
+) -> None:
+    """Starts a server, says that it is ready, and stops it when SIGINT or SIGTERM comes."""
+    signalled = asyncio.Event()
     loop = asyncio.get_running_loop()
     for each in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(each, stop.set)
-    await server.start(host=host, port=port)
+        loop.add_signal_handler(each, signalled.set)
+    await start()
     try:
-        ready(server.url)
-        await stop.wait()
+        ready()
+        await signalled.wait()
     finally:
-        await server.stop()
+        await stop()

@@ -21,6 +21,7 @@ TEXT_MAX = 1_000_000
 """Characters that a filled template may have."""
 
 _SLOT = re.compile(r"\{\{([a-z_]\w*(?:\|[^{}]*)?)\}\}|\{([a-z_]\w*)((?:\|[^{}|]*)*)\}", re.ASCII)
+_PLAIN = re.compile(r"\{([a-z_]\w*(?:\|[^{}]*)?)\}", re.ASCII)
 _HELPER = re.compile(r"\s*([a-z_]+)\s*(?::(.*))?", re.DOTALL)
 
 
@@ -74,6 +75,11 @@ def parse_template(text: str) -> Template:
     if text[end:]:
         parts.append(text[end:])
     return Template(parts=tuple(parts))
+
+
+def escape_template(text: str) -> str:
+    """A template that gives this text as it is."""
+    return _PLAIN.sub(r"{{\1}}", text)
 
 
 def _pipes(text: str) -> Iterator[Pipe]:
