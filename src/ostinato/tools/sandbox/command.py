@@ -19,7 +19,7 @@ from ostinato.tools.sandbox.launch import Backend, launched, problem_in
 from ostinato.tools.sandbox.protected import Watch
 from ostinato.tools.sandbox.room import Account, Bounds, Errand, Room
 from ostinato.tools.sandbox.spill import Kept, Output
-from ostinato.tools.sandbox.tree import usage_of
+from ostinato.tools.sandbox.tree import is_alive, usage_of
 
 TICK_S = 0.05
 """How often a running command is looked at: its time, its silence, and whether what is protected still is."""
@@ -173,7 +173,7 @@ class _Run:
         """Waits until nothing of the process group is left: without a room, its end has no end that could be heard."""
         deadline_s = time.monotonic() + GONE_S
         with contextlib.suppress(ProcessLookupError):
-            while time.monotonic() < deadline_s:
+            while time.monotonic() < deadline_s and is_alive(self._process.pid):
                 os.killpg(self._process.pid, signal.SIGKILL)
                 await asyncio.sleep(TICK_S / 10)
 

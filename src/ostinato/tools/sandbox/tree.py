@@ -23,6 +23,18 @@ class Usage(Value):
     processes: int = 0
 
 
+def is_alive(group: int) -> bool:
+    """True while a process group has a member that is not merely waiting to be noticed as dead."""
+    for path in _PROC.glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[2]) == group and fields[0] not in "ZX":
+            return True
+    return False
+
+
 def usage_of(root: int) -> Usage:
     """The use of a process and all its descendants; what ends meanwhile is left out."""
     cpu_s, memory_bytes, processes, pending = 0.0, 0, 0, [root]
