@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TypeVar
 
 from ostinato.agents.calendar import Calendar
 from ostinato.agents.regulator import AGAIN_S, Regulator
@@ -13,11 +15,12 @@ from ostinato.domain.message import main_session
 from ostinato.domain.schedule import next_fire, parse_rule, rule_to_texts
 from ostinato.domain.values import SECOND, Instant
 from ostinato.engine.service import Ground, Service
-from ostinato.store.port import EventFilter, ScheduleRow
+from ostinato.store.port import EventFilter, ScheduleRow, Store, Tx
 from ostinato.testing.clock import ManualClock
 from tests.agents.fleet import Fleet, running, write_fleet
 from tests.conftest import run
 
+T = TypeVar("T")
 HOUR = 3_600 * SECOND
 YEARS = 3_653 * 24 * HOUR
 FIRED = EventFilter(names=frozenset({EventName.HEARTBEAT_FIRED}))
@@ -99,6 +102,39 @@ def test_memory_that_changes_with_each_turn_makes_no_work_for_the_calendar(tmp_p
             await asyncio.sleep(0)
             assert rung == []
             calendar.deafen()
+
+    run(story())
+
+
+class Meanwhile:
+    """A store in which something happens before the next transaction."""
+
+    def __init__(self, store: Store, happens: Callable[[], Awaitable[object]]) -> None:
+        self._store = store
+        self._happens: Callable[[], Awaitable[object]] | None = happens
+        self.read = store.read
+
+    async def run(self, fn: Callable[[Tx], T]) -> T:
+        if self._happens is not None:
+            happens, self._happens = self._happens, None
+            await happens()
+        return await self._store.run(fn)
+
+
+def test_a_fire_between_the_look_at_a_file_and_its_writing_is_not_undone(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with running(tmp_path, FILES, start=False) as fleet:
+            await swept(calendar_of(fleet))
+            (row,) = (await rows_in(fleet)).values()
+            assert row.next_at is not None
+            fleet.clock.ahead += row.next_at - fleet.clock.now() + SECOND
+            write_fleet(tmp_path, {HEARTBEAT: FILES[HEARTBEAT].replace("shop", "house")})
+            store = Meanwhile(fleet.store, lambda: fleet.fires.fire(row))
+            await Calendar(store=store, workspaces=fleet.workspaces, clock=fleet.clock).poll()  # type: ignore[arg-type]  # all that a calendar uses of one
+            (after,) = (await rows_in(fleet)).values()
+            assert after.text == "Look after the house."
+            assert after.last_at == after.fired_at == row.next_at
+            assert after.next_at == row.next_at + 900 * SECOND
 
     run(story())
 

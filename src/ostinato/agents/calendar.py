@@ -22,7 +22,7 @@ from ostinato.domain.event import EventName, NewEvent
 from ostinato.domain.schedule import next_fire
 from ostinato.domain.values import Instant, Value
 from ostinato.engine.port import Clock
-from ostinato.store.port import Reads, ScheduleRow, Store, Tx
+from ostinato.store.port import ScheduleRow, Store, Tx
 from ostinato.workspace.registry import Brief, Workspaces
 
 SWEEP_S = 30.0
@@ -119,8 +119,7 @@ class Calendar:
             return
         now = self._clock.now()
         seen = await asyncio.to_thread(lambda: [self._see(agent) for agent in agents])
-        stored = await self._store.read(lambda reads: {agent: _of_files(reads, agent) for agent in agents})
-        await self._store.run(partial(_write, batch=seen, stored=stored, now=now))
+        await self._store.run(partial(_write, batch=seen, now=now))
 
     def _see(self, agent: str) -> _Seen:
         try:
@@ -139,22 +138,18 @@ class Calendar:
             await self._store.run(lambda tx: _remove(tx, gone, now=now))
 
 
-def _of_files(reads: Reads, agent: str) -> dict[str, ScheduleRow]:
-    """An agent's heartbeats that come from files: name -> row."""
-    return {row.name: row for row in reads.schedules(agent=agent) if row.source == "file"}
-
-
 def _remove(tx: Tx, names: Sequence[str], *, now: Instant) -> None:
     for name in names:
         tx.remove_schedule(name, actor="runtime", now=now)
 
 
-def _write(tx: Tx, *, batch: Sequence[_Seen], stored: Mapping[str, Mapping[str, ScheduleRow]], now: Instant) -> None:
+def _write(tx: Tx, *, batch: Sequence[_Seen], now: Instant) -> None:
+    """Rows are read in the very transaction that writes them: a fire in between would be undone."""
     for seen in batch:
         if seen.problem:
             tx.announce(NewEvent(name=EventName.AGENT_INVALID, agent=seen.agent, reason=seen.problem), now=now)
             continue
-        mine = stored.get(seen.agent, {})
+        mine = {row.name: row for row in tx.schedules(agent=seen.agent) if row.source == "file"}
         wanted = {row.name: row for row in rows_of(seen.brief, mine, now=now)} if seen.brief else {}
         _remove(tx, sorted(mine.keys() - wanted.keys()), now=now)
         changed = [row for name, row in wanted.items() if mine.get(name) != row]
@@ -173,8 +168,8 @@ def rows_of(agent: Brief, stored: Mapping[str, ScheduleRow], *, now: Instant) ->
         row = heartbeat.schedule_row(agent.id)
         before = stored.get(row.name)
         if before is not None and before.rule == row.rule:
-            due = {"last_at": before.last_at, "next_at": before.next_at, "skips_in_row": before.skips_in_row}
-            rows.append(structs.replace(row, **due))
+            been = {"last_at": before.last_at, "fired_at": before.fired_at, "skips_in_row": before.skips_in_row}
+            rows.append(structs.replace(row, next_at=before.next_at, **been))
         else:
             rows.append(structs.replace(row, next_at=next_fire(heartbeat.rule, after=now)))
     return rows
