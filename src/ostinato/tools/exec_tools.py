@@ -34,7 +34,7 @@ from ostinato.tools.safe_files import READ_BYTES_MAX, SafeFolder
 from ostinato.tools.safe_paths import parts_of
 from ostinato.tools.sandbox.command import Ended, Finished, run_command
 from ostinato.tools.sandbox.preflight import preflight
-from ostinato.tools.sandbox.program import Program, check_folders, find_program
+from ostinato.tools.sandbox.program import Program, check_folders, find_program, named_file
 from ostinato.tools.sandbox.protected import Watch, prepare
 from ostinato.tools.sandbox.room import Bounds, Errand, Room
 from ostinato.tools.sandbox.spill import SHOWN_BYTES, Kept, Spill
@@ -49,8 +49,10 @@ WORDS_MAX = 512
 WORD_BYTES_MAX = 131_071
 """Bytes of one word: MAX_ARG_STRLEN of Linux, less its final zero."""
 
-COMMAND_BYTES_MAX = 1_048_576
-"""Bytes of all words: half of what Linux takes with the environment."""
+COMMAND_BYTES_MAX = 524_288
+"""Bytes of all words: a quarter of what Linux takes with the environment."""
+
+STDIN_BYTES_MAX = 1_048_576
 
 FILES_MAX = 64
 """Files in the workspace that one command may name; more of them cannot be vouched for."""
@@ -119,7 +121,7 @@ def exec_tools(place: CommandPlace | None) -> tuple[AnyTool, ...]:
                     "maxItems": WORDS_MAX,
                 },
                 cwd=text_schema(least=1, most=1_024),
-                stdin=text_schema(most=COMMAND_BYTES_MAX),
+                stdin=text_schema(most=STDIN_BYTES_MAX),
                 timeout_s={"type": "number", "minimum": 1, "maximum": WALL_S_MAX},
                 secrets={"type": "array", "items": text_schema(most=128), "maxItems": 16},
             ),
@@ -169,13 +171,13 @@ def _wanted(place: CommandPlace | None, context: ToolContext, arguments: Argumen
     folders = tuple(Path(each) for each in rules.paths)
     check_folders(folders, fleet=place.fleet)
     program = find_program(argv[0], folders)
-    acts = effect_of(argv, rules.effects) is not Effect.READ
+    folder, acts = _folder(context, arguments.get("cwd", ".")), effect_of(argv, rules.effects) is not Effect.READ
     return _Wanted(
         program=program,
         argv=(program.path, *argv[1:]),
-        folder=_folder(context, arguments.get("cwd", ".")),
+        folder=folder,
         secrets=asked,
-        files=_named_files(context, argv[1:], cwd=arguments.get("cwd", ".")) if acts else {},
+        files=_named_files(context, argv[1:], folder=folder) if acts else {},
         bounds=Bounds(
             wall_s=min(arguments.get("timeout_s", rules.timeout_s), rules.timeout_s), silence_s=rules.silence_s
         ),
@@ -200,35 +202,29 @@ def _folder(context: ToolContext, cwd: str) -> Path:
     return context.workspace.joinpath(*parts_of(cwd))
 
 
-def _named_files(context: ToolContext, words: tuple[str, ...], *, cwd: str) -> dict[str, str]:
+def _named_files(context: ToolContext, words: tuple[str, ...], *, folder: Path) -> dict[str, str]:
     """The files of the workspace that a command's words name, as they are now: alone, or behind an option's `=`."""
     found: dict[str, str] = {}
-    with SafeFolder(context.workspace, _ALL) as folder:
+    with SafeFolder(context.workspace, _ALL) as opened:
         for word in words:
-            file = _file_or_none(folder, context, word.partition("=")[2] or word, cwd=cwd)
-            found |= dict((file,) if file else ())
+            for part in {word, word.partition("=")[2]} - {""}:
+                path = named_file(part, workspace=context.workspace, folder=folder)
+                if path is not None:
+                    found[path] = _contents_of(opened, path)
             if len(found) > FILES_MAX:
                 raise Denied(f"The command names more than {FILES_MAX} files", cure="Name their folder.")
     return found
 
 
-def _file_or_none(folder: SafeFolder, context: ToolContext, word: str, *, cwd: str) -> tuple[str, str] | None:
-    """Path in the workspace of the file that a word stands for, and its digest; None where it stands for none.
-
-    Of a file beyond `HASHED_BYTES_MAX`, size and time of change stand for what it holds.
-    """
-    own = f"{context.workspace}/"
-    path = word.removeprefix(own) if word.startswith(own) else f"{cwd}/{word}"
+def _contents_of(folder: SafeFolder, path: str) -> str:
+    """The digest of a file; beyond `HASHED_BYTES_MAX`, and for what agents may not read, size and time of change."""
     try:
-        parts = parts_of(path)
         found = folder.stat(path)
-        if found.kind != "file":
-            return None
-        if found.size_bytes > HASHED_BYTES_MAX:
-            return "/".join(parts), f"{found.size_bytes} bytes of {found.modified_at}"
-        return "/".join(parts), digest_of(folder.read(path))
+        if found.size_bytes <= HASHED_BYTES_MAX:
+            return digest_of(folder.read(path))
     except OstinatoError:
-        return None
+        return "not for agents"
+    return f"{found.size_bytes} bytes of {found.modified_at}"
 
 
 async def _run(place: CommandPlace | None, context: ToolContext, arguments: Arguments) -> ToolResult:

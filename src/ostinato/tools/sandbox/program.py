@@ -93,6 +93,18 @@ def _program(path: str) -> Program:
         raise NotFound(f"{path} wants {interpreter}, which is not there") from error
 
 
+def named_file(word: str, *, workspace: Path, folder: Path) -> str | None:
+    """The file of a workspace that a word names from a folder, by its true path there, wherever links lead; None where
+    it names none."""
+    try:
+        real = Path(os.path.realpath(folder / word))
+        found = real.stat()
+    except (OSError, ValueError):
+        return None
+    base = Path(os.path.realpath(workspace))
+    return str(real.relative_to(base)) if stat.S_ISREG(found.st_mode) and real.is_relative_to(base) else None
+
+
 def digest_of_file(path: str) -> str:
     """SHA-256 of a file, computed once for as long as it stays as it is."""
     with open(path, "rb") as file:
