@@ -1,7 +1,7 @@
 """A client of a node, in a process of its own. Standard library only, so that it begins at once.
 
-`add SOCKET LOG NAME COUNT`: adds COUNT tasks over the socket, each under a key of its own, again and again until it is
-told that the task is safe; then it writes `key task` into LOG. Begins behind what stands there.
+`add SOCKET LOG NAME COUNT [SECONDS]`: adds COUNT tasks over the socket, each under a key of its own, again and again
+until it is told that the task is safe; then it writes `key task` into LOG, and rests. Begins behind what stands there.
 `read DATABASE`: opens the database, counts, closes it, and begins again, until it is killed.
 `look DATABASE`: the same with one connection that may not write.
 """
@@ -34,8 +34,9 @@ class Connection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-def add(path: str, log: Path, *, name: str, count: int, token: str) -> None:
+def add(path: str, log: Path, *, name: str, count: int, pause_s: float) -> None:
     """Each task until it is safe."""
+    token = os.environ["OSTINATO_TOKEN"]
     done = len(log.read_text().splitlines()) if log.exists() else 0
     with log.open("a", buffering=1) as said:
         connection = Connection(path)
@@ -46,6 +47,7 @@ def add(path: str, log: Path, *, name: str, count: int, token: str) -> None:
                 connection.close()
                 time.sleep(0.02)
             said.write(f"{key} {task}\n")
+            time.sleep(pause_s)
 
 
 def ask(connection: Connection, body: dict[str, str], *, token: str) -> str | None:
@@ -84,8 +86,9 @@ def look(database: str) -> None:
 
 def main(arguments: list[str]) -> None:
     match arguments:
-        case ["add", path, log, name, count]:
-            add(path, Path(log), name=name, count=int(count), token=os.environ["OSTINATO_TOKEN"])
+        case ["add", path, log, name, count, *pause]:
+            pause_s = float(pause[0]) if pause else 0.0
+            add(path, Path(log), name=name, count=int(count), pause_s=pause_s)
         case ["read", database]:
             read(database)
         case ["look", database]:

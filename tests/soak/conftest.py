@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from tests.crash.conftest import crew, ground, show_figures
+from tests.crash.siege import FULL
 
 __all__ = ["crew", "ground"]
 
 FIGURES = "soak"
+
+collect_ignore = [] if FULL or "OSTINATO_SOAK_S" in os.environ else ["test_soak.py"]
 
 
 @pytest.fixture
