@@ -150,6 +150,10 @@ def _show(screen: Screen, view: QuestionView) -> None:
         screen.say(f"\nthe exact action: {view.tool}", style="strong")
         for name, value in (view.arguments or {}).items():
             _argument(screen, name, value)
+        if view.bound:
+            screen.say("\nwhich is, and must still be when it happens:", style="strong")
+            for name, value in view.bound.items():
+                _argument(screen, name, value)
         if view.edited is not None:
             screen.say("\nchanged by a person to:", style="strong")
             for name, value in view.edited.items():

@@ -132,6 +132,9 @@ class QuestionView(View):
     """The arguments that a person put in the place of the agent's."""
     digest: str | None
     """What the approval is bound to."""
+    bound: dict[str, Any] | None
+    """What its tool found beside the arguments, and must find again when it acts: of a command, the program behind its
+    name, the digests, the folder, the names of its variables."""
 
 
 class QuestionList(Page):
@@ -378,6 +381,7 @@ def question_view(question: Question) -> QuestionView:
         arguments=action.arguments if action else None,
         edited=question.arguments,
         digest=action.digest if action else None,
+        bound=action.bound if action else None,
     )
 
 
