@@ -1,7 +1,8 @@
 """A fleet that works for half an hour as people run it: `ostinato up`, clients over the socket, a reader of its files.
 
-In the first half the node is killed again and again. In the second it is watched: memory, descriptors and the log of its
-database must not grow. What clients were told is safe is there once, and done.
+In the first half the node is killed again and again. In the second it is watched: memory, descriptors and the log of
+its database must not grow. What clients were told is safe is there once, and done.
+
 Runs with OSTINATO_CRASH=full, or where OSTINATO_SOAK_S says how many seconds it is to take.
 """
 
