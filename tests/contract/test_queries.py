@@ -37,7 +37,6 @@ RARE = {
     "next_due",
     "latest_event",
     "first_due",
-    "session_task",
 }
 
 

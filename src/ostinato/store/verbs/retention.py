@@ -22,7 +22,7 @@ class RetentionVerbs(PeopleVerbs):
         if keep.tasks_s is not None:
             until = _before(now, keep.tasks_s)
             gone += self._prune_tasks(until, limit)
-            gone += self._prune("prune_messages", until, limit - gone)
+            gone += self._prune_messages(until, limit - gone)
             gone += self._prune("prune_nodes", until, limit - gone)
             gone += self._prune("prune_fires", until, limit - gone)
         if keep.events_s is not None:
@@ -42,15 +42,37 @@ class RetentionVerbs(PeopleVerbs):
 
     def _prune_tasks(self, until: Instant, limit: int) -> int:
         found = self._db.all("prunable_tasks", until=until, limit=limit)
-        for task, session, agent, kind, state in found:
-            for query in _OWNED_BY_TASK:
-                self._db.do(query, task=task)
+        if not found:
+            return 0
+        ids = [{"task": task} for task, *_ in found]
+        for query in _OWNED_BY_TASK:
+            self._db.many(query, ids)  # at once: one by one they would be some thousand statements
+        for task, _, agent, kind, state in found:
             self._memory.tasks.pop(task, None)
             self._tally_as((agent, kind == TaskKind.GOAL.value, state), -1)
-            if session and kind_of(session) in OWN_KINDS and self._db.one("session_task", session=session) is None:
-                self._db.do("forget_messages", session=session)
-                self._db.do("forget_session", key=session)
+        own = {session for _, session, *_ in found if session and kind_of(session) in OWN_KINDS}
+        if own:
+            keys = [{"session": session} for session in sorted(own)]
+            self._db.many("forget_messages", keys)
+            self._db.many("forget_session", keys)
         return len(found)
+
+    def _prune_messages(self, until: Instant, limit: int) -> int:
+        """Looks only at messages that are old enough: ids grow with time, so that the first young one is soon found."""
+        if limit <= 0:
+            return 0
+        first, last = self._db.one("message_from", id=0), self._db.next_id("messages", take=False)
+        if first is None or first[1] >= until:
+            return 0
+        old, young = first[0], last
+        while young - old > 1:
+            middle = (old + young) // 2
+            row = self._db.one("message_from", id=middle)
+            if row is None or row[1] >= until:
+                young = middle
+            else:
+                old = row[0]
+        return self._db.do("prune_messages", until=until, end=young, limit=limit)
 
     def _prune_blobs(self, until: Instant, limit: int, *, now: Instant) -> int:
         """Candidates are blobs that nobody has stored or used anew for long. One that is still named is looked at again

@@ -40,18 +40,24 @@ DELETE FROM questions WHERE task = :task AND id < (SELECT max(id) FROM questions
 DELETE FROM dependencies WHERE task = :task OR after = :task
 
 -- name: forget_messages
--- The inbox of a session that is gone.
+-- The inbox of a session, if it has no task left.
 DELETE FROM messages WHERE session = :session AND id < (SELECT max(id) FROM messages)
+    AND NOT EXISTS (SELECT 1 FROM tasks AS t WHERE t.session != '' AND t.session = messages.session)
 
 -- name: forget_session
--- A session whose tasks are gone.
-DELETE FROM sessions WHERE key = :key
+-- A session, if it has no task left.
+DELETE FROM sessions WHERE key = :session
+    AND NOT EXISTS (SELECT 1 FROM tasks AS t WHERE t.session != '' AND t.session = sessions.key)
+
+-- name: message_from
+-- The first message with this id or a later one, and when it came.
+SELECT id, at FROM messages WHERE id >= :id ORDER BY id LIMIT 1
 
 -- name: prune_messages
 -- Messages read long ago in sessions where nothing unfinished may still look at them.
 DELETE FROM messages WHERE id IN (
     SELECT m.id FROM messages AS m JOIN sessions AS s ON s.key = m.session
-    WHERE m.at < :until AND (m.id <= s.cursor OR s.key = 'operator:inbox') AND s.kind NOT IN ('task', 'isolated', 'child')
+    WHERE m.id < :end AND m.at < :until AND (m.id <= s.cursor OR s.key = 'operator:inbox') AND s.kind NOT IN ('task', 'isolated', 'child')
         AND m.id < (SELECT max(id) FROM messages)
         AND NOT EXISTS (
             SELECT 1 FROM tasks AS t WHERE t.session != '' AND t.session = m.session AND t.state IN ({unfinished})

@@ -96,10 +96,6 @@ WHERE state != 'ready' AND state != 'running' AND state != 'done' AND state = 'f
 SELECT {task_columns} FROM tasks INDEXED BY task_of_session
 WHERE session != '' AND session = :session AND id < :before ORDER BY id DESC LIMIT :limit
 
--- name: session_task
--- Any task of a session.
-SELECT id FROM tasks WHERE session != '' AND session = :session LIMIT 1
-
 -- name: unfinished_turn
 -- The one turn of a session that still wants something.
 SELECT id FROM tasks INDEXED BY task_turn_of_session
