@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import select
 from collections.abc import Callable, Sequence
-from enum import Enum
 from typing import Any, Final, NamedTuple
 
 from psycopg import pq
@@ -43,13 +42,8 @@ class Statement(NamedTuple):
     types: tuple[int, ...] = ()
 
 
-class Await(Enum):
-    """What the answer to a statement is worth."""
-
-    PREPARATION = 0
-    ANSWER = 1
-    ROW = 2
-    """It must have touched one."""
+PREPARATION: Final = -1
+"""Awaited of a statement that is only prepared."""
 
 
 class Answer(NamedTuple):
@@ -67,8 +61,8 @@ class Wire:
         self._connection = connect(address)
         self._closed = False
         self._prepared: set[str] = set()
-        self._under_way: list[tuple[str, Await]] = []
-        """Statements whose answers are awaited, by name."""
+        self._under_way: list[tuple[str, int]] = []
+        """Statements whose answers are awaited, by name, with the rows that each must touch; 0: any number."""
         try:
             self._set("; ".join(settings))
         except BaseException:  # whatever it was: no connection stays behind
@@ -104,19 +98,19 @@ class Wire:
             self._closed = True
             self._connection.finish()
 
-    def put(self, statement: Statement, values: Sequence[Any] = (), *, expected: bool = False) -> None:
-        """Sends a statement without waiting for its answer; `expected`: it must touch a row. Raises StoreAway where the
-        connection is lost."""
+    def put(self, statement: Statement, values: Sequence[Any] = (), *, expected: int = 0) -> None:
+        """Sends a statement without waiting for its answer; `expected`: the rows that it must touch, where that is
+        known. Raises StoreAway where the connection is lost."""
         connection = self._connection
         name = statement.name.encode()
         parameters, formats = encode(values)
         try:
             if statement.name not in self._prepared:
                 connection.send_prepare(name, statement.text.encode(), statement.types)
-                self._under_way.append((statement.name, Await.PREPARATION))
+                self._under_way.append((statement.name, PREPARATION))
                 self._prepared.add(statement.name)
             connection.send_query_prepared(name, parameters, formats)
-            self._under_way.append((statement.name, Await.ROW if expected else Await.ANSWER))
+            self._under_way.append((statement.name, expected))
         except Exception as error:  # libpq says only in words what is wrong
             raise self._lost(str(error)) from error
 
@@ -140,14 +134,14 @@ class Wire:
         found: list[Answer] = []
         for (name, awaited), result in zip(under_way, answers, strict=True):
             if result.status in (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK):
-                if awaited is Await.PREPARATION:
+                if awaited == PREPARATION:
                     continue
                 touched = result.command_tuples or 0
                 found.append(Answer(rows_of(result), touched))
-                if awaited is Await.ROW and not touched and failure is None:
-                    failure = Internal(f"{name} has met no row, though there was one")
+                if awaited and touched != awaited and failure is None:
+                    failure = Internal(f"{name} has met {touched} rows, though there were {awaited}")
                 continue
-            if awaited is Await.PREPARATION:
+            if awaited == PREPARATION:
                 self._prepared.discard(name)
             if failure is None:  # those behind it were not even tried
                 failure = _failure(result, of=name)

@@ -9,8 +9,9 @@ its bookkeeping half a millisecond: one writer at a time carries many nodes.
 
 The lock also says whether anybody else has written since: where nobody has, everything remembered is still true.
 A process that stops in the middle of a commit holds the others up for STALL_S, then the server ends its transaction.
-A function may be performed a second time, where a connection was lost before its commit; of the first nothing stays.
-Doing without savepoints until a function fails was tried and gains a twentieth: not worth a second time for all.
+A function may be performed a second time, of whose first nothing stays: where a connection was lost before its commit,
+and where another of its batch failed after it had changed something. Only then does each get a savepoint, because
+savepoints are half of the statements of a task, and failures that come so late are rare.
 
 Knows nothing of tasks: what a function may do is decided by the `Transaction` it is lent.
 """
@@ -54,6 +55,10 @@ ROLLBACK: Final = Statement("rollback", "ROLLBACK")
 SAVEPOINT: Final = Statement("savepoint", "SAVEPOINT one")
 RELEASE: Final = Statement("release", "RELEASE SAVEPOINT one")
 UNDO: Final = Statement("undo", "ROLLBACK TO SAVEPOINT one")
+
+
+class _Spoilt(Exception):
+    """A function has failed after it had changed something, and nothing stands between it and the others."""
 
 
 class NodeTransaction(Transaction):
@@ -107,7 +112,7 @@ class Writer:
             self._refuse(orders, self._broken)
             return
         try:
-            self._perform_together(orders)
+            self._perform_in_one_commit(orders)
         except StoreAway:  # nothing was written: with a new connection, all of it once more
             self._perform_again([orders])
         except (StoreFull, StoreBroken) as error:
@@ -120,9 +125,16 @@ class Writer:
     def _perform_again(self, groups: Sequence[Sequence[Order]]) -> None:
         for orders in groups:
             try:
-                self._perform_together(orders)
+                self._perform_in_one_commit(orders)
             except OstinatoError as error:
                 self._refuse(orders, error)
+
+    def _perform_in_one_commit(self, orders: Sequence[Order]) -> None:
+        """Raises where nothing was written."""
+        try:
+            self._perform_together(orders, apart=False)
+        except _Spoilt:
+            self._perform_together(orders, apart=True)
 
     def _refuse(self, orders: Sequence[Order], error: OstinatoError) -> None:
         if isinstance(error, StoreFull):
@@ -131,8 +143,9 @@ class Writer:
             self._broken = error
         self.orders.tell([Settled(order.future, None, again(error)) for order in orders], [])
 
-    def _perform_together(self, orders: Sequence[Order]) -> None:
-        """One commit: begin, each function, flush, commit; then tell everybody. Raises where nothing was written."""
+    def _perform_together(self, orders: Sequence[Order], *, apart: bool) -> None:
+        """One commit: begin, each function (`apart`: in a savepoint), flush, commit; then tell everybody. Raises where
+        nothing was written."""
         database = self._database
         events: list[Event] = []
         seen = self._seen
@@ -140,7 +153,8 @@ class Writer:
             self._reconnect()
             transaction = self._begin(events)
             before = database.changes
-            settled = [self._perform_one(order, alone=len(orders) == 1) for order in orders]
+            alone = len(orders) == 1
+            settled = [self._perform_one(order, alone=alone, apart=apart and not alone) for order in orders]
             told = self._flush()
             if database.changes == before:
                 database.wire.put(ROLLBACK)
@@ -174,34 +188,36 @@ class Writer:
                 self._seen = self._latest_event()
         return str(transaction)
 
-    def _perform_one(self, order: Order, *, alone: bool) -> Settled:
+    def _perform_one(self, order: Order, *, alone: bool, apart: bool) -> Settled:
         work, database = self._work, self._database
         before = database.changes
         database.failed = None
-        database.before_change = None if alone else lambda: database.wire.put(SAVEPOINT)
+        database.before_change = (lambda: database.wire.put(SAVEPOINT)) if apart else None
         work.begin()
         try:
             value = order.fn(work)
         except BaseException as error:  # a function may raise anything; it goes to its caller and to nobody else
             if database.failed is not None:
                 raise database.failed from error
+            if database.changes != before and not (alone or apart):
+                raise _Spoilt from error
             work.undo()
-            self._undo(before, alone=alone)
+            self._undo(before, apart=apart)
             return Settled(order.future, None, presentable(error))
         finally:
             database.before_change = None
         if database.failed is not None:  # hidden by the function
             raise database.failed
-        if database.changes != before and not alone:
+        if apart and database.changes != before:
             database.wire.put(RELEASE)
         work.keep()
         return Settled(order.future, value, None)
 
-    def _undo(self, before: int, *, alone: bool) -> None:
+    def _undo(self, before: int, *, apart: bool) -> None:
         """What a function has sent is undone; where it is alone, by the end of its transaction."""
         if self._database.changes == before:
             return
-        if not alone:
+        if apart:
             self._database.wire.put(UNDO)
             self._database.wire.put(RELEASE)
         self._database.changes = before

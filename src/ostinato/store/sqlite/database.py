@@ -144,13 +144,13 @@ class SqliteDatabase:
         """Performs a change; returns the rows it touched."""
         return self._execute(self._queries[name], values).rowcount
 
-    def many(self, name: str, values: Iterable[Mapping[str, Any]], /) -> None:
-        """Performs a change once for each set of values."""
+    def many(self, name: str, values: Iterable[Mapping[str, Any]], /) -> int:
+        """Performs a change once for each set of values; returns the rows it touched."""
         query = self._queries[name]
         if self.failed is not None:
             raise type(self.failed)(self.failed.message, cure=self.failed.cure)
         try:
-            self.connection.executemany(query.text, map(query.pick, values))
+            return self.connection.executemany(query.text, map(query.pick, values)).rowcount
         except sqlite3.Error as error:
             raise self._failure(error) from error
 

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from ostinato.domain.errors import Fenced, Internal
 from ostinato.domain.event import EventName
+from ostinato.domain.message import task_session
 from ostinato.domain.retry import delay_s
 from ostinato.domain.step import Entry
 from ostinato.domain.task import (
@@ -50,6 +51,8 @@ class ClaimVerbs(MoveVerbs):
         self._release_delayed(now=now, limit=RELEASED_AT_ONCE)
         queues = self._queues()
         claimed: list[Task] = []
+        written: list[dict[str, Any]] = []
+        seen = self._last_message()
         while len(claimed) < request.most:
             found = queues.take(request, flags.__contains__)
             if found is None:
@@ -57,11 +60,30 @@ class ClaimVerbs(MoveVerbs):
             kept = self._kept_or_none(found[1].id)
             if kept is None or place_of(kept) != found:
                 continue  # it moved on since it was noted; where it went, it was noted again
-            claimed.append(self._take(kept, node=request.node, now=now))
+            task = self._take(kept, node=request.node, seen=seen, now=now)
+            claimed.append(task)
+            written.append(
+                {"task": task.id, "token": task.token, "node": task.node, "seen": seen, "ready_at": kept.ready_at,
+                 "now": now}
+            )  # fmt: skip
             queues.started(found[0], found[1].session)
+        if claimed:
+            if self._db.many("claim_task", written) != len(written):
+                raise Internal("A task could not be claimed, though it was ready")
+            self._db.many("add_attempt", written)
+            self._note_sessionless(claimed)
         return claimed
 
-    def _take(self, kept: Kept, *, node: int, now: Instant) -> Task:
+    def _note_sessionless(self, claimed: Sequence[Task]) -> None:
+        """Most tasks have a session of their own in which nobody has said anything: looked up together, so that the end
+        of each need not ask."""
+        own = {task_session(task.id) for task in claimed}.intersection(task.session for task in claimed)
+        if own:
+            spoken = {key for (key,) in self._db.all("sessions_that_exist", keys=rows.to_text(sorted(own)))}
+            self._memory.note_sessionless(own - spoken)
+
+    def _take(self, kept: Kept, *, node: int, seen: int, now: Instant) -> Task:
+        """The task as it will be written, and what is said of it."""
         old = kept.task
         task = replace(
             old,
@@ -72,11 +94,7 @@ class ClaimVerbs(MoveVerbs):
             updated_at=now,
             reason="",
         )
-        taken = replace(kept, task=task, seen=self._last_message())
-        if not self._db.do("claim_task", id=task.id, token=task.token, node=node, seen=taken.seen, now=now):
-            raise Internal(f"{task.name} could not be claimed, though it was ready")
-        self._remember(taken)
-        self._db.do("add_attempt", task=task.id, token=task.token, node=task.node, now=now, ready_at=kept.ready_at)
+        self._remember(replace(kept, task=task, seen=seen))
         self._tally(old, -1)
         self._tally(task, 1)
         data = {"attempt": claim_number(task.token), "node": task.node}

@@ -28,8 +28,8 @@ class Database(Protocol):
     def do(self, name: str, /, **values: Any) -> int:
         """Performs a change; returns the rows it touched."""
 
-    def many(self, name: str, values: Iterable[Mapping[str, Any]], /) -> None:
-        """Performs a change once for each set of values."""
+    def many(self, name: str, values: Iterable[Mapping[str, Any]], /) -> int:
+        """Performs a change once for each set of values; returns the rows it touched."""
 
     def next_id(self, table: str, *, take: bool = True) -> int:
         """The next id of a table whose ids the store gives out, growing in the order of commits. `take=False` looks."""

@@ -6,6 +6,8 @@ something is undone. Knows nothing of SQL.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from ostinato.domain.values import Instant
 from ostinato.store.verbs.queues import Queues
 from ostinato.store.verbs.rows import Kept
@@ -28,6 +30,8 @@ class Memory:
         self.tasks: dict[int, Kept] = {}
         self.asking: set[int] | None = None
         """Tasks that may have questions which their end withdraws."""
+        self.sessionless: set[str] = set()
+        """Keys of sessions that do not exist."""
         self.due_known = False
         self.due_at: Instant | None = None
         """Earliest time at which a delayed task or a wait comes due, once `due_known`."""
@@ -37,6 +41,12 @@ class Memory:
         if len(self.tasks) >= TASKS_MAX:
             self.tasks.pop(next(iter(self.tasks)))
         self.tasks[kept.task.id] = kept
+
+    def note_sessionless(self, keys: Collection[str]) -> None:
+        """None of these sessions exists."""
+        if len(self.sessionless) + len(keys) > TASKS_MAX:
+            self.sessionless.clear()
+        self.sessionless |= set(keys)
 
     def note_due(self, at: Instant | None) -> None:
         """Something will come due at `at`."""

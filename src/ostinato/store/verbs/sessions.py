@@ -35,6 +35,7 @@ class SessionVerbs(TaskVerbs):
             if not key:
                 raise Invalid("A session needs a key", cure="For example 'main:triage' or 'task:12'.")
             kind = kind_of(key)
+            self._memory.sessionless.discard(key)
             self._db.do("add_session", key=key, agent=agent, kind=kind.value, now=now)
             return Session(key=key, agent=agent, kind=kind, cursor=0, created_at=now, active_at=now)
         if session.agent != agent:
@@ -113,7 +114,7 @@ class SessionVerbs(TaskVerbs):
 
     def _next_turn(self, key: str, *, now: Instant, newer_than: int = 0) -> None:
         """Where messages wait unread and nothing unfinished will read them, makes the turn that does."""
-        session = self._session_row(key)
+        session = None if key in self._memory.sessionless else self._session_row(key)
         if session is None:
             return
         unread = self.messages(key, after=max(session.cursor, newer_than), limit=UNREAD_LOOKED_AT)

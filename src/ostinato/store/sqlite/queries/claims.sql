@@ -47,7 +47,7 @@ SELECT pool, agent, kind, session FROM tasks INDEXED BY task_running WHERE state
 UPDATE tasks SET
     state = 'running', token = :token, attempts = attempts + 1, node = :node, seen = :seen, updated_at = :now,
     reason = ''
-WHERE id = :id AND state = 'ready' AND due_at IS NULL
+WHERE id = :task AND state = 'ready' AND due_at IS NULL
 
 -- name: first_due
 -- The earliest time at which a delayed task or a wait comes due.

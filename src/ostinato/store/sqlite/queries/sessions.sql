@@ -5,6 +5,10 @@
 key, agent, kind, cursor, created_at, active_at,
 EXISTS (SELECT 1 FROM flags WHERE scope = 'session:' || sessions.key AND name = 'paused')
 
+-- name: sessions_that_exist
+-- Those of these keys that are a session's.
+SELECT key FROM sessions WHERE key IN (SELECT value FROM json_each(:keys))
+
 -- name: session
 -- One session.
 SELECT {session_columns} FROM sessions WHERE key = :key
