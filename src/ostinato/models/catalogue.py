@@ -20,7 +20,8 @@ from ostinato.models.connections import Connections
 from ostinato.models.http_transport import HttpTransport
 from ostinato.models.port import Model
 from ostinato.models.prices import PriceBook, PriceQuery
-from ostinato.models.providers import SCRIPTED, named_dialect, provider_of
+from ostinato.models.providers import PYDANTIC_AI, SCRIPTED, named_dialect, provider_of
+from ostinato.models.pydantic_ai.transport import PydanticAiTransport
 from ostinato.models.scripted.player import Player
 from ostinato.models.scripted.provider import ScriptTransport
 from ostinato.models.scripted.server import ScriptServer
@@ -63,6 +64,7 @@ class FleetModels:
         self._connections = Connections()
         self._models: dict[str, ChatModel] = {}
         self._stages: dict[Path, _Stage] = {}
+        self._libraries: list[PydanticAiTransport] = []
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -104,6 +106,8 @@ class FleetModels:
     async def close(self) -> None:
         """Close connections and script servers; twice is fine."""
         await self._connections.close()
+        for library in self._libraries:
+            await library.close()
         for stage in self._stages.values():
             await stage.close()
 
@@ -112,9 +116,7 @@ class FleetModels:
         if settings.provider == SCRIPTED:
             return self._build_scripted(name, settings)
         access = provider_of(name, settings)
-        transport = HttpTransport(
-            access.base_url, connections=self._connections, now=self._clock.now, timeouts=settings.timeouts
-        )
+        transport = self._transport(settings, access)
         return ChatModel(
             name,
             settings,
@@ -125,6 +127,17 @@ class FleetModels:
             environment=self._environment,
             jitter=self._jitter,
         )
+
+    def _transport(self, settings: ModelSettings, access: Provider) -> Transport:
+        if settings.provider != PYDANTIC_AI:
+            return HttpTransport(
+                access.base_url, connections=self._connections, now=self._clock.now, timeouts=settings.timeouts
+            )
+        transport = PydanticAiTransport(
+            settings.model, base_url=access.base_url, now=self._clock.now, timeouts=settings.timeouts
+        )
+        self._libraries.append(transport)
+        return transport
 
     def _build_scripted(self, name: str, settings: ModelSettings) -> ChatModel:
         if not settings.script:
@@ -157,7 +170,10 @@ class FleetModels:
         settings = self._settings[name]
         if settings.provider == SCRIPTED or settings.price is not None:
             return None
-        return PriceQuery(provider=settings.provider, model=settings.model, address=settings.base_url)
+        provider, model = settings.provider, settings.model
+        if provider == PYDANTIC_AI:
+            provider, _, model = model.partition(":")
+        return PriceQuery(provider=provider, model=model, address=settings.base_url)
 
 
 class _Stage:

@@ -18,6 +18,9 @@ SCRIPTED = "scripted"
 DIALECTS: dict[str, Dialect] = {each.name: each for each in (OPENAI, ANTHROPIC)}
 """Ways to speak with a server, by the names that the fleet's file uses."""
 
+PYDANTIC_AI = "pydantic-ai"
+"""The provider whose models are asked through that library: `model` is its name of the model, `bedrock:...`."""
+
 KNOWN: dict[str, Provider] = {
     "anthropic": Provider(base_url="https://api.anthropic.com/v1", api_key_env="ANTHROPIC_API_KEY", dialect=ANTHROPIC),
     "openai": Provider(base_url="https://api.openai.com/v1", api_key_env="OPENAI_API_KEY", completion_limit=True),
@@ -36,6 +39,8 @@ KNOWN: dict[str, Provider] = {
 
 def provider_of(name: str, settings: ModelSettings) -> Provider:
     """Where and how the model `name` is asked. Raises Invalid where neither the settings nor this table say where."""
+    if settings.provider == PYDANTIC_AI:
+        return Provider(base_url=settings.base_url, api_key_env=settings.api_key_env)
     known = KNOWN.get(settings.provider, Provider())
     base_url = settings.base_url or known.base_url
     place = f"models.{name}.base_url"

@@ -1,0 +1,155 @@
+"""Our chat values as pydantic-ai's messages and back. Pure, but for the times that its values carry.
+
+A reply with reasoning is kept whole, sealed in one thought: what a provider wants back with it (ids, signatures) is
+known to its adapter alone. Knows nothing of connections.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+
+from ostinato.domain.chat import (
+    AssistantPart,
+    ModelRequest,
+    SystemPart,
+    Thought,
+    ToolPart,
+    Usage,
+    UserPart,
+)
+from ostinato.models.reply import RawCall, Whole
+from ostinato.models.tool_names import ToolNames
+
+if TYPE_CHECKING:
+    from pydantic_ai import messages
+    from pydantic_ai.models import ModelRequestParameters
+    from pydantic_ai.settings import ModelSettings
+
+MALFORMED_MAX = 2_000
+"""Characters of malformed arguments that are shown again."""
+
+FINISHES = {"length": "length", "content_filter": "content_filter", "tool_call": "tool_calls"}
+"""Why a model stopped, in the words of `Whole.finish`."""
+
+
+def messages_of(request: ModelRequest, names: ToolNames) -> list[messages.ModelMessage]:
+    """The conversation; parts of one side are one message."""
+    from pydantic_ai import messages
+
+    found: list[messages.ModelMessage] = []
+    asked: list[messages.ModelRequestPart] = []
+    for part in request.parts:
+        match part:
+            case SystemPart():
+                asked.append(messages.SystemPromptPart(part.text))
+            case UserPart():
+                asked.append(messages.UserPromptPart(part.text))
+            case ToolPart():
+                call_id = part.provider_id or part.call_id
+                asked.append(messages.ToolReturnPart(names.to_wire(part.name), part.text, call_id))
+            case AssistantPart():
+                if asked:
+                    found.append(messages.ModelRequest(parts=asked))
+                    asked = []
+                found.append(_response(part, names, model=request.model))
+    if asked:
+        found.append(messages.ModelRequest(parts=asked))
+    return found
+
+
+def _response(part: AssistantPart, names: ToolNames, *, model: str) -> messages.ModelResponse:
+    from pydantic_ai import messages
+
+    sealed = next((each.sealed for each in part.thoughts if each.model == model and each.sealed), "")
+    kept = _unsealed(sealed) if sealed else None
+    if kept is not None:
+        return kept
+    parts: list[messages.ModelResponsePart] = [messages.TextPart(part.text)] if part.text else []
+    for call in part.calls:
+        arguments = call.arguments if call.arguments is not None else {"malformed": call.raw[:MALFORMED_MAX]}
+        parts.append(messages.ToolCallPart(names.to_wire(call.name), arguments, call.provider_id or call.id))
+    return messages.ModelResponse(parts=parts or [messages.TextPart("")])
+
+
+def _unsealed(sealed: str) -> messages.ModelResponse | None:
+    """A reply that was kept whole; None where another adapter has sealed it."""
+    from pydantic_ai import messages
+
+    try:
+        (kept,) = messages.ModelMessagesTypeAdapter.validate_json(sealed)
+    except ValueError:
+        return None
+    return kept if isinstance(kept, messages.ModelResponse) else None
+
+
+def parameters_of(request: ModelRequest, names: ToolNames) -> ModelRequestParameters:
+    """The tools that are offered."""
+    from pydantic_ai.models import ModelRequestParameters
+    from pydantic_ai.tools import ToolDefinition
+
+    tools = [
+        ToolDefinition(
+            name=names.to_wire(tool.name), description=tool.description, parameters_json_schema=tool.parameters
+        )
+        for tool in request.tools
+    ]
+    return ModelRequestParameters(function_tools=tools, allow_text_output=True)
+
+
+def settings_of(request: ModelRequest) -> ModelSettings:
+    """Limits and effort. Their clients' own retries are off: each attempt is ours, and a row of the ledger."""
+    found: dict[str, Any] = {"max_tokens": request.output_tokens_max, "max_retries": 0}
+    if request.temperature is not None:
+        found["temperature"] = request.temperature
+    if request.effort is not None:
+        found["thinking"] = request.effort
+    return cast("ModelSettings", found)
+
+
+def whole_of(response: messages.ModelResponse, *, asked: str) -> Whole:
+    """What came back."""
+    usage = response.usage
+    return Whole(
+        text="".join(_texts(response.parts)),
+        calls=tuple(_calls(response.parts)),
+        thoughts=tuple(_thoughts(response, asked)),
+        finish=FINISHES.get(response.finish_reason or "", "stop"),
+        refused=response.finish_reason == "content_filter",
+        usage=Usage(
+            input_tokens=usage.input_tokens,
+            cached_tokens=min(usage.cache_read_tokens, usage.input_tokens),
+            written_tokens=usage.cache_write_tokens,
+            output_tokens=usage.output_tokens,
+        )
+        if usage.input_tokens or usage.output_tokens
+        else None,
+        model=response.model_name or "",
+        problem="the reply was broken off by the provider" if response.finish_reason == "error" else "",
+    )
+
+
+def _texts(parts: Sequence[messages.ModelResponsePart]) -> Iterator[str]:
+    from pydantic_ai import messages
+
+    return (part.content for part in parts if isinstance(part, messages.TextPart))
+
+
+def _calls(parts: Sequence[messages.ModelResponsePart]) -> Iterator[RawCall]:
+    from pydantic_ai import messages
+
+    for part in parts:
+        if isinstance(part, messages.ToolCallPart):
+            arguments = part.args if isinstance(part.args, str) else msgspec.json.encode(part.args or {}).decode()
+            yield RawCall(id=part.tool_call_id, name=part.tool_name, arguments=arguments)
+
+
+def _thoughts(response: messages.ModelResponse, asked: str) -> Iterator[Thought]:
+    from pydantic_ai import messages
+
+    thoughts = [part.content for part in response.parts if isinstance(part, messages.ThinkingPart)]
+    if thoughts:
+        sealed = messages.ModelMessagesTypeAdapter.dump_json([response]).decode()
+        yield Thought(model=asked, text="\n\n".join(filter(None, thoughts)), sealed=sealed)

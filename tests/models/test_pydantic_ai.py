@@ -1,0 +1,184 @@
+"""Models through pydantic-ai: real ones of that library, asking the script server in both dialects."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+
+from ostinato.domain.chat import (
+    AssistantPart,
+    HttpAttempt,
+    ModelReply,
+    ModelRequest,
+    StopReason,
+    SystemPart,
+    ToolPart,
+    Usage,
+    UserPart,
+)
+from ostinato.engine.clock import SystemClock
+from ostinato.models.catalogue import FleetModels
+from ostinato.models.dialect import names_of
+from ostinato.models.port import Model, ModelFailed
+from ostinato.models.pydantic_ai.chat import messages_of, parameters_of
+from ostinato.models.scripted.player import Player
+from ostinato.models.scripted.reading import parse_script
+from ostinato.models.scripted.server import ScriptServer
+from ostinato.models.settings import ModelSettings, Timeouts
+from ostinato.testing.clock import ManualClock
+from tests.conftest import run
+from tests.models.chats import requests
+from tests.models.stage import TOOLS
+
+pytestmark = pytest.mark.slow
+
+SCRIPT = """
+rules:
+  - when: {user: weather, system: brief}
+    thinking: "They ask for {user}"
+    text: "I look."
+    calls: [{tool: files.read, args: {path: "weather.txt"}}]
+    usage: {input: 100, cached: 60, output: 7}
+  - when: {tool: files.read}
+    text: "It says: {result}"
+  - when: {user: broken}
+    calls: [{tool: files.read, raw: '{"path": '}]
+  - when: {user: busy}
+    fault: {status: 529, retry_after: 30}
+  - when: {user: drop}
+    fault: drop
+  - when: {user: hang}
+    fault: hang
+default: {text: "hm"}
+"""
+
+NAMES = ("openai-chat", "anthropic")
+
+
+@asynccontextmanager
+async def asking(name: str, tmp_path: Path, **more: Any) -> AsyncIterator[Model]:
+    """A model of that library in front of a script."""
+    server = ScriptServer(Player(parse_script(SCRIPT)))
+    await server.start()
+    url = server.url if name == "openai-chat" else server.url.removesuffix("/v1")
+    found = ModelSettings(
+        provider="pydantic-ai",
+        model=f"{name}:m",
+        base_url=url,
+        api_key_env="KEY",
+        **{"timeouts": Timeouts(total_s=0.5), **more},
+    )
+    models = FleetModels(
+        {"m": found}, clock=SystemClock(), folder=tmp_path, environment={"KEY": "canary-123456"}, jitter=lambda: 0.0
+    )
+    try:
+        yield models.resolve("m")
+    finally:
+        await models.close()
+        await server.stop()
+
+
+async def ask(model: Model, *parts: Any, attempts: list[HttpAttempt] | None = None) -> ModelReply:
+    request = ModelRequest(model=model.model, parts=parts, tools=TOOLS, output_tokens_max=500, effort=None)
+    return await model.ask(request, on_attempt=(attempts if attempts is not None else []).append)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_whole_conversation_goes_through_the_library(name: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with asking(name, tmp_path, timeouts=Timeouts(total_s=20.0)) as model:
+            opening = (SystemPart(text="be brief"), UserPart(text="the weather"))
+            attempts: list[HttpAttempt] = []
+            first = await ask(model, *opening, attempts=attempts)
+            assert (first.text, first.stop, first.problem) == ("I look.", StopReason.TOOLS, "")
+            assert first.usage == Usage(input_tokens=100, cached_tokens=60, output_tokens=7)
+            call = first.calls[0]
+            assert (call.name, call.arguments) == ("files.read", {"path": "weather.txt"})
+            assert [each.status for each in attempts] == [200]
+            thoughts = [each.text for each in first.thoughts]
+            assert thoughts == (["They ask for the weather"] if name == "anthropic" else [])
+            reply = AssistantPart(text=first.text, calls=first.calls, thoughts=first.thoughts)
+            result = ToolPart(call_id=call.id, provider_id=call.provider_id, name=call.name, text="rain")
+            assert (await ask(model, *opening, reply, result)).text == "It says: rain"
+
+    run(main())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_failures_are_told_apart_and_are_one_attempt_each(name: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with asking(name, tmp_path, timeouts=Timeouts(total_s=20.0)) as model:
+            attempts: list[HttpAttempt] = []
+            with pytest.raises(ModelFailed) as busy:
+                await ask(model, UserPart(text="busy"), attempts=attempts)
+            assert (busy.value.error_class, busy.value.after_s) == ("rate_limited", 30.0)
+            assert [each.status for each in attempts] == [529], "the library does not try again by itself"
+            assert "canary" not in str(busy.value)
+
+    run(main())
+
+
+def test_malformed_arguments_are_not_acted_on(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with asking("openai-chat", tmp_path, timeouts=Timeouts(total_s=20.0)) as model:
+            found = await ask(model, UserPart(text="broken"))
+            assert [call.arguments for call in found.calls] == [None]
+
+    run(main())
+
+
+def test_a_server_that_says_nothing_is_given_up(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with asking("openai-chat", tmp_path) as model:
+            await ask(model, UserPart(text="warm up"))
+            with pytest.raises(ModelFailed) as hung:
+                await ask(model, UserPart(text="hang"))
+            assert hung.value.error_class == "transient"
+
+    run(main())
+
+
+@pytest.mark.parametrize(("model", "words"), [("nobody:m", "nobody"), ("m", "m")])
+def test_a_name_that_the_library_does_not_know_is_said_so(model: str, words: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        found = ModelSettings(provider="pydantic-ai", model=model)
+        models = FleetModels({"m": found}, clock=ManualClock(), folder=tmp_path)
+        with pytest.raises(ModelFailed) as unknown:
+            await ask(models.resolve("m"), UserPart(text="hi"))
+        assert unknown.value.error_class == "permanent"
+        assert words in str(unknown.value)
+        await models.close()
+
+    run(main())
+
+
+def test_where_the_library_is_missing_the_cure_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pydantic_ai", None)
+
+    async def main() -> None:
+        found = ModelSettings(provider="pydantic-ai", model="openai:m")
+        models = FleetModels({"m": found}, clock=ManualClock(), folder=tmp_path)
+        with pytest.raises(ModelFailed) as missing:
+            await ask(models.resolve("m"), UserPart(text="hi"))
+        assert "pip install 'ostinato[pydantic-ai]'" in str(missing.value.cure)
+        await models.close()
+
+    run(main())
+
+
+@settings(max_examples=20)
+@given(requests())
+def test_any_conversation_can_be_said_in_the_librarys_words(request_: ModelRequest) -> None:
+    from pydantic_ai import messages
+
+    names = names_of(request_)
+    found = messages_of(request_, names)
+    replies = [each for each in found if isinstance(each, messages.ModelResponse)]
+    assert len(replies) == sum(isinstance(part, AssistantPart) for part in request_.parts)
+    assert len(parameters_of(request_, names).function_tools) == len(request_.tools)
