@@ -9,7 +9,7 @@ import argparse
 import sys
 from collections.abc import Iterator
 
-from benchmarks import backlog, crowd, engine, million, node, postgres, prompt, turn
+from benchmarks import backlog, commands, crowd, engine, million, node, postgres, prompt, turn
 from benchmarks.peers import compare
 from benchmarks.result import Bench, Result
 
@@ -25,6 +25,7 @@ BENCHES: dict[str, Bench] = {
     "node.rss_mb": node.rss_mb,
     "heartbeat.idle_model_calls": node.rss_mb,
     "takeover_s": node.takeover_s,
+    "command.ms": commands.command_ms,
     "engine.backlog": backlog.backlog,
     "node.idle_cpu": crowd.crowd,
     "list_ms": million.million,
