@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import os
 import sys
-import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 from msgspec.structs import replace
 
 from ostinato import __version__
+from ostinato.agents.colleagues import Colleagues
 from ostinato.config import (
     STATE_FOLDER,
     engine_limits,
@@ -46,7 +46,7 @@ from ostinato.gateway.metrics import CommitTimes, Meter
 from ostinato.gateway.operation import Ask, Operation, View, read_request, request_fields
 from ostinato.store.port import ScheduleRow, Store
 from ostinato.workspace.fleet_file import FLEET_FILE, FleetSettings, read_fleet, read_store
-from ostinato.workspace.registry import EXACT_MAX, Brief, Workspaces
+from ostinato.workspace.registry import Workspaces
 
 if TYPE_CHECKING:
     from ostinato.agents.fires import Fires
@@ -58,14 +58,10 @@ if TYPE_CHECKING:
     from ostinato.gateway.server import LocalServer
     from ostinato.models.catalogue import FleetModels
     from ostinato.store.sqlite import CommitHook
-    from ostinato.tools.port import Colleague
     from ostinato.tools.toolbox import Toolbox
 
 Request = TypeVar("Request", bound=Ask)
 Response = TypeVar("Response", bound=View)
-
-COLLEAGUES_S = 1.0
-"""How old the list of agents may be that tools and routing are shown."""
 
 MODELLED = (TaskKind.GOAL, TaskKind.TURN)
 """Kinds of tasks that are done by asking models."""
@@ -87,30 +83,6 @@ class Ground(Value):
     store: Store
     workspaces: Workspaces
     clock: Clock
-
-
-class Colleagues:
-    """All agents as routing and tools see them, looked at again after COLLEAGUES_S. Asked on the event loop: a large
-    fleet is not looked at here, but taken as its sweep saw it last. Safe in several threads."""
-
-    def __init__(self, workspaces: Workspaces, *, elapsed_s: Callable[[], float] = time.monotonic) -> None:
-        self._workspaces = workspaces
-        self._elapsed_s = elapsed_s
-        self._good_until_s = float("-inf")
-        self._briefs: tuple[Brief, ...] = ()
-        self._found: tuple[Colleague, ...] = ()
-
-    def __call__(self) -> tuple[Colleague, ...]:
-        """Every agent whose files are in order."""
-        from ostinato.tools.port import Colleague
-
-        if self._elapsed_s() > self._good_until_s:
-            briefs = self._workspaces.briefs(look=len(self._briefs) <= EXACT_MAX)
-            if briefs is not self._briefs:
-                self._briefs = briefs
-                self._found = tuple(Colleague(id=each.id, skills=each.skills) for each in briefs if not each.is_broken)
-            self._good_until_s = self._elapsed_s() + COLLEAGUES_S
-        return self._found
 
 
 class FleetApp:
@@ -178,6 +150,7 @@ class FleetApp:
         self._ends.callback(lock.release)
         store = self.store = self._open_store()
         self._ends.push_async_callback(store.close)
+        self._trace(store)
         ground = Ground(
             fleet=self.fleet, settings=self.settings, store=store, workspaces=self.workspaces, clock=self.clock
         )
@@ -339,6 +312,33 @@ class FleetApp:
         )
         self._ends.callback(store.subscribe(clerk.hear))
         return (Service("clerk", clerk.poll, Ground(store=store, clock=self.clock, notify=self.log.notice)),)
+
+    def _trace(self, store: Store) -> None:
+        """Sends traces where the fleet's file names a collector; the last ones once the engine has stopped."""
+        settings = self.settings
+        if not settings.otel_endpoint:
+            return
+        from ostinato.engine.service import Ground, Service
+        from ostinato.gateway.spans import Told
+        from ostinato.gateway.tracer import Tracer
+
+        try:
+            from ostinato.gateway.otel import OtelExporter
+        except ModuleNotFoundError as error:
+            raise Invalid(
+                "OpenTelemetry is not installed",
+                place=f"{FLEET_FILE}, key 'otel.endpoint'",
+                cure="Install it with: pip install 'ostinato[otel]'",
+            ) from error
+        exporter = OtelExporter(settings.otel_endpoint, fleet=settings.name, version=__version__)
+        told = Told(fleet=settings.name, contents=settings.otel_contents)
+        tracer = Tracer(store=store, clock=self.clock, emit=exporter.emit, told=told)
+        service = Service("tracer", tracer.poll, Ground(store=store, clock=self.clock, notify=self.log.notice))
+        self._ends.push_async_callback(asyncio.to_thread, exporter.close)
+        self._ends.push_async_callback(tracer.finish)
+        self._ends.push_async_callback(service.stop)
+        self._ends.callback(store.subscribe(lambda events: service.wake() if tracer.hear(events) else None))
+        service.start()
 
     def _learn(self, events: Sequence[Event]) -> None:
         """How many tasks an agent may work on at once may have changed with its files."""

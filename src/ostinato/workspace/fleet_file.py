@@ -32,7 +32,20 @@ THINKING = ("adaptive", "disabled")
 TIERS = ("cheap", "standard", "strong")
 
 FLEET_FILE_KEYS: dict[str, tuple[str, ...]] = {
-    "": ("fleet", "models", "tiers", "limits", "server", "retention", "store", "engine", "inbox", "tasks", "metrics"),
+    "": (
+        "fleet",
+        "models",
+        "tiers",
+        "limits",
+        "server",
+        "retention",
+        "store",
+        "engine",
+        "inbox",
+        "tasks",
+        "metrics",
+        "otel",
+    ),
     "fleet": ("name", "description", "timezone", "model"),
     "models.<name>": (
         "provider",
@@ -65,6 +78,7 @@ FLEET_FILE_KEYS: dict[str, tuple[str, ...]] = {
     "inbox": ("agent", "settle"),
     "tasks": ("file",),
     "metrics": ("agents",),
+    "otel": ("endpoint", "contents"),
 }
 """Keys of each table."""
 
@@ -146,6 +160,10 @@ class FleetSettings(Value):
     """Whether TASKS.md and tasks/ are kept."""
     agent_metrics: bool = False
     """Whether there are figures of each agent."""
+    otel_endpoint: str = ""
+    """Where traces are sent, as `http://localhost:4318`; empty: nowhere."""
+    otel_contents: bool = False
+    """Whether traces hold what models and tools said."""
     digest: str = ""
     """Of the file."""
     findings: tuple[Finding, ...] = ()
@@ -237,9 +255,19 @@ def parse_fleet(file: FileText, *, name: str) -> FleetSettings:
         settle_s=inbox.duration_s("settle", SETTLE_S),
         tasks_file=_table(root, "tasks").flag("file", default=True),
         agent_metrics=_table(root, "metrics").flag("agents", default=False),
+        otel_endpoint=_endpoint(_table(root, "otel")),
+        otel_contents=_table(root, "otel").flag("contents", default=False),
         digest=file.digest,
         findings=(*file.findings, *_about_retention(retention, place=_table(root, "retention").place())),
     )
+
+
+def _endpoint(fields: Fields) -> str:
+    url = fields.text("endpoint")
+    if url and not re.fullmatch(r"https?://[^\s/@]+(/[^\s?#]*)?", url):
+        cure = "For example 'http://localhost:4318'; keys go into OTEL_EXPORTER_OTLP_HEADERS."
+        raise fields.wrong("endpoint", f"{url[:64]!r} is not the URL of a collector", cure=cure)
+    return url
 
 
 def _store(fields: Fields) -> StoreEntry:
@@ -461,6 +489,8 @@ _TABLES = {
     "settle_s": "[inbox]",
     "tasks_file": "[tasks]",
     "agent_metrics": "[metrics]",
+    "otel_endpoint": "[otel]",
+    "otel_contents": "[otel]",
 }
 """Where the settings stand that are not in [fleet]."""
 
