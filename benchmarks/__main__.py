@@ -1,4 +1,6 @@
-"""`python -m benchmarks [NAME...] [--json]`: runs the named benchmarks, or all, and prints a table or JSON lines.
+"""`python -m benchmarks [NAME...] [--json] [--write-docs]`: runs the named benchmarks, or all, and prints a table, or
+JSON lines. A name such as `peers` stands for all whose names begin with it. `--write-docs` puts the figures into the
+docs.
 
 Exits with 1 where a floor is missed, with 2 for a name that there is not.
 """
@@ -9,7 +11,7 @@ import argparse
 import sys
 from collections.abc import Iterator
 
-from benchmarks import backlog, commands, crowd, engine, million, node, postgres, prompt, turn
+from benchmarks import backlog, commands, crowd, engine, million, node, page, postgres, prompt, turn
 from benchmarks.peers import compare
 from benchmarks.result import Bench, Result
 
@@ -21,6 +23,7 @@ BENCHES: dict[str, Bench] = {
     "postgres.tasks_per_s": postgres.tasks_per_s,
     "turn.ms": turn.turn_ms,
     "turn.per_s": turn.turn_per_s,
+    "message.ms": turn.message_ms,
     "node.start_s": node.start_s,
     "node.rss_mb": node.rss_mb,
     "heartbeat.idle_model_calls": node.rss_mb,
@@ -62,17 +65,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of: {', '.join(BENCHES)}")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--write-docs", action="store_true", help="put the figures into docs/reference/benchmarks.md")
     asked = parser.parse_args()
     unknown = [name for name in asked.names if not _chosen([name])]
     if unknown:
         parser.error(f"unknown benchmark {unknown[0]!r}; known: {', '.join(BENCHES)}")
     if not asked.json:
         print(f"{'name':<28} {'value':>12} {'unit':<9} {'floor':<34} {'bound':>10}")
-    missed = False
+    found = []
     for result in _results(_chosen(asked.names)):
         print(result.as_json() if asked.json else _row(result), flush=True)
-        missed = missed or result.ok is False
-    return 1 if missed else 0
+        found.append(result)
+        if asked.write_docs:
+            page.write(found)
+    return 1 if any(each.ok is False for each in found) else 0
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from pathlib import Path
 from benchmarks import bound_sqlite
 from benchmarks.places import real_directory
 from benchmarks.result import Result, at_least, at_most, quantile
+from ostinato.domain.event import Event, EventName
 from ostinato.domain.task import Done, NewTask, Outcome, Task, TaskKind, TaskResult, TaskSpec
 from ostinato.domain.values import Instant
 from ostinato.engine.clock import SystemClock
@@ -103,6 +104,26 @@ async def whole_tasks_per_s(node: Running, *, callers: int, tasks: int) -> tuple
         began, commits = time.perf_counter(), running.commits
         await asyncio.gather(*(caller() for _ in range(callers)))
         return tasks / (time.perf_counter() - began), running.commits - commits
+
+
+async def batched_tasks_per_s(node: Running, *, tasks: int, batch: int) -> float:
+    """Whole tasks a second, added so many in one transaction; nobody waits for a single one, only for all."""
+    ended = asyncio.Event()
+    left = tasks
+
+    def hear(events: Sequence[Event]) -> None:
+        nonlocal left
+        left -= sum(event.name is EventName.TASK_DONE for event in events)
+        if left <= 0:
+            ended.set()
+
+    node.before = lambda store: store.subscribe(hear)
+    async with node as running:
+        began = time.perf_counter()
+        for _ in range(0, tasks, batch):
+            await running.store.run(lambda tx: [tx.add_task(NEW, now=running.clock.now()) for _ in range(batch)])
+        await ended.wait()
+        return tasks / (time.perf_counter() - began)
 
 
 def tasks_per_s() -> Sequence[Result]:

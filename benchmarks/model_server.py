@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 USAGE = {"prompt_tokens": 900, "completion_tokens": 20, "total_tokens": 920}
@@ -48,15 +49,17 @@ def _call(tool: str) -> dict[str, object]:
 
 
 class Replies:
-    """The four replies there are, made once."""
+    """The four replies there are, made once. `asked` is called with each request."""
 
-    def __init__(self, tool: str) -> None:
+    def __init__(self, tool: str, *, asked: Callable[[], None] = lambda: None) -> None:
+        self._asked = asked
         answer: dict[str, object] = {"content": "All is well."}
         self.whole = (_whole(_call(tool), "tool_calls"), _whole(answer, "stop"))
         self.stream = (_stream(_call(tool), "tool_calls"), _stream(answer, "stop"))
 
     def to(self, body: bytes) -> bytes:
         """A tool call, or the answer once the last message is a tool's."""
+        self._asked()
         answered = b'"role":"tool"' in body or b'"role": "tool"' in body
         streams = b'"stream":true' in body or b'"stream": true' in body
         return (self.stream if streams else self.whole)[answered]
@@ -89,10 +92,14 @@ class Connection(asyncio.Protocol):
             self._transport.write(self._replies.to(body))
 
 
+async def listen(replies: Replies) -> asyncio.Server:
+    """A server on a port of its own."""
+    return await asyncio.get_running_loop().create_server(lambda: Connection(replies), "127.0.0.1", 0)
+
+
 async def serve(port_file: Path, tool: str) -> None:
     """Serves until the process is ended; writes its port into `port_file`."""
-    replies = Replies(tool)
-    server = await asyncio.get_running_loop().create_server(lambda: Connection(replies), "127.0.0.1", 0)
+    server = await listen(Replies(tool))
     port_file.with_suffix(".new").write_text(str(server.sockets[0].getsockname()[1]))
     port_file.with_suffix(".new").rename(port_file)
     await server.serve_forever()

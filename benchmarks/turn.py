@@ -14,15 +14,17 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
-from benchmarks import bound_http
+from benchmarks import bound_http, model_server
 from benchmarks.places import HERE, real_directory
 from benchmarks.result import Result, at_least, at_most, quantile
 from ostinato.agents.leash import LeashMaker
 from ostinato.agents.live import LiveText
 from ostinato.agents.turn_handler import TurnHandler
 from ostinato.domain.event import EventName
+from ostinato.domain.message import NewMessage
 from ostinato.domain.step import Effect
 from ostinato.domain.task import NewTask, TaskKind, TaskSpec
+from ostinato.domain.values import Source
 from ostinato.engine.clock import SystemClock
 from ostinato.engine.limits import EngineLimits
 from ostinato.engine.node import EngineNode, NodeSettings
@@ -89,12 +91,23 @@ class Turns:
         )
         self.node = EngineNode(
             self.store,
-            [TurnHandler(TaskKind.GOAL, leashes=leashes, models=self.models, live=LiveText())],
+            [
+                TurnHandler(kind, leashes=leashes, models=self.models, live=LiveText())
+                for kind in (TaskKind.GOAL, TaskKind.TURN)
+            ],
             clock=self.clock,
             settings=NodeSettings(version="bench", limits=EngineLimits(tasks=64, agent_default=64)),
             fire=_no_fire,
             notify=print,
         )
+
+    async def message(self, text: str) -> None:
+        """A turn of a session of its own reads it; returns when that has ended."""
+        key, now = f"wake:{AGENT}:{text}", self.clock.now()
+        new = NewMessage(source=Source.WAKE, text=text, sender="bench")
+        await self.store.run(lambda tx: tx.append_message(key, new, agent=AGENT, now=now))
+        (task,) = await self.store.read(lambda reads: reads.session_tasks(key))
+        await self.node.completions.wait(task.id)
 
     async def turn(self) -> float:
         """One whole turn; its seconds."""
@@ -111,7 +124,7 @@ async def _no_fire(row: ScheduleRow) -> None:
 
 
 @asynccontextmanager
-async def _running(directory: Path, url: str) -> AsyncIterator[Turns]:
+async def running(directory: Path, url: str) -> AsyncIterator[Turns]:
     turns = Turns(directory, url)
     await turns.node.start()
     try:
@@ -125,19 +138,19 @@ async def _running(directory: Path, url: str) -> AsyncIterator[Turns]:
 
 
 async def _alone(directory: Path, url: str, *, turns: int) -> list[float]:
-    async with _running(directory, url) as running:
-        return [await running.turn() for _ in range(turns)]
+    async with running(directory, url) as node:
+        return [await node.turn() for _ in range(turns)]
 
 
 async def _at_once(directory: Path, url: str, *, turns: int, at_once: int) -> float:
-    async with _running(directory, url) as running:
+    async with running(directory, url) as node:
         left = turns
 
         async def caller() -> None:
             nonlocal left
             while left > 0:
                 left -= 1
-                await running.turn()
+                await node.turn()
 
         began = time.perf_counter()
         await asyncio.gather(*(caller() for _ in range(at_once)))
@@ -162,6 +175,33 @@ def turn_ms() -> Sequence[Result]:
         times = asyncio.run(_alone(directory, url, turns=600))
     value = quantile([each * 1_000 for each in times], 0.5)
     return (at_most("turn.ms", value, "ms", floor=4.0, bound=1_000 / bound, note="p50 of 600; bound: no store"),)
+
+
+async def _first_words_ms(directory: Path, *, messages: int) -> list[float]:
+    """From handing a message to the store until the model's server has read the request."""
+    times: list[float] = []
+    heard = asyncio.Event()
+    server = await model_server.listen(model_server.Replies(AGENT, asked=heard.set))
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+    try:
+        async with running(directory, url) as node:
+            for number in range(messages):
+                heard.clear()
+                began = time.perf_counter()
+                asking = asyncio.create_task(node.message(str(number)))
+                await heard.wait()
+                times.append((time.perf_counter() - began) * 1_000)
+                await asking
+    finally:
+        server.close()
+    return times
+
+
+def message_ms() -> Sequence[Result]:
+    """`message.ms`: from a message to the model call that it causes, in an idle node."""
+    with real_directory() as directory:
+        times = asyncio.run(_first_words_ms(directory, messages=300))
+    return (at_most("message.ms", quantile(times, 0.5), "ms", floor=5.0, note="p50 of 300, to the request's arrival"),)
 
 
 def turn_per_s() -> Sequence[Result]:
