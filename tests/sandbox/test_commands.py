@@ -135,8 +135,7 @@ def test_whoever_stops_waiting_leaves_nothing_behind(here: World, way: str) -> N
     async def cancelled() -> None:
         text = f"touch notes/started-{way}; (sleep {here.mark} &) ; sleep {here.mark}"
         task = asyncio.create_task(command(here, shell(text), way=way))
-        while not (here.workspace / f"notes/started-{way}").exists():  # noqa: ASYNC110  # it is another process that says
-            await asyncio.sleep(0.01)
+        await asyncio.to_thread(wait_until, (here.workspace / f"notes/started-{way}").exists)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -167,7 +166,7 @@ def test_a_command_dies_with_its_node(here: World) -> None:
     node = subprocess.Popen(words, cwd=repository, env={**os.environ, "PYTHONPATH": str(repository)})
     try:
         wait_until(lambda: (here.workspace / "notes/up").exists())
-        assert len(sleeping(here.mark)) == 2
+        wait_until(lambda: len(sleeping(here.mark)) == 2)
     finally:
         node.send_signal(signal.SIGKILL)
         node.wait()
@@ -193,8 +192,7 @@ def test_a_protected_file_that_is_replaced_meanwhile_ends_the_command(here: Worl
     async def replaced() -> Finished:
         text = "touch notes/looking; while :; do echo evil >> SOUL.md; sleep 0.01; done 2> /dev/null"
         task = asyncio.create_task(command(here, shell(text)))
-        while not (here.workspace / "notes/looking").exists():  # noqa: ASYNC110  # it is another process that says
-            await asyncio.sleep(0.01)
+        await asyncio.to_thread(wait_until, (here.workspace / "notes/looking").exists)
         new = here.workspace / "SOUL.new"
         new.write_text("I am somebody else.\n")
         new.rename(here.workspace / "SOUL.md")

@@ -88,6 +88,8 @@ class CommandPlace(Value):
 class _Wanted(Value):
     """A call that may be made: what would run, and where."""
 
+    workspace: Path
+    """The agent's folder by its true path, at which the command finds it."""
     program: Program
     argv: tuple[str, ...]
     folder: Path
@@ -173,6 +175,7 @@ def _wanted(place: CommandPlace | None, context: ToolContext, arguments: Argumen
     program = find_program(argv[0], folders)
     folder, acts = _folder(context, arguments.get("cwd", ".")), effect_of(argv, rules.effects) is not Effect.READ
     return _Wanted(
+        workspace=context.workspace.resolve(),
         program=program,
         argv=(program.path, *argv[1:]),
         folder=folder,
@@ -199,7 +202,7 @@ def _folder(context: ToolContext, cwd: str) -> Path:
     with SafeFolder(context.workspace, _ALL) as folder:
         if folder.stat(cwd).kind != "folder":
             raise Conflict(f"{cwd} is no folder")
-    return context.workspace.joinpath(*parts_of(cwd))
+    return context.workspace.resolve().joinpath(*parts_of(cwd))
 
 
 def _named_files(context: ToolContext, words: tuple[str, ...], *, folder: Path) -> dict[str, str]:
@@ -255,10 +258,10 @@ def _check_bound(now: dict[str, Any], then: dict[str, Any]) -> None:
 
 
 def _furnished(context: ToolContext, wanted: _Wanted) -> tuple[Watch, Room]:
-    watch = prepare(context.workspace)
+    watch = prepare(wanted.workspace)
     rules = context.commands or CommandRules()
     room = Room(
-        workspace=context.workspace,
+        workspace=wanted.workspace,
         guard=watch.guard,
         reads=tuple(Path(each) for each in rules.paths),
         pinned=_pinned(context, wanted),
@@ -279,7 +282,7 @@ def _pinned(context: ToolContext, wanted: _Wanted) -> dict[str, bytes]:
         data = folder.read(path, most=READ_BYTES_MAX)
     if digest_of(data) != digest:
         raise Conflict(f"Nothing was run: {path} has just changed", cure="Ask for it again.")
-    return {str(context.workspace / path): data}
+    return {str(wanted.workspace / path): data}
 
 
 def _spill(place: CommandPlace, context: ToolContext) -> Spill:

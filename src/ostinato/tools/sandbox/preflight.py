@@ -92,9 +92,14 @@ _known: dict[Path, Preflight] = {}
 
 async def preflight(fleet: Path) -> Preflight:
     """What is found once for a fleet; later calls are answered from memory. Never raises."""
-    if fleet not in _known:
-        _known[fleet] = await examine(fleet)
-    return _known[fleet]
+    known = _true_path(fleet)
+    if known not in _known:
+        _known[known] = await examine(known)
+    return _known[known]
+
+
+def _true_path(fleet: Path) -> Path:
+    return fleet.resolve()
 
 
 async def examine(fleet: Path, *, ways: tuple[Backend | None, ...] | None = None) -> Preflight:
