@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from ostinato.cli.screen import PLAIN_WIDTH, Screen
+from ostinato.domain.event import Event, EventName
 from ostinato.domain.task import Done, NewTask, TaskEvent, TaskKind, TaskResult
 from ostinato.gateway import agents_api, status_api, task_story_api, tasks_api
+from ostinato.gateway.sentences import sentence
 from ostinato.store.port import Claim, ClaimRequest
 from ostinato.workspace.fleet_file import FleetSettings, changed_tables, read_fleet
 from tests.conftest import run
@@ -189,6 +191,26 @@ def test_without_a_terminal_one_column_is_cut_to_a_line_and_the_others_never() -
     Screen(output, terminal=False).table(("A", "ABOUT"), [("a" * 200, "b" * 200)], grow=1)
     line = output.getvalue().splitlines()[1]
     assert line == f"{'a' * 200}  {'b' * (PLAIN_WIDTH - 1)}…"
+
+
+def test_a_draft_that_nobody_could_do_is_to_be_given_to_somebody_first(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with ground(tmp_path, past=False) as made:
+            await add(made, "Call Bob")
+            (need,) = (await made.call(status_api.status, {}))["needs_you"]
+            assert need["command"] == "ostinato tasks move T1 --agent AGENT"
+            await add(made, "Call Ann", agent="clerk")
+            commands = [each["command"] for each in (await made.call(status_api.status, {}))["needs_you"]]
+            assert "ostinato tasks approve T2" in commands
+
+    run(story())
+
+
+def test_what_became_of_a_line_in_the_list_of_tasks_is_told_as_that() -> None:
+    taken = Event(id=1, at=0, name=EventName.FILE_TAKEN, reason="TASKS.md: became T2", data={"file": "TASKS.md"})
+    assert sentence(taken) == "a line was taken from TASKS.md: became T2"
+    refused = Event(id=1, at=0, name=EventName.FILE_REFUSED, reason="a link", data={"file": "TASKS.md"})
+    assert sentence(refused) == "TASKS.md is not kept for now: a link"
 
 
 def test_settings_are_read_anew(tmp_path: Path) -> None:

@@ -323,6 +323,8 @@ def _say_state(screen: Screen, task: TaskRow, *, as_json: bool) -> None:
         return
     owner = f" ({task.agent})" if task.agent else ""
     screen.say(f"{task.id}{owner} is {task.state}{f': {task.reason}' if task.reason else ''}")
+    if task.state in ("draft", "blocked") and task.agent is None:
+        screen.say(f"Give it to somebody: ostinato tasks move {task.id} --agent AGENT")
 
 
 def _row(task: TaskRow) -> tuple[str, ...]:

@@ -131,7 +131,8 @@ class Seen(Value):
 
 def _seen(tx: Reads, agent: str, *, since_at: Instant) -> Seen:
     kinds = frozenset({TaskKind.GOAL, TaskKind.TURN})
-    found = tx.tasks(TaskFilter(agent=agent, kinds=kinds), limit=2 * LOOKED_AT_MAX)
+    latest = tx.tasks(TaskFilter(agent=agent, kinds=kinds), limit=2 * LOOKED_AT_MAX)
+    found = [each for each in latest if each.attempts]
     window = [each for each in found if each.updated_at >= since_at][:LOOKED_AT_MAX]
     older = [each for each in found if each.updated_at < since_at][:LOOKED_AT_MAX]
     denied: list[tuple[str, str]] = []
@@ -158,7 +159,7 @@ def _seen(tx: Reads, agent: str, *, since_at: Instant) -> Seen:
     return Seen(
         agent=agent,
         tasks=tuple(window),
-        complete=len(found) < 2 * LOOKED_AT_MAX and len(window) < LOOKED_AT_MAX,
+        complete=len(latest) < 2 * LOOKED_AT_MAX and len(window) < LOOKED_AT_MAX,
         denied=tuple(denied),
         tools=tools,
         before=frozenset(used),

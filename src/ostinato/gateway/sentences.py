@@ -16,6 +16,7 @@ from ostinato.domain.question import Action, Question
 from ostinato.domain.task import Task, TaskKind
 from ostinato.domain.values import Value
 from ostinato.store.port import Flag, Reads
+from ostinato.workspace.tasks_file import TASKS_FILE
 
 QUOTE_CHARS_MAX = 120
 """How much of a foreign text a sentence quotes."""
@@ -221,7 +222,18 @@ def _flag(event: Event, _known: Known) -> str:
     return f"{event.actor} stopped {what}" if name == "halted" else f"{event.actor} made {what} {name}"
 
 
+def _file(event: Event, known: Known) -> str:
+    """TASKS.md is in no inbox, and is never moved aside."""
+    if event.data.get("file") != TASKS_FILE:
+        return _filled(event, known, _ABOUT_OTHERS[event.name])
+    if event.name is EventName.FILE_REFUSED:
+        return f"{TASKS_FILE} is not kept for now: {one_line(event.reason, chars_max=200)}"
+    return f"a line was taken from {one_line(event.reason, chars_max=200)}"
+
+
 _SPECIAL: Mapping[EventName, Callable[[Event, Known], str]] = {
+    EventName.FILE_TAKEN: _file,
+    EventName.FILE_REFUSED: _file,
     EventName.TASK_ADDED: _task_added,
     EventName.TASK_CLAIMED: _task_claimed,
     EventName.TASK_CHANGED: _task_changed,

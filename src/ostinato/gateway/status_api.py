@@ -311,7 +311,11 @@ def _about_held(tx: Reads, tallies: Tallies, *, now: Instant) -> Iterator[Attent
         for each in found[:SHOWN_MAX]:
             why = f": {each.reason}" if each.reason and state is TaskState.BLOCKED else ""
             text = f"{each.name} {quoted(each.title, chars_max=60)} {words}{why}"
-            yield _about_task(each, "waiting", text, command=f"ostinato {command} {each.name}", now=now)
+            next_one = f"ostinato {command} {each.name}"
+            if state is TaskState.DRAFT and each.agent is None:  # approved as it is, it would only be blocked
+                text += f", and waits for somebody to do it: {each.reason}"
+                next_one = f"ostinato tasks move {each.name} --agent AGENT"
+            yield _about_task(each, "waiting", text, command=next_one, now=now)
         if len(found) > SHOWN_MAX:
             text = f"{tallies.goals[state.value] - SHOWN_MAX} more such tasks"
             yield Attention(level="waiting", text=text, command=f"ostinato tasks list --state {state.value}")
