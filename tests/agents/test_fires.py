@@ -198,3 +198,17 @@ def test_a_clock_set_back_between_the_look_and_the_fire_fires_nothing_early(tmp_
             assert await fleet.store.read(lambda reads: reads.skips()) == []
 
     run(story())
+
+
+def test_a_heartbeat_that_would_be_skipped_for_ever_is_found_when_its_file_is_read(tmp_path: Path) -> None:
+    async def story() -> None:
+        sleeping = 'anchor: "2026-01-01T03:00"\nactive: "07:00-08:00"\n'
+        async with running(tmp_path, files(sleeping), start=False) as fleet:
+            path = tmp_path / "agents/helper/HEARTBEAT.md"
+            path.write_text(path.read_text().replace("15m", "1d"))
+            (finding,) = fleet.workspaces.current("helper").findings
+            assert (finding.code, finding.place) == ("never_active", "agents/helper/HEARTBEAT.md")
+            path.write_text(path.read_text().replace("03:00", "07:30"))
+            assert fleet.workspaces.current("helper").findings == ()
+
+    run(story())

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
@@ -253,3 +253,49 @@ def test_an_interval_with_an_anchor_counts_from_it() -> None:
     found = next_fire(rule, after=parse_instant("2026-02-01T00:00Z"))
     assert found == parse_instant("2026-02-02T06:00Z")
     assert parse_rule(schedule.rule_to_texts(rule), of="x") == rule
+
+
+@pytest.mark.slow
+@settings(max_examples=15)
+@given(
+    st.sampled_from(PLACES),
+    st.one_of(
+        st.sampled_from([{"every": each} for each in ("7m", "1h", "1d", "7d")]),
+        st.sampled_from([{"cron": each} for each in ("0 7 * * *", "30 2 * * SUN", "*/45 * * * *", "0 0 1 * *")]),
+    ),
+    st.tuples(st.integers(0, 1_439), st.integers(1, 1_439)),
+    st.sampled_from([(), (7,), (2, 3)]),
+)
+def test_a_rule_that_is_said_to_be_never_active_is_not_active_in_a_year(
+    place: str, text: dict[str, str], window: tuple[int, int], weekdays: tuple[int, ...]
+) -> None:
+    begin, length = window
+    hours = (schedule.Window(start=begin, end=(begin + length) % 1_440),)
+    rule = structs.replace(parse_rule({**text, "timezone": place}, of="x"), active=hours, weekdays=weekdays)
+    at: Instant | None = parse_instant("2024-01-01T00:00", zone=place)
+    seen = False
+    for _ in range(150):
+        at = next_fire(rule, after=at)  # type: ignore[arg-type]  # such rules never end
+        assert at is not None
+        if at < parse_instant("2025-01-01T00:00Z"):
+            seen = seen or is_active(rule, at)
+    assert schedule.is_ever_active(rule) >= seen
+
+
+@pytest.mark.parametrize(
+    ("text", "ever"),
+    [
+        ({"every": "15m", "active": "07:00-20:00"}, True),
+        ({"every": "1d", "active": "07:00-20:00"}, True),
+        ({"every": "1d", "anchor": "2026-01-01T03:00", "active": "07:00-20:00"}, False),
+        ({"cron": "0 3 * * *", "active": "07:00-20:00"}, False),
+        ({"cron": "0 3 * * *", "active": "22:00-06:00", "weekdays": "SAT"}, True),
+        ({"cron": "0 9 * * MON", "weekdays": "TUE"}, False),
+        ({"cron": "0 12 29 2 *", "active": "07:00-20:00"}, True),
+        ({"at": "2026-03-29T03:00", "active": "07:00-20:00"}, False),
+        ({"at": "2026-03-29T08:00", "active": "07:00-20:00"}, True),
+        ({"cron": "0 3 * * *"}, True),
+    ],
+)
+def test_a_rule_whose_times_all_lie_outside_its_hours_is_known(text: dict[str, str], ever: bool) -> None:
+    assert schedule.is_ever_active(parse_rule({**text, "timezone": "Europe/Zurich"}, of="x")) is ever

@@ -49,6 +49,7 @@ WEEKDAYS = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
 
 _DAY_MINUTES = 24 * 60
 _MONDAY = datetime(2024, 1, 1)  # noqa: DTZ001 - a time on the wall of whatever zone
+_OPENINGS_DAYS = 400
 _MARGIN_MINUTES = 60
 """By how much daylight saving may move an interval against the active hours it is to meet."""
 _REPEATED_MAX = 26 * 60
@@ -282,6 +283,23 @@ def is_active(rule: ScheduleRule, at: Instant) -> bool:
                 return True
         elif (minute >= window.start and today in days) or (minute < window.end and yesterday in days):
             return True
+    return False
+
+
+def is_ever_active(rule: ScheduleRule) -> bool:
+    """False where all its times lie outside its active hours, so that it would be skipped for ever. Looks at each
+    opening of a year and a bit; exact but for what comes less often than that."""
+    if not rule.active and not rule.weekdays:
+        return True
+    zone = zone_named(rule.timezone)
+    begin = local(rule.at_at, zone).replace(tzinfo=None, hour=0, minute=0, second=0) if rule.at_at else _MONDAY
+    windows = rule.active or (Window(start=0, end=_DAY_MINUTES),)
+    for day in range(-1, _OPENINGS_DAYS):
+        for window in windows:
+            opens_at = instant_of_wall(begin + timedelta(days=day, minutes=window.start), zone)
+            at = next_fire(rule, after=opens_at - 1)
+            if at is not None and at - opens_at <= 86_400 * SECOND and is_active(rule, at):
+                return True
     return False
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ostinato.domain.errors import Invalid
 from ostinato.domain.policy import Policy
+from ostinato.domain.schedule import is_ever_active
 from ostinato.domain.values import Limits, Value, digest_of, to_json
 from ostinato.workspace.agent_file import ABOUT_KEYS, AGENT_KEYS, AgentSettings, Contract, parse_agent_settings
 from ostinato.workspace.fields import Fields
@@ -95,6 +96,11 @@ class AgentDefinition(Value):
         return self.settings.effort
 
     @property
+    def pool(self) -> str:
+        """Which nodes run its tasks."""
+        return self.settings.pool
+
+    @property
     def concurrency(self) -> int:
         """Tasks that it may work on at once."""
         return self.settings.concurrency
@@ -151,6 +157,8 @@ def make_agent(
         if split.settings is not None and keys_of(name) is ABOUT_KEYS:
             Fields(split.settings, file=f"{place}/{name}", known=ABOUT_KEYS)
     timezone = settings.timezone or defaults.timezone
+    heartbeats = _heartbeats(splits, agent=agent, timezone=timezone, place=place)
+    findings += tuple(_never_active(each, place=place) for each in heartbeats if not is_ever_active(each.rule))
     digests = {name: file.digest for name, file in files.items()}
     version = digest_of(to_json([agent, sorted(digests.items()), defaults]))
     prompt = {name: prose for name in PROMPT_FILES if name in splits and (prose := splits[name].prose.strip())}
@@ -162,7 +170,7 @@ def make_agent(
         prompt_files=prompt,
         settings=settings,
         tools=tools,
-        heartbeats=_heartbeats(splits, agent=agent, timezone=timezone, place=place),
+        heartbeats=heartbeats,
         policy=Policy(
             agent=agent, tools=tools.allow, gates=settings.gates, recipients=tools.recipients, version=version
         ),
@@ -182,6 +190,15 @@ def keys_of(name: str) -> tuple[str, ...]:
 def is_agent_file(name: str) -> bool:
     """True for names of files that make an agent: `TOOLS.md`, `heartbeats/daily.md`."""
     return name in AGENT_FILES or re.fullmatch(r"heartbeats/[^/]+\.md", name) is not None
+
+
+def _never_active(heartbeat: Heartbeat, *, place: str) -> Finding:
+    return Finding(
+        code="never_active",
+        place=f"{place}/{heartbeat.file}",
+        message="All times of this heartbeat lie outside its active hours: it will be skipped for ever",
+        cure="Widen 'active' or 'weekdays', or choose other times: 'anchor' says from when 'every' counts.",
+    )
 
 
 def _settings(splits: Mapping[str, Split], name: str) -> Node | None:
