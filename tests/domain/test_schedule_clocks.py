@@ -294,6 +294,8 @@ def test_a_rule_that_is_said_to_be_never_active_is_not_active_in_a_year(
         ({"cron": "0 12 29 2 *", "active": "07:00-20:00"}, True),
         ({"at": "2026-03-29T03:00", "active": "07:00-20:00"}, False),
         ({"at": "2026-03-29T08:00", "active": "07:00-20:00"}, True),
+        ({"at": "9999-12-31T08:00", "active": "07:00-20:00"}, True),
+        ({"at": "0001-01-02T03:00", "active": "07:00-20:00"}, False),
         ({"cron": "0 3 * * *"}, True),
     ],
 )

@@ -291,12 +291,14 @@ def is_ever_active(rule: ScheduleRule) -> bool:
     opening of a year and a bit; exact but for what comes less often than that."""
     if not rule.active and not rule.weekdays:
         return True
+    if rule.at_at is not None:
+        at = next_fire(rule, after=rule.at_at - 1)
+        return at is not None and is_active(rule, at)
     zone = zone_named(rule.timezone)
-    begin = local(rule.at_at, zone).replace(tzinfo=None, hour=0, minute=0, second=0) if rule.at_at else _MONDAY
     windows = rule.active or (Window(start=0, end=_DAY_MINUTES),)
     for day in range(-1, _OPENINGS_DAYS):
         for window in windows:
-            opens_at = instant_of_wall(begin + timedelta(days=day, minutes=window.start), zone)
+            opens_at = instant_of_wall(_MONDAY + timedelta(days=day, minutes=window.start), zone)
             at = next_fire(rule, after=opens_at - 1)
             if at is not None and at - opens_at <= 86_400 * SECOND and is_active(rule, at):
                 return True
