@@ -206,6 +206,7 @@ class FleetApp:
         from ostinato.agents.leash import LeashMaker
         from ostinato.agents.model_choices import ModelChoices
         from ostinato.agents.turn_handler import TurnHandler
+        from ostinato.agents.unfit import Patient
         from ostinato.tools.delivery import DeliveryHandler
 
         toolbox, models = self._toolbox(), self._models()
@@ -224,7 +225,9 @@ class FleetApp:
         )
         return (
             *(TurnHandler(each, leashes=leashes, models=asked, live=live, choices=choices) for each in MODELLED),
-            DeliveryHandler(toolbox=toolbox, contexts=leashes.delivery_context, outbox=self.fleet / OUTBOX_FOLDER),
+            Patient(
+                DeliveryHandler(toolbox=toolbox, contexts=leashes.delivery_context, outbox=self.fleet / OUTBOX_FOLDER)
+            ),
         )
 
     def _engine(self, store: Store, handlers: Sequence[Handler], *, fires: Fires, lock: FleetLock) -> EngineNode:

@@ -15,6 +15,7 @@ from ostinato.agents.live import LiveText
 from ostinato.agents.model_choices import ModelChoices
 from ostinato.agents.scribe import Scribe
 from ostinato.agents.turn_handler import TurnHandler
+from ostinato.agents.unfit import Patient
 from ostinato.config import model_settings
 from ostinato.domain.message import NewMessage, main_session
 from ostinato.domain.step import Entry
@@ -103,7 +104,7 @@ class Fleet:
         )
         return EngineNode(
             self.store,
-            [*turns, deliveries],
+            [*turns, Patient(deliveries)],
             clock=self.clock,
             settings=NodeSettings(version="test", limits=EngineLimits(tasks=8, agent_default=4), cancel_s=1.0),
             fire=self._fire,

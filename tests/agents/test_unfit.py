@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from ostinato.agents.calendar import Calendar
+from ostinato.domain.question import QuestionState
 from ostinato.domain.step import Input, Judged, ModelAnswer, ToolOutcome
-from ostinato.domain.task import Task, TaskState
+from ostinato.domain.task import Task, TaskKind, TaskState
+from ostinato.store.port import TaskFilter
 from tests.agents.fleet import Fleet, running, write_fleet
-from tests.agents.test_turns import files
+from tests.agents.test_turns import SEND, decide, files, letters, only_question
 from tests.conftest import run
 from tests.security.test_taint import LEASH, holding
 
@@ -148,5 +150,30 @@ def test_an_agent_whose_folder_comes_back_goes_on(tmp_path: Path) -> None:
             (tmp_path / "away").rename(tmp_path / "agents/helper")
             await sweep(fleet)
             assert text_of(await fleet.until(goal.id)) == "done"
+
+    run(story())
+
+
+def test_an_action_that_a_person_allowed_waits_for_the_files_to_be_in_order(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with running(tmp_path, files(SEND)) as fleet:
+            await fleet.tell("helper", "send it")
+            question = await only_question(fleet)
+            write_fleet(tmp_path, BROKEN)
+            await decide(fleet, question, QuestionState.ALLOWED)
+            found: list[Task] = []
+
+            async def held() -> bool:
+                which = TaskFilter(kinds=frozenset({TaskKind.DELIVERY}), states=BLOCKED)
+                found[:] = await fleet.store.read(lambda reads: reads.tasks(which))
+                return bool(found)
+
+            await fleet.wait(held)
+            assert "AGENTS.md:2" in found[0].reason
+            assert letters(tmp_path) == []
+            write_fleet(tmp_path, WHOLE)
+            await sweep(fleet)
+            await fleet.until(found[0].id)
+            await fleet.wait(lambda: letters(tmp_path))
 
     run(story())

@@ -211,11 +211,9 @@ class LeashMaker:
         return notes
 
     def delivery_context(self, tx: Tx, task: Task, *, intent: ToolIntent, now: Instant, repeated: bool) -> ToolContext:
-        """What a tool is told that performs a stored action, outside of any turn."""
-        try:
-            leash = self.leash(tx, task, journal=())
-        except Unfit as unfit:
-            raise unfit.error from unfit
+        """What a tool is told that performs a stored action, outside of any turn. Raises Unfit: whoever performs it is
+        `Patient`."""
+        leash = self.leash(tx, task, journal=())
         return leash.context(task, intent=intent, trust=task.spec.trust, now=now, repeated=repeated)
 
     def fixed(self, agent: AgentDefinition) -> _Fixed:

@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 
 from ostinato.domain.errors import OstinatoError
 from ostinato.domain.step import Entry
-from ostinato.domain.task import Requeue, Task, TaskEvent, TaskState
+from ostinato.domain.task import Outcome, Requeue, Task, TaskEvent, TaskState
 from ostinato.domain.values import Instant
+from ostinato.engine.port import AttemptPort, Ending, Handler, Settled
 from ostinato.store.port import Claim, TaskFilter, Tx
 
 REASON = "the agent's files are not valid: "
@@ -27,8 +28,25 @@ class Unfit(Exception):
 
     def __init__(self, error: OstinatoError) -> None:
         super().__init__(str(error))
-        self.error = error
         self.reason = f"{REASON}{error}"
+
+
+class Patient:
+    """A handler whose tasks wait, too, where the agent that they are for is unfit."""
+
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
+        self.kind = handler.kind
+        self.timeout_s = handler.timeout_s
+        self.open = handler.open
+
+    async def perform(self, attempt: AttemptPort) -> Outcome | Ending | Settled:
+        """As the handler does; or ends the attempt with its task blocked."""
+        try:
+            return await self._handler.perform(attempt)
+        except Unfit as broken:
+            unfit, now = broken, attempt.clock.now()
+            return Settled(task=await attempt.store.run(lambda tx: hold(tx, attempt.claim, unfit, now=now)))
 
 
 def is_unfit(task: Task) -> bool:
