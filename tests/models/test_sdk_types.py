@@ -20,6 +20,7 @@ from ostinato.models.scripted.anthropic_face import ANTHROPIC_FACE
 from ostinato.models.scripted.openai_face import OPENAI_FACE
 from ostinato.models.scripted.player import Player
 from ostinato.models.scripted.reading import parse_script
+from ostinato.models.scripted.responses_face import RESPONSES_FACE
 from ostinato.models.scripted.script import Plan
 from ostinato.models.scripted.server import ScriptServer
 from ostinato.models.scripted.wire import Asked, StreamOptions
@@ -149,12 +150,26 @@ def test_the_anthropic_client_reads_what_a_script_answers(plan: Plan) -> None:
             adapter.validate_python(event)
 
 
+@EXAMPLES
+@given(plans)
+def test_the_openai_client_reads_what_a_script_responds(plan: Plan) -> None:
+    from openai.types.responses import Response, ResponseStreamEvent
+
+    whole = Response.model_validate(json.loads(RESPONSES_FACE.whole(plan, IDENTITY)))
+    assert whole.output_text == ("" if plan.calls and not plan.text else plan.text)
+    events = list(datas(RESPONSES_FACE.events(plan, IDENTITY, Asked(model="m", messages=[]))))
+    for event in events:
+        adapter_of(ResponseStreamEvent).validate_python(event)
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
+    assert events[-1]["response"] == json.loads(RESPONSES_FACE.whole(plan, IDENTITY))
+
+
 def test_the_real_clients_talk_with_a_script() -> None:
     async def main() -> None:
         server = ScriptServer(Player(parse_script(SCRIPT)))
         await server.start()
         try:
-            await asyncio.gather(_ask_by_anthropic(server.url), _ask_by_openai(server.url))
+            await asyncio.gather(_ask_by_anthropic(server.url), _ask_by_openai(server.url), _respond(server.url))
         finally:
             await server.stop()
 
@@ -204,3 +219,23 @@ async def _ask_by_openai(url: str) -> None:
         async with client.chat.completions.stream(model="m", messages=messages) as stream:
             second: Any = await stream.get_final_completion()
         assert second.choices[0].message.content == "It says: rain"
+
+
+async def _respond(url: str) -> None:
+    import openai
+
+    async with openai.AsyncOpenAI(api_key="k", base_url=url, max_retries=0) as client:
+        asked: Any = {"model": "m", "instructions": "be brief", "store": False}
+        conversation: Any = [{"role": "user", "content": [{"type": "input_text", "text": "the weather"}]}]
+        async with client.responses.stream(**asked, input=conversation) as stream:
+            first: Any = await stream.get_final_response()
+        assert [item.type for item in first.output] == ["reasoning", "message", "function_call"]
+        assert (first.output_text, first.usage.input_tokens) == ("I look.", 100)
+        call = first.output[2]
+        assert json.loads(call.arguments)["path"] == "weather.txt"
+        conversation += [item.model_dump(exclude_none=True) for item in first.output]
+        conversation.append({"type": "function_call_output", "call_id": call.call_id, "output": "rain"})
+        second: Any = await client.responses.create(**asked, input=conversation)
+        assert second.output_text == "It says: rain"
+        with pytest.raises(openai.BadRequestError, match="whole conversation"):
+            await client.responses.create(model="m", input="hi", previous_response_id=first.id)

@@ -7,8 +7,13 @@ from collections.abc import Mapping
 from ostinato.models.scripted.anthropic_face import ANTHROPIC_FACE
 from ostinato.models.scripted.face import Face
 from ostinato.models.scripted.openai_face import OPENAI_FACE
+from ostinato.models.scripted.responses_face import RESPONSES_FACE
 
-FACES: Mapping[str, Face] = {"/v1/chat/completions": OPENAI_FACE, "/v1/messages": ANTHROPIC_FACE}
+FACES: Mapping[str, Face] = {
+    "/v1/chat/completions": OPENAI_FACE,
+    "/v1/messages": ANTHROPIC_FACE,
+    "/v1/responses": RESPONSES_FACE,
+}
 """Where requests of each dialect go."""
 
 

@@ -1,4 +1,4 @@
-"""A script as a real HTTP server: `/v1/chat/completions`, `/v1/messages`, `/v1/models`, `/healthz`.
+"""A script as a real HTTP server: `/v1/chat/completions`, `/v1/messages`, `/v1/responses`, `/v1/models`, `/healthz`.
 
 aiohttp's server took 0.05 ms of CPU a request where starlette under uvicorn took 0.13 ms, and a process that asks
 models has aiohttp loaded anyway. Faults that are about connections are made here. Knows nothing of agents or tasks.
