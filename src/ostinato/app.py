@@ -44,7 +44,7 @@ from ostinato.gateway.log_lines import LogLines
 from ostinato.gateway.metered import MeteredHandler, metered_models
 from ostinato.gateway.metrics import CommitTimes, Meter
 from ostinato.gateway.operation import Ask, Operation, View, read_request, request_fields
-from ostinato.store.port import ScheduleRow, Store
+from ostinato.store.port import EVERY_POOL, ScheduleRow, Store
 from ostinato.workspace.fleet_file import FLEET_FILE, FleetSettings, read_fleet, read_store
 from ostinato.workspace.registry import Workspaces
 
@@ -99,6 +99,7 @@ class FleetApp:
         clock: Clock | None = None,
         story_time: bool = False,
         log: LogLines | None = None,
+        pools: Sequence[str] = (),
     ) -> None:
         self.fleet = fleet
         self.state_dir = fleet / STATE_FOLDER
@@ -111,6 +112,7 @@ class FleetApp:
         self.store: Store | None = None
         self.node: EngineNode | None = None
         self._story_time = story_time
+        self._pools = tuple(pools) or (EVERY_POOL,)
         self._closing = asyncio.Event()
         self._ends = contextlib.AsyncExitStack()
         self._at_once: dict[str, int] = {}
@@ -248,6 +250,7 @@ class FleetApp:
                 retention=self.settings.retention,
                 lease=shared or LeaseTimes(),
                 exclusive=shared is None,
+                pools=self._pools,
             ),
             fire=fire,
             notify=self.log.notice,
@@ -365,9 +368,10 @@ def spare_imports() -> None:
     sys.modules.setdefault("cel.cli", ModuleType("cel.cli"))
 
 
-def build(fleet: Path, *, clock: Clock | None = None, story_time: bool = False) -> FleetApp:
-    """The node of a fleet, not started yet. `story_time` labels an injected clock on every screen."""
-    return FleetApp(fleet, clock=clock, story_time=story_time)
+def build(fleet: Path, *, clock: Clock | None = None, story_time: bool = False, pools: Sequence[str] = ()) -> FleetApp:
+    """The node of a fleet, not started yet. `story_time` labels an injected clock on every screen; without `pools` it
+    takes from all of them."""
+    return FleetApp(fleet, clock=clock, story_time=story_time, pools=pools)
 
 
 def open_store_of(

@@ -1,4 +1,4 @@
-"""`python -m ostinato.node FLEET`: one node, in the foreground, until a signal asks it to stop.
+"""`python -m ostinato.node FLEET [POOL]...`: one node, in the foreground, until a signal asks it to stop.
 
 `ostinato up` runs this under its supervisor. Exit codes: 0 stopped in order, 1 a failure that another start may cure,
 2 one that it will not. Knows nothing of how it is kept running.
@@ -54,11 +54,11 @@ async def serve(app: FleetApp) -> int:
 
 def main(arguments: list[str]) -> int:
     """The exit code."""
-    if len(arguments) != 1:
-        sys.stderr.write("usage: python -m ostinato.node FLEET\n")
+    if not arguments:
+        sys.stderr.write("usage: python -m ostinato.node FLEET [POOL]...\n")
         return 2
     try:
-        app = build(Path(arguments[0]))
+        app = build(Path(arguments[0]), pools=tuple(arguments[1:]))
         return asyncio.run(serve(app))
     except OstinatoError as error:
         sys.stderr.write(f"{error}\n")

@@ -20,6 +20,7 @@ VERBS = "".join(path.read_text(encoding="utf-8") for path in Path("src/ostinato/
 FRAGMENTS = {name for name in QUERIES if name.endswith(("_columns", "_filter"))} | {"sums"}
 LISTS = {
     *("tasks", "questions", "sessions", "schedules", "skips", "events", "nodes", "flags", "totals", "tokens"),
+    *("placements", "served_pools", "move_to_pool"),
     "breakers",
     "agent_tallies",
 }

@@ -40,16 +40,16 @@ def test_the_choice_has_every_skill_and_nobody_able_is_better(
         assert chosen.blocked
     else:
         best = min(able, key=lambda each: (each.paused, each.unfinished, each.id))
-        assert (chosen.agent, chosen.pool, chosen.blocked) == (best.id, best.pool, "")
+        assert (chosen.agent, chosen.blocked) == (best.id, "")
         assert chosen.why[0].startswith(f"{best.id}: has ")
     chance.shuffle(fleet)
     assert route(fleet, skills=skills) == chosen
 
 
 def test_an_agent_that_is_named_gets_it_whatever_its_skills() -> None:
-    fleet = [Candidate(id="billing", pool="fast", paused=True, unfinished=99)]
+    fleet = [Candidate(id="billing", paused=True, unfinished=99)]
     chosen = route(fleet, agent="billing", skills=["sales"])
-    assert (chosen.agent, chosen.pool, chosen.why) == ("billing", "fast", ("billing: asked for by name",))
+    assert (chosen.agent, chosen.why) == ("billing", ("billing: asked for by name",))
 
 
 def test_an_unknown_agent_is_told_with_the_known_ones() -> None:

@@ -156,6 +156,7 @@ def _write(tx: Tx, *, batch: Sequence[_Seen], now: Instant) -> None:
         for row in changed:
             tx.put_schedule(row, now=now)
         if (brief := seen.brief) is not None:
+            tx.place_agent(seen.agent, brief.pool, now=now)
             data = {"version": brief.version, "heartbeats": len(wanted), "concurrency": brief.concurrency}
             tx.announce(NewEvent(name=EventName.AGENT_LOADED, agent=seen.agent, data=data), now=now)
             release(tx, seen.agent, now=now)

@@ -103,7 +103,6 @@ class Intake:
                 ),
                 agent=routed.agent,
                 session=item.session,
-                pool=routed.pool,
                 project=item.project,
                 type=item.type,
                 priority=item.priority,
@@ -124,9 +123,7 @@ class Intake:
         agent = item.agent or (self._default_agent if not item.skills else None)
         if agent is None and not item.skills:
             return Route(blocked="the file names neither an agent nor skills")
-        candidates = [
-            Candidate(id=each.id, skills=each.skills, pool=each.pool, paused=each.paused) for each in self._colleagues()
-        ]
+        candidates = [Candidate(id=each.id, skills=each.skills, paused=each.paused) for each in self._colleagues()]
         if agent is None:  # only those who could do it are looked up
             candidates = [each if missing(each, item.skills) else _loaded(tx, each) for each in candidates]
         return route(candidates, agent=agent, skills=item.skills)

@@ -60,7 +60,14 @@ def init(
 
 def up(
     *,
-    pool: Annotated[list[str] | None, typer.Option("--pool", metavar="POOL", help="Only `default` so far.")] = None,
+    pool: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--pool",
+            metavar="POOL",
+            help="Take only from this pool; may be given several times. [default: all of them]",
+        ),
+    ] = None,
     role: Annotated[list[str] | None, typer.Option("--role", metavar="ROLE", help="Only `node` so far.")] = None,
     fleet: Fleet = None,
 ) -> None:
@@ -71,10 +78,14 @@ def up(
     Example: ostinato up
     """
     from ostinato.config import refuse_public_port
+    from ostinato.workspace.fields import ID, ID_CURE
     from ostinato.workspace.fleet_file import read_fleet
 
-    if pool not in (None, [], ["default"]) or role not in (None, [], ["node"]):
-        raise Invalid("There is only the pool 'default' and the role 'node' so far", cure="Leave the option out.")
+    if role not in (None, [], ["node"]):
+        raise Invalid("There is only the role 'node' so far", cure="Leave the option out.")
+    for each in pool or ():
+        if not ID.fullmatch(each):
+            raise Invalid(f"{each[:64]!r} is not a pool's name", place="--pool", cure=ID_CURE)
     client = Client(fleet)
     settings = read_fleet(client.fleet)
     refuse_public_port(settings)
@@ -88,7 +99,17 @@ def up(
     screen.flush()
     python = [sys.executable, *(["-X", "dev"] if sys.flags.dev_mode else [])]
     # The supervisor is a fresh process, because this one has loaded what it must not carry for weeks.
-    command = [*python, "-m", "ostinato.supervisor", str(state), *python, "-m", "ostinato.node", str(client.fleet)]
+    command = [
+        *python,
+        "-m",
+        "ostinato.supervisor",
+        str(state),
+        *python,
+        "-m",
+        "ostinato.node",
+        str(client.fleet),
+        *(pool or ()),
+    ]
     os.execv(sys.executable, command)
 
 

@@ -60,6 +60,7 @@ class EventName(enum.StrEnum):
     NODE_STOPPED = "node.stopped"
     NODE_LOST = "node.lost"
     AGENT_LOADED = "agent.loaded"
+    AGENT_PLACED = "agent.placed"
     AGENT_INVALID = "agent.invalid"
     STORE_CHECKED = "store.checked"
     DISK_FULL = "disk.full"

@@ -19,7 +19,6 @@ class Candidate(Value):
 
     id: str
     skills: tuple[str, ...] = ()
-    pool: str = "default"
     paused: bool = False
     unfinished: int = 0
 
@@ -28,7 +27,6 @@ class Route(Value):
     """Who gets a task. Without an agent `blocked` says why nobody can do it now."""
 
     agent: str | None = None
-    pool: str = "default"
     why: tuple[str, ...] = ()
     """One line for each candidate that counts, best first."""
     blocked: str = ""
@@ -43,7 +41,7 @@ def route(candidates: Sequence[Candidate], *, agent: str | None = None, skills: 
         found = next((each for each in candidates if each.id == agent), None)
         if found is None:
             raise NotFound(unknown_name("agent", agent, [each.id for each in candidates]))
-        return Route(agent=found.id, pool=found.pool, why=(f"{found.id}: asked for by name",))
+        return Route(agent=found.id, why=(f"{found.id}: asked for by name",))
     if not skills:
         return Route(blocked="neither an agent nor skills are named")
     able = sorted((each for each in candidates if not missing(each, skills)), key=_rank)
@@ -53,7 +51,7 @@ def route(candidates: Sequence[Candidate], *, agent: str | None = None, skills: 
         f"{each.id}: has {', '.join(skills)}; {each.unfinished} unfinished{'; paused' if each.paused else ''}"
         for each in able[:EXPLAINED_MAX]
     )
-    return Route(agent=able[0].id, pool=able[0].pool, why=why)
+    return Route(agent=able[0].id, why=why)
 
 
 def missing(candidate: Candidate, skills: Sequence[str]) -> tuple[str, ...]:

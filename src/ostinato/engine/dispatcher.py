@@ -11,9 +11,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from ostinato.domain.event import Event, EventName
-from ostinato.store.port import Store
+from ostinato.store.port import EVERY_POOL, Store
 
-ANY_POOL = "*"
+ANY_POOL = EVERY_POOL
 """A hint whose pool is not known: it concerns every pool."""
 
 CLAIMABLE = frozenset(
@@ -27,6 +27,7 @@ CLAIMABLE = frozenset(
         EventName.TASK_REQUEUED,
         EventName.TASK_REPLAYED,
         EventName.TASK_CHANGED,
+        EventName.AGENT_PLACED,
         EventName.FLAG_CLEARED,
     }
 )
@@ -48,7 +49,7 @@ class LocalDispatcher:
 
     def offer(self, task: int, *, pool: str, priority: int) -> None:
         """Wakes all who take from `pool`. One flag a pool is enough: a claim looks at everything that is there."""
-        called = [each for each in self._waiting if pool == ANY_POOL or pool in each[0]]
+        called = [each for each in self._waiting if pool == ANY_POOL or {pool, ANY_POOL} & each[0]]
         if not called:
             self._hinted.add(pool)
         for each in called:
@@ -60,8 +61,9 @@ class LocalDispatcher:
         """Returns when there may be something to claim in one of `pools`; at once where a hint is left over."""
         del free  # a flag says nothing of how much there is
         wanted = frozenset(pools)
-        if self._hinted & (wanted | {ANY_POOL}):
-            self._hinted -= wanted | {ANY_POOL}
+        met = set(self._hinted) if ANY_POOL in wanted else self._hinted & (wanted | {ANY_POOL})
+        if met:
+            self._hinted -= met
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         entry = (wanted, waiter)

@@ -33,7 +33,7 @@ from ostinato.engine.rescuer import Rescuer
 from ostinato.engine.scheduler import Fire, Scheduler
 from ostinato.engine.service import Ground
 from ostinato.engine.worker import Worker
-from ostinato.store.port import Node, Retention, Store
+from ostinato.store.port import EVERY_POOL, Node, Retention, Store
 
 RENEWAL_TIMEOUT_S = 10.0
 """A renewal that takes longer has failed; the lease runs on meanwhile."""
@@ -53,7 +53,7 @@ class NodeSettings(Value):
     """What a node is told about itself. `limits` None: derived from the machine."""
 
     version: str
-    pools: tuple[str, ...] = ("default",)
+    pools: tuple[str, ...] = (EVERY_POOL,)
     limits: EngineLimits | None = None
     retention: Retention = Retention()
     lease: LeaseTimes | None = LeaseTimes()
@@ -251,6 +251,7 @@ class EngineNode:
                 version=settings.version,
                 lease_s=lease_s,
                 exclusive=settings.exclusive,
+                pools=settings.pools,
                 now=now,
             )
         )

@@ -22,7 +22,7 @@ from ostinato.engine.limits import EngineLimits
 from ostinato.engine.notice import AttemptCrashed, Notice, ServiceFailed, code_of, traceback_of
 from ostinato.engine.port import Dispatcher, Handler
 from ostinato.engine.service import Ground, Service
-from ostinato.store.port import Claim, ClaimRequest, Tx
+from ostinato.store.port import EVERY_POOL, Claim, ClaimRequest, Tx
 
 SWEEP_S = 30.0
 """Rest without a hint: hints may be lost, and another node's finishing may free an agent's limit."""
@@ -94,7 +94,7 @@ class Worker:
         dispatcher: Dispatcher,
         limits: EngineLimits,
         chance: Callable[[], float],
-        pools: tuple[str, ...] = ("default",),
+        pools: tuple[str, ...] = (EVERY_POOL,),
         due: Callable[[Instant | None], None] | None = None,
     ) -> None:
         self.store = ground.store

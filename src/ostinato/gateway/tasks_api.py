@@ -192,7 +192,7 @@ async def add(context: Context, request: AddTask) -> TaskRow:
 
     def write(tx: Tx) -> TaskRow:
         chosen = route(candidates(tx, cards), agent=request.agent, skills=request.skills)
-        routed = msgspec.structs.replace(new, agent=chosen.agent, pool=chosen.pool, blocked=chosen.blocked)
+        routed = msgspec.structs.replace(new, agent=chosen.agent, blocked=chosen.blocked)
         return task_row(tx.add_task(routed, now=now, actor=context.caller.name), usd=0.0)
 
     return await context.store.run(write)

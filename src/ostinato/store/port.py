@@ -24,6 +24,12 @@ from ostinato.domain.values import Instant, Trust, Value
 
 T = TypeVar("T")
 
+DEFAULT_POOL = "default"
+"""Where tasks wait of agents that are in no other pool."""
+
+EVERY_POOL = "*"
+"""As the pool of a node: it takes from all of them."""
+
 POISON_LOSSES = 3
 """Nodes that may die with the same task before it is set aside."""
 
@@ -39,7 +45,8 @@ class ClaimRequest(Value):
     """What a worker can take now."""
 
     node: int
-    pools: tuple[str, ...] = ("default",)
+    pools: tuple[str, ...] = (DEFAULT_POOL,)
+    """Where it looks; EVERY_POOL among them: everywhere."""
     most: int = 1
     """Free places."""
     kinds: tuple[TaskKind, ...] | None = None
@@ -75,6 +82,8 @@ class Node(Value):
     ended_at: Instant | None
     clean: bool
     """True when it ended in order."""
+    pools: tuple[str, ...] = (EVERY_POOL,)
+    """What it takes from."""
 
 
 class Flag(Value):
@@ -236,6 +245,12 @@ class Reads(Protocol):
     def skips(self, *, agent: str | None = None, since_at: Instant = 0, limit: int = 500) -> list[Skip]: ...
     def flags(self) -> list[Flag]: ...
     def nodes(self, *, limit: int = 10) -> list[Node]: ...
+    def placements(self) -> Mapping[str, str]:
+        """Agent -> pool, of those that are not in the default one."""
+
+    def unserved_pools(self) -> list[str]:
+        """Pools in which something could be claimed, and from which no node takes that has not ended."""
+
     def blob(self, digest: str) -> bytes: ...  # raises NotFound
     def next_due_at(self) -> Instant | None:
         """The earliest instant at which a delayed task, a wait's end, a question's expiry or a schedule comes due."""
@@ -376,7 +391,17 @@ class Tx(Reads, Protocol):
         """Marks one nominal time as skipped, once; lengthens or starts the run of skips; returns skips in a row, among
         which those without `in_row` are not counted. A run is told as one event."""
 
-    def start_node(self, *, pid: int, host: str, version: str, lease_s: float, exclusive: bool, now: Instant) -> Node:
+    def start_node(
+        self,
+        *,
+        pid: int,
+        host: str,
+        version: str,
+        lease_s: float,
+        exclusive: bool,
+        now: Instant,
+        pools: tuple[str, ...] = (EVERY_POOL,),
+    ) -> Node:
         """`exclusive`: the caller holds the fleet's lock, so the claims of all older nodes are void at once."""
 
     def renew_node(self, node: int, *, lease_s: float) -> bool:
@@ -390,6 +415,10 @@ class Tx(Reads, Protocol):
     def set_flag(self, scope: str, name: str, *, actor: str, reason: str, now: Instant) -> None: ...
     def clear_flag(self, scope: str, name: str, *, actor: str, reason: str = "", now: Instant) -> bool: ...
     def put_blob(self, data: bytes, *, now: Instant) -> str: ...
+    def place_agent(self, agent: str, pool: str, *, now: Instant) -> bool:
+        """From now on the agent's tasks wait in this pool, also those that wait already; False where they do. A task
+        added with a pool of its own keeps it until then."""
+
     def put_breaker(self, name: str, breaker: Breaker | None, *, now: Instant, task: int | None = None) -> None:
         """How a breaker stands now, in the commit of the outcome that moved it; None: closed, and nothing has failed.
         Announces when it begins and when it ends to refuse calls; `task` is whose call it was."""

@@ -59,7 +59,6 @@ class Colleague(Value):
 
     id: str
     skills: tuple[str, ...] = ()
-    pool: str = "default"
     paused: bool = False
 
 

@@ -59,7 +59,7 @@ def _route(tx: Reads, context: ToolContext, arguments: Arguments) -> Route:
         raise Denied("You may not give tasks to anybody", cure="Do it yourself, or propose it (tasks.propose).")
     if agent is not None and agent not in {each.id for each in allowed}:
         raise NotFound(unknown_name("agent", agent, [each.id for each in allowed]), cure="Nothing was created.")
-    candidates = [Candidate(id=each.id, skills=each.skills, pool=each.pool, paused=each.paused) for each in allowed]
+    candidates = [Candidate(id=each.id, skills=each.skills, paused=each.paused) for each in allowed]
     if agent is None:  # only those who could do it are looked up
         candidates = [each if missing(each, skills) else _loaded(tx, each) for each in candidates]
     return route(candidates, agent=agent, skills=skills)
@@ -101,7 +101,6 @@ def _new_task(tx: Reads, context: ToolContext, arguments: Arguments, *, routed: 
             deliver=f"session:{context.session}" if arguments.get("deliver") else None,
         ),
         agent=routed.agent,
-        pool=routed.pool,
         project=arguments.get("project") or tx.task(context.task).project,
         type=arguments.get("type", ""),
         priority=arguments.get("priority", 0),

@@ -32,6 +32,7 @@ AGENT_KEYS = (
     "produces",
     "delegates",
     "concurrency",
+    "pool",
     "inbox",
     "limits",
     "gates",
@@ -87,6 +88,8 @@ class AgentSettings(Value):
     """Agents that it may give tasks to; None: nothing is declared."""
     concurrency: int = 1
     """Tasks that it may work on at once."""
+    pool: str = "default"
+    """Only nodes that take from this pool run its tasks."""
     inbox: str = "now"
     """When files dropped in the agent's inbox wake it: `now`, or with its next `heartbeat`."""
     limits: Limits = Limits()
@@ -110,11 +113,19 @@ def parse_agent_settings(node: Node, *, file: str, limits: Limits) -> AgentSetti
         produces=_produces(fields),
         delegates=fields.ids("delegates", also=("*",)) if "delegates" in fields.names() else None,
         concurrency=fields.integer("concurrency", 1, least=1, most=CONCURRENCY_MAX),
+        pool=_pool(fields),
         inbox=fields.choice("inbox", INBOX_WAKES, "now"),
         limits=parse_limits(fields.group("limits", LIMIT_KEYS), limits),
         gates=_gates(fields, file=file),
         stop=fields.text("stop"),
     )
+
+
+def _pool(fields: Fields) -> str:
+    pool = fields.text("pool", "default")
+    if not ID.fullmatch(pool):
+        raise fields.wrong("pool", f"{pool[:64]!r} is not a name", cure=ID_CURE)
+    return pool
 
 
 def parse_limits(fields: Fields | None, default: Limits) -> Limits:

@@ -65,6 +65,7 @@ class Brief(Value):
     skills: tuple[str, ...] = ()
     model: str | None = None
     concurrency: int = 1
+    pool: str = "default"
     tools: tuple[str, ...] = ()
     heartbeats: tuple[Heartbeat, ...] = ()
     version: str = ""
@@ -341,6 +342,7 @@ class Workspaces:
             skills=self._once(definition.skills),
             model=definition.model,
             concurrency=definition.concurrency,
+            pool=definition.pool,
             tools=self._once(definition.tools.allow),
             heartbeats=definition.heartbeats,
             version=definition.version,

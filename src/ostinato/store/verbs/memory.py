@@ -32,6 +32,8 @@ class Memory:
         """Tasks that may have questions which their end withdraws."""
         self.sessionless: set[str] = set()
         """Keys of sessions that do not exist."""
+        self.pools: dict[str, str] | None = None
+        """Agent -> its pool, of those that are not in the default one."""
         self.due_known = False
         self.due_at: Instant | None = None
         """Earliest time at which a delayed task or a wait comes due, once `due_known`."""

@@ -187,6 +187,9 @@ class MoveVerbs(EndingVerbs):
 
     def _change(self, kept: Kept, changes: dict[str, Any], *, actor: str, now: Instant) -> Task:
         old = kept.task
+        if "agent" in changes:
+            changes = {**changes, "pool": self._pool_of(changes["agent"])}
+            changes = {name: value for name, value in changes.items() if value != getattr(old, name)}
         new = replace(old, updated_at=now, **changes)
         due_at = kept.due_at
         if new.state is TaskState.READY and "not_before_at" in changes:
@@ -197,6 +200,7 @@ class MoveVerbs(EndingVerbs):
             id=new.id,
             priority=new.priority,
             agent=new.agent or "",
+            pool=new.pool,
             not_before_at=new.not_before_at,
             project=new.project,
             due_at=due_at,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ostinato.domain.event import EventName
 from ostinato.domain.task import TaskEvent, TaskResult, TaskState
 from ostinato.domain.values import SECOND, Instant
-from ostinato.store.port import POISON_LOSSES, Node
+from ostinato.store.port import DEFAULT_POOL, EVERY_POOL, POISON_LOSSES, Node
 from ostinato.store.verbs import rows
 from ostinato.store.verbs.rows import Kept
 from ostinato.store.verbs.schedules import ScheduleVerbs
@@ -14,7 +14,17 @@ from ostinato.store.verbs.schedules import ScheduleVerbs
 class NodeVerbs(ScheduleVerbs):
     """Incarnations, leases and rescue."""
 
-    def start_node(self, *, pid: int, host: str, version: str, lease_s: float, exclusive: bool, now: Instant) -> Node:
+    def start_node(
+        self,
+        *,
+        pid: int,
+        host: str,
+        version: str,
+        lease_s: float,
+        exclusive: bool,
+        now: Instant,
+        pools: tuple[str, ...] = (EVERY_POOL,),
+    ) -> Node:
         """A new incarnation; what older ones ran is given back where they are known to be gone."""
         node_id = self._db.next_id("nodes")
         boot = self._db.boot()
@@ -23,13 +33,30 @@ class NodeVerbs(ScheduleVerbs):
                 self._lose_node(older, now=now)
         lease_until = self._db.lease_now() + round(lease_s * SECOND)
         self._db.do(
-            "add_node", id=node_id, pid=pid, host=host, version=version, boot=boot, now=now, lease_until=lease_until
-        )
+            "add_node", id=node_id, pid=pid, host=host, version=version, boot=boot, now=now, lease_until=lease_until,
+            pools=rows.to_text(pools),
+        )  # fmt: skip
         if exclusive:  # also what no open node holds: nothing may stay running that nobody runs
             for row in self._db.all("running_elsewhere", node=node_id):
                 self._lose_task(rows.kept_of(row), now=now)
         self._tell(EventName.NODE_STARTED, now=now, data={"node": node_id, "pid": pid, "version": version})
-        return Node(id=node_id, pid=pid, host=host, version=version, started_at=now, ended_at=None, clean=False)
+        return Node(
+            id=node_id, pid=pid, host=host, version=version, started_at=now, ended_at=None, clean=False, pools=pools
+        )
+
+    def place_agent(self, agent: str, pool: str, *, now: Instant) -> bool:
+        """Its tasks wait elsewhere from now on; those that run go there when they come back."""
+        if self._pool_of(agent) == pool:
+            return False
+        if pool == DEFAULT_POOL:
+            self._db.do("unplace_agent", agent=agent)
+        else:
+            self._db.do("place_agent", agent=agent, pool=pool)
+        self._db.do("move_to_pool", agent=agent, pool=pool)
+        self._memory.pools = self._memory.queues = None
+        self._memory.tasks.clear()
+        self._tell(EventName.AGENT_PLACED, now=now, agent=agent, data={"pool": pool})
+        return True
 
     def renew_node(self, node: int, *, lease_s: float) -> bool:
         """A longer lease, if there still is one."""

@@ -21,7 +21,7 @@ from heapq import heappop, heappush
 from typing import NamedTuple
 
 from ostinato.domain.task import TaskKind
-from ostinato.store.port import ClaimRequest
+from ostinato.store.port import EVERY_POOL, ClaimRequest
 
 
 class QueueKey(NamedTuple):
@@ -154,7 +154,7 @@ class Queues:
 
     def _best_pool(self, pools: tuple[str, ...], flagged: Callable[[str], bool]) -> str | None:
         best: str | None = None
-        for pool in pools:
+        for pool in self._order if EVERY_POOL in pools else pools:
             order = self._order.get(pool)
             if order and (best is None or order[0] < self._order[best][0]) and not flagged(f"pool:{pool}"):
                 best = pool

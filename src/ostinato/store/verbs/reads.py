@@ -17,6 +17,7 @@ from ostinato.domain.step import Step
 from ostinato.domain.task import Task, TaskKind
 from ostinato.domain.values import Instant
 from ostinato.store.port import (
+    EVERY_POOL,
     Attempt,
     EventFilter,
     Flag,
@@ -351,6 +352,25 @@ class ReadVerbs:
         """One breaker."""
         row = self._db.one("breaker", name=name)
         return rows.breaker_of(row) if row is not None else None
+
+    def placements(self) -> dict[str, str]:
+        """Agent -> pool."""
+        return dict(self._db.all("placements"))
+
+    def unserved_pools(self) -> list[str]:
+        """Pools that wait for a node."""
+        served: set[str] = set()
+        for (pools,) in self._db.all("served_pools"):
+            served.update(rows.texts_of(pools))
+        if EVERY_POOL in served:
+            return []
+        found: list[str] = []
+        pool = ""
+        while (row := self._db.one("next_pool", pool=pool)) is not None:
+            pool = row[0]
+            if pool not in served:
+                found.append(pool)
+        return found
 
     def tokens(self) -> list[Token]:
         """Every token that there is or was."""

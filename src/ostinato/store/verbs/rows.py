@@ -38,6 +38,7 @@ _message = msgspec.json.Decoder(NewMessage).decode
 _question = msgspec.json.Decoder(NewQuestion).decode
 _object = msgspec.json.Decoder(dict[str, Any]).decode
 _texts = msgspec.json.Decoder(dict[str, str]).decode
+_list = msgspec.json.Decoder(tuple[str, ...]).decode
 _retry = msgspec.json.Decoder(RetryPolicy).decode
 
 
@@ -243,10 +244,22 @@ def skip_of(row: Row) -> Skip:
 
 def node_of(row: Row) -> Node:
     """A node from `node_columns`."""
-    id_, pid, host, version, started_at, ended_at, clean = row
+    id_, pid, host, version, started_at, ended_at, clean, pools = row
     return Node(
-        id=id_, pid=pid, host=host, version=version, started_at=started_at, ended_at=ended_at, clean=bool(clean)
+        id=id_,
+        pid=pid,
+        host=host,
+        version=version,
+        started_at=started_at,
+        ended_at=ended_at,
+        clean=bool(clean),
+        pools=texts_of(pools),
     )
+
+
+def texts_of(text: str) -> tuple[str, ...]:
+    """A list of texts, as a column holds it."""
+    return _list(text)
 
 
 def flag_of(row: Row) -> Flag:

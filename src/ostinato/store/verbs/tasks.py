@@ -16,6 +16,7 @@ from ostinato.domain.message import task_session
 from ostinato.domain.step import Entry, Input, entry_to_json
 from ostinato.domain.task import ENDED, NewTask, Task, TaskEvent, TaskKind, TaskState, next_state
 from ostinato.domain.values import Instant, digest_of, to_json
+from ostinato.store.port import DEFAULT_POOL
 from ostinato.store.verbs import rows
 from ostinato.store.verbs.queues import Candidate, QueueKey
 from ostinato.store.verbs.rows import Kept
@@ -96,7 +97,7 @@ class TaskVerbs(Work):
             title=new.title,
             agent=new.agent or None,
             session=session or None,
-            pool=new.pool,
+            pool=self._pool_of(new.agent) if new.pool == DEFAULT_POOL else new.pool,
             project=new.project,
             type=new.type,
             priority=new.priority,

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from ostinato.domain.event import Event, EventName, NewEvent
 from ostinato.domain.task import Task, TaskKind
 from ostinato.domain.values import Instant
-from ostinato.store.port import Tallies
+from ostinato.store.port import DEFAULT_POOL, Tallies
 from ostinato.store.verbs import rows
 from ostinato.store.verbs.database import Database
 from ostinato.store.verbs.memory import Memory
@@ -193,6 +193,13 @@ class Work(ReadVerbs):
             for scope, name, *_ in self._db.all("flags"):
                 flags.setdefault(scope, set()).add(name)
         return flags
+
+    def _pool_of(self, agent: str | None) -> str:
+        """Where an agent's tasks wait, from memory."""
+        pools = self._memory.pools
+        if pools is None:
+            pools = self._memory.pools = self.placements()
+        return pools.get(agent or "", DEFAULT_POOL)
 
     def _queues(self) -> Queues:
         """What can be claimed, from memory."""

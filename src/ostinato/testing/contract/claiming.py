@@ -5,8 +5,10 @@ from __future__ import annotations
 import random
 
 from ostinato.domain.event import EventName
+from ostinato.domain.message import NewMessage
 from ostinato.domain.task import Park, Requeue, TaskEvent, TaskKind, TaskState, Wait, WaitKind
-from ostinato.domain.values import SECOND
+from ostinato.domain.values import SECOND, Source
+from ostinato.store.port import EVERY_POOL, Claim
 from ostinato.testing.contract.scene import Scene, case
 
 
@@ -198,3 +200,56 @@ async def claims_are_told_with_attempt_and_node(scene: Scene) -> None:
     task = await scene.claim_one()
     (event,) = await scene.told(EventName.TASK_CLAIMED, task=task)
     assert event.data == {"attempt": 1, "node": scene.node}
+
+
+@case
+async def a_node_of_every_pool_takes_the_most_urgent_of_all(scene: Scene) -> None:
+    fast = await scene.add(pool="fast")
+    urgent = await scene.add(pool="slow", priority=9)
+    plain = await scene.add()
+    assert [t.id for t in await scene.claim(most=9, pools=(EVERY_POOL,))] == [urgent.id, fast.id, plain.id]
+
+
+@case
+async def an_agents_tasks_wait_in_its_pool_also_those_that_wait_already(scene: Scene) -> None:
+    before = await scene.add(agent="painter")
+    assert await scene.do(lambda tx: tx.place_agent("painter", "gpu", now=scene.now))
+    assert not await scene.do(lambda tx: tx.place_agent("painter", "gpu", now=scene.now))
+    assert await scene.see(lambda reads: reads.placements()) == {"painter": "gpu"}
+    after, other = await scene.add(agent="painter"), await scene.add(agent="clerk")
+    new = NewMessage(source=Source.OPERATOR, text="Hello")
+    await scene.do(lambda tx: tx.append_message("main:painter", new, agent="painter", now=scene.now))
+    assert [t.id for t in await scene.claim(most=9, agent_limit_default=9)] == [other.id]
+    assert await scene.see(lambda reads: reads.unserved_pools()) == []  # the scene's node takes from all of them
+    gpu = await scene.claim(most=9, pools=("gpu",), agent_limit_default=9)
+    assert [t.id for t in gpu[:2]] == [before.id, after.id]
+    assert [t.kind for t in gpu[2:]] == [TaskKind.TURN]
+    assert len(await scene.told(EventName.AGENT_PLACED)) == 1
+
+
+@case
+async def a_task_follows_its_agent_and_its_agents_pool(scene: Scene) -> None:
+    await scene.do(lambda tx: tx.place_agent("painter", "gpu", now=scene.now))
+    task = await scene.add(agent="clerk")
+    moved = await scene.do(lambda tx: tx.change_task(task.id, agent="painter", actor="ann", now=scene.now))
+    assert (moved.agent, moved.pool) == ("painter", "gpu")
+    assert await scene.claim(most=9) == []
+    (held,) = await scene.claim(most=9, pools=("gpu",))
+    await scene.do(lambda tx: tx.place_agent("painter", "default", now=scene.now))
+    claim = Claim(task=held.id, token=held.token)
+    await scene.do(lambda tx: tx.finish(claim, Requeue(reason="drained"), now=scene.now))
+    assert [t.id for t in await scene.claim(most=9)] == [task.id]
+
+
+@case
+async def a_pool_that_no_node_takes_from_is_named(scene: Scene) -> None:
+    await scene.do(lambda tx: tx.place_agent("painter", "gpu", now=scene.now))
+    await scene.do(
+        lambda tx: tx.start_node(
+            pid=2, host="h", version="v", lease_s=60.0, exclusive=True, pools=("default", "cpu"), now=scene.now
+        )
+    )
+    assert await scene.see(lambda reads: reads.unserved_pools()) == []
+    await scene.add(agent="clerk")
+    await scene.add(agent="painter")
+    assert await scene.see(lambda reads: reads.unserved_pools()) == ["gpu"]

@@ -2,7 +2,7 @@
 
 -- name: node_columns
 -- Columns in the order of rows.node_of.
-id, pid, host, version, started_at, ended_at, clean
+id, pid, host, version, started_at, ended_at, clean, pools
 
 -- name: nodes
 -- The last nodes, newest first.
@@ -18,8 +18,8 @@ SELECT id FROM nodes WHERE ended_at IS NULL AND (lease_until <= :lease_now OR bo
 
 -- name: add_node
 -- A node starts.
-INSERT INTO nodes (id, pid, host, version, boot, started_at, clean, lease_until)
-VALUES (:id, :pid, :host, :version, :boot, :now, 0, :lease_until)
+INSERT INTO nodes (id, pid, host, version, boot, started_at, clean, lease_until, pools)
+VALUES (:id, :pid, :host, :version, :boot, :now, 0, :lease_until, :pools)
 
 -- name: renew_node
 -- Its lease is longer, if it still has one.
@@ -36,6 +36,32 @@ SELECT {task_columns} FROM tasks INDEXED BY task_running WHERE state = 'running'
 -- name: running_elsewhere
 -- What other nodes run.
 SELECT {task_columns} FROM tasks INDEXED BY task_running WHERE state = 'running' AND node IS NOT :node ORDER BY id
+
+-- name: served_pools
+-- What the nodes take from that have not ended.
+SELECT pools FROM nodes WHERE ended_at IS NULL
+
+-- name: next_pool
+-- The next pool in which something can be claimed.
+SELECT pool FROM tasks INDEXED BY task_claimable
+WHERE state = 'ready' AND due_at IS NULL AND pool > :pool ORDER BY pool LIMIT 1
+
+-- name: placements
+-- Agents that are not in the default pool.
+SELECT agent, pool FROM placements ORDER BY agent
+
+-- name: place_agent
+-- Where an agent's tasks wait.
+INSERT INTO placements (agent, pool) VALUES (:agent, :pool)
+ON CONFLICT (agent) DO UPDATE SET pool = excluded.pool
+
+-- name: unplace_agent
+-- They wait where everybody's do.
+DELETE FROM placements WHERE agent = :agent
+
+-- name: move_to_pool
+-- Those that are there already follow.
+UPDATE tasks SET pool = :pool WHERE agent = :agent AND pool != :pool AND state IN ({unfinished})
 
 -- name: flags
 -- Every flag that is set.

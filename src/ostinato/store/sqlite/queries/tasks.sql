@@ -174,8 +174,8 @@ WHERE id = :id
 -- name: change_task
 -- What people may change about an unfinished task.
 UPDATE tasks SET
-    priority = :priority, agent = :agent, not_before_at = :not_before_at, project = :project, due_at = :due_at,
-    ready_at = :ready_at, updated_at = :now
+    priority = :priority, agent = :agent, pool = :pool, not_before_at = :not_before_at, project = :project,
+    due_at = :due_at, ready_at = :ready_at, updated_at = :now
 WHERE id = :id
 
 -- name: explain_task
