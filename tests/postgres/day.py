@@ -45,7 +45,7 @@ T = TypeVar("T")
 QUICKLY = TaskSpec(retry=RetryPolicy(attempts_max=3, base_s=0.0, jitter=False))
 SESSION = "main:a"
 OPENINGS_MAX = 5
-DAY_S = 20.0
+DAY_S = 60.0
 TEXTS = ("one", "two", "three")
 
 

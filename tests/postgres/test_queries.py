@@ -43,6 +43,15 @@ def test_a_query_can_be_prepared_and_walks_along_an_index(name: str, connection:
     assert name in LISTS | RARE | OWN or not walks, f"walks through a table: {walks}"
 
 
+def test_what_brings_many_rows_at_once_can_be_prepared(connection: psycopg.Connection) -> None:
+    wide = [statement for query in QUERIES.values() for statement in query.wide.values()]
+    assert len(wide) > 10
+    for statement in wide:
+        types = ", ".join(TYPES[each] for each in statement.types)
+        connection.execute(f"PREPARE tried ({types}) AS {statement.text}")  # type: ignore[arg-type]  # our own
+        connection.execute("DEALLOCATE tried")
+
+
 def test_changes_that_are_not_waited_for_exist_and_are_changes() -> None:
     for name in UNANSWERED | EXPECTED:
         assert re.match(r"INSERT|UPDATE|DELETE", QUERIES[name].statement.text), name

@@ -12,8 +12,8 @@ import pytest
 from ostinato.domain.errors import Conflict, Exhausted, Invalid, OstinatoError
 from ostinato.domain.event import Event
 from ostinato.domain.task import NewTask, Task, TaskKind
-from ostinato.store.port import TaskFilter
-from ostinato.store.postgres import PostgresStore, connecting, open_postgres
+from ostinato.store.port import TaskFilter, Tx
+from ostinato.store.postgres import PostgresStore, connecting, open_postgres, writer
 from ostinato.store.postgres.address import Address
 from ostinato.store.postgres.wire import encode
 from tests.conftest import run
@@ -59,7 +59,8 @@ def test_a_commit_whose_answer_was_lost_is_looked_up(own_database: str) -> None:
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
 def test_a_restart_of_the_server_is_survived(server: Server, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     del server  # only to skip where there is none
-    monkeypatch.setattr(connecting, "RECONNECT_S", 3.0)
+    for room in (connecting, writer):
+        monkeypatch.setattr(room, "RECONNECT_S", 2.0)
     other = Server.make()
     other.start()
     try:
@@ -130,6 +131,27 @@ def test_two_stores_take_turns_and_hear_each_other(own_database: str) -> None:
         assert (await first.read(lambda reads: reads.tallies())).tasks == {"ready": 100}
         await first.close()
         await second.close()
+
+    run(work())
+
+
+@pytest.mark.slow
+def test_a_function_that_fails_late_is_undone_alone(own_database: str) -> None:
+    async def work() -> None:
+        store = open_postgres(own_database)
+        performed: list[str] = []
+
+        def fail(tx: Tx) -> None:
+            tx.add_task(NewTask(kind=TaskKind.RUN, title="undone"), now=NOW)
+            performed.append("fail")
+            raise KeyError("late")
+
+        results = await asyncio.gather(add(store, "first"), store.run(fail), add(store, "last"), return_exceptions=True)
+        assert isinstance(results[1], KeyError)
+        assert performed == ["fail", "fail"], "the second time behind a savepoint"
+        assert await titles(store) == ["first", "last"]
+        assert await store.check() == "ok"
+        await store.close()
 
     run(work())
 

@@ -162,7 +162,7 @@ class Orders:
 
 def _resolve(settled: Sequence[Settled], listeners: Sequence[Listener], events: Sequence[Event]) -> None:
     for future, value, error in settled:
-        if future.cancelled():
+        if future.done():  # cancelled, or told before the rest of its batch failed
             continue
         if error is None:
             future.set_result(value)

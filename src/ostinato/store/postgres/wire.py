@@ -206,15 +206,13 @@ class Wire:
         return found
 
 
-def encode(values: Sequence[Any]) -> tuple[list[bytes | None], list[pq.Format]]:
+def encode(values: Sequence[Any]) -> tuple[list[bytes | None], list[pq.Format] | None]:
     """Values as the server takes them: numbers and texts as text, bytes as they are. PostgreSQL's texts cannot hold the
     character 0; it is replaced by U+FFFD. Raises OverflowError for whole numbers of more than 64 bits."""
     parameters = [None if value is None else _WRITERS.get(type(value), _any)(value) for value in values]
-    formats = [pq.Format.TEXT] * len(parameters)
-    for place, value in enumerate(values):
-        if type(value) is bytes:
-            formats[place] = pq.Format.BINARY
-    return parameters, formats
+    if bytes not in map(type, values):
+        return parameters, None
+    return parameters, [pq.Format.BINARY if type(value) is bytes else pq.Format.TEXT for value in values]
 
 
 def _text(value: str) -> bytes:

@@ -28,7 +28,7 @@ from ostinato.domain.event import Event, EventName, NewEvent
 from ostinato.domain.task import Task
 from ostinato.domain.values import Instant
 from ostinato.store.port import ClaimRequest
-from ostinato.store.postgres.connecting import PAUSE_S, patiently
+from ostinato.store.postgres.connecting import PAUSE_S, RECONNECT_S, patiently
 from ostinato.store.postgres.database import PostgresDatabase
 from ostinato.store.postgres.failures import StoreAway, StoreBroken, StoreFull
 from ostinato.store.postgres.lineage import learn
@@ -112,22 +112,27 @@ class Writer:
             self._refuse(orders, self._broken)
             return
         try:
-            self._perform_in_one_commit(orders)
-        except StoreAway:  # nothing was written: with a new connection, all of it once more
-            self._perform_again([orders])
-        except (StoreFull, StoreBroken) as error:
-            self._refuse(orders, error)
-        except OstinatoError:  # a statement was refused, and whose it was is known only when each is alone
-            self._perform_again([[order] for order in orders])
+            self._perform_all(orders, until_s=time.monotonic() + RECONNECT_S)
         except BaseException as error:  # whatever it is, nobody may wait for ever
             self._refuse(orders, StoreBroken(f"The writer has failed: {error!r}", cure="The node must begin again."))
 
-    def _perform_again(self, groups: Sequence[Sequence[Order]]) -> None:
-        for orders in groups:
+    def _perform_all(self, orders: Sequence[Order], *, until_s: float) -> None:
+        """Once more as long as the connection is lost, until then; and each alone where a statement was refused,
+        because whose it was is not known otherwise."""
+        while True:
             try:
                 self._perform_in_one_commit(orders)
-            except OstinatoError as error:
+            except StoreAway as error:
+                if time.monotonic() < until_s:
+                    continue
                 self._refuse(orders, error)
+            except OstinatoError as error:
+                if len(orders) == 1 or isinstance(error, StoreFull | StoreBroken):
+                    self._refuse(orders, error)
+                else:
+                    for order in orders:
+                        self._perform_all([order], until_s=until_s)
+            return
 
     def _perform_in_one_commit(self, orders: Sequence[Order]) -> None:
         """Raises where nothing was written."""
