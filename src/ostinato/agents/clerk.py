@@ -56,6 +56,9 @@ SETTLE_S = 2.0
 RESTS = 50.0
 """Of so many times what a rendering took, the clerk rests: at most a fiftieth of the time goes into it."""
 
+REST_MAX_S = 10.0
+"""A machine that is busy with other things makes a rendering look long; people wait no longer than this."""
+
 READ_MAX = 500
 """Tasks of one state that are read; more are counted."""
 
@@ -124,7 +127,7 @@ class Clerk:
         except Invalid as error:
             await self._complain(error)
             done = True
-        self._not_before_s = elapsed_s + max(POLL_S, RESTS * (self._clock.elapsed_s() - elapsed_s))
+        self._not_before_s = elapsed_s + max(POLL_S, min(REST_MAX_S, RESTS * (self._clock.elapsed_s() - elapsed_s)))
         self._changed = self._changed or not done
         return POLL_S
 
