@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 from ostinato.domain.event import EventName
+from ostinato.domain.ledger import day_of
 from ostinato.domain.message import OPERATOR_SESSION
 from ostinato.domain.question import QuestionKind, QuestionState
 from ostinato.domain.step import Input, Note, Step, ToolIntent, ToolOutcome
@@ -200,11 +201,12 @@ def everything_ends_or_waits_for_something_named(run: Run) -> Findings:
 
 
 def no_budget_is_exceeded(run: Run) -> Findings:
-    """Neither an agent's day nor the fleet's."""
+    """Neither an agent's days nor the fleet's."""
+    days = len({day_of(each.at) for each in run.left.events})
     spent = {each.name: each.usd_micros for each in run.left.spending}
     spent["fleet"] = sum(each.usd_micros for each in run.left.spending)
     for who, limit in run.left.limits.items():
-        if spent.get(who, 0) > limit:
+        if spent.get(who, 0) > limit * days:
             yield f"{who} spent {spent[who]} of {limit} micro-dollars"
 
 

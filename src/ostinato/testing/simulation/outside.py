@@ -79,6 +79,8 @@ class Outside:
         """The node that runs now."""
         self.deeds: dict[str, int] = {}
         """Key of a call -> how often it took effect."""
+        self.working: list[int] = []
+        """Tasks whose tools have taken effect and are still at it."""
         self._time = time
 
     def say(self, what: What, name: str = "", **facts: Any) -> None:
@@ -96,7 +98,7 @@ class Hands:
         self.after = after
 
 
-STUBBORN = 0.25
+STUBBORN = 0.5
 """Deeds that take their time to stop when they are told to."""
 
 
@@ -135,12 +137,16 @@ async def _act(hands: Hands, context: ToolContext, arguments: Arguments, *, effe
     outside.deeds[context.key] = outside.deeds.get(context.key, 0) + 1
     outside.say(What.DID, arguments["what"], **facts)
     hands.after()
+    outside.working.append(context.task)
     try:
         await hands.clock.sleep(arguments.get("after", 0.0) + 0.0001)
     except asyncio.CancelledError:
-        if stubborn:  # such as a thread, which nobody can stop
+        outside.say(What.ENDED, arguments["what"], text="cut off", **facts)
+        if stubborn:  # such as a thread, which nobody can stop: it does nothing more, and takes its time
             await hands.clock.sleep(chance.uniform(0.1, 8.0))
         raise
     finally:
-        outside.say(What.ENDED, arguments["what"], **facts)
+        if context.task in outside.working:  # a death ends all work
+            outside.working.remove(context.task)
+    outside.say(What.ENDED, arguments["what"], **facts)
     return ToolResult(text=f"{arguments['what']}: done")

@@ -44,6 +44,8 @@ AGAIN_S = (0.2, 2.0)
 LOOK_S = 2.0
 """How often the operator looks at what is asked."""
 REST_LOOK_S = 5.0
+PATIENCE = 100
+"""Looks that somebody takes, five in a second, until a tool is at work whose task they want to begin again."""
 REST_S = 3_600.0
 """After this much quiet time whatever still moves will never come to rest."""
 
@@ -183,6 +185,11 @@ class People:
         self._run.outside.say(What.SENT, say.message.client_id or "", key=say.session, call=str(message))
 
     async def _meddle(self, meddle: Meddle) -> None:
+        for _ in range(PATIENCE if meddle.deed == "again" else 0):
+            if self._run.outside.working:
+                break
+            await asyncio.sleep(0.2)
+
         def deed(tx: Tx, now: Instant) -> str:
             tasks = tx.tasks(TaskFilter(), limit=1_000)
             if not tasks:
@@ -197,7 +204,8 @@ class People:
                     running = tx.tasks(TaskFilter(states=frozenset({TaskState.RUNNING})), limit=1_000)
                     if not running:
                         return "nothing runs"
-                    task = running[meddle.pick % len(running)]
+                    busy = [each for each in running if each.id in self._run.outside.working] or running
+                    task = busy[meddle.pick % len(busy)]
                     tx.move_task(task.id, TaskEvent.FAIL, actor=NAME, reason="begin again", now=now)
                     tx.retry_task(task.id, fresh=False, actor=NAME, now=now)
                 case "urgent":

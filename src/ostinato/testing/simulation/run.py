@@ -192,6 +192,7 @@ class _Run:
         self.process = None
         self.outside.say(What.DIED, how)
         process.die()
+        self.outside.working.clear()
         self.accidents.extend(process.surprises)
         self._buried.append(process)
         self._people.cut_off()

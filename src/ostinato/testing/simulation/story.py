@@ -153,6 +153,8 @@ def tell(seed: int) -> Story:
         at_any_time(_message(chance, number))
     for _ in range(chance.randint(0, 4)):
         at_any_time(_meddle(chance), from_s=5.0)
+    for _ in range(chance.choice((0, 0, 1, 1, 2))):
+        at_any_time(Meddle(deed="again", pick=chance.randrange(1_000)))
     for _ in range(chance.choice((0, 0, 1, 2))):
         at_any_time(_flag(chance))
     for version in range(2, 2 + chance.choice((0, 0, 1, 2))):
@@ -230,7 +232,7 @@ def _message(chance: Random, number: int) -> Say:
 
 def _meddle(chance: Random) -> Meddle:
     deeds = ("cancel", "cancel", "fail", "retry", "retry", "fresh", "dismiss", "approve", "reject", "urgent", "note")
-    return Meddle(deed=chance.choice((*deeds, "release", "again", "again", "again")), pick=chance.randrange(1_000))  # type: ignore[arg-type]  # one of its words
+    return Meddle(deed=chance.choice((*deeds, "release")), pick=chance.randrange(1_000))  # type: ignore[arg-type]  # one of its words
 
 
 def _flag(chance: Random) -> Flag:
