@@ -13,7 +13,7 @@ help:
 	@echo 'make test     all tests'
 	@echo 'make check    format, lint, types, floors, house style, docs'
 	@echo 'make bench    the figures, each beside its bound'
-	@echo 'make crash    the crash tests at full length'
+	@echo 'make crash    the crash tests at full length: kills, power cuts, full disks, half an hour of work'
 	@echo 'make docs     write the generated parts of the docs anew'
 	@echo 'make system   Debian packages that the tests need ($(PACKAGES)); needs root'
 
@@ -40,7 +40,7 @@ bench: environment
 	@$(PYTHON) -m benchmarks $(ARGS)
 
 crash: environment
-	@OSTINATO_CRASH=full $(PYTHON) -m pytest -q tests/crash $(ARGS)
+	@OSTINATO_CRASH=full $(PYTHON) -m pytest -q tests/crash tests/power tests/soak $(ARGS)
 
 docs: environment
 	@$(PYTHON) -m docs.generate

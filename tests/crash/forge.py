@@ -14,16 +14,13 @@ import os
 import select
 import signal
 import sys
+import tempfile
+import threading
 import time
 import traceback
 from pathlib import Path
 
-import cel
-import jsonschema_rs
 import msgspec
-import starlette.applications
-import structlog
-import uvicorn
 
 from ostinato.config import STATE_FOLDER
 from ostinato.domain.values import Value
@@ -46,9 +43,6 @@ from tests.crash.stage import Parts, play, serve
 LOOK_S = 0.001
 """How often a node is looked at that is to be killed after a while."""
 
-LOADED = (cel, jsonschema_rs, starlette.applications, structlog, uvicorn)
-"""What a node would load late is loaded here, before it is forked."""
-
 LOG = "run.log"
 """What the nodes of a folder say."""
 
@@ -60,6 +54,9 @@ ALL = {**SCENARIOS, zombie.SCENARIO.name: zombie.SCENARIO, load.NAME: load.SCENA
 
 TOKEN = "ost_crash"
 """Whoever shows it may do everything."""
+
+WARM_UP = "delivery"
+"""The scenario that a forge lives through itself."""
 
 RESTART = 300_000
 """Microseconds between a death and the next node's start, as a supervisor takes them."""
@@ -172,10 +169,27 @@ def main() -> None:
     """Serves orders until standard input ends."""
     decoder = msgspec.json.Decoder(Order)
     os.environ[TOKEN_VARIABLE] = TOKEN  # nobody's own keyring is touched
+    _warm_up()
     gc.collect()
     gc.freeze()
     while line := sys.stdin.buffer.readline():
         _serve(decoder.decode(line))
+
+
+def _warm_up() -> None:
+    """Lives the life of a node once, so that everything is there that a node loads late, compiles or remembers. No
+    thread of it is left: forking would not be safe."""
+    out = os.dup(1)
+    os.dup2(2, 1)  # answers alone go to standard output
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            ALL[WARM_UP].build(Path(folder))
+            perform(Order(scenario=WARM_UP, folder=folder, run=1))
+    finally:
+        os.dup2(out, 1)
+        os.close(out)
+    gc.enable()
+    assert threading.active_count() == 1, threading.enumerate()
 
 
 def _serve(order: Order) -> None:

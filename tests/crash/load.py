@@ -28,8 +28,8 @@ KINDS = ("plain", "gate", "retry", "mail", "shared", "chain", "ask")
 AGENTS = 4
 """Of each sort: those who may, and those who must ask."""
 
-SILENCE_S = 5.0
-"""More than any retry waits."""
+SILENCE_S = 30.0
+"""More than any retry waits, and than a busy machine keeps everybody waiting."""
 
 PAGES = 1_000_000
 """More than any test writes."""
