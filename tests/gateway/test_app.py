@@ -16,11 +16,11 @@ from ostinato.cli.client import Client
 from ostinato.domain.errors import Conflict, Invalid
 from ostinato.engine.clock import SystemClock
 from ostinato.engine.lock import FleetLock
-from ostinato.gateway import status_api, tasks_api
+from ostinato.gateway import events_api, status_api, tasks_api
 from ostinato.gateway.log_lines import LogLines
 from ostinato.gateway.operation import Nothing
 from ostinato.gateway.status_api import StatusView
-from tests.conftest import run
+from tests.conftest import run, wait_until
 from tests.gateway.ground import make_fleet
 
 
@@ -111,3 +111,33 @@ def test_a_failed_restore_leaves_the_database_as_it_was(tmp_path: Path) -> None:
         restore_here(folder, folder / "no.db", replace=True)
     (kept,) = call_here(folder, tasks_api.list_tasks, tasks_api.WhichTasks()).tasks
     assert kept.title == "Precious"
+
+
+@pytest.mark.slow
+def test_a_node_takes_from_its_pools_alone_and_work_that_nobody_takes_is_named(tmp_path: Path) -> None:
+    folder = make_fleet(tmp_path / "fleet")
+    agents = folder / "agents" / "clerk" / "AGENTS.md"
+    agents.write_text(agents.read_text().replace("---\n", "---\npool: gpu\n", 1))
+
+    loaded = events_api.WhichEvents(name=["agent.loaded"])
+
+    async def node(pools: tuple[str, ...], *, title: str) -> tuple[str, StatusView]:
+        app = FleetApp(folder, pools=pools, log=LogLines(io.StringIO()))
+        await app.start()
+        assert app.node is not None
+        try:
+            await asyncio.to_thread(wait_until, lambda: Client(folder).call(events_api.list_events, loaded).events)
+            request = tasks_api.AddTask(title=title, agent="clerk")
+            added = await asyncio.to_thread(lambda: Client(folder).call(tasks_api.add, request))
+            if "gpu" in pools:
+                await app.node.completions.wait(int(added.id[1:]))
+            return added.id, await asked(folder)
+        finally:
+            await app.stop()
+
+    waiting, status = run(node(("default", "cpu"), title="Paint"))
+    assert [each.text for each in status.needs_you] == ["Tasks wait in the pool 'gpu', and no node takes from it"]
+    assert call_here(folder, tasks_api.show, tasks_api.WhichTask(task=waiting)).task.state == "ready"
+    _, status = run(node(("gpu",), title="Paint more"))
+    assert status.ok
+    assert call_here(folder, tasks_api.show, tasks_api.WhichTask(task=waiting)).task.state == "done"

@@ -132,6 +132,7 @@ async def status(context: Context, request: Nothing) -> StatusView:
             *_about_node(node, flags),
             *_about_settings(changed, context),
             *_about_disk(free, context),
+            *_about_pools(tx, context),
             *_about_breakers(tx, now=now),
             *_about_questions(tx, tallies, now=now),
             *_about_tasks(tx, tallies, now=now),
@@ -224,6 +225,15 @@ def _about_disk(free: int, context: Context) -> Iterator[Attention]:
             text=f"Only {free // 1_000_000} MB are free on the disk of {context.state_dir}",
             command="ostinato doctor",
         )
+
+
+def _about_pools(tx: Reads, context: Context) -> Iterator[Attention]:
+    """Work that no node takes; without any node that is said elsewhere."""
+    if context.node is None:
+        return
+    for pool in tx.unserved_pools():
+        text = f"Tasks wait in the pool {pool!r}, and no node takes from it"
+        yield Attention(level="wrong", text=text, command=f"ostinato up --pool {pool}")
 
 
 def _about_breakers(tx: Reads, *, now: Instant) -> Iterator[Attention]:
