@@ -49,6 +49,9 @@ RSS_MAX, DESCRIPTORS_MAX = 8_000_000, 3
 LOG_MAX = 24_000_000
 """Three times the length at which the log is moved into the database (`store/sqlite/checkpoints.py`)."""
 
+STOP_S = 180.0
+"""Far above what the supervisor gives a node to stop."""
+
 TOKEN = "ost_soak"
 SCRIPT = """\
 rules:
@@ -114,7 +117,7 @@ def up(folder: Path) -> Iterator[int]:
         wait_until(lambda: not unfinished(folder), timeout_s=120.0)
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(60)
+        process.wait(STOP_S)
         output.close()
 
 
