@@ -32,8 +32,10 @@ class LedgerVerbs(QuestionVerbs):
             (f"agent:{agent}", limit_usd_micros, f"agent {agent!r}"),
             (FLEET, fleet_limit_usd_micros, "the fleet"),
         ):
+            if limit is None:
+                continue
             account = self._account(scope, day, limit)
-            if limit is not None and not account.has_room(usd_micros):
+            if not account.has_room(usd_micros):
                 used = account.spent_usd_micros + account.reserved_usd_micros
                 raise Exhausted(
                     f"The day's budget of {owner} has no room for {_usd(usd_micros)}: "
