@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ostinato.agents.breakers import Breakers
-from ostinato.agents.model_choices import ModelChoices
+from ostinato.agents.model_choices import ModelChoices, is_down
 from ostinato.domain.breaker import Breaker, BreakerRule, BreakerState
 from ostinato.domain.event import EventName
 from ostinato.domain.step import Chosen, ModelIntent
@@ -155,7 +155,7 @@ def test_a_model_that_cannot_be_had_is_replaced_within_the_same_call(tmp_path: P
                 (1, "large", "fallback"),
             ]
             intent = await last(fleet, task)
-            assert intent.why.startswith("instead of other: Model 'other': the server answered 503")
+            assert intent.why.startswith("instead of other: the server answered 503")
             charges = await fleet.store.read(lambda reads: reads.charges(task))
             assert [(each.call, each.status) for each in charges] == [(1, 503), (1, 503), (1, 200)]
 
@@ -387,6 +387,14 @@ def test_a_host_that_is_down_is_left_alone_by_all_its_models_and_one_that_answer
             assert found["host:127.0.0.1:1"] is BreakerState.OPEN
 
     run(story())
+
+
+@pytest.mark.parametrize(
+    ("status", "after_s", "down"),
+    [(0, None, True), (500, None, True), (503, None, True), (503, 9.0, False), (529, None, False), (429, None, False)],
+)
+def test_a_host_that_says_when_to_come_again_is_up(status: int, after_s: float | None, down: bool) -> None:
+    assert is_down(ModelFailed("no", error_class="transient", after_s=after_s), status) is down
 
 
 def test_a_refused_key_is_no_trouble_of_the_model(tmp_path: Path) -> None:

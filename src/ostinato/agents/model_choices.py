@@ -23,6 +23,13 @@ TRANSIENT = frozenset({"transient", "rate_limited"})
 """Classes of failures that speak against a model: another may be asked, or the same journal goes on later."""
 
 
+OVERLOADED = 529
+"""The status of a server whose model has no room: Anthropic's own."""
+
+REASON_MAX = 200
+"""Characters of a failure that a breaker keeps."""
+
+
 class Pick(Value):
     """One model that may be asked now, and why it is this one."""
 
@@ -116,7 +123,7 @@ class ModelChoices:
         if failure.error_class not in TRANSIENT:
             self.went_well(tx, model, task=task, now=now)  # it answered, and that is all that a breaker asks
             return
-        trouble = Trouble(reason=failure.message[:200], asked_s=failure.after_s or 0.0)
+        trouble = Trouble(reason=told_of(model.name, failure.message)[:REASON_MAX], asked_s=failure.after_s or 0.0)
         name, *host = guards_of(model)
         self._breakers.went_wrong(tx, name, trouble, who=task.name, now=now, task=task.id)
         if down:
@@ -135,6 +142,17 @@ class ModelChoices:
 def guards_of(model: Model) -> tuple[str, ...]:
     """The breakers that a call of this model must pass."""
     return (f"model:{model.name}", f"host:{model.host}") if model.host else (f"model:{model.name}",)
+
+
+def is_down(failure: ModelFailed, status: int) -> bool:
+    """True where a failed call speaks against the whole host: no answer, or an error without a word about when to come
+    again. One that is overloaded (529), or says when to come again, is up, and its other models may be."""
+    return status == 0 or (status >= 500 and status != OVERLOADED and failure.after_s is None)
+
+
+def told_of(name: str, words: str) -> str:
+    """What is told of a model, where its name is said already."""
+    return words.removeprefix(f"Model {name!r}: ")
 
 
 def last_intent(journal: Sequence[Entry]) -> ModelIntent | None:

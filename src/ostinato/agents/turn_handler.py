@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from ostinato.agents.leash import LeashMaker
 from ostinato.agents.live import LiveText
-from ostinato.agents.model_choices import TRANSIENT, ModelChoices
+from ostinato.agents.model_choices import TRANSIENT, ModelChoices, is_down
 from ostinato.agents.moves import Act, Advance, AskModel, Ended, Planned
 from ostinato.agents.prompt import PastTurn, chat_parts
 from ostinato.agents.turn_state import TurnState
@@ -202,7 +202,7 @@ class _Run:
         says about the model."""
         state, now = self._state, self._attempt.clock.now()
         rows = [_charge(state, call, each) for each in attempts]
-        down = bool(attempts) and (attempts[-1].status == 0 or attempts[-1].status >= 500)
+        down = failure is not None and bool(attempts) and is_down(failure, attempts[-1].status)
 
         def write(tx: Tx) -> None:
             for row in rows:

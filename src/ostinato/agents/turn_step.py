@@ -14,7 +14,7 @@ from typing import Any, assert_never
 from msgspec import structs
 
 from ostinato.agents.breakers import Refusal
-from ostinato.agents.model_choices import Pick, last_intent, tried
+from ostinato.agents.model_choices import Pick, last_intent, told_of, tried
 from ostinato.agents.moves import Act, Advance, AskModel, Ended, Move, Planned
 from ostinato.agents.turn_state import TurnState
 from ostinato.domain import budget, turn
@@ -147,7 +147,7 @@ class _TurnStep:
         assert asked is not None, "a call that is resumed has its intent"
         if isinstance(self.entries[-1] if self.entries else None, ModelIntent):
             return AskModel(call=action.call)
-        why = self._failed.error if self._failed is not None else ""
+        why = told_of(asked.model, self._failed.error) if self._failed is not None else ""
         if not why and not state.choices.is_known(asked.model):
             why = "it is gone from the fleet's file"
         if not why and state.choices.is_admitted(self._tx, asked.model, task=state.task, now=self._now):
