@@ -211,7 +211,7 @@ class FleetApp:
         from ostinato.agents.unfit import Patient
         from ostinato.tools.delivery import DeliveryHandler
 
-        toolbox, models = self._toolbox(), self._models()
+        toolbox, models, outbox = self._toolbox(), self._models(), self.fleet / OUTBOX_FOLDER
         asked = metered_models(models, self.meter, self.clock)
         self._ends.push_async_callback(models.close)
         preparing = asyncio.create_task(_prepare(toolbox, models))
@@ -227,9 +227,7 @@ class FleetApp:
         )
         return (
             *(TurnHandler(each, leashes=leashes, models=asked, live=live, choices=choices) for each in MODELLED),
-            Patient(
-                DeliveryHandler(toolbox=toolbox, contexts=leashes.delivery_context, outbox=self.fleet / OUTBOX_FOLDER)
-            ),
+            Patient(DeliveryHandler(toolbox=toolbox, contexts=leashes.delivery_context, outbox=outbox)),
         )
 
     def _engine(self, store: Store, handlers: Sequence[Handler], *, fires: Fires, lock: FleetLock) -> EngineNode:
@@ -294,10 +292,8 @@ class FleetApp:
 
         self._ends.callback(store.subscribe(wake))
         sweeping = Service("calendar", calendar.poll, ground)
-        calendar.listen(sweeping.wake)
-        self._ends.callback(calendar.deafen)
-        regulator = Regulator(store=store, clock=self.clock)
-        others = {"regulator": regulator.poll, "inbox": inbox.poll}
+        self._ends.callback(calendar.listen(sweeping.wake))
+        others = {"regulator": Regulator(store=store, clock=self.clock).poll, "inbox": inbox.poll}
         return (sweeping, *(Service(name, poll, ground) for name, poll in others.items()), writing)
 
     def _clerks(self, store: Store, colleagues: Colleagues) -> Sequence[Service]:

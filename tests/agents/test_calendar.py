@@ -72,7 +72,7 @@ def test_a_heartbeat_is_there_as_soon_as_anybody_looks_at_its_file(tmp_path: Pat
         async with running(tmp_path, FILES, start=False) as fleet:
             calendar, clock = calendar_of(fleet), ManualClock()
             service = Service("calendar", calendar.poll, Ground(store=fleet.store, clock=clock, notify=print))
-            calendar.listen(service.wake)
+            deafen = calendar.listen(service.wake)
             service.start()
             try:
                 await clock.wait_sleepers(1)
@@ -85,7 +85,7 @@ def test_a_heartbeat_is_there_as_soon_as_anybody_looks_at_its_file(tmp_path: Pat
 
                 await fleet.wait(there)
             finally:
-                calendar.deafen()
+                deafen()
                 await service.stop()
 
     run(story())
@@ -96,12 +96,12 @@ def test_memory_that_changes_with_each_turn_makes_no_work_for_the_calendar(tmp_p
         async with running(tmp_path, FILES, start=False) as fleet:
             calendar, rung = calendar_of(fleet), []
             await swept(calendar)
-            calendar.listen(lambda: rung.append(1))
+            deafen = calendar.listen(lambda: rung.append(1))
             write_fleet(tmp_path, {"agents/helper/MEMORY.md": "It rains."})
             fleet.workspaces.current("helper")
             await asyncio.sleep(0)
             assert rung == []
-            calendar.deafen()
+            deafen()
 
     run(story())
 

@@ -63,9 +63,10 @@ class Calendar:
         self._noticed: set[str] = set()
         self._looks_in = 0  # the thread in which the sweep itself looks
 
-    def listen(self, wake: Callable[[], None]) -> None:
+    def listen(self, wake: Callable[[], None]) -> Callable[[], None]:
         """Takes up agents out of turn whose heartbeats somebody has just seen to be new, or whose files to be in order
-        again: `wake` is called on this loop for each, and whoever it is calls `poll`."""
+        again: `wake` is called on this loop for each, and whoever it is calls `poll`. Call the result to listen no
+        more."""
         loop = asyncio.get_running_loop()
 
         def notice(agent: str) -> None:
@@ -75,11 +76,11 @@ class Calendar:
             with suppress(RuntimeError):  # the loop has ended meanwhile
                 loop.call_soon_threadsafe(wake)
 
-        self._workspaces.changed = notice
+        def deafen() -> None:
+            self._workspaces.changed = None
 
-    def deafen(self) -> None:
-        """Listens no more."""
-        self._workspaces.changed = None
+        self._workspaces.changed = notice
+        return deafen
 
     async def poll(self) -> float:
         """One slice of the sweep; seconds until the next."""
