@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
+from ostinato.domain.errors import Denied
 from ostinato.tools.sandbox.command import Ended, Finished, run_command
 from ostinato.tools.sandbox.protected import prepare
-from ostinato.tools.sandbox.room import MIB, Bounds, Errand, Room
+from ostinato.tools.sandbox.room import MIB, Account, Bounds, Errand, Room
 from ostinato.tools.sandbox.spill import KEPT_BYTES
 from ostinato.tools.sandbox.surroundings import PLAIN
 from tests.conftest import run, wait_until
@@ -71,6 +72,14 @@ def test_its_arguments_arrive_as_they_are(go: Callable[..., Finished], way: str)
 
 def test_a_killed_command_says_by_what(go: Callable[..., Finished]) -> None:
     assert go(*shell("kill -9 $$")).code == 128 + signal.SIGKILL
+
+
+@pytest.mark.parametrize(("uid", "gid"), [(0, 0), (0, 12_345), (12_345, 0)])
+def test_nothing_is_started_as_root_or_in_roots_group(here: World, uid: int, gid: int) -> None:
+    errand = Errand(argv=("/bin/true",), cwd=here.workspace, environment=PLAIN)
+    somebody = Account(uid=uid, gid=gid, name="root")
+    with pytest.raises(Denied, match="never run as root"):
+        run(run_command(backend("bubblewrap"), Room(workspace=here.workspace), errand, account=somebody))
 
 
 def test_a_room_that_cannot_be_made_has_run_nothing(here: World) -> None:
@@ -163,7 +172,9 @@ asyncio.run(run_command(backend("bubblewrap"), Room(workspace=workspace), errand
 def test_a_command_dies_with_its_node(here: World) -> None:
     repository = Path(__file__).resolve().parents[2]
     words = [sys.executable, "-c", NODE, str(here.workspace), str(here.account.uid), here.mark]
-    node = subprocess.Popen(words, cwd=repository, env={**os.environ, "PYTHONPATH": str(repository)})
+    node = subprocess.Popen(
+        words, cwd=repository, env=os.environ | {"PYTHONPATH": f"{repository}:{os.environ.get('PYTHONPATH', '')}"}
+    )
     try:
         wait_until(lambda: (here.workspace / "notes/up").exists())
         wait_until(lambda: len(sleeping(here.mark)) == 2)

@@ -101,6 +101,15 @@ def test_what_leads_git_astray_is_moved_aside_unless_it_was_there(tmp_path: Path
     assert watch.put_aside() == ()
 
 
+def test_what_a_command_left_that_died_with_its_node_is_moved_aside_before_the_next(tmp_path: Path) -> None:
+    a_repository(tmp_path)
+    for name in (".git/commondir", "ostinato.toml"):
+        (tmp_path / name).write_text("evil")
+    prepare(tmp_path)
+    assert not (tmp_path / ".git/commondir").exists()
+    assert not (tmp_path / "ostinato.toml").exists()
+
+
 def test_a_program_is_the_machines_or_a_declared_one(tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
     script = tmp_path / "bin/greet"

@@ -15,7 +15,7 @@ import signal
 import time
 
 from ostinato.domain.values import Value
-from ostinato.tools.sandbox.launch import Backend, launched, problem_in
+from ostinato.tools.sandbox.launch import Backend, launched, problem_in, root_in
 from ostinato.tools.sandbox.protected import Watch
 from ostinato.tools.sandbox.room import Account, Bounds, Errand, Room
 from ostinato.tools.sandbox.spill import Kept, Output
@@ -77,12 +77,15 @@ async def run_command(
             **launch.options,
         )
         status = os.dup(launch.status)
+    said, aside = b"", tuple[str, ...]()
     try:
         run = _Run(process, output, backend=backend, bounds=room.bounds, watch=watch)
         ended = await run.until_ended(launch.stdin)
+    finally:  # also where nobody waits any more
         said = _read_status(status)
-    finally:
         os.close(status)
+        await _room_gone(root_in(said))
+        aside = watch.put_aside() if watch else ()
     kept = output.kept()
     problem = problem_in(said, backend, said=kept.tail or kept.head) if ended is Ended.EXIT else ""
     return Finished(
@@ -91,7 +94,7 @@ async def run_command(
         output=kept,
         duration_s=time.monotonic() - began_s,
         changed=watch.changed() if watch else (),
-        put_aside=watch.put_aside() if watch else (),
+        put_aside=aside,
         problem=problem,
     )
 
@@ -182,6 +185,26 @@ class _Run:
         whether it has ended, and so take its end away from whoever waits for it."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
+
+
+async def _room_gone(root: int | None) -> None:
+    """Waits for the end of a room's first process, which the kernel lets end after all others. Bubblewrap itself ends
+    as soon as the command has, a moment before what the command left behind."""
+    try:
+        descriptor = os.pidfd_open(root) if root else None
+    except OSError:
+        return
+    if descriptor is None:
+        return
+    loop, gone = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(descriptor, gone.set)
+    try:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GONE_S):
+                await gone.wait()
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
 
 
 def _read_status(descriptor: int) -> bytes:

@@ -71,16 +71,18 @@ def landlock_or_none() -> Backend | None:
     return Backend(name="landlock", program=python, gaps=landlock.gaps(version))
 
 
-def check_room(argv: tuple[str, ...]) -> None:
-    """Raises Denied for a command line that the kernel would not take; better said than met."""
-    if any("\0" in each for each in argv):
+def _check(errand: Errand, account: Account) -> None:
+    """The last look before a process is started."""
+    if account.uid == 0 or account.gid == 0:
+        raise Denied("Commands never run as root", cure="Give the fleet a user of its own.")
+    if any("\0" in each for each in errand.argv):
         raise Denied("A command holds a zero byte", cure="Leave it out.")
 
 
 @contextlib.contextmanager
 def launched(backend: Backend, room: Room, errand: Errand, *, account: Account) -> Iterator[Launch]:
-    """The launch, with its descriptors open; the child's ends are closed again when the block is left."""
-    check_room(errand.argv)
+    """The launch, with its descriptors open; all are closed again when the block is left. Raises Denied for root."""
+    _check(errand, account)
     with contextlib.ExitStack() as ends:
         read, write = os.pipe2(os.O_CLOEXEC)
         ends.callback(os.close, read)
@@ -122,6 +124,11 @@ def problem_in(status: bytes, backend: Backend, *, said: bytes) -> str:
         begun = any("exit-code" in each for each in _objects(status))
         return "" if begun else _last_line(said) or "bubblewrap gave up without a word"
     return status.decode(errors="replace").strip()
+
+
+def root_in(status: bytes) -> int | None:
+    """The first process of the room, as the machine counts; None where there is none."""
+    return next((each["child-pid"] for each in _objects(status) if isinstance(each.get("child-pid"), int)), None)
 
 
 def _objects(status: bytes) -> Iterator[Mapping[str, Any]]:

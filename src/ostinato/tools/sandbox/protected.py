@@ -30,12 +30,16 @@ GIT = ".git"
 GIT_FILES, GIT_FOLDERS = ("config",), ("hooks",)
 
 GIT_UNWANTED = ("commondir", "config.worktree", "modules")
-"""Names below `.git` that lead Git to other settings and hooks than the protected ones."""
+"""Names below `.git` that lead Git to other settings and hooks than the protected ones. Where they are there they are
+protected; where a command makes one, it is moved aside afterwards. None can be made first: an empty one leads astray.
+"""
 
 UNWANTED = ("ostinato.toml",)
-"""Names that would turn the workspace into something else: a fleet. An empty one would, too, so none is made first.
+"""Names that would turn the workspace into something else: a fleet."""
 
-Where these or `GIT_UNWANTED` are there, they are protected; where a command makes one, it is moved aside afterwards."""
+NEVER = ("commondir",)
+"""Of these Git itself never makes one in a repository: like `UNWANTED`, one that is there was left by a command that
+died with its node."""
 
 _ENTRIES_MAX = 256
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -74,7 +78,7 @@ class Watch(Value):
         """Moves what a command has made that would lead people's tools astray; returns the names."""
         moved = []
         with _opened(self.workspace) as root:
-            moved += [name for name in UNWANTED if name not in self.marks and _put_aside(root, name)]
+            moved += [name for name in UNWANTED if _put_aside(root, name)]
             with contextlib.suppress(OSError, Denied), _below(root, GIT) as git:
                 for name in GIT_UNWANTED:
                     if f"{GIT}/{name}" not in self.marks and _put_aside(git, name):
@@ -98,9 +102,7 @@ def prepare(workspace: Path) -> Watch:
             _ensure(root, name, content=None, owner=owner)
             sealed.append(workspace / name)
         for name in UNWANTED:
-            if (found := _stat_or_none(root, name)) is not None:
-                _check_plain(found, name)
-                sealed.append(workspace / name)
+            _put_aside(root, name)
         inside = _prepare_git(root, workspace, owner=owner)
         if inside is None:
             sealed.append(workspace / GIT)
@@ -121,6 +123,8 @@ def _prepare_git(root: int, workspace: Path, *, owner: os.stat_result) -> list[P
     with _below(root, GIT) as git:
         if not _exists(git, "HEAD"):
             return None
+        for name in NEVER:
+            _put_aside(git, name)
         for name in GIT_FILES:
             _ensure(git, name, content=b"", owner=owner)
         for name in GIT_FOLDERS:
