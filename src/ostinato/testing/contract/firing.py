@@ -11,7 +11,7 @@ from ostinato.domain.event import EventName
 from ostinato.domain.message import NewMessage
 from ostinato.domain.retry import RetryPolicy
 from ostinato.domain.values import SECOND, Instant, Source
-from ostinato.store.port import ScheduleRow, TaskFilter
+from ostinato.store.port import Retention, ScheduleRow, TaskFilter
 from ostinato.testing.contract.scene import Scene, case, refuses
 
 
@@ -94,6 +94,18 @@ async def what_has_fired_is_remembered_when_the_clock_is_set_back(scene: Scene) 
     (row,) = await scene.see(lambda reads: reads.schedules())
     assert (row.last_at, row.next_at) == (scene.now + SECOND, ahead + SECOND)
     assert len(await scene.told(EventName.HEARTBEAT_FIRED)) == 3
+
+
+@case
+async def a_fire_is_remembered_as_long_as_tasks_are_kept(scene: Scene) -> None:
+    kept, at = Retention(tasks_s=86_400.0), scene.now
+    await _put(scene, _row(next_at=at))
+    assert await _fire(scene, at, at + SECOND)
+    for seconds, again in ((86_000.0, False), (1_000.0, True)):
+        scene.wait(seconds)
+        await scene.do(lambda tx: tx.prune(kept, now=scene.now))
+        await _put(scene, _row(last_at=at - 1, next_at=at))
+        assert await _fire(scene, at, scene.now) is again
 
 
 @case
