@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,6 +22,7 @@ from ostinato.store.port import EventFilter, Store, TaskFilter
 from ostinato.store.sqlite import open_store
 from ostinato.testing.clock import ManualClock
 from ostinato.tools.port import Colleague
+from ostinato.workspace import tasks_place
 from tests.conftest import run
 
 HELPERS = (Colleague(id="clerk", skills=("mail",)), Colleague(id="mate", skills=("Billing",)))
@@ -215,6 +218,70 @@ def test_it_rests_between_renderings_and_looks_again_when_the_rest_is_over(tmp_p
             assert "Call Bob" in await it.look()
 
     run(story())
+
+
+RACED = 60
+
+
+def raced(folder: Path) -> list[str]:
+    """What becomes of RACED wishes that are written while a clerk renders as fast as it can: every other is appended
+    in place, the rest are saved as editors do, a whole new file."""
+
+    def write(file: Path, over: threading.Event) -> None:
+        try:
+            for number in range(RACED):
+                line = f"- wish {number}\n"
+                if number % 2:
+                    with file.open("a") as stream:
+                        stream.write(line)
+                else:
+                    _save(file, line)
+        finally:
+            over.set()
+
+    async def story() -> list[str]:
+        async with desk(folder) as it:
+            await it.look()
+            over = threading.Event()
+            writer = threading.Thread(target=write, args=(it.file, over))
+            writer.start()
+            looks = 0
+            while not over.is_set() or looks < 3:
+                looks = looks + 1 if over.is_set() else 0
+                await it.add("something else")  # so that there is always something to render
+                await it.look()
+            writer.join()
+            return sorted(each.title for each in await it.goals() if each.title != "something else")
+
+    return run(story())
+
+
+@pytest.mark.slow
+def test_whoever_writes_while_it_renders_loses_nothing_and_gets_nothing_twice(tmp_path: Path) -> None:
+    assert raced(tmp_path) == sorted(f"wish {number}" for number in range(RACED))
+
+
+@pytest.mark.slow
+def test_a_clerk_that_does_not_look_at_what_it_replaced_is_noticed(tmp_path: Path) -> None:
+    sound = tasks_place._is_untouched
+    tasks_place._is_untouched = lambda folder, name, before: True
+    try:
+        rounds = (raced(tmp_path / str(number)) for number in range(10) if (tmp_path / str(number)).mkdir() is None)
+        assert any(found != sorted(f"wish {number}" for number in range(RACED)) for found in rounds)
+    finally:
+        tasks_place._is_untouched = sound
+
+
+def _save(file: Path, line: str) -> None:
+    """Reads, adds a line, and saves; again where somebody else has saved meanwhile, as an editor asks its user."""
+    for _ in range(1_000):
+        before, text = file.stat(), file.read_text()
+        copy = file.with_name(".editor")
+        copy.write_text(text + line)
+        if file.stat() == before:
+            os.replace(copy, file)
+            return
+    raise AssertionError("the file never held still")
 
 
 # --- death ---
