@@ -80,5 +80,5 @@ def _write(tx: Tx, *, wrong: Sequence[tuple[str, Instant]], now: Instant) -> Non
     names = [name for name, next_at in wrong if tx.bring_forward(name, next_at=next_at, now=now)]
     if names:
         data = {"schedules": len(names), "names": names[:NAMED_MAX]}
-        reason = "the clock was ahead, and has been set back"
+        reason = "a clock was ahead and has been set back, or another version reckoned otherwise"
         tx.announce(NewEvent(name=EventName.SCHEDULE_CORRECTED, reason=reason, data=data), now=now)
