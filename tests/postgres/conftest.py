@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from ostinato.store.postgres import open_postgres
 from tests.conftest import run
 from tests.crash.siege import FULL
 from tests.postgres.day import live_a_day
@@ -65,6 +66,7 @@ def proxy(server: Server) -> Iterator[Proxy]:
 @pytest.fixture
 def day(proxy: Proxy, database: str, tmp_path: Path) -> Day:
     """The scripted day, in an empty database each time."""
+    run(open_postgres(database).close())  # making the tables is more than a cut may disturb each time
 
     def live(plan: Plan) -> list[str]:
         empty(database)

@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from ostinato.domain.errors import NotFound
 from ostinato.domain.event import Event, EventName
 from ostinato.domain.message import NewMessage
 from ostinato.domain.question import Answer, NewQuestion, QuestionKind, QuestionState
@@ -158,14 +159,17 @@ async def live_a_day(url: str, outside: Outside) -> list[str]:
         store, handlers, clock=SystemClock(), settings=settings, fire=never_fire, notify=lambda notice: None
     )
     await node.start()
+    refused: list[str] = []
     try:
         async with asyncio.timeout(DAY_S):
             await pass_the_time(sender, node)
     except TimeoutError:
         outside.say("night")  # what has not ended now is found by the judge
+    except NotFound as error:
+        refused = [f"lost: {error}"]
     await sender.close()
     await node.stop()
-    found = await judge(senders, outside, sender.sent)
+    found = refused + await judge(senders, outside, sender.sent)
     await store.close()
     await senders.close()
     texts = [text for text, _pid in outside.lines("read")]

@@ -6,8 +6,6 @@ every so many statements; `test_every_cut.py` cuts each statement alone.
 
 from __future__ import annotations
 
-from collections import Counter
-
 import pytest
 
 from ostinato.store.postgres.writer import Writer
@@ -17,8 +15,6 @@ from tests.postgres.proxy import Cut, Plan, Proxy
 
 EVERY = 150
 """More statements than any commit of the day has, so that one that is done anew comes to its end."""
-CUT_COMMITS = (4, 9)
-"""Some that write what senders and attempts are told."""
 DAYS = (3, 40, 77, 114)
 """Where the first cut is."""
 
@@ -43,10 +39,15 @@ def test_the_harness_notices_a_lost_answer_that_is_guessed(
     monkeypatch.setattr(Writer, "_was_committed", lambda self, transaction: committed)
     monkeypatch.setattr(day_room, "DAY_S", 1.5)
     side: Cut = "before" if committed else "after"
-    met: Counter[str] = Counter()
+    added: set[str] = set()
 
-    def cut_commits(_number: int, statement: str) -> Cut:
-        met[statement] += 1
-        return side if statement == "commit" and met["commit"] in CUT_COMMITS else None
+    def cut_an_addition(_number: int, statement: str) -> Cut:
+        """Writers take turns, so the next commit after a new task is the one that holds it."""
+        if statement == "add_task":
+            added.add(statement)
+        elif statement == "commit" and added and "cut" not in added:
+            added.add("cut")
+            return side
+        return None
 
-    assert day(cut_commits) != []
+    assert day(cut_an_addition) != []

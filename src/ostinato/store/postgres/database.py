@@ -5,6 +5,7 @@ Knows nothing of threads: whoever holds the connection sees to it that only one 
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -82,8 +83,9 @@ class Prepared(NamedTuple):
     """The same for so many rows at once, where it adds rows."""
 
 
+@functools.cache
 def queries() -> dict[str, Prepared]:
-    """Every query of this dialect, read from its files."""
+    """Every query of this dialect, read from its files; all stores of a process share them."""
     states = ", ".join(f"'{each.value}'" for each in TaskState if each in UNFINISHED)
     texts = query_texts((_SHARED, _HERE / "queries"), {"unfinished": states})
     return {name: prepared(name, text) for name, text in texts.items()}

@@ -35,9 +35,9 @@ BEGIN_READING: Final = Statement("begin reading", "BEGIN ISOLATION LEVEL REPEATA
 class PostgresStore:
     """A store in a PostgreSQL database; satisfies `ostinato.store.port.Store`."""
 
-    def __init__(self, address: Address, wire: Wire, *, hook: CommitHook | None, stall_s: float) -> None:
+    def __init__(self, address: Address, wire: Wire, *, hook: CommitHook | None, settings: Sequence[str]) -> None:
         self.address = address
-        self._settings = (*SETTINGS, f"SET idle_in_transaction_session_timeout = '{round(stall_s * 1_000)}ms'")
+        self._settings = settings
         self._queries = queries()
         self._writer = Writer(PostgresDatabase(wire, self._queries), self._connect, hook=hook)
         self._bell = Bell(self._connect, self._writer.orders.nudge, name=self._writer.name)
@@ -132,15 +132,14 @@ def open_postgres(
     written it, StoreAway (Exhausted) where the server does not answer. `hook` is told of each commit.
     """
     address = Address(url, password_env=password_env)
-    wire = Wire(address, settings=SETTINGS)
+    settings = (*SETTINGS, f"SET idle_in_transaction_session_timeout = '{round(stall_s * 1_000)}ms'")
+    wire = Wire(address, settings=settings)
     try:
         migrate(wire, place=str(address))
+        return PostgresStore(address, wire, hook=hook, settings=settings)
     except BaseException:  # whatever it was: no connection stays behind
         wire.close()
         raise
-    wire.close()
-    settings = (*SETTINGS, f"SET idle_in_transaction_session_timeout = '{round(stall_s * 1_000)}ms'")
-    return PostgresStore(address, Wire(address, settings=settings), hook=hook, stall_s=stall_s)
 
 
 def _proof(store: PostgresStore) -> tuple[Store, Examinable]:
