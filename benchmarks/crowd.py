@@ -24,9 +24,14 @@ SETTLED_S = 40.0
 """After the first look at all agents, until what a start brings with it is over."""
 
 
-def crowd() -> Sequence[Result]:
-    """`node.idle_cpu` and `node.rss_mb` with 12 and with 10,000 agents; start and answers with 10,000."""
-    return [*_measure(12), *_measure(CROWD)]
+def few() -> Sequence[Result]:
+    """`node.idle_cpu` and `node.rss_mb` with 12 agents."""
+    return _measure(12)
+
+
+def many() -> Sequence[Result]:
+    """The same with 10,000, and how soon these start and answer."""
+    return _measure(CROWD)
 
 
 def _measure(agents: int) -> list[Result]:
