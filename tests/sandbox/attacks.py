@@ -453,6 +453,12 @@ def in_a_child(flags: int) -> bool:
 
 
 @attack("filter")
+def outlives_its_parent(_facts: Facts) -> str:
+    """What takes over the first process of a room could so keep it."""
+    return "clears its death signal" if LIBRARY.prctl(1, 0, 0, 0, 0) == 0 else ""
+
+
+@attack("filter")
 def unshares_users(_facts: Facts) -> str:
     return "unshared" if call("unshare", long(0x10000000)) == 0 else ""
 

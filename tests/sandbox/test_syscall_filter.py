@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import re
 import struct
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ostinato.domain.errors import Denied
+from ostinato.tools.sandbox import syscall_filter
 from ostinato.tools.sandbox.syscall_filter import (
     ALLOW,
     ARCHES,
@@ -21,8 +23,9 @@ from ostinato.tools.sandbox.syscall_filter import (
     SPECIAL,
     UNBOUNDED,
     X32_BIT,
-    program,
 )
+
+program = cache(syscall_filter.program)
 
 MACHINES = st.sampled_from(sorted(ARCHES))
 NUMBERS = st.integers(0, 2**32 - 1)
@@ -116,6 +119,15 @@ def test_nobody_types_on_a_terminal(machine: str, high: int) -> None:
     for command in (0x5412, 0x541C):  # with any upper half, which the kernel ignores
         assert refused(on(machine, number, 0, high << 32 | command)) == errno.EPERM
     assert on(machine, number, 0, 0x5413) == ALLOW  # TIOCGWINSZ
+
+
+@given(MACHINES, st.integers(0, 2**32 - 1), st.integers(0, 64))
+def test_whoever_is_to_die_with_its_parent_does(machine: str, option: int, given_signal: int) -> None:
+    number = next(call.on(machine) for call in SPECIAL if call.name == "prctl")
+    assert number is not None
+    assert refused(on(machine, number, 1, given_signal)) == (None if given_signal == 9 else errno.EPERM)
+    if option != 1:
+        assert on(machine, number, option, given_signal) == ALLOW
 
 
 def test_without_namespaces_more_is_refused() -> None:

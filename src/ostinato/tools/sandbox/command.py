@@ -76,15 +76,14 @@ async def run_command(
             env=launch.environment,
             **launch.options,
         )
-        status = os.dup(launch.status)
+        heard = _Status(os.dup(launch.status))
     said, aside = b"", tuple[str, ...]()
     try:
         run = _Run(process, output, backend=backend, bounds=room.bounds, watch=watch)
         ended = await run.until_ended(launch.stdin)
     finally:  # also where nobody waits any more
-        said = _read_status(status)
-        os.close(status)
-        await _room_gone(root_in(said))
+        said = heard.close()
+        await _room_gone(heard.root)
         aside = watch.put_aside() if watch else ()
     kept = output.kept()
     problem = problem_in(said, backend, said=kept.tail or kept.head) if ended is Ended.EXIT else ""
@@ -187,32 +186,52 @@ class _Run:
             os.killpg(self._process.pid, signal.SIGKILL)
 
 
+class _Status:
+    """What the backend says on its descriptor. The first process of the room is taken hold of as soon as it is named,
+    while it surely lives: its number may be another's later."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._said = b""
+        self.root: int | None = None
+        """A descriptor of that process."""
+        os.set_blocking(descriptor, False)
+        asyncio.get_running_loop().add_reader(descriptor, self._hear)
+
+    def close(self) -> bytes:
+        """All that was said."""
+        asyncio.get_running_loop().remove_reader(self._descriptor)
+        self._hear()
+        os.close(self._descriptor)
+        return self._said
+
+    def _hear(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            data = os.read(self._descriptor, _STATUS_BYTES)
+            if not data:
+                asyncio.get_running_loop().remove_reader(self._descriptor)
+            self._said = (self._said + data)[:_STATUS_BYTES]
+        if self.root is None and (pid := root_in(self._said)) is not None:
+            with contextlib.suppress(OSError):
+                self.root = os.pidfd_open(pid)
+
+
 async def _room_gone(root: int | None) -> None:
-    """Waits for the end of a room's first process, which the kernel lets end after all others. Bubblewrap itself ends
-    as soon as the command has, a moment before what the command left behind."""
-    try:
-        descriptor = os.pidfd_open(root) if root else None
-    except OSError:
-        return
-    if descriptor is None:
+    """Ends the first process of a room and waits for it: the kernel lets it end after all others. Bubblewrap itself
+    ends as soon as the command has, a moment before what the command left behind, and whether or not that ends."""
+    if root is None:
         return
     loop, gone = asyncio.get_running_loop(), asyncio.Event()
-    loop.add_reader(descriptor, gone.set)
+    loop.add_reader(root, gone.set)
     try:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(root, signal.SIGKILL)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(GONE_S):
                 await gone.wait()
     finally:
-        loop.remove_reader(descriptor)
-        os.close(descriptor)
-
-
-def _read_status(descriptor: int) -> bytes:
-    os.set_blocking(descriptor, False)
-    try:
-        return os.read(descriptor, _STATUS_BYTES)
-    except BlockingIOError:
-        return b""
+        loop.remove_reader(root)
+        os.close(root)
 
 
 def _code(returncode: int | None) -> int | None:

@@ -28,6 +28,7 @@ KILL = 0x80000000  # SECCOMP_RET_KILL_PROCESS
 NAMESPACES = 0x7E020000  # CLONE_NEW{NS,CGROUP,UTS,IPC,USER,PID,NET}
 NEW_TIME = 0x80  # CLONE_NEWTIME, for unshare only: in clone these bits are the exit signal
 FAMILIES = (1, 2, 10, 16)  # AF_UNIX, AF_INET, AF_INET6, AF_NETLINK
+DEATH_SIGNAL, SIGKILL = 1, 9  # PR_SET_PDEATHSIG: who would outlive its parent keeps its room alive
 TERMINAL_INPUT = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX: typing on somebody else's terminal
 
 Machine = Literal["x86_64", "aarch64"]
@@ -68,7 +69,9 @@ REFUSED = _calls(
 )
 """Answered with EPERM, whatever their arguments."""
 
-SPECIAL = _calls("clone 56 220; unshare 272 97; clone3 435 435; ioctl 16 29; socket 41 198; socketpair 53 199")
+SPECIAL = _calls(
+    "clone 56 220; unshare 272 97; clone3 435 435; ioctl 16 29; socket 41 198; socketpair 53 199; prctl 157 167"
+)
 """Answered by their arguments."""
 
 UNBOUNDED = _calls(
@@ -142,6 +145,10 @@ def _by_arguments(*, namespaces: bool) -> list[tuple[str, Line]]:
         ("ioctl", (_LD, _ARG1, "", "")),
         *(("", (_JEQ, command, "eperm", "")) for command in TERMINAL_INPUT),
         ("", (_JEQ, TERMINAL_INPUT[0], "eperm", "allow")),
+        ("prctl", (_LD, _ARG0, "", "")),
+        ("", (_JEQ, DEATH_SIGNAL, "", "allow")),
+        ("", (_LD, _ARG1, "", "")),
+        ("", (_JEQ, SIGKILL, "allow", "eperm")),
         ("socketpair", (_LD, _ARG0, "", "")),
         ("", (_JEQ, FAMILIES[0], "allow", "family")),
         ("socket", (_LD, _ARG0, "", "")),
