@@ -185,6 +185,6 @@ def test_two_nodes_fire_each_nominal_time_once(own_database: str, outside: Outsi
 
     run(plan())
     with nodes(own_database, outside):
-        wait_until(lambda: len(outside.lines("fire")) >= 40, timeout_s=20.0)
+        wait_until(lambda: len(outside.lines("fire")) >= 25, timeout_s=20.0)
     fired = Counter((name, nominal) for name, nominal, _pid in outside.lines("fire"))
     assert set(fired.values()) == {1}

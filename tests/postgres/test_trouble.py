@@ -56,8 +56,7 @@ def test_a_commit_whose_answer_was_lost_is_looked_up(own_database: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", ["fast", "immediate"])
-def test_a_restart_of_the_server_is_survived(server: Server, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_restart_of_the_server_is_survived(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     del server  # only to skip where there is none
     for room in (connecting, writer):
         monkeypatch.setattr(room, "RECONNECT_S", 2.0)
@@ -71,7 +70,7 @@ def test_a_restart_of_the_server_is_survived(server: Server, mode: str, monkeypa
             heard: list[Event] = []
             store.subscribe(heard.extend)
             acknowledged = [(await add(store, str(number))).title for number in range(20)]
-            other.stop(mode)
+            other.stop("immediate")
             waiting = asyncio.ensure_future(add(store, "while it was away"))
             await asyncio.sleep(0)
             await asyncio.to_thread(other.start)
@@ -79,7 +78,7 @@ def test_a_restart_of_the_server_is_survived(server: Server, mode: str, monkeypa
             acknowledged.append((await add(store, "later")).title)
             assert await titles(store) == acknowledged
             assert len(heard) == len(acknowledged)
-            other.stop(mode)
+            other.stop("immediate")
             with pytest.raises(Exhausted, match="cannot be reached"):
                 await add(store, "never")
             other.start()
