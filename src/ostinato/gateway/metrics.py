@@ -170,9 +170,7 @@ def store_families(reads: Reads, *, now: Instant, agents: bool) -> Iterator[Fami
     yield _gauge("ostinato_dead_letters", "Failed tasks that nobody has dealt with.", tallies.dead)
     yield _gauge("ostinato_questions_open", "Questions that wait for a person.", tallies.questions)
     yield from _ages(reads, ready=tallies.tasks.get("ready", 0), questions=tallies.questions, now=now)
-    breakers = [
-        ((("breaker", each.name), ("state", each.state.value)), 1.0) for each in reads.breakers()[:SERIES_MAX]
-    ]
+    breakers = [((("breaker", each.name), ("state", each.state.value)), 1.0) for each in reads.breakers()[:SERIES_MAX]]
     about = "Breakers that have seen failures, by state: closed, open (calls are refused), half_open."
     yield Family(name="ostinato_breaker_state", kind="gauge", about=about, samples=breakers)
     size = reads.size()
