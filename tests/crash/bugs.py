@@ -206,8 +206,8 @@ def _fire_marked_first() -> None:
         held.append(lambda tx: append(tx, key, new, **rest))
         return None
 
-    async def fire_first(self: Any, row: Any, *, nominal_at: int | None = None) -> bool:
-        woken = await fire(self, row, nominal_at=nominal_at)
+    async def fire_first(self: Any, row: Any) -> bool:
+        woken = await fire(self, row)
         while held:
             await self._store.run(held.pop())
         return woken
