@@ -114,8 +114,10 @@ class Client:
                     if item is not None and key(item) not in seen:
                         seen.add(key(item))
                         yield item
-            except NodeGone:
-                pass  # killed in the midst of it; one that stops ends the stream in order
+            except Conflict:
+                if not seen:
+                    raise
+                # Killed in the midst of it, or just when it was asked; one that stops ends the stream in order.
             gone()
             stream = self._back(route, request)
 
@@ -139,10 +141,6 @@ class Client:
             place = str(self.state_dir / SOCKET_NAME)
             raise errors.Denied("The fleet belongs to another user", place=place, cure="Use that user.") from error
         return connection
-
-
-class NodeGone(Conflict):
-    """The node went away while it was listened to."""
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -250,7 +248,7 @@ def _lines(
             else:
                 yield msgspec.json.decode(line, type=route.response)
     except (OSError, http.client.HTTPException) as error:
-        raise NodeGone("The node went away", cure="Start it again: ostinato up") from error
+        raise Conflict("The node went away", cure="Start it again: ostinato up") from error
     finally:
         connection.close()
 

@@ -33,7 +33,11 @@ def status(
     """
     screen = Screen()
     if metrics:
-        screen.say(Client(fleet).call(metrics_api.metrics, Nothing()).text.rstrip("\n"))
+        found = Client(fleet).call(metrics_api.metrics, Nothing())
+        if as_json:
+            screen.json(found)
+        else:
+            screen.say(found.text.rstrip("\n"))
         return
     view = Client(fleet).call(status_api.status, Nothing())
     if as_json:
