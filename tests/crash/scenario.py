@@ -76,7 +76,8 @@ class Scenario(Value):
 
     def build(self, folder: Path) -> None:
         """Writes the fleet's files."""
-        write(folder / "ostinato.toml", '[fleet]\nname = "crash"\n[inbox]\nsettle = "0s"\n')
+        # Without TASKS.md, whose writes come when they like: places to die in are counted. It has a harness of its own.
+        write(folder / "ostinato.toml", '[fleet]\nname = "crash"\n[inbox]\nsettle = "0s"\n[tasks]\nfile = false\n')
         for agent, files in self.agents.items():
             for name, text in {"TOOLS.md": TOOLS, **files}.items():
                 write(folder / "agents" / agent / name, text)
