@@ -40,7 +40,9 @@ bench: environment
 	@$(PYTHON) -m benchmarks $(ARGS)
 
 crash: environment
-	@OSTINATO_CRASH=full $(PYTHON) -m pytest -q tests/crash tests/power tests/soak $(ARGS)
+	@OSTINATO_CRASH=full OSTINATO_FIGURES=docs/explanation/guarantees.json \
+		$(PYTHON) -m pytest -q tests/crash tests/power tests/soak tests/simulation tests/postgres/test_every_cut.py $(ARGS)
+	@$(PYTHON) -m docs.generate
 
 docs: environment
 	@$(PYTHON) -m docs.generate

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from docs.promises import figures, promises
 from ostinato.cli.reference import reference as commands
 from ostinato.domain.task import TRANSITIONS, TaskKind, TaskState, WaitKind
 from ostinato.domain.values import Limits
@@ -71,6 +72,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "operations": operations,
     "answers": structs,
     "tools": reference,
+    "promises": promises,
+    "figures": figures,
 }
 
 

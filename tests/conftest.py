@@ -18,6 +18,8 @@ from typing import Any, TypeVar
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.figures import register
+
 T = TypeVar("T")
 
 RUN_TIMEOUT_S = 30.0
@@ -86,6 +88,7 @@ def pytest_configure(config: pytest.Config) -> None:
     keyring = tempfile.TemporaryDirectory(prefix="ostinato-keyring-")
     config.add_cleanup(keyring.cleanup)
     os.environ["XDG_CONFIG_HOME"] = keyring.name
+    register(config)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from docs import generate
+from docs.promises import PROMISES, exists
 from ostinato.domain.errors import OstinatoError
 from ostinato.domain.event import EventName
 from ostinato.domain.task import TaskEvent, TaskKind, TaskState, WaitKind
@@ -146,6 +147,17 @@ def test_every_test_that_is_named_as_a_proof_exists(page: Path) -> None:
 def test_a_proof_that_is_gone_is_found() -> None:
     page = "`tests/test_docs.py::lost_proofs` and `tests/test_docs.py::gone` and `tests/gone.py::test_x`"
     assert lost_proofs(page) == ["gone", "test_x"]
+
+
+def test_every_promise_has_a_proof_that_exists() -> None:
+    assert [each.piece for each in PROMISES if not each.proofs] == []
+    assert [proof for each in PROMISES for proof in each.proofs if not exists(proof)] == []
+    assert len({each.piece for each in PROMISES}) == len(PROMISES)
+
+
+def test_a_promise_without_its_test_is_found() -> None:
+    assert not exists("tests/test_docs.py::gone")
+    assert not exists("tests/gone.py::test_x")
 
 
 def test_every_page_can_be_reached_from_the_first() -> None:

@@ -154,10 +154,10 @@ BUGS = {
     "a message is left behind": Bug(plant=_message_left_behind, seeds=20, finding="no_message"),
     "an irreversible intent is repeated": Bug(plant=_irreversible_again, seeds=20, finding="what_cannot"),
     "a halt is not read": Bug(plant=_halt_unread, seeds=100, finding="halted"),
-    "a budget is not read": Bug(plant=_budget_unread, seeds=20, finding="no_budget"),
+    "a budget is not read": Bug(plant=_budget_unread, seeds=100, finding="no_budget"),
     "a second decision counts": Bug(plant=_answered_twice, seeds=20, finding=""),
     "a message is taken twice": Bug(plant=_message_twice, seeds=20, finding="acknowledged"),
-    "a reply is journaled after its use": Bug(plant=_reply_forgotten, seeds=20, finding=""),
+    "a reply is journaled after its use": Bug(plant=_reply_forgotten, seeds=60, finding=""),
     "a sweep trusts others": Bug(plant=_sweep_trusts_others, seeds=20, finding="it did not come to rest"),
 }
 """By what is wrong."""

@@ -1,0 +1,186 @@
+"""What holds when things go wrong: each promise, the tests that prove it, and what they counted in the last full run.
+
+`guarantees.md` shows both. The figures are in `explanation/guarantees.json`, which `make crash` writes anew: no other
+run changes them. Knows nothing of how a test is run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ostinato.domain.values import Value
+
+ROOT = Path(__file__).resolve().parent.parent
+FIGURES = ROOT / "docs" / "explanation" / "guarantees.json"
+CONTRACT = "src/ostinato/testing/contract"
+
+
+class Promise(Value):
+    """One thing that holds. Proofs are `path::function`; of the contract, both stores keep them."""
+
+    piece: str
+    holds: str
+    after_a_crash: str
+    proofs: tuple[str, ...]
+
+
+PROMISES = (
+    Promise(
+        piece="acknowledge",
+        holds="durable before the answer; one task for a key, and another body is a conflict",
+        after_a_crash="no answer: the sender repeats, same key, same task",
+        proofs=(
+            f"{CONTRACT}/adding.py::the_same_key_with_another_body_is_a_conflict",
+            "tests/contract/test_processes.py::test_a_process_killed_at_any_commit_keeps_what_it_acknowledged",
+            "tests/power/test_power_cuts.py::test_a_power_cut_takes_nothing_that_was_acknowledged",
+            "tests/simulation/test_simulation.py::test_every_law_holds_whatever_goes_wrong",
+        ),
+    ),
+    Promise(
+        piece="task",
+        holds="begun at least once, completed exactly once",
+        after_a_crash="next attempt; the third node that dies of it sets it aside as `poison`",
+        proofs=(
+            f"{CONTRACT}/finishing.py::only_the_newest_claim_can_write",
+            f"{CONTRACT}/living.py::a_task_that_kills_its_nodes_is_set_aside_as_poison",
+            "tests/machines/test_queue.py::test_the_queue_does_what_a_plain_list_says",
+            "tests/postgres/test_machines.py::test_a_store_in_postgresql_does_what_a_plain_list_says",
+            "tests/crash/test_random_kills.py::test_kills_at_random_moments_lose_nothing_and_do_nothing_twice",
+            "tests/crash/test_every_commit.py::test_a_run_that_is_killed_at_any_commit_equals_one_that_is_not",
+        ),
+    ),
+    Promise(
+        piece="model call",
+        holds="a reply is journaled before it is used, and never asked for again; its budget is charged on intent",
+        after_a_crash="asked again only where there was no reply",
+        proofs=(
+            "tests/domain/test_turn.py::test_a_turn_killed_anywhere_and_resumed_writes_the_journal_of_an_uninterrupted_one",
+            "tests/crash/test_every_commit.py::test_a_run_that_is_killed_at_any_commit_equals_one_that_is_not",
+        ),
+    ),
+    Promise(
+        piece="tool: read, idempotent",
+        holds="at least once, under the same key",
+        after_a_crash="again with the same key",
+        proofs=("tests/crash/test_every_commit.py::test_a_run_that_is_killed_at_any_commit_equals_one_that_is_not",),
+    ),
+    Promise(
+        piece="tool on our own store",
+        holds="exactly once: effect and record in one commit",
+        after_a_crash="nothing to do",
+        proofs=("tests/crash/test_every_commit.py::test_a_run_that_is_killed_at_any_commit_equals_one_that_is_not",),
+    ),
+    Promise(
+        piece="tool: irreversible",
+        holds="at most once, and *unknown* is said aloud",
+        after_a_crash="never repeated by itself: a probe, the model with those words, or a person settles it",
+        proofs=(
+            "tests/domain/test_turn.py"
+            "::test_what_may_have_happened_is_never_done_again_without_a_persons_leave_for_that_very_time",
+            "tests/crash/test_random_kills.py::test_kills_at_random_moments_lose_nothing_and_do_nothing_twice",
+            "tests/simulation/test_simulation.py::test_every_law_holds_whatever_goes_wrong",
+        ),
+    ),
+    Promise(
+        piece="result of a child",
+        holds="once into its parent's inbox, in the commit that completes the child",
+        after_a_crash="the parent wakes from the store, not from a signal",
+        proofs=("tests/simulation/test_simulation.py::test_every_law_holds_whatever_goes_wrong",),
+    ),
+    Promise(
+        piece="schedule, heartbeat",
+        holds="at most one fire for a nominal time",
+        after_a_crash="computed from the last nominal time, never from now",
+        proofs=(
+            f"{CONTRACT}/firing.py::a_nominal_time_fires_once",
+            "tests/domain/test_schedule_clocks.py"
+            "::test_no_nominal_time_fires_twice_and_none_early_whatever_the_clock_does",
+        ),
+    ),
+    Promise(
+        piece="approval",
+        holds="the first decision stands, for one exact action, once; nobody answering is a denial",
+        after_a_crash="still pending",
+        proofs=(
+            f"{CONTRACT}/asking.py::the_first_decision_stands",
+            f"{CONTRACT}/asking.py::what_nobody_answers_expires_and_that_is_a_denial",
+            "tests/tools/test_delivery.py::test_nothing_but_the_exact_action_that_was_allowed_is_done",
+            "tests/machines/test_questions.py::test_questions_are_settled_as_a_plain_list_says",
+            "tests/postgres/test_machines.py::test_a_store_in_postgresql_does_what_a_plain_list_says",
+        ),
+    ),
+    Promise(
+        piece="inbox",
+        holds="durable, in order, read once by its cursor; duplicates are dropped, nothing is left behind",
+        after_a_crash="cursor and reaction share a commit",
+        proofs=(
+            f"{CONTRACT}/inboxes.py::no_message_is_lost_or_read_twice_whatever_the_order",
+            "tests/simulation/test_simulation.py::test_every_law_holds_whatever_goes_wrong",
+        ),
+    ),
+    Promise(
+        piece="delivery out",
+        holds="at least once under a stable id, or at most once and *unknown*; backoff, then a dead letter",
+        after_a_crash="sent again under the same id",
+        proofs=(
+            "tests/tools/test_delivery.py::test_a_letter_that_was_written_before_a_crash_is_not_written_again",
+            "tests/machines/test_outbox.py::test_the_outbox_does_what_a_plain_list_says",
+            "tests/postgres/test_machines.py::test_a_store_in_postgresql_does_what_a_plain_list_says",
+        ),
+    ),
+    Promise(
+        piece="stop",
+        holds="stored before any signal, and read in the transaction of every intent",
+        after_a_crash="still halted",
+        proofs=(
+            f"{CONTRACT}/finishing.py::a_halted_scope_stops_every_intent",
+            "tests/engine/test_worker.py::test_what_is_halted_stops_at_once_and_goes_on_when_it_may",
+            "tests/simulation/test_simulation.py::test_every_law_holds_whatever_goes_wrong",
+        ),
+    ),
+)
+"""What exists so far."""
+
+
+def exists(proof: str) -> bool:
+    """True where the test that is named is there."""
+    path, _, name = proof.partition("::")
+    return (ROOT / path).exists() and f"def {name}(" in (ROOT / path).read_text(encoding="utf-8")
+
+
+def store_of(proof: str) -> str:
+    """On which store a test proves something."""
+    if proof.startswith(CONTRACT):
+        return "both stores"
+    if proof.startswith("tests/postgres/"):
+        return "PostgreSQL"
+    return "no store needed" if proof.startswith("tests/domain/") else "SQLite"
+
+
+def promises() -> str:
+    """The table of promises."""
+    rows = (
+        (each.piece, each.holds, each.after_a_crash, "<br>".join(f"`{p}` ({store_of(p)})" for p in each.proofs))
+        for each in PROMISES
+    )
+    head = ("Piece", "Promise", "After a crash", "Proved by")
+    return "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows))
+
+
+def figures() -> str:
+    """What tests counted in the last full run; those that are gone since are left out."""
+    try:
+        last: Mapping[str, Any] = json.loads(FIGURES.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return "No full run is recorded."
+    lines = [f"Recorded {last['at']} with Python {last['python']} on {last['cores']} cores.", ""]
+    return "\n".join([*lines, *_counted(last["told"])])
+
+
+def _counted(told: Mapping[str, Iterable[str]]) -> Iterator[str]:
+    for test, words in sorted(told.items()):
+        if exists(test):
+            yield from (f"- `{test}`: {each}" for each in words)
