@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -256,7 +257,8 @@ def test_escape_sequences_are_taken_out_of_what_is_shown() -> None:
 def test_commands_are_refused_where_nothing_can_hold_them(desk: Desk, tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     mine = replace(CommandPlace(fleet=desk.here.fleet, state_dir=tmp_path), fleet=tmp_path)
-    preflights._known[tmp_path] = preflights.Preflight(refusal="nothing here can hold them", cure="Do something.")
+    refused = preflights.Preflight(refusal="nothing here can hold them", cure="Do something.")
+    preflights._known[tmp_path] = (time.monotonic(), refused)
     box = standard_toolbox(mine)
     tool = box.get("exec.run")
     assert isinstance(tool, OutsideTool)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from ostinato.domain.errors import Denied
 from ostinato.gateway.doctor import _sandbox
 from ostinato.tools.sandbox import landlock
 from ostinato.tools.sandbox import preflight as preflights
-from ostinato.tools.sandbox.preflight import Preflight, examine, preflight
+from ostinato.tools.sandbox.preflight import Preflight, Trial, examine, preflight
 from tests.conftest import run
 from tests.sandbox.ground import World, backend, weakened, without, world
 
@@ -79,8 +80,20 @@ def test_a_fleet_of_roots_is_refused_before_anything_is_tried() -> None:
 def test_it_is_done_once(here: World) -> None:
     preflights._known.pop(here.fleet, None)
     first = run(preflight(here.fleet))
+    assert first.is_final
     assert run(preflight(here.fleet)) is first
-    assert isinstance(first, Preflight)
+
+
+def test_an_escape_stands_and_what_may_be_cured_is_looked_at_again(here: World) -> None:
+    long_ago, way = time.monotonic() - 3_600, backend("bubblewrap")
+    escaped = Preflight(refusal="x", trials=(Trial(backend=way, escaped={"mount": "mounts"}),))
+    busy = Preflight(refusal="x", trials=(Trial(backend=way, problem="the checks could not be run"),))
+    preflights._known[here.fleet] = (long_ago, escaped)
+    assert run(preflight(here.fleet)) is escaped
+    preflights._known[here.fleet] = (time.monotonic(), busy)
+    assert run(preflight(here.fleet)) is busy
+    preflights._known[here.fleet] = (long_ago, busy)
+    assert run(preflight(here.fleet)).refusal == ""
 
 
 def test_an_older_landlock_says_what_else_it_lets_through() -> None:

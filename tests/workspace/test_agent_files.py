@@ -291,6 +291,12 @@ def test_a_wildcard_for_all_tools_is_told() -> None:
     assert [each.code for each in agent.findings] == ["wildcard-tools"]
 
 
+def test_commands_that_are_granted_without_a_name_are_told() -> None:
+    assert [each.code for each in agent_of({"TOOLS.md": "---\nallow: [exec.run]\n---\n"}).findings] == ["no-commands"]
+    named = "---\nallow: [exec.run]\nexec: {commands: [git]}\n---\n"
+    assert agent_of({"TOOLS.md": named}).findings == ()
+
+
 def test_a_file_that_is_not_utf_8_is_read_and_told() -> None:
     file = text_of("Grüße".encode("latin-1"), name="SOUL.md", place="agents/x/SOUL.md")
     assert file.text == "Grüße"

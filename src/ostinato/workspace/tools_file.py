@@ -6,7 +6,7 @@ Knows nothing of the tools themselves; whether a name is one, the toolbox says. 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 
 from ostinato.domain.command import problem_of
@@ -76,17 +76,26 @@ def parse_tools_settings(node: Node, *, file: str) -> tuple[ToolsSettings, tuple
         secrets=_matching(fields, "secrets", _SECRET, cure="Name it only; the value stays in the environment."),
         mcp=_mcp(fields),
     )
-    wide = [each for each in settings.allow if each.startswith("*")]
-    findings = [
-        Finding(
-            code="wildcard-tools",
-            place=fields.place("allow"),
-            message=f"{each!r} grants every tool that comes to be",
-            cure="Name the tools that the agent needs.",
+    return settings, tuple(_odd(settings, place=fields.place("allow")))
+
+
+def _odd(settings: ToolsSettings, *, place: str) -> Iterator[Finding]:
+    """What is allowed, and hardly meant."""
+    for each in settings.allow:
+        if each.startswith("*"):
+            yield Finding(
+                code="wildcard-tools",
+                place=place,
+                message=f"{each!r} grants every tool that comes to be",
+                cure="Name the tools that the agent needs.",
+            )
+    if "exec.run" in settings.allow and not (settings.exec and settings.exec.commands):
+        yield Finding(
+            code="no-commands",
+            place=place,
+            message="'exec.run' is granted, and no command",
+            cure="Name them: exec: {commands: [git, pytest]}.",
         )
-        for each in wide
-    ]
-    return settings, tuple(findings)
 
 
 def _matching(fields: Fields, key: str, pattern: re.Pattern[str], *, cure: str) -> tuple[str, ...]:

@@ -34,6 +34,9 @@ from ostinato.tools.sandbox.protected import Watch, prepare
 from ostinato.tools.sandbox.room import Account, Bounds, Errand, Room
 from ostinato.tools.sandbox.surroundings import PLAIN
 
+AGAIN_S = 30.0
+"""How long a refusal stands that may be cured."""
+
 TIMEOUT_S = 20.0
 """All checks together take a tenth of a second."""
 
@@ -86,16 +89,24 @@ class Preflight(Value):
             raise Denied(f"Commands are refused: {self.refusal}", cure=self.cure)
         return backend, self.account
 
+    @property
+    def is_final(self) -> bool:
+        """True where this process need not look again: something holds, or something got out. A busy machine, a missing
+        program and a wrong owner may be cured meanwhile."""
+        return not self.refusal or any(trial.escaped for trial in self.trials)
 
-_known: dict[Path, Preflight] = {}
+
+_known: dict[Path, tuple[float, Preflight]] = {}
 
 
 async def preflight(fleet: Path) -> Preflight:
     """What is found once for a fleet; later calls are answered from memory. Never raises."""
-    known = _true_path(fleet)
-    if known not in _known:
-        _known[known] = await examine(known)
-    return _known[known]
+    true = _true_path(fleet)
+    looked_s, found = _known.get(true, (0.0, None))
+    if found is None or not (found.is_final or time.monotonic() - looked_s < AGAIN_S):
+        found = await examine(true)
+        _known[true] = (time.monotonic(), found)
+    return found
 
 
 def _true_path(fleet: Path) -> Path:
