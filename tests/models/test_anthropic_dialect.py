@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ostinato.domain.budget import Price, cost
@@ -153,6 +153,7 @@ def test_malformed_arguments_of_an_earlier_reply_are_sent_as_an_object() -> None
     assert messages[1]["content"][0]["input"] == {"malformed": '{"a": '}
 
 
+@settings(max_examples=40)
 @given(st.text(alphabet=st.characters(), max_size=40))
 def test_any_text_can_be_sent_even_half_a_surrogate_pair(text: str) -> None:
     found = sent(SystemPart(text=text + "\ud800"), UserPart(text=text))
@@ -237,6 +238,7 @@ def test_a_reply_of_thoughts_alone_is_not_sent_back() -> None:
     assert [each["role"] for each in sent(UserPart(text="hi"), part, UserPart(text="?"))["messages"]] == ["user"]
 
 
+@settings(max_examples=40)
 @given(requests())
 def test_whatever_is_sent_the_strict_server_understands(request_: ModelRequest) -> None:
     body = ANTHROPIC.encode(request_, names_of(request_), Options())
@@ -248,6 +250,7 @@ def test_whatever_is_sent_the_strict_server_understands(request_: ModelRequest) 
     assert [each.content for each in asked.messages if each.role == "tool"] == results
 
 
+@settings(max_examples=40)
 @given(plans)
 def test_a_streamed_reply_equals_the_same_reply_in_one_piece(plan: Plan) -> None:
     asked = Asked(model="m", messages=[])

@@ -30,7 +30,7 @@ from tests.models.plans import IDENTITY, plans
 
 pytestmark = pytest.mark.slow
 
-EXAMPLES = settings(max_examples=40)
+EXAMPLES = settings(max_examples=20)
 """Each is validated twice; the clients themselves take seconds to load."""
 
 SCRIPT = """

@@ -53,6 +53,7 @@ _FORMS = {
     "digest": "[0-9a-f]{12,64}",
     "removed": r"[\s\S]*?",
 }
+_LINE_ENDS = frozenset("\r\x85\u2028\u2029\ufeff")
 _SPECIAL = re.compile(r"[.^$*+?{}\[\]\\|()]")
 
 
@@ -111,11 +112,26 @@ def script_text(exchanges: Sequence[Exchange], secrets: Secrets) -> str:
     yaml = YAML()
     yaml.width = 100
     written = io.StringIO()
-    yaml.dump({"rules": rules}, written)
+    yaml.dump({"rules": [_quoted(each) for each in rules]}, written)
     text = HEAD + written.getvalue()
     if len(text.encode()) > FILE_MAX_BYTES:
         raise Exhausted("The recording is longer than a script may be", cure="Begin another one.")
     return text
+
+
+def _quoted(value: Any) -> Any:
+    """Texts with odd line ends in quotes, where YAML has them as escapes: elsewhere it reads them as line feeds."""
+    from ruamel.yaml.scalarstring import DoubleQuotedScalarString
+
+    match value:
+        case dict():
+            return {_quoted(key): _quoted(each) for key, each in value.items()}
+        case list():
+            return [_quoted(each) for each in value]
+        case str() if not _LINE_ENDS.isdisjoint(value):
+            return DoubleQuotedScalarString(value)
+        case _:
+            return value
 
 
 def _count_equal(rules: list[dict[str, Any]]) -> None:
