@@ -39,7 +39,7 @@ def _measure(agents: int) -> list[Result]:
         fleet = Fleet(directory, agents=agents, heartbeat=HEARTBEAT)
         with fleet.model(), fleet.up() as process:
             start_s = until(fleet.healthy)
-            known_s = until(lambda: _beats(fleet) >= agents, pause_s=0.5, deadline_s=180.0)
+            known_s = until(lambda: _beats(fleet) >= agents, pause_s=5.0, deadline_s=300.0)
             time.sleep(SETTLED_S)
             skips, cpu_s, began = skips_of(fleet), _cpu_s(process), time.perf_counter()
             time.sleep(WATCHED_S)

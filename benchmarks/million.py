@@ -31,6 +31,7 @@ LISTS = {
 }
 """Every filter that the command line offers, found and not found."""
 TIMES = 9
+STARTS = 3
 
 
 def million() -> Sequence[Result]:
@@ -48,34 +49,37 @@ def million() -> Sequence[Result]:
         with fleet.model(), fleet.up() as process:
             until(fleet.healthy)
             lists = {name: _ms(fleet, f"/api/v1/tasks?{query}&limit=50") for name, query in LISTS.items()}
+            nothing = _ms(fleet, "/healthz")
             status, show = _ms(fleet, "/api/v1/status"), _ms(fleet, "/api/v1/tasks/T500000")
             memory = sum(rss_of(pid) for pid in (process.pid, *children(process.pid)))
     worst = max(lists, key=lambda name: lists[name])
-    note = f"the slowest of {len(lists)} lists: {worst}; the database has {size_mb:,.0f} MB"
+    note = f"the slowest of {len(lists)} lists: {worst}; {size_mb:,.0f} MB of database; bound: a call that asks nothing"
     return [
-        at_most("list_ms.1000000", lists[worst], "ms", floor=50.0, note=note),
+        at_most("list_ms.1000000", lists[worst], "ms", floor=50.0, bound=nothing, note=note),
         *(Result(name=f"list_ms.{name.replace(' ', '_')}", value=ms, unit="ms") for name, ms in lists.items()),
-        at_most("status_ms.1000000", status, "ms", floor=50.0),
-        at_most("show_ms.1000000", show, "ms", floor=50.0),
-        at_most("node.start_s.1000000", start_s, "s", floor=1.0, bound=empty_s, note="median of 5; bound: no tasks"),
+        at_most("status_ms.1000000", status, "ms", floor=50.0, bound=nothing),
+        at_most("show_ms.1000000", show, "ms", floor=50.0, bound=nothing),
+        at_most(
+            "node.start_s.1000000", start_s, "s", floor=1.0, bound=empty_s, note=f"median of {STARTS}; bound: no tasks"
+        ),
         Result(name="node.rss_mb.1000000", value=memory, unit="MB", note="after all these lists"),
     ]
 
 
 def _start_s(fleet: Fleet) -> float:
     times = []
-    for _ in range(5):
+    for _ in range(STARTS):
         with fleet.up():
             times.append(until(fleet.healthy))
     return quantile(times, 0.5)
 
 
 def _ms(fleet: Fleet, path: str) -> float:
-    """Milliseconds of one call, median of some."""
+    """Milliseconds of one call, the fastest of some: what slows the others is the machine's other work."""
     times = []
     for _ in range(TIMES):
         began = time.perf_counter()
         status, body = fleet.get(path)
         times.append((time.perf_counter() - began) * 1_000)
         assert status == 200, (path, body[:200])
-    return quantile(times, 0.5)
+    return min(times)

@@ -29,9 +29,9 @@ SWEEP_S = 30.0
 """Seconds between the begins of two sweeps over all workspaces, unless the fleet is large: a new heartbeat is noticed
 after this at the latest."""
 
-AGENTS_PER_S = 125.0
-"""Pace in a large fleet: a look at an agent takes 20 microseconds, so that the sweep costs a 400th of a core, and
-10,000 agents take 80 s."""
+AGENTS_PER_S = 60.0
+"""Pace in a large fleet: a look at an agent takes 20 microseconds, so that the sweep costs an 800th of a core, and
+10,000 agents take three minutes. Whoever asks for an agent meanwhile looks for itself."""
 
 SLICE = 100
 """Agents of one poll: two milliseconds where nothing has changed."""

@@ -27,8 +27,8 @@ POLL_S = 1.0
 AGENTS_POLL_S = 5.0
 """Seconds between looks at the agents' inboxes; a heartbeat that asks about its inbox looks at it first anyway."""
 
-AGENTS_PER_S = 500.0
-"""In a large fleet the looks are further apart: one takes 3 microseconds for each agent, a 600th of a core."""
+AGENTS_PER_S = 300.0
+"""In a large fleet the looks are further apart: one takes 3 microseconds for each agent, a thousandth of a core."""
 
 KEEP_TAKEN_S = 30 * 86_400.0
 """How long files that were taken are kept in `taken/`; their contents are in the store as long as their task is."""
