@@ -44,6 +44,13 @@ class Move(Value):
     target: str
 
 
+class Link(Value):
+    """A file has another name beside its own."""
+
+    path: str
+    target: str
+
+
 class Remove(Value):
     """A name is gone."""
 
@@ -58,7 +65,7 @@ class Sync(Value):
     failed: bool = False
 
 
-Operation = Write | Truncate | Make | Move | Remove | Sync
+Operation = Write | Truncate | Make | Move | Link | Remove | Sync
 
 _CALL = re.compile(r"^(\d+) +(\w+)\((.*)\) += (-?\d+)")
 _UNFINISHED = re.compile(r"^(\d+) +(\w+)\((.*) <unfinished \.\.\.>$")
@@ -139,6 +146,10 @@ class Reader:
                 for file in self._files.values():
                     if _within(file.path, path):
                         file.path = target + file.path[len(path) :]
+            case "link" | "linkat":
+                path, target = self._paths(call)
+                self._say(Link(path=path, target=target))
+                self._sizes[target] = self._sizes[path]
             case "unlink" | "unlinkat":
                 (path,) = self._paths(call)
                 self._say(Remove(path=path))
@@ -188,7 +199,7 @@ class Reader:
         return found
 
     def _say(self, operation: Operation) -> None:
-        paths = [operation.path, operation.target] if isinstance(operation, Move) else [operation.path]
+        paths = [operation.path, operation.target] if isinstance(operation, Move | Link) else [operation.path]
         if any(_within(path, self._folder) for path in paths):
             self.operations.append(operation)
 

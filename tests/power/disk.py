@@ -14,7 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import assert_never
 
-from tests.power.calls import Make, Move, Operation, Remove, Sync, Truncate, Write
+from tests.power.calls import Link, Make, Move, Operation, Remove, Sync, Truncate, Write
 
 SECTORS = (512, 4096)
 """What a disk writes at once, or not at all: old and new ones."""
@@ -72,6 +72,8 @@ class Disk:
                 self._name(new=operation.path, node=Node(folder=operation.folder))
             case Move():
                 self._name(gone=operation.path, new=operation.target, node=self.names[operation.path])
+            case Link():
+                self._name(new=operation.target, node=self.names[operation.path])
             case Remove():
                 self._name(gone=operation.path)
             case Sync():

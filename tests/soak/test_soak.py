@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from ostinato.config import STATE_FOLDER
@@ -52,6 +53,9 @@ LOG_MAX = 24_000_000
 STOP_S = 180.0
 """Far above what the supervisor gives a node to stop."""
 
+SAMPLES = "samples.jsonl"
+"""Kept for whoever looks at a run that failed."""
+
 TOKEN = "ost_soak"
 SCRIPT = """\
 rules:
@@ -81,6 +85,8 @@ def test_a_fleet_that_works_for_long_takes_no_more_and_loses_nothing(
             sample = look(pid, log=log, at_s=time.monotonic() - began_s)
             assert sample is not None, "the node has ended by itself"
             samples.append(sample)
+            with (tmp_path / SAMPLES).open("ab") as lines:
+                lines.write(msgspec.json.encode(sample) + b"\n")
             pause(time.monotonic() + SAMPLE_S)
     told = [line.split() for book in books for line in book.read_text().splitlines()]
     grown = growth(samples)
