@@ -105,7 +105,7 @@ def test_the_example_of_a_dropped_file_and_of_the_fleets_file_load() -> None:
     text = f"---\n{example(WORKSPACE, 'inbox')}---\nLook.\n"
     assert parse_items(text.encode(), ItemSource(name="a.md", file="inbox/a.md", key="k"))[0].after == (12,)
     fleet = parse_fleet(text_of(example(FLEET, "fleet").encode(), name="ostinato.toml", place=""), name="x")
-    assert (fleet.name, fleet.model) == ("support", "fast")
+    assert (fleet.name, fleet.model) == ("support", "standard")
 
 
 def test_every_condition_of_the_reference_is_one() -> None:
