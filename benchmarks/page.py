@@ -98,12 +98,13 @@ def _number(value: float | None, unit: str) -> str:
 
 
 def machine() -> str:
-    """Cores, memory, kernel, disk, Python and SQLite; nothing that names the machine."""
+    """Cores, memory, kernel, disk, Python, SQLite, and how busy it is; nothing that names the machine."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     kernel = ".".join(platform.release().split(".")[:2])
     return (
         f"{os.cpu_count()} cores ({platform.machine()}), {memory:.0f} GiB of memory, {platform.system()} {kernel},"
-        f" {_disk()}, Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}"
+        f" {_disk()}, Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}; a load of"
+        f" {os.getloadavg()[2]:.0f} when this was written"
     )
 
 
