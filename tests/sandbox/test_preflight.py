@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,6 +76,11 @@ def test_a_fleet_of_roots_is_refused_before_anything_is_tried() -> None:
     assert "never run as root" in found.refusal
     assert "chown" in _sandbox(found).cure
     assert found.trials == ()
+
+
+def test_where_temporary_files_go_does_not_matter(here: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert run(examine(here.fleet)).refusal == ""
 
 
 def test_it_is_done_once(here: World) -> None:

@@ -254,7 +254,8 @@ def _core_pattern() -> bytes:
 def _baits(account: Account) -> Iterator[_Baits]:
     """A workspace to be locked in, and things beside it that the same user could reach from anywhere else."""
     with contextlib.ExitStack() as ends:
-        folder = Path(tempfile.mkdtemp(prefix="ostinato-preflight-")).resolve()
+        # Not where TMPDIR says: below /home, the way to it would look like the homes that must not be seen.
+        folder = Path(tempfile.mkdtemp(prefix="ostinato-preflight-", dir="/tmp")).resolve()
         ends.callback(shutil.rmtree, folder, ignore_errors=True)
         folder.chmod(0o755)
         for name in ("workspace", "outside"):
