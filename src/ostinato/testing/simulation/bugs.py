@@ -47,16 +47,6 @@ def _intent_after_effect() -> list[Plant]:
     return [(ClaimVerbs, "record_steps", record_late)]
 
 
-def _token_ignored() -> list[Plant]:
-    """Whoever has ever held a task that runs may write for it."""
-    held = ClaimVerbs._held
-
-    def hold_any(self: Any, claim: Any) -> Any:
-        return held(self, replace(claim, token=self._kept(claim.task).task.token))
-
-    return [(ClaimVerbs, "_held", hold_any)]
-
-
 def _message_left_behind() -> list[Plant]:
     """The commit that ends a turn does not look again into its inbox."""
 
@@ -150,10 +140,9 @@ class Bug(Value):
 
 BUGS = {
     "an intent is written after its effect": Bug(plant=_intent_after_effect, seeds=20, finding="what_cannot"),
-    "a claim ignores its token": Bug(plant=_token_ignored, seeds=200, finding=""),
     "a message is left behind": Bug(plant=_message_left_behind, seeds=20, finding="no_message"),
     "an irreversible intent is repeated": Bug(plant=_irreversible_again, seeds=20, finding="what_cannot"),
-    "a halt is not read": Bug(plant=_halt_unread, seeds=100, finding="halted"),
+    "a halt is not read": Bug(plant=_halt_unread, seeds=20, finding="halted"),
     "a budget is not read": Bug(plant=_budget_unread, seeds=100, finding="no_budget"),
     "a second decision counts": Bug(plant=_answered_twice, seeds=20, finding=""),
     "a message is taken twice": Bug(plant=_message_twice, seeds=20, finding="acknowledged"),

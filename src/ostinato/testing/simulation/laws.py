@@ -228,7 +228,7 @@ def halted_means_nothing_new(run: Run) -> Findings:
 
 
 def one_turn_at_a_time(run: Run) -> Findings:
-    """No two tasks of one session are asked for or at work at the same time."""
+    """No two tasks of one session are asked for or at work at the same time, and no two attempts of one task."""
     sessions = {task.name: task.session for task in run.left.tasks if task.session}
     open_: dict[str, dict[tuple[str, str], int]] = {}
     node = 0
@@ -244,6 +244,8 @@ def one_turn_at_a_time(run: Run) -> Findings:
         if line.what in (What.REPLIED, What.ENDED):
             working.pop(call, None)
             continue
+        if line.what is What.ASKED and any(other == line.task and "." not in each for other, each in working):
+            yield f"{line.task} is asked for at {line.at_us} by two attempts at once"
         for other, _ in working:
             if other != line.task:
                 yield f"{line.task} works in {session} at {line.at_us} while {other} does"

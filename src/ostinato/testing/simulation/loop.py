@@ -9,13 +9,15 @@ telling of it later. Rests on the insides of asyncio that a loop of one's own ha
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import heapq
 import warnings
 from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn
 
 from ostinato.domain.values import SECOND, Instant
+
+LAST_WORDS_MAX = 100
+"""Times that a coroutine may wait for something while it is being closed."""
 
 
 class Died(KeyboardInterrupt):
@@ -112,9 +114,18 @@ class Loop(asyncio.BaseEventLoop):
                 task._log_destroy_pending = False  # type: ignore[attr-defined]  # nobody is to hear of it
                 work = task.get_coro()
                 if isinstance(work, Coroutine):
-                    with contextlib.suppress(BaseException):  # whatever its last words are
-                        work.close()
+                    _close(work)
             self.close()
+
+
+def _close(work: Coroutine[Any, Any, Any]) -> None:
+    """Ends a coroutine for good. One that would still wait for something in its last words is interrupted again."""
+    for _ in range(LAST_WORDS_MAX):
+        try:
+            work.close()
+        except BaseException:  # whatever they are
+            continue
+        return
 
 
 def _unless_done(future: asyncio.Future[Any], tell: Callable[[Any], None], value: Any) -> None:
