@@ -15,9 +15,9 @@ from pathlib import Path
 
 warnings.simplefilter("ignore")
 
-from langchain_openai import ChatOpenAI  # noqa: E402 - after the filter: importing them warns
-from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver  # noqa: E402
-from langgraph.prebuilt import create_react_agent  # noqa: E402
+from langchain_openai import ChatOpenAI  # noqa: E402 - after the filter, because importing them warns
+from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver  # noqa: E402 - as above
+from langgraph.prebuilt import create_react_agent  # noqa: E402 - as above
 
 ASKED = json.loads(sys.argv[1])
 

@@ -24,7 +24,7 @@ async def main() -> None:
     queuer = PgQueuer(driver)
 
     @queuer.entrypoint("work")
-    async def work(job: Job) -> None:
+    async def work(_: Job) -> None:
         """Nothing, durably."""
 
     began = time.perf_counter()

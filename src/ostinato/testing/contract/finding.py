@@ -34,7 +34,7 @@ async def a_page_does_not_shift_when_tasks_are_added(scene: Scene) -> None:
 async def pages_for_people_find_the_same_and_end(scene: Scene) -> None:
     await _various(scene)
     for which in (TaskFilter(), TaskFilter(text="sort"), TaskFilter(kinds=frozenset({TaskKind.TURN}), project="p")):
-        expected = [task.id for task in await scene.see(lambda reads, which=which: reads.tasks(which))]
+        expected = [task.id for task in await scene.look_up("tasks", which)]
         seen: list[int] = []
         before: int | None = None
         while True:
