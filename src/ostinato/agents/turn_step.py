@@ -190,6 +190,7 @@ class _TurnStep:
                 agent=state.leash.then.id,
                 reserved_usd_micros=instead_of.reserved_usd_micros,
                 spent_usd_micros=0,
+                task=self._state.task.id,
                 now=self._now,
             )
         intent = ModelIntent(
