@@ -26,6 +26,7 @@ class Sample(Value):
     descriptors: int
     log_bytes: int
     """The write-ahead log of its database; 0 where there is none now."""
+    database_bytes: int = 0
 
 
 class Growth(Value):
@@ -35,20 +36,28 @@ class Growth(Value):
     descriptors: float
     log_bytes: float
     log_bytes_max: int
+    database_bytes: float
 
 
-def look(pid: int, *, log: Path, at_s: float) -> Sample | None:
+def look(pid: int, *, database: Path, at_s: float) -> Sample | None:
     """None where there is no such process any more."""
     try:
         rss = int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
         descriptors = len(os.listdir(f"/proc/{pid}/fd"))
     except (FileNotFoundError, ProcessLookupError, IndexError):
         return None
+    log = database.with_name(f"{database.name}-wal")
+    return Sample(
+        at_s=at_s, rss_bytes=rss, descriptors=descriptors, log_bytes=_size(log), database_bytes=_size(database)
+    )
+
+
+def _size(path: Path) -> int:
+    """By `stat` alone."""
     try:
-        size = log.stat().st_size
+        return path.stat().st_size
     except FileNotFoundError:
-        size = 0
-    return Sample(at_s=at_s, rss_bytes=rss, descriptors=descriptors, log_bytes=size)
+        return 0
 
 
 def growth(samples: Sequence[Sample]) -> Growth:
@@ -60,6 +69,7 @@ def growth(samples: Sequence[Sample]) -> Growth:
         descriptors=mean(each.descriptors for each in last) - mean(each.descriptors for each in first),
         log_bytes=mean(each.log_bytes for each in last) - mean(each.log_bytes for each in first),
         log_bytes_max=max(each.log_bytes for each in samples),
+        database_bytes=mean(each.database_bytes for each in last) - mean(each.database_bytes for each in first),
     )
 
 

@@ -44,7 +44,7 @@ def growth_of(manner: str) -> Growth:
             process.stdin.write("work\n")
             process.stdin.flush()
             assert process.stdout.readline()
-            sample = wait_until(lambda: look(process.pid, log=Path("/nowhere"), at_s=time.monotonic()))
+            sample = wait_until(lambda: look(process.pid, database=Path("/nowhere"), at_s=time.monotonic()))
             samples.append(sample)
         process.stdin.close()
     return growth(samples)
