@@ -7,6 +7,7 @@ which store it is.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import shutil
 import tempfile
 from collections.abc import Callable, Coroutine
@@ -70,14 +71,14 @@ class Machine(RuleBasedStateMachine):
 
 
 def in_sqlite() -> Fresh:
-    """Stores in files, each in a folder of its own; the last folder goes with the next."""
+    """Stores in files, each in a folder of its own. The last folder goes with the next, or with the process."""
     base = Path(tempfile.mkdtemp(prefix="ostinato-machine-", dir=MEMORY if MEMORY.is_dir() else None))
+    atexit.register(shutil.rmtree, base, ignore_errors=True)
     folders: list[Path] = []
 
     def fresh() -> Opener:
         while folders:
             shutil.rmtree(folders.pop())
-        base.mkdir(exist_ok=True)
         folder = Path(tempfile.mkdtemp(dir=base))
         folders.append(folder)
         return lambda: open_store(folder)
