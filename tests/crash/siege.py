@@ -27,6 +27,9 @@ SHORTEST_S, LONGEST_S = 0.02, 0.42 if FULL else 0.18
 """How much processor time a node has before it is killed: from the middle of its start to a dozen errands, and at full
 length to some dozens."""
 
+LAST_S = 900.0
+"""What the last node may take on a busy machine for all that is left."""
+
 PER_KILL = 200
 """Errands that may be sent for each kill: more than a node gets done before it dies."""
 
@@ -76,7 +79,7 @@ def besiege(forge: Forge, folder: Path, *, kills: int, seed: int, errands: int =
     ending = load.Orders(
         total=max(errands, sent + 1)
     )  # the one after the last that was acknowledged may be safe as well
-    ended = forge.run(msgspec.structs.replace(order, run=run + 1, load=ending))
+    ended = forge.run(msgspec.structs.replace(order, run=run + 1, load=ending, timeout_s=LAST_S))
     seconds = time.monotonic() - began_s
     if ended.code != 0:
         return _broken(folder, ended, seed=seed, kills=killed, seconds=seconds)

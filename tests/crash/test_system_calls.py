@@ -34,7 +34,7 @@ pytestmark = pytest.mark.slow
 SOME = {
     "pwrite64": (range(12, 200), 3),
     "fdatasync": (range(2, 12), 2),
-    "fsync": (range(2, 10), 1),
+    "fsync": (range(2, 6), 1),
     **{call: (range(1, 2), 1) for call in ("write", "mkdirat", "renameat", "unlink")},
 }
 """The short form: from which calls, and how many of them."""
