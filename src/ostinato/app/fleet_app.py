@@ -1,7 +1,6 @@
-"""The composition root: the only place where adapters are named and the rooms of a fleet are put together.
+"""A whole node of one fleet, put together.
 
-`build` makes a whole node; `call_here` performs one operation in this process while no node runs. Everything heavy is
-loaded inside, so that a command that finds a node loads none of it. Knows nothing of commands or screens.
+Everything heavy is loaded inside. Knows nothing of commands or screens.
 """
 
 from __future__ import annotations
@@ -9,80 +8,51 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, TypeVar
-
-from msgspec.structs import replace
+from typing import TYPE_CHECKING
 
 from ostinato import __version__
 from ostinato.agents.colleagues import Colleagues
+from ostinato.app.parts import Ground, definitions_of, make_state_folder, open_store_of, spare_imports, wakers_of
 from ostinato.config import (
     STATE_FOLDER,
     engine_limits,
-    key_names,
     model_settings,
     refuse_public_port,
     shared_lease,
 )
-from ostinato.domain.errors import Conflict, Invalid, OstinatoError
+from ostinato.domain.errors import Invalid, OstinatoError
 from ostinato.domain.event import Event, EventName
-from ostinato.domain.person import NewToken, Role, Token, token_digest
-from ostinato.domain.policy import Policy
 from ostinato.domain.task import TaskKind
-from ostinato.domain.values import Value
 from ostinato.engine.clock import SystemClock
 from ostinato.engine.lock import FleetLock
 from ostinato.engine.port import Clock, Handler
-from ostinato.gateway.access import BYSTANDER, caller_of, check_role, let_in, own_name
-from ostinato.gateway.context import Context, FireNow, NodeFacts
-from ostinato.gateway.definitions import FleetDefinitions, stand_in_settings
-from ostinato.gateway.keyring import held, keep, new_token
+from ostinato.gateway.access import BYSTANDER, let_in
+from ostinato.gateway.context import Context, NodeFacts
+from ostinato.gateway.keyring import held
 from ostinato.gateway.log_lines import LogLines
 from ostinato.gateway.metered import MeteredHandler, metered_models
 from ostinato.gateway.metrics import CommitTimes, Meter
-from ostinato.gateway.operation import Ask, Operation, View, read_request, request_fields
 from ostinato.store.port import EVERY_POOL, ScheduleRow, Store
-from ostinato.workspace.fleet_file import FLEET_FILE, FleetSettings, read_fleet, read_store
+from ostinato.workspace.fleet_file import FLEET_FILE, read_fleet
 from ostinato.workspace.registry import Workspaces
 
 if TYPE_CHECKING:
     from ostinato.agents.fires import Fires
     from ostinato.agents.inbox import InboxTaker
     from ostinato.agents.live import LiveText
-    from ostinato.domain.chat import ToolSpec
     from ostinato.engine.node import EngineNode
     from ostinato.engine.service import Service
     from ostinato.gateway.server import LocalServer
     from ostinato.models.catalogue import FleetModels
-    from ostinato.store.sqlite import CommitHook
     from ostinato.tools.toolbox import Toolbox
-
-Request = TypeVar("Request", bound=Ask)
-Response = TypeVar("Response", bound=View)
 
 MODELLED = (TaskKind.GOAL, TaskKind.TURN)
 """Kinds of tasks that are done by asking models."""
 
 OUTBOX_FOLDER = "outbox"
 PRICES_FILE = "prices.json"
-DATABASE_NAME = "ostinato.db"
-
-
-class FleetHeld(Conflict):
-    """Another process writes right now: a node that is starting, or another command."""
-
-
-class Ground(Value):
-    """What the rooms of one fleet stand on."""
-
-    fleet: Path
-    settings: FleetSettings
-    store: Store
-    workspaces: Workspaces
-    clock: Clock
 
 
 class FleetApp:
@@ -157,7 +127,7 @@ class FleetApp:
             fleet=self.fleet, settings=self.settings, store=store, workspaces=self.workspaces, clock=self.clock
         )
         colleagues, live = Colleagues(self.workspaces, elapsed_s=self.clock.elapsed_s), LiveText()
-        inbox, fires = _wakers(ground, colleagues, skipped=self.meter.skipped)
+        inbox, fires = wakers_of(ground, colleagues, skipped=self.meter.skipped)
         handlers = [MeteredHandler(each, self.meter) for each in self._handlers(live, colleagues)]
         await self._let_somebody_in(store)
         node = self.node = self._engine(store, handlers, fires=fires, lock=lock)
@@ -358,80 +328,10 @@ class FleetApp:
         return "" if self._started else "the node is starting"
 
 
-def spare_imports() -> None:
-    """The library of conditions loads a command line of its own on import: 85 ms and 13 MB that no node needs. An empty
-    module takes its place."""
-    sys.modules.setdefault("cel.cli", ModuleType("cel.cli"))
-
-
 def build(fleet: Path, *, clock: Clock | None = None, story_time: bool = False, pools: Sequence[str] = ()) -> FleetApp:
     """The node of a fleet, not started yet. `story_time` labels an injected clock on every screen; without `pools` it
     takes from all of them."""
     return FleetApp(fleet, clock=clock, story_time=story_time, pools=pools)
-
-
-def open_store_of(
-    settings: FleetSettings, state_dir: Path, *, hook: CommitHook | None = None, alone: bool = False
-) -> Store:
-    """The store that the fleet's file names. Raises Invalid where PostgreSQL's driver is missing.
-
-    SQLite's alone: `hook` is told of each commit; `alone`, the caller holds the fleet's lock.
-    """
-    entry = settings.store
-    if entry.url is None:
-        from ostinato.store.sqlite import open_store
-
-        return open_store(state_dir, hook=hook, alone=alone)
-    with _driver():
-        from ostinato.store.postgres import open_postgres
-    return open_postgres(entry.url, password_env=entry.password_env)
-
-
-@contextlib.contextmanager
-def _driver() -> Iterator[None]:
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        cure = "Install it with: pip install 'ostinato[postgres]'"
-        raise Invalid("PostgreSQL's driver is not installed", place=FLEET_FILE, cure=cure) from error
-
-
-def copy_here(fleet: Path, target: str, *, password_env: str | None) -> Mapping[str, int]:
-    """Copies the fleet's store into an empty one while no node runs; returns the rows of each table. `target` is the
-    URL of a PostgreSQL database, or `sqlite`: the fleet's own folder. The fleet's file stays as it is."""
-    with _driver():
-        from ostinato.store.postgres.shelf import shelf_in
-    from ostinato.store import shelf
-    from ostinato.store.sqlite.shelf import shelf_to_fill, shelf_to_read
-
-    present, state_dir = read_store(fleet), fleet / STATE_FOLDER
-    if (target == "sqlite") is (present.url is None):
-        where = "SQLite" if present.url is None else "PostgreSQL"
-        cure = "Name the other kind: a URL of PostgreSQL, or sqlite."
-        raise Invalid(f"This fleet's store is in {where} already", place=f"{FLEET_FILE}, section store", cure=cure)
-    with FleetLock(state_dir):
-        if present.url is None:
-            with shelf_to_read(state_dir) as source, shelf_in(target, password_env=password_env) as filled:
-                return shelf.copy(source, filled)
-        with shelf_in(present.url, password_env=present.password_env) as source, shelf_to_fill(state_dir) as filled:
-            return shelf.copy(source, filled)
-
-
-def make_state_folder(state_dir: Path) -> None:
-    """Makes the state directory with mode 0700 where it is missing; raises Conflict where it cannot be made."""
-    try:
-        state_dir.mkdir(mode=0o700, exist_ok=True)
-    except OSError as error:
-        raise Conflict(
-            f"The state directory cannot be made: {error.strerror}", place=str(state_dir), cure="Can you write there?"
-        ) from error
-
-
-def definitions_of(
-    fleet: Path, settings: FleetSettings, workspaces: Workspaces, *, broken: OstinatoError | None = None
-) -> FleetDefinitions:
-    """The fleet's files as the gateway shows them."""
-    return FleetDefinitions(fleet, settings, workspaces, specs=_specs_of, key_names=key_names(settings), broken=broken)
 
 
 async def _prepare(toolbox: Toolbox, models: FleetModels) -> None:
@@ -442,159 +342,3 @@ async def _prepare(toolbox: Toolbox, models: FleetModels) -> None:
 async def _end(task: asyncio.Task[None]) -> None:
     task.cancel()
     await asyncio.wait((task,))
-
-
-def _specs_of(policy: Policy) -> Sequence[ToolSpec]:
-    from ostinato.tools.standard import standard_toolbox
-
-    return standard_toolbox().specs(policy)
-
-
-def _wakers(
-    ground: Ground, colleagues: Colleagues, *, skipped: Callable[[str], None] = lambda reason: None
-) -> tuple[InboxTaker, Fires]:
-    """Whatever takes dropped files and fires heartbeats; `skipped` is told why one was for nothing."""
-    from ostinato.agents.fires import Fires
-    from ostinato.agents.inbox import InboxTaker, InboxTimes
-    from ostinato.agents.intake import Intake
-
-    store, workspaces, clock, settings = ground.store, ground.workspaces, ground.clock, ground.settings
-    inbox = InboxTaker(
-        fleet=ground.fleet,
-        store=store,
-        workspaces=workspaces,
-        intake=Intake(colleagues=colleagues, default_agent=settings.inbox_agent),
-        clock=clock,
-        timezone=settings.timezone,
-        times=InboxTimes(settle_s=settings.settle_s),
-    )
-    return inbox, Fires(store=store, workspaces=workspaces, inbox=inbox, clock=clock, skipped=skipped)
-
-
-# --- without a node ---
-
-
-def call_here(
-    fleet: Path, route: Operation[Request, Response], request: Request, *, token: str | None = None
-) -> Response:
-    """Performs one operation in this process, with the engine off. A writing one holds the fleet's lock meanwhile;
-    raises FleetHeld where another process has it. Whoever writes in a fleet that has nobody yet is its first admin."""
-
-    async def call() -> Response:
-        asked = read_request(route, request_fields(request))
-        async with open_context(fleet, token=token, writes=route.writes) as context:
-            check_role(route, context.caller)
-            response: Response = await route.handler(context, asked)
-            return response
-
-    return asyncio.run(call())
-
-
-@contextlib.asynccontextmanager
-async def open_context(fleet: Path, *, token: str | None, writes: bool) -> AsyncIterator[Context]:
-    """What operations are given while no node runs. A fleet file that is wrong is shown as a problem, and keeps nobody
-    from looking."""
-    settings, broken = stand_in_settings(fleet), None
-    try:
-        settings = read_fleet(fleet)
-    except OstinatoError as error:
-        broken, settings = error, replace(settings, store=read_store(fleet))
-    state_dir = fleet / STATE_FOLDER
-    make_state_folder(state_dir)
-    clock, workspaces = SystemClock(), Workspaces(fleet, defaults=settings.defaults)
-    with contextlib.ExitStack() as ends:
-        if settings.store.url is None and (writes or not (state_dir / DATABASE_NAME).exists()):
-            ends.enter_context(_held(FleetLock(state_dir)))  # where nodes share a store, its own locks part them
-        store = open_store_of(settings, state_dir)
-        ground = Ground(fleet=fleet, settings=settings, store=store, workspaces=workspaces, clock=clock)
-        try:
-            if writes:
-                token = await let_in(store, state_dir, token=token, now=clock.now())
-            caller = await caller_of(store, token)
-            yield Context(
-                store=store,
-                clock=clock,
-                definitions=definitions_of(fleet, settings, workspaces, broken=broken),
-                state_dir=state_dir,
-                caller=caller,
-                fire=_fire_here(ground),
-            )
-        finally:
-            await store.close()
-
-
-def recover_here(fleet: Path) -> tuple[Token, Path]:
-    """Makes whoever can stop the node and write the fleet's state an admin again; returns their token's record and
-    where the token lies. Conflict while a node runs."""
-
-    async def recover() -> tuple[Token, Path]:
-        state_dir, clock, secret, person = fleet / STATE_FOLDER, SystemClock(), new_token(), own_name()
-        make_state_folder(state_dir)
-        with FleetLock(state_dir):
-            store = open_store_of(read_fleet(fleet), state_dir)
-            try:
-                place = keep(state_dir, person, secret)
-                new = NewToken(person=person, role=Role.ADMIN, digest=token_digest(secret))
-                return await store.run(lambda tx: tx.add_token(new, actor=person, now=clock.now())), place
-            finally:
-                await store.close()
-
-    return asyncio.run(recover())
-
-
-def restore_here(fleet: Path, file: Path, *, replace: bool) -> Path | None:
-    """Makes a backup the fleet's database while no node runs; returns where the one before was put, if there was one.
-
-    Conflict where there is one and `replace` is not given, or another process holds the fleet; Invalid for a fleet
-    whose store is no file.
-    """
-    if read_store(fleet).url is not None:  # other parts of the fleet's file may be broken: that keeps nobody from it
-        raise Invalid("This fleet's store is in PostgreSQL", cure="Restore it by PostgreSQL's own means: pg_restore.")
-    from ostinato.store.sqlite import restore
-
-    state_dir = fleet / STATE_FOLDER
-    with FleetLock(state_dir):
-        moved = _move_aside(state_dir) if replace else {}
-        try:
-            restore(file, state_dir)
-        except BaseException:  # whatever it was, the fleet keeps the database that it had
-            for old, new in moved.items():
-                os.rename(new, old)
-            raise
-        return moved.get(state_dir / DATABASE_NAME)
-
-
-def _move_aside(state_dir: Path) -> dict[Path, Path]:
-    """The database and its log under a name of their own; nothing where there is none."""
-    number = 1
-    while (state_dir / f"before-{number}.db").exists():
-        number += 1
-    moved = {}
-    for ending in ("", "-wal", "-shm"):
-        old = state_dir / f"{DATABASE_NAME}{ending}"
-        if old.exists():
-            moved[old] = state_dir / f"before-{number}.db{ending}"
-            os.rename(old, moved[old])
-    return moved
-
-
-def _fire_here(ground: Ground) -> FireNow:
-    """Fires one schedule without an engine: whoever it wakes works when a node runs."""
-
-    async def fire(row: ScheduleRow, check: bool) -> str:
-        _, fires = _wakers(ground, Colleagues(ground.workspaces))
-        return await fires.fire_now(row, check=check)
-
-    return fire
-
-
-@contextlib.contextmanager
-def _held(lock: FleetLock) -> Iterator[None]:
-    try:
-        lock.acquire()
-    except Conflict as held:
-        raise FleetHeld(held.message, place=held.place, cure=held.cure) from held
-    try:
-        yield
-    finally:
-        lock.release()
