@@ -172,7 +172,8 @@ class EventFilter(Value):
 
 class Retention(Value):
     """How long ended things are kept, in seconds. None: for ever. A task goes with all that it owns; read messages of
-    shared sessions go after `tasks_s`, those to the operator whether read or not; dead letters stay until somebody deals with them."""
+    shared sessions go after `tasks_s`, those to the operator whether read or not; dead letters stay
+    until somebody deals with them."""
 
     tasks_s: float | None = 90 * 86_400.0
     events_s: float | None = 90 * 86_400.0
