@@ -214,11 +214,14 @@ def halted_means_nothing_new(run: Run) -> Findings:
     """From a second after a person was told so until they let it go on."""
     agents = {task.name: (task.agent, task.session) for task in run.left.tasks}
     halted: dict[str, int] = {}
+    late: set[str] = set()
     for line in run.lines:
         if line.what is What.DECIDED and line.name == "halted":
-            halted[line.key] = line.at_us + HALT_US
+            if line.key not in late:
+                halted[line.key] = line.at_us + HALT_US
         elif line.what is What.DECIDED and line.name == "go on":
             halted.pop(line.key, None)
+            late.add(line.key)  # it is asked for until it is heard, and may undo a later stop
         elif line.what in (What.ASKED, What.DID):
             agent, session = agents.get(line.task, (None, None))
             scopes = {"fleet", f"agent:{agent}", f"session:{session}", f"task:{line.task[1:]}"}
