@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ostinato.app import Colleagues
+from ostinato.agents.colleagues import Colleagues
 from ostinato.workspace import registry
 from ostinato.workspace.registry import EXACT_MAX, Workspaces
 
