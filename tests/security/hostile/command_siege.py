@@ -16,9 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ostinato.cli.application import run
+from ostinato.gateway.keyring import TOKEN_VARIABLE
 from ostinato.workspace.init import init_fleet
 from tests.security.hostile.case import Case, Command, Content, Kind
 from tests.security.hostile.command_form import FLEET, MOVING
+from tests.security.hostile.http_form import TOKEN
 from tests.security.hostile.judge import faults_of_command
 from tests.security.hostile.placing import HungError, bounded, moving, place
 from tests.security.hostile.result import Result, by_family
@@ -50,6 +52,7 @@ def besiege_commands(stand: Stand, cases: Sequence[Case], *, here: Path, run: Ru
     result = Result()
     _furnish(here)
     before = Path.cwd()
+    os.environ[TOKEN_VARIABLE] = TOKEN  # hostile words of an operator: others would be refused unread
     os.chdir(here)
     try:
         for family, members in by_family(cases):
@@ -64,6 +67,7 @@ def besiege_commands(stand: Stand, cases: Sequence[Case], *, here: Path, run: Ru
         result.processes = len(sample)
     finally:
         os.chdir(before)
+        del os.environ[TOKEN_VARIABLE]
     return result
 
 

@@ -18,7 +18,7 @@ from tests.security.hostile.front_matter_form import GRANTED, WHOLE, document
 from tests.security.hostile.judge import faults_of_error, faults_of_refusal, faults_of_words
 from tests.security.hostile.placing import HungError, bounded, moving, place, remove
 from tests.security.hostile.result import Result, by_family
-from tests.security.hostile.stand import Stand, fsencoded
+from tests.security.hostile.stand import ENDED, Stand, fsencoded
 
 AGENT = "target"
 PLACE = f"agents/{AGENT}"
@@ -48,7 +48,7 @@ def besiege_front_matter(stand: Stand, cases: Sequence[Case], *, load: Load | No
             result.blame(case, _compared(stand, told))
             if kept is None and isinstance(told, OstinatoError):
                 kept = stand.add_task("Work for a broken agent", agent=AGENT)["id"]
-                result.blame(case, _refused_work(stand.wait_ended(kept), told))
+                result.blame(case, _held_work(stand.wait_ended(kept, states=ENDED | {"blocked"}), told))
             _mend(stand, path)
         result.blame(family[-1], _works_again(stand, load, kept))
     return result
@@ -108,10 +108,11 @@ def _compared(stand: Stand, told: AgentDefinition | OstinatoError | None) -> Ite
         yield from faults_of_refusal(each["message"], place=each["place"], cure=each["cure"])
 
 
-def _refused_work(view: dict[str, Any], told: OstinatoError) -> Iterator[str]:
-    if view["task"]["state"] != "failed" or told.message not in view["error"] or told.place not in view["error"]:
-        yield f"work for the broken agent ended as {view['task']['state']} with {view['error']!r}, not {told}"
-    yield from faults_of_words(view["error"])
+def _held_work(view: dict[str, Any], told: OstinatoError) -> Iterator[str]:
+    state, reason = view["task"]["state"], view["task"]["reason"]
+    if state != "blocked" or told.message not in reason or told.place not in reason:
+        yield f"work for the broken agent is {state} because of {reason!r}, not {told}"
+    yield from faults_of_words(reason)
 
 
 def _mend(stand: Stand, path: bytes) -> None:
@@ -120,16 +121,15 @@ def _mend(stand: Stand, path: bytes) -> None:
 
 
 def _works_again(stand: Stand, load: Load, kept: str | None) -> Iterator[str]:
-    """After a family: valid files load, and a turn runs; work that was kept is done."""
+    """After a family: valid files load, and a turn runs; work that was held is done."""
     for name in WHOLE:
         place(fsencoded(stand.folder, f"agents/{AGENT}/{name}"), Content(document(name).encode()))
     told = _loaded(stand, load)
     if not isinstance(told, AgentDefinition) or told.policy.tools != (GRANTED,):
         yield f"valid files do not load afterwards: {told}"
-    if kept is not None:
-        status, found = stand.call("POST", f"/api/v1/tasks/{kept}/retry", {})
-        if status != 200:
-            yield f"work that was refused cannot be tried again: {found}"
+    stand.show_agent(AGENT)  # whoever looks at an agent whose files are in order again lets its work go on
+    if kept is not None and stand.show_task(kept)["task"]["state"] == "failed":  # with a file in between that loads
+        stand.call("POST", f"/api/v1/tasks/{kept}/retry", {})
     task = kept or stand.add_task("Work for a mended agent", agent=AGENT)["id"]
     if (view := stand.wait_ended(task))["task"]["state"] != "done":
         yield f"valid files do not work afterwards: {view['task']['state']}, {view['error']}"
