@@ -32,7 +32,13 @@ _MARK = "OSTINATO_TEST_PROCESS"
 _UNMARKED_SLOW: list[tuple[float, str]] = []
 
 # Examples take as long as a busy machine makes them; a failure prints how to repeat it.
-settings.register_profile("house", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "house",
+    deadline=None,
+    print_blob=True,
+    max_examples=400 if os.environ.get("OSTINATO_CRASH") == "full" else 60,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("house")
 
 

@@ -136,7 +136,8 @@ def test_a_draft_that_waits_can_be_allowed_afterwards(told: Told, tmp_path: Path
     """The story lies in the past, but its approvals have not expired."""
     shutil.copytree(told.folder / "fleet", tmp_path / "fleet")
     words = [sys.executable, "-m", "ostinato", "approvals", "allow", "Q2", "--fleet", str(tmp_path / "fleet")]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=30.0, check=False)
+    whose = environment(XDG_CONFIG_HOME=str(told.folder / "keyring"))
+    done = subprocess.run(words, cwd=ROOT, env=whose, capture_output=True, text=True, timeout=30.0, check=False)
     assert done.returncode == 0, done.stderr
 
 
@@ -228,7 +229,7 @@ def write_fresh(folder: Path) -> Path:
 
 def test_fresh_mail_ends_in_exactly_one_way_and_the_fleet_can_be_kept_up(tmp_path: Path) -> None:
     folder, mails, said = tmp_path / "stage", write_fresh(tmp_path / "mails"), tmp_path / "said"
-    words = [*DEMO, "--dir", str(folder), "--mails", str(mails), "--keep", *FAST]
+    words = [sys.executable, *DEMO[3:], "--dir", str(folder), "--mails", str(mails), "--keep", *FAST]
     with said.open("w") as output, subprocess.Popen(words, cwd=ROOT, env=environment(), stdout=output) as process:
         try:
             wait_until(lambda: "The fleet stays up" in said.read_text() or process.poll(), timeout_s=DAY_TIMEOUT_S)

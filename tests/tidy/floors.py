@@ -93,7 +93,7 @@ def the_domain_is_pure(source: Source) -> Iterator[Finding]:
     for line, module in imports(source.tree):
         if top(module) not in PURE or (top(module) == "ostinato" and not is_in(module, "ostinato.domain")):
             yield line, f"import of {module}"
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.AsyncFunctionDef | ast.Await | ast.AsyncFor | ast.AsyncWith | ast.Global):
             yield getattr(node, "lineno", 1), f"{type(node).__name__}: no await and no global state here"
         elif isinstance(node, ast.Call):
@@ -138,7 +138,7 @@ def only_the_app_names_an_adapter(source: Source) -> Iterator[Finding]:
     within=("src/",),
 )
 def a_fact_is_frozen_with_keywords_only(source: Source) -> Iterator[Finding]:
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if not isinstance(node, ast.ClassDef):
             continue
         if any(ast.unparse(base).rpartition(".")[2] == "Struct" for base in node.bases):
@@ -163,7 +163,7 @@ BROAD = {"Exception", "BaseException"}
     },
 )
 def a_broad_except_gives_its_reason(source: Source) -> Iterator[Finding]:
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if not isinstance(node, ast.ExceptHandler):
             continue
         caught = {ast.unparse(each) for each in ast.walk(node.type)} if node.type else BROAD
@@ -187,7 +187,7 @@ SLEEPS_HERE = "tests/conftest.py"
     within=("tests/",),
 )
 def a_test_does_not_sleep(source: Source) -> Iterator[Finding]:
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if not isinstance(node, ast.Call) or source.path == SLEEPS_HERE:
             continue
         sleeps = ast.unparse(node.func) in {"time.sleep", "asyncio.sleep", "sleep"}
@@ -211,7 +211,7 @@ def a_test_uses_real_parts_and_gives_reasons(source: Source) -> Iterator[Finding
     for line, module in imports(source.tree):
         if is_in(module, "unittest.mock", "mock"):
             yield line, "real parts made cheap, not mocks"
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, Function):
             for each in node.decorator_list:
                 if ast.unparse(each) == "pytest.mark.skip":

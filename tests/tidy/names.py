@@ -69,7 +69,7 @@ def a_room_is_named_for_what_it_holds(source: Source) -> Iterator[Finding]:
     for part in PurePosixPath(source.path).with_suffix("").parts:
         if NO_ROOMS & set(words(part).split("_")):
             yield 1, f"a room called {part!r} could hold anything"
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.ClassDef) and NO_ROOMS & set(words(node.name).split("_")):
             yield node.lineno, f"{node.name}: a service is a trade, such as worker, scheduler, rescuer"
 

@@ -44,7 +44,7 @@ def a_function_has_at_most_60_lines(source: Source) -> Iterator[Finding]:
 def a_function_takes_at_most_three_positional_arguments(source: Source) -> Iterator[Finding]:
     methods = {
         item: not any(isinstance(each, ast.Name) and each.id == "staticmethod" for each in item.decorator_list)
-        for node in ast.walk(source.tree)
+        for node in source.nodes
         if isinstance(node, ast.ClassDef)
         for item in node.body
         if isinstance(item, Function)

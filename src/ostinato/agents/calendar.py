@@ -102,7 +102,7 @@ class Calendar:
             await self._drop_gone()
         if changed and self._left:
             return CHANGED_PAUSE_S
-        share = len(here) / len(self._all) if self._all else 1.0
+        share = min(1.0, len(here) / len(self._all)) if self._all else 1.0  # whoever was noticed is looked at twice
         return max(self._sweep_s * share, len(here) / AGENTS_PER_S)
 
     def _changed(self, agents: list[str]) -> dict[str, str]:

@@ -83,6 +83,14 @@ class Transport(Protocol):
         """One attempt; every failure of the way is a value. `trace` is filled as soon as something is known."""
 
 
+def _host_of(url: str) -> str:
+    """Host and port, without a name and password that may stand before them; empty where it has none."""
+    try:
+        return urlsplit(url).netloc.rpartition("@")[2]
+    except ValueError:
+        return ""
+
+
 class ChatModel:
     """One model of one provider (see `Model`). Built from settings; connects with the first call."""
 
@@ -101,7 +109,7 @@ class ChatModel:
         self.name = name
         self.provider = settings.provider
         self.model = settings.model
-        self.host = urlsplit(access.base_url).netloc
+        self.host = _host_of(access.base_url)
         self.context_tokens = settings.context_tokens
         self.output_tokens_max = settings.output_tokens_max
         self.price = price
