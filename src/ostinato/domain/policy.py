@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from ostinato.domain.host import matches_host
 from ostinato.domain.step import Decision, Effect
 from ostinato.domain.values import Trust, Value
 
@@ -42,6 +43,10 @@ class Policy(Value):
     tools: tuple[str, ...] = ()
     gates: tuple[Gate, ...] = (DEFAULT_GATE,)
     recipients: tuple[str, ...] = ()
+    network: tuple[str, ...] = ()
+    """Hosts that tools may reach for the agent: `api.example.com`, `*.example.com`, `api.example.com:8443`."""
+    places: Mapping[str, str] = {}
+    """Rule -> file and line where a person wrote it: `allow`, `recipients`, `network`."""
     version: str = ""
     """Digest of the files that the policy was read from."""
 
@@ -54,6 +59,8 @@ class CallFacts(Value):
     arguments: dict[str, Any] = msgspec.field(default_factory=dict)
     outward: bool = False
     recipient: str | None = None
+    hosts: tuple[str, ...] = ()
+    """Names of the hosts that the call reaches, with a port where it is neither 80 nor 443."""
     requester: str = "operator"
     trust: Trust = Trust.OPERATOR
     always_allowed: bool = False
@@ -89,8 +96,16 @@ def judge(facts: CallFacts, policy: Policy) -> Verdict:
         return Verdict(
             decision=Decision.DENY,
             reason=f"{facts.recipient!r} is not a declared recipient (TOOLS.md, recipients: {known})",
-            rule="recipients",
+            rule=_place(policy, "recipients"),
         )
+    for host in facts.hosts:
+        if not matches_host(host, policy.network):
+            known = ", ".join(policy.network) or "none"
+            return Verdict(
+                decision=Decision.DENY,
+                reason=f"{host[:255]!r} is not a declared host (TOOLS.md, network: {known})",
+                rule=_place(policy, "network"),
+            )
     if facts.refusal:
         return Verdict(decision=Decision.DENY, reason=facts.refusal, rule=f"TOOLS.md, for {facts.tool}")
     for gate in policy.gates:
@@ -120,6 +135,11 @@ def is_visible(tool: str, effect: Effect, policy: Policy) -> bool:
 def matches_recipient(recipient: str, declared: tuple[str, ...]) -> bool:
     """True where a declared recipient covers this one; `*` stands for any text within a name."""
     return any(fnmatchcase(recipient.casefold(), each.casefold()) for each in declared)
+
+
+def _place(policy: Policy, rule: str) -> str:
+    """Where a rule stands; its name where nobody wrote it."""
+    return policy.places.get(rule, rule)
 
 
 def _grant(facts: CallFacts, policy: Policy) -> str | None:

@@ -105,6 +105,8 @@ class ToolResult(Value):
     status: ResultStatus = ResultStatus.OK
     text: str = ""
     data: dict[str, Any] | None = None
+    outside: bool = False
+    """Strangers wrote this text, whatever the tool returns otherwise; see `Tool.outside_text`."""
 
     def outcome(self, *, call_id: str, tool: str, duration_ms: float = 0.0) -> ToolOutcome:
         """The entry of the journal, with the text capped at `RESULT_BYTES_MAX`."""
@@ -148,6 +150,14 @@ def _nobody(_arguments: Arguments) -> str | None:
     return None
 
 
+def _nowhere(_arguments: Arguments) -> tuple[str, ...]:
+    return ()
+
+
+def _free(_arguments: Arguments) -> int:
+    return 0
+
+
 Report = Callable[[ToolContext, Arguments], CallReport]
 """Looks at one call; reads at most, and never raises."""
 
@@ -167,6 +177,19 @@ class Tool(Value):
     """True for arguments with which an irreversible effect stays inside the fleet."""
     recipient: Callable[[Arguments], str | None] = _nobody
     """Whom the call reaches, in the form in which recipients are declared."""
+    hosts: Callable[[Arguments], tuple[str, ...]] = _nowhere
+    """Names of the hosts that the call reaches, with a port where it is neither 80 nor 443; never raises. What is no
+    host name is denied."""
+    reads: Callable[[Arguments], tuple[str, ...]] = _nowhere
+    """Paths of files in the workspace that the call reads; `.` for any."""
+    writes: Callable[[Arguments], tuple[str, ...]] = _nowhere
+    """Paths of files in the workspace that the call writes; `.` for any."""
+    cost: Callable[[Arguments], int] = _free
+    """Micro-dollars that the call may cost at most, beside what models cost."""
+    outside_text: bool = False
+    """What it returns was written by strangers: whoever reads it is tainted."""
+    private: bool = False
+    """What it returns may be private: files, memory, mail."""
     report: Report | None = None
     """For a tool whose effect depends on the call, or that not every agent may use for everything."""
 

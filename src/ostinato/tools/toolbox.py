@@ -109,6 +109,7 @@ class Toolbox:
             arguments=arguments,
             outward=tool.outward and not harmless,
             recipient=tool.recipient(arguments),
+            hosts=tool.hosts(arguments),
             requester=context.requester,
             trust=context.trust,
             always_allowed=tool.always_allowed,

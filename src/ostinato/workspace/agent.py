@@ -172,7 +172,13 @@ def make_agent(
         tools=tools,
         heartbeats=heartbeats,
         policy=Policy(
-            agent=agent, tools=tools.allow, gates=settings.gates, recipients=tools.recipients, version=version
+            agent=agent,
+            tools=tools.allow,
+            gates=settings.gates,
+            recipients=tools.recipients,
+            network=tools.network,
+            places=tools.places,
+            version=version,
         ),
         limits=settings.limits,
         timezone=timezone,

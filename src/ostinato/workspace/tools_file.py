@@ -18,6 +18,8 @@ from ostinato.workspace.file_text import Finding
 from ostinato.workspace.front_matter import Node
 
 TOOLS_KEYS = (*ABOUT_KEYS, "allow", "files", "exec", "network", "recipients", "secrets", "mcp")
+PLACED_KEYS = ("allow", "files", "exec", "network", "recipients")
+"""Keys whose places verdicts name."""
 FILES_KEYS = ("read", "write")
 EXEC_KEYS = ("commands", "effects", "paths", "timeout", "silence", "network")
 EXEC_EFFECTS = ("read", "idempotent", "reversible")
@@ -60,6 +62,8 @@ class ToolsSettings(Value):
     """Names in the environment, never values."""
     mcp: Mapping[str, tuple[str, ...]] = {}
     """Server -> its tools."""
+    places: Mapping[str, str] = {}
+    """Key -> file and line, for verdicts; a key that is missing has the file alone."""
 
 
 def parse_tools_settings(node: Node, *, file: str) -> tuple[ToolsSettings, tuple[Finding, ...]]:
@@ -75,6 +79,7 @@ def parse_tools_settings(node: Node, *, file: str) -> tuple[ToolsSettings, tuple
         recipients=_recipients(fields),
         secrets=_matching(fields, "secrets", _SECRET, cure="Name it only; the value stays in the environment."),
         mcp=_mcp(fields),
+        places={key: fields.place(key).partition(",")[0] for key in PLACED_KEYS},
     )
     return settings, tuple(_odd(settings, place=fields.place("allow")))
 
