@@ -92,6 +92,52 @@ def test_two_tools_cannot_share_a_name() -> None:
         Toolbox([outside(None), outside(None)])
 
 
+def family(*names: str, schema: dict[str, Any] | None = None) -> tuple[AnyTool, ...]:
+    """Tools of one maker."""
+
+    async def act(context: ToolContext, arguments: dict[str, Any]) -> ToolResult:
+        return ToolResult(text="done")
+
+    return tuple(
+        OutsideTool(name=name, description="Try.", parameters=schema or object_schema(), effect=Effect.READ, act=act)
+        for name in names
+    )
+
+
+def test_a_family_is_replaced_as_one_and_what_it_no_longer_has_cannot_be_called() -> None:
+    box, policy = standard_toolbox(), Policy(agent="a", tools=("x.*",))
+    before, generation = len(list(box)), box.generation
+    box.put_family("x", family("x.one", "x.two"))
+    assert [spec.name for spec in box.specs(policy)] == ["finish", "ask", "x.one", "x.two"]
+    box.put_family("x", family("x.two", "x.three"), withheld={"x.one": "it has changed"})
+    assert [spec.name for spec in box.specs(policy)] == ["finish", "ask", "x.two", "x.three"]
+    with pytest.raises(Invalid, match="it has changed"):
+        box.tool("x.one", policy)
+    box.put_family("x", ())
+    assert (len(list(box)), box.generation) == (before, generation + 3)
+    with pytest.raises(Invalid, match="Unknown tool"):
+        box.tool("x.one", policy)
+
+
+def test_a_family_cannot_take_a_name_that_is_taken_and_then_stays_as_it_was() -> None:
+    box = standard_toolbox()
+    box.put_family("x", family("x.one"))
+    with pytest.raises(Invalid, match=r"files\.read"):
+        box.put_family("x", family("x.two", "files.read"))
+    assert box.get("x.one") is not None
+    assert box.get("x.two") is None
+
+
+def test_a_tool_that_comes_anew_under_its_name_is_checked_by_its_new_schema() -> None:
+    box = standard_toolbox()
+    for required in ("a", "b"):
+        box.put_family("x", family("x.one", schema=object_schema(required, **{required: text_schema()})))
+        tool = box.get("x.one")
+        assert tool is not None
+        assert box.check_arguments(tool, {required: "text"}) == ""
+        assert box.check_arguments(tool, {"c": "text"}) != ""
+
+
 def test_an_unknown_tool_is_told_with_the_ones_that_this_agent_has() -> None:
     with pytest.raises(Invalid, match=r"'files\.raed'.*'files\.read'.*Did you mean 'files\.read'") as caught:
         BOX.tool("files.raed", Policy(agent="a", tools=("files.read",)))

@@ -218,7 +218,7 @@ class LeashMaker:
 
     def fixed(self, agent: AgentDefinition) -> _Fixed:
         """The fixed prompt and the tools of an agent's version."""
-        key = f"{agent.id}\0{agent.prompt_version}"
+        key = f"{agent.id}\0{agent.prompt_version}\0{self.toolbox.generation}"
         found = self._fixed.get(key)
         if found is None:
             parts = fixed_parts(agent=agent.id, fleet=self.fleet, files=agent.prompt_files)

@@ -1,7 +1,8 @@
 """The box of all tools: finds one by name, shows the allowed ones to a model, checks arguments, performs.
 
-Arguments come from a model and are hostile: their size and shape are bounded before any schema sees them. Knows
-nothing of journals or transactions of its own.
+Arguments come from a model and are hostile: their size and shape are bounded before any schema sees them. Tools whose
+makers come and go (a server, a file of Python) are a *family*: it is replaced as one while turns run. Knows nothing of
+journals or transactions of its own.
 """
 
 from __future__ import annotations
@@ -60,11 +61,26 @@ class Toolbox:
 
     def __init__(self, tools: Iterable[AnyTool]) -> None:
         self._tools: dict[str, AnyTool] = {}
-        self._validators: dict[str, Validator] = {}
-        for tool in tools:
-            if tool.name in self._tools:
-                raise Invalid(f"Two tools are called {tool.name!r}", cure="Rename one of them.")
-            self._tools[tool.name] = tool
+        self._validators: dict[str, tuple[dict[str, Any], Validator]] = {}
+        self._families: dict[str, frozenset[str]] = {}
+        self._withheld: dict[str, Mapping[str, str]] = {}
+        self.generation = 0
+        """Grows whenever a family changes: what was made from the tools before is old then."""
+        self._tools = _added({}, tools)
+
+    def put_family(self, family: str, tools: Iterable[AnyTool], *, withheld: Mapping[str, str] | None = None) -> None:
+        """Puts these tools in the place of all that the family had; none: withdraws it. To be called on the event loop:
+        a turn sees the family as it was or as it is, never half of it. Raises Invalid, and changes nothing, where
+        another tool has one of the names. `withheld`: name -> why a tool of the family cannot be had now.
+        """
+        tools = tuple(tools)
+        others = {
+            name: tool for name, tool in self._tools.items() if name not in self._families.get(family, frozenset())
+        }
+        self._tools = _added(others, tools)
+        self._families[family] = frozenset(tool.name for tool in tools)
+        self._withheld[family] = dict(withheld or {})
+        self.generation += 1
 
     def __iter__(self) -> Iterator[AnyTool]:
         return iter(self._tools.values())
@@ -77,6 +93,8 @@ class Toolbox:
         """The tool of that name; raises Invalid with the names that this policy shows."""
         found = self._tools.get(name)
         if found is None:
+            if why := next((each[name] for each in self._withheld.values() if name in each), ""):
+                raise Invalid(f"{name} cannot be used now: {why}", cure="Nothing was done; go on without it.")
             visible = [spec.name for spec in self.specs(policy)]
             raise Invalid(unknown_name("tool", name[:PROBLEM_CHARS_MAX], visible), cure="Nothing was done.")
         return found
@@ -123,11 +141,9 @@ class Toolbox:
 
     def _validator(self, tool: Tool) -> Validator:
         found = self._validators.get(tool.name)
-        if found is None:
-            from jsonschema_rs import validator_for
-
-            found = self._validators[tool.name] = validator_for(tool.parameters, retriever=_no_other_document)
-        return found
+        if found is None or found[0] is not tool.parameters:  # a tool of that name came anew
+            found = self._validators[tool.name] = tool.parameters, compiled(tool.parameters)
+        return found[1]
 
     def _schema_problems(self, tool: Tool, arguments: object) -> list[str]:
         problems = []
@@ -137,6 +153,22 @@ class Toolbox:
             if len(problems) > 10 * PROBLEMS_MAX:  # a list of ten thousand wrong items says no more than fifty
                 break
         return problems
+
+
+def _added(tools: Mapping[str, AnyTool], more: Iterable[AnyTool]) -> dict[str, AnyTool]:
+    found = dict(tools)
+    for tool in more:
+        if tool.name in found:
+            raise Invalid(f"Two tools are called {tool.name!r}", cure="Rename one of them.")
+        found[tool.name] = tool
+    return found
+
+
+def compiled(schema: dict[str, Any]) -> Validator:
+    """The check that a schema describes. Raises ValueError where it describes none, or names another document."""
+    from jsonschema_rs import validator_for
+
+    return validator_for(schema, retriever=_no_other_document)
 
 
 def _no_other_document(address: str) -> Any:
