@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from benchmarks.result import Result, at_most, quantile
 from ostinato.domain.policy import Policy
-from ostinato.tools.exec_tools import CommandPlace
+from ostinato.tools.commands import CommandPlace
 from ostinato.tools.port import CommandRules, OutsideTool, ToolContext
 from ostinato.tools.sandbox.preflight import preflight
 from ostinato.tools.standard import standard_toolbox

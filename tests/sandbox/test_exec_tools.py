@@ -15,9 +15,10 @@ from msgspec.structs import replace
 from ostinato.domain.policy import Policy, judge
 from ostinato.domain.question import Action
 from ostinato.domain.step import Decision, Effect, ResultStatus
-from ostinato.tools.exec_tools import COMMAND_BYTES_MAX, CommandPlace, plain
+from ostinato.tools.commands import COMMAND_BYTES_MAX, CommandPlace
 from ostinato.tools.port import CommandRules, OutsideTool, ToolContext, ToolResult
 from ostinato.tools.sandbox import preflight as preflights
+from ostinato.tools.sandbox.spill import plain
 from ostinato.tools.standard import standard_toolbox
 from ostinato.tools.toolbox import perform, report_of
 from tests.conftest import run

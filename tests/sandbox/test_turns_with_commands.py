@@ -15,7 +15,8 @@ from ostinato.domain.question import QuestionState
 from ostinato.domain.step import Decision, Effect, Judged, ResultStatus, ToolIntent, ToolOutcome
 from ostinato.domain.task import TaskKind, TaskState
 from ostinato.store.port import TaskFilter
-from ostinato.tools.exec_tools import CommandPlace, exec_tools
+from ostinato.tools.commands import CommandPlace
+from ostinato.tools.exec_tools import exec_tools
 from tests.agents.fleet import PARKED, Fleet, running, write_fleet
 from tests.agents.test_turns import decide, only_question
 from tests.conftest import run

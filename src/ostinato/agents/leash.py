@@ -264,6 +264,7 @@ def _command_rules(agent: AgentDefinition) -> CommandRules | None:
         effects=dict(rules.effects),
         paths=rules.paths,
         timeout_s=rules.timeout_s,
+        lasts_s=rules.lasts_s,
         silence_s=rules.silence_s,
     )
 

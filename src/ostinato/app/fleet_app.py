@@ -154,7 +154,7 @@ class FleetApp:
             self.log.say("error", f"nobody can decide anything here yet: {error}", event="people.missing")
 
     def _toolbox(self) -> Toolbox:
-        from ostinato.tools.exec_tools import CommandPlace
+        from ostinato.tools.commands import CommandPlace
         from ostinato.tools.standard import standard_toolbox
 
         return standard_toolbox(CommandPlace(fleet=self.fleet.resolve(), state_dir=self.state_dir))

@@ -41,6 +41,8 @@ class CommandRules(Value):
     paths: tuple[str, ...] = ()
     """Further folders of programs that commands may read."""
     timeout_s: float = 600.0
+    lasts_s: float = 3_600.0
+    """How long what is started to last may run."""
     silence_s: float | None = None
 
 

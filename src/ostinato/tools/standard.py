@@ -5,7 +5,8 @@ Knows nothing of agents: which of them may see a tool, their policy says.
 
 from __future__ import annotations
 
-from ostinato.tools.exec_tools import CommandPlace, exec_tools
+from ostinato.tools.commands import CommandPlace
+from ostinato.tools.exec_tools import exec_tools
 from ostinato.tools.files import file_tools
 from ostinato.tools.memory import memory_tools
 from ostinato.tools.messages import message_tools

@@ -21,10 +21,11 @@ TOOLS_KEYS = (*ABOUT_KEYS, "allow", "files", "exec", "network", "recipients", "s
 PLACED_KEYS = ("allow", "files", "exec", "network", "recipients")
 """Keys whose places verdicts name."""
 FILES_KEYS = ("read", "write")
-EXEC_KEYS = ("commands", "effects", "paths", "timeout", "silence", "network")
+EXEC_KEYS = ("commands", "effects", "paths", "timeout", "lasts", "silence", "network")
 EXEC_EFFECTS = ("read", "idempotent", "reversible")
 
 EXEC_TIMEOUT_S = 600.0
+EXEC_LASTS_S = 3_600.0
 
 _TOOL = re.compile(r"[A-Za-z0-9_*-]+(\.[A-Za-z0-9_*-]+){0,4}", re.ASCII)
 _HOST = re.compile(r"(\*\.)?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*(:\d{1,5})?", re.ASCII)
@@ -42,6 +43,8 @@ class ExecRules(Value):
     paths: tuple[str, ...] = ()
     """Absolute folders of further programs, which commands may read."""
     timeout_s: float = EXEC_TIMEOUT_S
+    lasts_s: float = EXEC_LASTS_S
+    """How long what `exec.start` has started may run."""
     silence_s: float | None = None
     """Seconds without output after which a command is ended; None: it may be silent."""
     network: bool = False
@@ -134,6 +137,7 @@ def _exec(fields: Fields) -> ExecRules | None:
         effects=_effects(group, commands),
         paths=_program_folders(group),
         timeout_s=group.duration_s("timeout", EXEC_TIMEOUT_S, least=1.0),
+        lasts_s=group.duration_s("lasts", EXEC_LASTS_S, least=1.0),
         silence_s=group.duration_s("silence", 0.0, least=1.0) if group.has("silence") else None,
         network=group.flag("network", default=False),
     )

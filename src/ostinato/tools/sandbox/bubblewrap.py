@@ -20,6 +20,9 @@ PROGRAM = "bwrap"
 LIMITER = "/usr/bin/prlimit"
 """Sets the limits of one process inside the room, where no other process of the same user counts (util-linux)."""
 
+SESSION_LEADER = "/usr/bin/setsid"
+"""Begins a session inside the room (util-linux)."""
+
 _LINKED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 
 
@@ -34,11 +37,13 @@ class Wires(Value):
     """Path, and the descriptor that its contents are read from."""
 
 
-def room_arguments(program: str, room: Room, *, wires: Wires, cwd: Path) -> list[str]:
-    """The command line up to the command itself."""
+def room_arguments(program: str, room: Room, *, wires: Wires, cwd: Path, terminal: bool = False) -> list[str]:
+    """The command line up to the command itself. At a `terminal` the command leads a session of its own, see `leading`:
+    with one of bubblewrap's it would have no terminal that Ctrl-C and /dev/tty could mean."""
     return [
         program,
-        *("--unshare-user", "--unshare-all", "--die-with-parent", "--new-session"),
+        *("--unshare-user", "--unshare-all", "--die-with-parent"),
+        *(() if terminal else ("--new-session",)),
         *("--cap-drop", "ALL", "--hostname", "sandbox"),
         *_system(room.bounds),
         *("--ro-bind-data", str(wires.users), "/etc/passwd", "--ro-bind-data", str(wires.groups), "/etc/group"),
@@ -48,6 +53,12 @@ def room_arguments(program: str, room: Room, *, wires: Wires, cwd: Path) -> list
         *("--seccomp", str(wires.seccomp), "--json-status-fd", str(wires.status)),
         "--",
     ]
+
+
+def leading(argv: Sequence[str]) -> list[str]:
+    """A command that begins a session and takes the terminal of its standard input for it. So Ctrl-C reaches the
+    command and what it started, and not bubblewrap, whose death would be theirs."""
+    return [SESSION_LEADER, "--ctty", *argv]
 
 
 def limited(argv: Sequence[str], bounds: Bounds) -> list[str]:

@@ -106,7 +106,10 @@ def launched(backend: Backend, room: Room, errand: Errand, *, account: Account) 
                 groups=wire(f"{account.name}:x:{account.gid}:\n".encode()),
                 pinned=tuple((path, wire(data)) for path, data in room.pinned.items()),
             )
-            argv = [*bubblewrap.room_arguments(backend.program, room, wires=wires, cwd=errand.cwd), *limited]
+            arguments = bubblewrap.room_arguments(
+                backend.program, room, wires=wires, cwd=errand.cwd, terminal=errand.terminal
+            )
+            argv = [*arguments, *(bubblewrap.leading(limited) if errand.terminal else limited)]
             inherited = (write, seccomp, wires.users, wires.groups, *(each for _, each in wires.pinned))
         else:
             rules = wire(to_json({"rules": landlock.rules(room), "cwd": str(errand.cwd)}))

@@ -87,3 +87,5 @@ class Errand(Value):
     environment: dict[str, str] = {}
     """All of it: nothing is inherited."""
     stdin: bytes = b""
+    terminal: bool = False
+    """True: its standard streams are a terminal, which becomes the one that controls it."""

@@ -6,6 +6,7 @@ read on. Knows nothing of where the output comes from.
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from pathlib import Path
 
@@ -20,6 +21,13 @@ SHOWN_BYTES = 16_384
 
 FILES_MAX = 200
 """Outputs that are kept for one agent; the oldest go first."""
+
+OUTPUTS_FOLDER = "outputs"
+"""In the fleet's state; below it, one folder for each agent."""
+
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
+_LINE_ENDS = re.compile(r"\r\n?")
+_CONTROLS = dict.fromkeys((*range(9), *range(11, 32), 127))
 
 
 class Output:
@@ -110,3 +118,9 @@ class Spill:
         found = sorted(self._folder.glob("*.out"), key=lambda path: path.stat().st_mtime_ns)
         for path in found[:-FILES_MAX]:
             path.unlink(missing_ok=True)
+
+
+def plain(data: bytes) -> str:
+    """Text without what would move a cursor, ring a bell or colour a letter."""
+    text = _LINE_ENDS.sub("\n", data.decode(errors="replace"))
+    return _ESCAPES.sub("", text).translate(_CONTROLS)
