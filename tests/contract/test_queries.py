@@ -22,6 +22,7 @@ LISTS = {
     *("tasks", "questions", "sessions", "schedules", "skips", "events", "nodes", "flags", "totals", "tokens"),
     *("placements", "served_pools", "move_to_pool"),
     "breakers",
+    "pins",
     "agent_tallies",
 }
 """Pages or small tables, walked in the order of their key."""

@@ -55,6 +55,8 @@ class EventName(enum.StrEnum):
     TOKEN_REVOKED = "token.revoked"
     BREAKER_OPENED = "breaker.opened"
     BREAKER_CLOSED = "breaker.closed"
+    PIN_CHANGED = "pin.changed"
+    PIN_ACCEPTED = "pin.accepted"
     RULE_MISSED = "rule.missed"
     NODE_STARTED = "node.started"
     NODE_STOPPED = "node.stopped"

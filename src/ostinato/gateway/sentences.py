@@ -109,6 +109,8 @@ _ABOUT_OTHERS = {
     EventName.TOKEN_REVOKED: "{actor} revoked a token of {person}",
     EventName.BREAKER_OPENED: "{breaker} is in trouble and is left alone for a while",
     EventName.BREAKER_CLOSED: "{breaker} works again",
+    EventName.PIN_CHANGED: "{pin} has changed and is withheld until a person accepts it",
+    EventName.PIN_ACCEPTED: "{actor} accepted {pin} as it is now",
     EventName.RULE_MISSED: "a rule could not be judged for {task} and was passed over",
     EventName.NODE_STARTED: "the node started{pid}",
     EventName.NODE_STOPPED: "the node stopped in order",

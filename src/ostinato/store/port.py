@@ -16,6 +16,7 @@ from ostinato.domain.event import Event, EventName, NewEvent
 from ostinato.domain.ledger import Charge, Spending
 from ostinato.domain.message import Message, NewMessage, Session
 from ostinato.domain.person import NewToken, Token
+from ostinato.domain.pin import Pin
 from ostinato.domain.question import Answer, NewQuestion, Question, QuestionKind, QuestionState
 from ostinato.domain.retry import RetryPolicy
 from ostinato.domain.step import Entry, Step
@@ -262,6 +263,10 @@ class Reads(Protocol):
     def breaker(self, name: str) -> Breaker | None:
         """None: closed, and nothing has failed."""
 
+    def pins(self) -> list[Pin]:
+        """What servers and skills said when a person let them in, and what they say now; by name."""
+
+    def pin(self, name: str) -> Pin | None: ...
     def setting(self, name: str) -> str | None: ...
     def tokens(self) -> list[Token]:
         """Every token that there is or was, oldest first."""
@@ -419,6 +424,12 @@ class Tx(Reads, Protocol):
     def place_agent(self, agent: str, pool: str, *, now: Instant) -> bool:
         """From now on the agent's tasks wait in this pool, also those that wait already; False where they do. A task
         added with a pool of its own keeps it until then."""
+
+    def see_pin(self, name: str, *, digest: str, text: str, now: Instant) -> Pin:
+        """Notes how something is now. New: accepted as it is. Changed: withheld, and `pin.changed` is told once."""
+
+    def accept_pin(self, name: str, *, digest: str, actor: str, now: Instant) -> Pin:
+        """Takes it as it was seen last. NotFound; Conflict where that is not `digest`."""
 
     def put_breaker(self, name: str, breaker: Breaker | None, *, now: Instant, task: int | None = None) -> None:
         """How a breaker stands now, in the commit of the outcome that moved it; None: closed, and nothing has failed.

@@ -12,6 +12,7 @@ from ostinato.domain.event import Event
 from ostinato.domain.ledger import Charge, Spending
 from ostinato.domain.message import Message, Session
 from ostinato.domain.person import Token
+from ostinato.domain.pin import Pin
 from ostinato.domain.question import Question
 from ostinato.domain.step import Step
 from ostinato.domain.task import Task, TaskKind
@@ -346,6 +347,15 @@ class ReadVerbs:
         """The value of a setting, or None."""
         value: str | None = _first(self._db.one("setting", name=name))
         return value
+
+    def pins(self) -> list[Pin]:
+        """What servers and skills said, by name."""
+        return [rows.pin_of(row) for row in self._db.all("pins")]
+
+    def pin(self, name: str) -> Pin | None:
+        """One pin."""
+        row = self._db.one("pin", name=name)
+        return rows.pin_of(row) if row is not None else None
 
     def breakers(self) -> list[Breaker]:
         """Every breaker that is not simply closed."""

@@ -16,6 +16,7 @@ from ostinato.domain.event import Event, EventName
 from ostinato.domain.ledger import Charge
 from ostinato.domain.message import Message, NewMessage, Session, SessionKind
 from ostinato.domain.person import Role, Token
+from ostinato.domain.pin import Pin
 from ostinato.domain.question import NewQuestion, Question, QuestionState
 from ostinato.domain.retry import RetryPolicy
 from ostinato.domain.step import Step, entry_from_json
@@ -296,6 +297,14 @@ def token_of(row: Row) -> Token:
         revoked_at=revoked_at,
         revoked_by=revoked_by,
     )
+
+
+def pin_of(row: Row) -> Pin:
+    """A pin from `pin_columns`."""
+    return Pin(**dict(zip(_PIN_FIELDS, row, strict=True)))
+
+
+_PIN_FIELDS = ("name", "digest", "text", "accepted_at", "accepted_by", "seen_digest", "seen_text", "seen_at")
 
 
 def list_of(values: Any) -> str:

@@ -17,6 +17,7 @@ from ostinato.testing.contract import (
     living,
     money,
     people,
+    pinning,
     sharing,
     stopping,
 )
@@ -36,6 +37,7 @@ ROOMS = (
     living,
     money,
     people,
+    pinning,
     sharing,
     stopping,
 )
