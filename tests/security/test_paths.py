@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from ostinato.domain.errors import OstinatoError
-from ostinato.tools.port import FileRules
+from ostinato.domain.file_rules import FileRules
 from ostinato.tools.safe_files import SafeFolder
 
 TOOLS = Path(__file__).resolve().parents[2] / "src" / "ostinato" / "tools"

@@ -9,10 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ostinato.domain.file_rules import FileRules
 from ostinato.domain.policy import Policy
 from ostinato.domain.task import NewTask, Task, TaskKind
 from ostinato.store.port import Store, Tx
-from ostinato.tools.port import Colleague, FileRules, StoreTool, ToolContext, ToolResult
+from ostinato.tools.port import Colleague, StoreTool, ToolContext, ToolResult
 from ostinato.tools.standard import standard_toolbox
 from ostinato.tools.toolbox import Toolbox, perform, perform_in
 

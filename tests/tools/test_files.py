@@ -17,9 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ostinato.domain.errors import Exhausted
+from ostinato.domain.file_rules import FileRules
 from ostinato.domain.step import ResultStatus
 from ostinato.tools.files import FOUND_MAX, SHOWN_BYTES_MAX, shown_lines
-from ostinato.tools.port import FileRules, OutsideTool
+from ostinato.tools.port import OutsideTool
 from ostinato.tools.safe_files import FILE_BYTES_MAX, LIST_MAX, READ_BYTES_MAX, TRASH_MAX, SafeFolder
 from tests.tools.conftest import Scene
 from tests.tools.desk import RULES, Desk

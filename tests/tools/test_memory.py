@@ -9,10 +9,10 @@ from collections.abc import Callable
 
 import pytest
 
+from ostinato.domain.file_rules import FileRules
 from ostinato.domain.policy import Policy
 from ostinato.domain.step import ResultStatus
 from ostinato.tools.memory import MEMORY_BYTES_MAX
-from ostinato.tools.port import FileRules
 from tests.tools.conftest import Scene
 from tests.tools.desk import BEGINS_AT, Desk
 

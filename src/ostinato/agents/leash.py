@@ -17,6 +17,7 @@ from ostinato.agents.prompt import PromptPart, fixed_parts, note_parts
 from ostinato.agents.unfit import Unfit
 from ostinato.domain.chat import ToolCall, ToolSpec, estimate_tokens
 from ostinato.domain.errors import Invalid, NotFound, OstinatoError
+from ostinato.domain.file_rules import FileRules
 from ostinato.domain.ledger import day_of
 from ostinato.domain.message import Message
 from ostinato.domain.policy import Verdict, judge, stricter
@@ -24,7 +25,7 @@ from ostinato.domain.step import Entry, Input, ToolIntent
 from ostinato.domain.task import Task
 from ostinato.domain.values import Attachment, Instant, Trust, Value, digest_of, to_json
 from ostinato.store.port import Tx
-from ostinato.tools.port import AnyTool, Colleague, CommandRules, FileRules, ToolContext
+from ostinato.tools.port import AnyTool, Colleague, CommandRules, ToolContext
 from ostinato.tools.toolbox import Toolbox
 from ostinato.workspace.agent import AgentDefinition, is_agent_file
 from ostinato.workspace.registry import Workspaces

@@ -13,11 +13,11 @@ from typing import Any
 
 from ostinato.domain.command import effect_of, is_runner
 from ostinato.domain.errors import Conflict, Denied, OstinatoError
+from ostinato.domain.file_rules import FileRules, parts_of
 from ostinato.domain.step import Effect
 from ostinato.domain.values import Value, digest_of
-from ostinato.tools.port import Arguments, CallReport, CommandRules, FileRules, ToolContext, text_schema
+from ostinato.tools.port import Arguments, CallReport, CommandRules, ToolContext, text_schema
 from ostinato.tools.safe_files import READ_BYTES_MAX, SafeFolder
-from ostinato.tools.safe_paths import parts_of
 from ostinato.tools.sandbox.program import Program, check_folders, find_program, named_file
 from ostinato.tools.sandbox.protected import Watch, prepare
 from ostinato.tools.sandbox.room import Bounds, Errand, Room

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from ostinato.domain.errors import Exhausted, Invalid, NotFound, OstinatoError
 from ostinato.domain.event import EventName, NewEvent
+from ostinato.domain.file_rules import FileRules
 from ostinato.domain.policy import judge
 from ostinato.domain.question import NewQuestion, Question, QuestionKind, QuestionState
 from ostinato.domain.step import (
@@ -37,7 +38,7 @@ from ostinato.engine.port import AttemptPort, Ending, Settled
 from ostinato.store.port import Claim, Tx
 from ostinato.tools.mail import Letter, to_eml
 from ostinato.tools.messages import OUTBOX_TOOL
-from ostinato.tools.port import AnyTool, FileRules, OutsideTool, StoreTool, ToolContext, ToolResult
+from ostinato.tools.port import AnyTool, OutsideTool, StoreTool, ToolContext, ToolResult
 from ostinato.tools.safe_files import SafeFolder, make_root
 from ostinato.tools.toolbox import Toolbox, perform, perform_in, report_of
 

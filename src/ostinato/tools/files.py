@@ -12,18 +12,10 @@ from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
 
 from ostinato.domain.errors import Conflict, Exhausted, Invalid, OstinatoError
+from ostinato.domain.file_rules import FileRules
 from ostinato.domain.step import Effect
 from ostinato.domain.values import SECOND
-from ostinato.tools.port import (
-    AnyTool,
-    Arguments,
-    FileRules,
-    OutsideTool,
-    ToolContext,
-    ToolResult,
-    object_schema,
-    text_schema,
-)
+from ostinato.tools.port import AnyTool, Arguments, OutsideTool, ToolContext, ToolResult, object_schema, text_schema
 from ostinato.tools.safe_files import READ_BYTES_MAX, FileEntry, SafeFolder
 
 SHOWN_BYTES_MAX = 60_000

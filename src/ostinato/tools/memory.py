@@ -9,19 +9,11 @@ from __future__ import annotations
 from itertools import islice
 
 from ostinato.domain.errors import Exhausted, Invalid, NotFound
+from ostinato.domain.file_rules import FileRules
 from ostinato.domain.instant import local, zone_named
 from ostinato.domain.step import Effect
 from ostinato.tools.files import FOUND_MAX, found_lines, in_thread, search_result, shown_lines, text_of
-from ostinato.tools.port import (
-    AnyTool,
-    Arguments,
-    FileRules,
-    OutsideTool,
-    ToolContext,
-    ToolResult,
-    object_schema,
-    text_schema,
-)
+from ostinato.tools.port import AnyTool, Arguments, OutsideTool, ToolContext, ToolResult, object_schema, text_schema
 from ostinato.tools.safe_files import SafeFolder
 
 MEMORY_FILE = "MEMORY.md"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ostinato.domain.errors import OstinatoError
+from ostinato.domain.file_rules import FileRules
 from ostinato.domain.policy import Policy
 from ostinato.domain.step import Effect, ResultStatus, ToolOutcome
 from ostinato.domain.values import Attachment, Instant, Origin, Trust, Value
@@ -22,13 +23,6 @@ Arguments = dict[str, Any]
 
 RESULT_BYTES_MAX = 64_000
 """UTF-8 bytes of a result that a model is shown: about 16,000 tokens, a twelfth of a turn's default limit."""
-
-
-class FileRules(Value):
-    """Which parts of its workspace an agent may read and write: prefixes such as `.`, `notes/`, `out/report.md`."""
-
-    read: tuple[str, ...] = (".",)
-    write: tuple[str, ...] = ()
 
 
 class CommandRules(Value):

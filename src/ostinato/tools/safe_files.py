@@ -22,9 +22,18 @@ from functools import cache
 from pathlib import Path
 
 from ostinato.domain.errors import Conflict, Denied, Exhausted, Invalid, NotFound, OstinatoError
+from ostinato.domain.file_rules import (
+    OWN_PREFIX,
+    FileRules,
+    Parts,
+    check_read,
+    check_write,
+    is_hidden,
+    may_list,
+    parts_of,
+    shown,
+)
 from ostinato.domain.values import Instant, Value, digest_of
-from ostinato.tools.port import FileRules
-from ostinato.tools.safe_paths import OWN_PREFIX, Parts, check_read, check_write, is_hidden, may_list, parts_of, shown
 
 READ_BYTES_MAX = 8_388_608
 """Most that one read returns."""

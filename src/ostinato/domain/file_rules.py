@@ -1,4 +1,4 @@
-"""Paths as agents name them: what is a path at all, what an agent's rules cover, and which names are never its own.
+"""Files that an agent may read and write, and paths as it names them: what is one, and which are never its own.
 
 Pure: nothing here touches a disk. That a path cannot lead out of its folder is the business of `safe_files`.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import unicodedata
 
 from ostinato.domain.errors import Denied, Invalid
-from ostinato.tools.port import FileRules
+from ostinato.domain.values import Value
 
 Parts = tuple[str, ...]
 """A path's names, without `.` and empty ones; the root is `()`."""
@@ -27,6 +27,13 @@ LEASH = frozenset(
     f"{name}.md" for name in ("soul", "agents", "heartbeat", "tools", "user", "identity")
 ) | {"heartbeats", "ostinato.toml"}  # fmt: skip
 """Read, but never written: who an agent is and what it may do is not for the agent to say."""
+
+
+class FileRules(Value):
+    """Which parts of its workspace an agent may read and write: prefixes such as `.`, `notes/`, `out/report.md`."""
+
+    read: tuple[str, ...] = (".",)
+    write: tuple[str, ...] = ()
 
 
 def parts_of(path: str) -> Parts:
