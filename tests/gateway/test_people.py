@@ -11,10 +11,13 @@ import pytest
 
 from ostinato.app import call_here, recover_here
 from ostinato.domain.errors import Conflict, Denied, Invalid
+from ostinato.domain.person import token_digest
 from ostinato.gateway import events_api, people_api, tasks_api
 from ostinato.gateway.access import PERSON_VARIABLE, Stranger, let_in
 from ostinato.gateway.keyring import TOKEN_VARIABLE, folder, held, keep, new_token
 from ostinato.gateway.operation import Nothing
+from ostinato.store.sqlite import open_store
+from ostinato.testing.clock import ManualClock
 from tests.gateway.ground import ground, make_fleet
 
 WORK = tasks_api.AddTask(title="Work", agent="clerk")
@@ -134,6 +137,26 @@ def test_two_who_are_first_at_once_make_one_admin(tmp_path: Path, monkeypatch: p
             return len(await made.store.read(lambda reads: reads.tokens()))
 
     assert asyncio.run(go()) == 1
+
+
+@pytest.mark.parametrize("folders", [("one", "two"), ("one", "one")])
+def test_of_two_who_are_first_at_once_the_keyring_keeps_the_token_that_counts(
+    folders: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    states = [tmp_path / name / ".ostinato" for name in folders]
+    for each in states:
+        each.mkdir(parents=True, exist_ok=True)
+
+    async def go() -> None:
+        store, now = open_store(None), ManualClock().now()
+        await asyncio.gather(*(let_in(store, each, token=None, now=now) for each in states))
+        (token,) = await store.read(lambda reads: reads.tokens())
+        await store.close()
+        kept = [found for each in set(states) if (found := held(each)) is not None]
+        assert [token_digest(each) for each in kept] == [token.digest]
+
+    asyncio.run(go())
 
 
 @pytest.mark.parametrize("bad", ["", "a b", "-x", "x" * 65, "ann\n", "../x", "ann\u202e"])

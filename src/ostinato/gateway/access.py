@@ -62,17 +62,18 @@ async def let_in(store: Store, state_dir: Path, *, token: str | None, now: Insta
     Raises Invalid where that cannot be written."""
     if await store.read(lambda reads: bool(reads.tokens())):
         return token
-    if token is None:
-        token = new_token()
-        keep(state_dir, own_name(), token)  # first: a token that nobody holds would keep everybody out
-    new = NewToken(person=own_name(), role=Role.ADMIN, digest=token_digest(token))
+    secret, person = token or new_token(), own_name()
+    new = NewToken(person=person, role=Role.ADMIN, digest=token_digest(secret))
 
-    def add(tx: Tx) -> None:
-        if not tx.tokens():  # another node of a shared store may have been first
-            tx.add_token(new, actor=new.person, now=now)
+    def add(tx: Tx) -> bool:
+        if tx.tokens():  # another node of a shared store was first, or this very transaction is done again
+            return tx.token_of(new.digest) is not None
+        if token is None:
+            keep(state_dir, person, secret)  # before the commit: a token that nobody holds would keep everybody out
+        tx.add_token(new, actor=person, now=now)
+        return True
 
-    await store.run(add)
-    return token
+    return secret if await store.run(add) else token
 
 
 def own_name() -> str:
