@@ -30,7 +30,7 @@ from ostinato.gateway import tasks_api
 from ostinato.gateway.otel import OtelExporter
 from ostinato.gateway.spans import Span, Told, attempt_span, trace_of
 from ostinato.gateway.tracer import Tracer
-from ostinato.store.port import Attempt, Claim, ClaimRequest
+from ostinato.store.port import Attempt, Claim, ClaimRequest, EventFilter
 from ostinato.store.sqlite import open_store
 from ostinato.testing.clock import ManualClock
 from ostinato.workspace.fleet_file import read_fleet
@@ -262,7 +262,11 @@ def test_an_attempt_is_handed_on_once() -> None:
         store, clock = open_store(None), ManualClock()
         handed: list[str] = []
         tracer = Tracer(
-            store=store, clock=clock, emit=lambda span, trace: handed.append(span.name), told=Told(fleet="f")
+            store=store,
+            clock=clock,
+            emit=lambda span, trace: handed.append(span.name),
+            told=Told(fleet="f"),
+            node=lambda: node.id,
         )
         heard: list[bool] = []
         store.subscribe(lambda events: heard.append(tracer.hear(events)))
@@ -288,3 +292,41 @@ def test_an_attempt_is_handed_on_once() -> None:
         return handed
 
     assert run(story()) == ["invoke_agent clerk", "invoke_agent clerk"]
+
+
+def test_nodes_of_one_store_hand_on_each_attempt_once_and_what_a_lost_one_left_is_not_forgotten() -> None:
+    async def story() -> list[tuple[int, str]]:
+        store, clock = open_store(None), ManualClock()
+        handed: list[tuple[int, str]] = []
+        tracers: list[Tracer] = []
+        now = clock.now()
+
+        async def start(*, exclusive: bool = False) -> int:
+            node = await store.run(
+                lambda tx: tx.start_node(pid=1, host="h", version="1", lease_s=9.0, exclusive=exclusive, now=now)
+            )
+
+            def emit(span: Span, trace: str) -> None:
+                handed.append((node.id, str(span.attributes["ostinato.outcome"])))
+
+            tracers.append(Tracer(store=store, clock=clock, emit=emit, told=Told(fleet="f"), node=lambda: node.id))
+            store.subscribe(tracers[-1].hear)  # each hears of what all have done
+            return node.id
+
+        async def claim(node: int, at: int) -> Claim:
+            (claimed,) = await store.run(lambda tx: tx.claim(ClaimRequest(node=node), now=at))
+            return Claim(task=claimed.id, token=claimed.token)
+
+        first, second = await start(), await start()
+        await store.run(lambda tx: tx.add_task(NewTask(kind=TaskKind.GOAL, title="work", agent="clerk"), now=now))
+        held = await claim(first, now)
+        await store.run(lambda tx: tx.finish(held, Retry(error="again"), now=now))
+        await claim(second, now + 3_600_000_000)
+        await start(exclusive=True)
+        tracers[-1].hear(await store.read(lambda reads: reads.events(EventFilter())))  # it listens before it begins
+        for each in tracers:
+            await each.finish()
+        await store.close()
+        return handed
+
+    assert sorted(run(story())) == [(1, "retry"), (3, "lost")]

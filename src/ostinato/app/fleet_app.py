@@ -304,13 +304,16 @@ class FleetApp:
             ) from error
         exporter = OtelExporter(settings.otel_endpoint, fleet=settings.name, version=__version__)
         told = Told(fleet=settings.name, contents=settings.otel_contents)
-        tracer = Tracer(store=store, clock=self.clock, emit=exporter.emit, told=told)
+        tracer = Tracer(store=store, clock=self.clock, emit=exporter.emit, told=told, node=self._incarnation)
         service = Service("tracer", tracer.poll, Ground(store=store, clock=self.clock, notify=self.log.notice))
         self._ends.push_async_callback(asyncio.to_thread, exporter.close)
         self._ends.push_async_callback(tracer.finish)
         self._ends.push_async_callback(service.stop)
         self._ends.callback(store.subscribe(lambda events: service.wake() if tracer.hear(events) else None))
         service.start()
+
+    def _incarnation(self) -> int | None:
+        return self.node.node.id if self.node is not None and self.node.node is not None else None
 
     def _learn(self, events: Sequence[Event]) -> None:
         """How many tasks an agent may work on at once may have changed with its files."""

@@ -1,7 +1,8 @@
 """The service that turns ended attempts into spans: woken by commits, reads their journals, and hands them on.
 
-Where nobody asked for traces it does not exist. What ends while it is behind by more than QUEUE_MAX tasks is not
-traced; nothing else ever waits for it. Knows nothing of OpenTelemetry's library.
+Each node hands on its own attempts, because all nodes of a store hear of every commit; those of a node that was lost,
+the youngest of the others. Where nobody asked for traces it does not exist. What ends while it is behind by more than
+QUEUE_MAX tasks is not traced; nothing else ever waits for it. Knows nothing of OpenTelemetry's library.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from ostinato.domain.errors import NotFound
 from ostinato.domain.event import Event, EventName
 from ostinato.engine.port import Clock
 from ostinato.gateway.spans import Span, Told, attempt_span, trace_of
-from ostinato.store.port import Reads, Store
+from ostinato.store.port import Attempt, Reads, Store
 
 ENDINGS = frozenset(
     {
@@ -35,6 +36,9 @@ BATCH = 50
 
 IDLE_S = 3_600.0
 
+STARTING_S = 0.1
+"""Seconds between looks at whether the node has its number; what an earlier one lost is heard of before."""
+
 Emit = Callable[[Span, str], None]
 """Takes a span and what names its trace. Must be quick, and is called in a thread."""
 
@@ -42,10 +46,12 @@ Emit = Callable[[Span, str], None]
 class Tracer:
     """Follows what ends."""
 
-    def __init__(self, *, store: Store, clock: Clock, emit: Emit, told: Told) -> None:
+    def __init__(self, *, store: Store, clock: Clock, emit: Emit, told: Told, node: Callable[[], int | None]) -> None:
+        """`node` says which node this is, None before it has begun."""
         self._store = store
         self._emit = emit
         self._told = told
+        self._node = node
         self._since_at = clock.now()
         self._ended: OrderedDict[int, None] = OrderedDict()
         self._emitted: OrderedDict[int, int] = OrderedDict()
@@ -60,6 +66,8 @@ class Tracer:
 
     async def poll(self) -> float:
         """One batch; seconds until the next."""
+        if self._node() is None:
+            return STARTING_S
         some = [self._ended.popitem(last=False)[0] for _ in range(min(BATCH, len(self._ended)))]
         if not some:
             return IDLE_S
@@ -86,6 +94,7 @@ class Tracer:
             each
             for each in reads.attempts(number)
             if each.ended_at is not None and each.ended_at >= self._since_at and each.token > last
+            if self._is_ours(reads, each)
         ]
         if not ended:
             return []
@@ -96,3 +105,8 @@ class Tracer:
             self._emitted.popitem(last=False)
         trace = trace_of(task, self._told)
         return [(attempt_span(task, each, steps=steps, charges=charges, told=self._told), trace) for each in ended]
+
+    def _is_ours(self, reads: Reads, attempt: Attempt) -> bool:
+        if attempt.outcome != "lost":
+            return attempt.node == self._node()
+        return next((each.id for each in reads.nodes() if each.ended_at is None), None) == self._node()
