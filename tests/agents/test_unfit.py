@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from ostinato.agents import unfit
 from ostinato.agents.calendar import Calendar
 from ostinato.domain.question import QuestionState
 from ostinato.domain.step import Input, Judged, ModelAnswer, ToolOutcome
-from ostinato.domain.task import Task, TaskKind, TaskState
+from ostinato.domain.task import NewTask, Task, TaskKind, TaskState
 from ostinato.store.port import TaskFilter
 from tests.agents.fleet import Fleet, running, write_fleet
 from tests.agents.test_turns import SEND, decide, files, letters, only_question
@@ -55,6 +56,29 @@ def test_work_for_an_agent_with_broken_files_waits_with_place_and_cure_and_goes_
             write_fleet(tmp_path, WHOLE)
             await sweep(fleet)
             assert text_of(await fleet.until(goal.id)) == "done"
+
+    run(story())
+
+
+def test_all_that_waited_goes_on_however_much_it_is_and_whatever_else_is_blocked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unfit, "RELEASED_MAX", 2)
+
+    async def story() -> None:
+        async with running(tmp_path, files('default: {text: "done"}') | BROKEN) as fleet:
+            goals = [await fleet.goal("helper", "go") for _ in range(5)]
+            for each in goals:
+                await fleet.until(each.id, BLOCKED)
+            others = [NewTask(kind=TaskKind.GOAL, title="x", agent="helper", blocked="not yet") for _ in range(3)]
+            for new in others:
+                await fleet.store.run(lambda tx, new=new: tx.add_task(new, now=fleet.clock.now()))
+            write_fleet(tmp_path, WHOLE)
+            await sweep(fleet)
+            for each in goals:
+                assert text_of(await fleet.until(each.id)) == "done"
+            left = await fleet.store.read(lambda reads: reads.tasks(TaskFilter(states=BLOCKED)))
+            assert [each.reason for each in left] == ["not yet"] * 3
 
     run(story())
 

@@ -121,6 +121,7 @@ class Calendar:
         now = self._clock.now()
         seen = await asyncio.to_thread(lambda: [self._see(agent) for agent in agents])
         await self._store.run(partial(_write, batch=seen, now=now))
+        await release(self._store, [each.agent for each in seen if each.brief is not None], now=now)
 
     def _see(self, agent: str) -> _Seen:
         try:
@@ -160,7 +161,6 @@ def _write(tx: Tx, *, batch: Sequence[_Seen], now: Instant) -> None:
             tx.place_agent(seen.agent, brief.pool, now=now)
             data = {"version": brief.version, "heartbeats": len(wanted), "concurrency": brief.concurrency}
             tx.announce(NewEvent(name=EventName.AGENT_LOADED, agent=seen.agent, data=data), now=now)
-            release(tx, seen.agent, now=now)
 
 
 def rows_of(agent: Brief, stored: Mapping[str, ScheduleRow], *, now: Instant) -> list[ScheduleRow]:

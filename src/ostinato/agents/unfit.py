@@ -8,19 +8,20 @@ are read.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from ostinato.domain.errors import OstinatoError
 from ostinato.domain.step import Entry
 from ostinato.domain.task import Outcome, Requeue, Task, TaskEvent, TaskState
 from ostinato.domain.values import Instant
 from ostinato.engine.port import AttemptPort, Ending, Handler, Settled
-from ostinato.store.port import Claim, TaskFilter, Tx
+from ostinato.store.port import Claim, Reads, Store, TaskFilter, Tx
 
 REASON = "the agent's files are not valid: "
 """How the reason of such a task begins."""
 
 RELEASED_MAX = 1_000
-"""Tasks of one agent that are released at once; an agent does some at a time, and the next sweep brings the rest."""
+"""Tasks that are read, and released, in one transaction."""
 
 
 class Unfit(Exception):
@@ -74,14 +75,37 @@ def hold(
     return tx.move_task(claim.task, TaskEvent.BLOCK, actor="runtime", reason=unfit.reason, now=now)
 
 
-def release(tx: Tx, agent: str, *, now: Instant) -> int:
-    """Lets an agent's held work go on; how many tasks that were."""
-    if not tx.agent_tally(agent).get(TaskState.BLOCKED.value):
-        return 0
+async def release(store: Store, agents: Sequence[str], *, now: Instant) -> None:
+    """Lets the held work of these agents go on, the oldest first."""
+    for agent in await store.read(lambda reads: [each for each in agents if _has_blocked(reads, each)]):
+        held = await _held(store, agent)
+        for start in range(0, len(held), RELEASED_MAX):
+            await store.run(partial(_release, held[start : start + RELEASED_MAX], now=now))
+
+
+def _has_blocked(reads: Reads, agent: str) -> bool:
+    return bool(reads.agent_tally(agent).get(TaskState.BLOCKED.value))
+
+
+async def _held(store: Store, agent: str) -> list[int]:
+    """Ids of the tasks that wait for an agent's files, oldest first; others may be blocked for other reasons."""
+    found: list[int] = []
+    before: int | None = None
+    while True:
+        page = await store.read(partial(_blocked, agent=agent, before=before))
+        found += [task.id for task in page if is_unfit(task)]
+        if len(page) < RELEASED_MAX:
+            return found[::-1]
+        before = page[-1].id
+
+
+def _blocked(reads: Reads, *, agent: str, before: int | None) -> list[Task]:
     which = TaskFilter(agent=agent, states=frozenset({TaskState.BLOCKED}))
-    found = [task for task in tx.tasks(which, limit=RELEASED_MAX) if is_unfit(task)]
-    for task in reversed(found):  # the oldest first
-        tx.move_task(
-            task.id, TaskEvent.RELEASE, actor="runtime", reason="the agent's files are in order again", now=now
-        )
-    return len(found)
+    return reads.tasks(which, before=before, limit=RELEASED_MAX)
+
+
+def _release(held: Sequence[int], tx: Tx, *, now: Instant) -> None:
+    reason = "the agent's files are in order again"
+    for task in held:
+        if is_unfit(tx.task(task)):
+            tx.move_task(task, TaskEvent.RELEASE, actor="runtime", reason=reason, now=now)
