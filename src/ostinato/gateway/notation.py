@@ -77,11 +77,6 @@ def usd(micros: int | None) -> float | None:
     return None if micros is None else micros / 1_000_000
 
 
-def parse_usd(value: float | None) -> int | None:
-    """Dollars as micro-dollars."""
-    return None if value is None else round(value * 1_000_000)
-
-
 def closest(name: str, known: Iterable[str]) -> str:
     """` Did you mean 'limit'?`, or nothing."""
     close = get_close_matches(name, list(known), n=1)

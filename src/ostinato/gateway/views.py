@@ -18,7 +18,7 @@ from ostinato.domain.values import SECOND, Attachment
 from ostinato.gateway.notation import iso, iso_or_none, usd
 from ostinato.gateway.operation import View
 from ostinato.gateway.sentences import known_of, question_words, sentence
-from ostinato.store.port import Attempt, Flag, Node, Reads, ScheduleRow, Skip
+from ostinato.store.port import Attempt, Flag, Reads, ScheduleRow, Skip
 
 _COST_LOOKUPS_MAX = 200
 """Tasks of one list whose ledger rows are read to tell an unknown price from none."""
@@ -254,18 +254,6 @@ class FlagView(View):
     reason: str
 
 
-class NodeView(View):
-    """A node, running or ended."""
-
-    id: int
-    pid: int
-    host: str
-    version: str
-    started_at: str
-    ended_at: str | None
-    clean: bool
-
-
 def waits_for(task: Task) -> str:
     """What a parked task waits for, in a word or two."""
     if task.wait is None or task.state is not TaskState.WAITING:
@@ -490,19 +478,6 @@ def spending_view(line: Spending) -> SpendingView:
 def flag_view(flag: Flag) -> FlagView:
     """A halted, paused or draining scope."""
     return FlagView(scope=flag.scope, name=flag.name, at=iso(flag.at), actor=flag.actor, reason=flag.reason)
-
-
-def node_view(node: Node) -> NodeView:
-    """A node."""
-    return NodeView(
-        id=node.id,
-        pid=node.pid,
-        host=node.host,
-        version=node.version,
-        started_at=iso(node.started_at),
-        ended_at=iso_or_none(node.ended_at),
-        clean=node.clean,
-    )
 
 
 def agent_tallies(tx: Reads, agents: Sequence[str]) -> Mapping[str, Mapping[str, int]]:
