@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+import threading
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from ostinato.cli.client import UnixConnection, wire
+from ostinato.cli.client import Client, UnixConnection, wire
 from ostinato.domain.errors import NotFound
 from ostinato.domain.event import EventName, NewEvent
 from ostinato.domain.step import Input, ModelAnswer
 from ostinato.domain.task import Done, TaskKind, TaskResult
+from ostinato.engine.lock import FleetLock
+from ostinato.gateway import events_api
+from ostinato.gateway.events_api import WhichEvents
 from ostinato.gateway.operation import Ask, Stream
 from ostinato.gateway.registry import route_named
 from ostinato.gateway.sessions_api import SendMessage, WhichSession
 from ostinato.gateway.tasks_api import WhichTask
 from ostinato.store.port import Claim, ClaimRequest
-from tests.conftest import run
+from tests.conftest import run, wait_until
 from tests.gateway.ground import AS_ANN, NOW, Ground, ground, served
 
 
@@ -51,6 +57,28 @@ def test_the_tail_of_an_ended_task_tells_all_of_it_and_ends(tmp_path: Path) -> N
     assert [item["step"]["seq"] for item in items if item["step"]] == [1, 2, 3, 4, 5, 6]
     assert [item["event"]["name"] for item in items if item["event"]] == ["task.added", "task.claimed", "task.done"]
     assert (items[-1]["ended"], items[-1]["state"]) == (True, "done")
+
+
+@pytest.mark.slow
+def test_whoever_follows_waits_for_a_node_that_is_just_starting(tmp_path: Path) -> None:
+    heard: list[object] = []
+
+    def waits(thread: threading.Thread) -> bool:
+        frame = sys._current_frames().get(thread.ident or 0)
+        return frame is not None and frame.f_code.co_name == "_connect_to_starting"
+
+    async def go() -> None:
+        async with ground(tmp_path / "fleet") as made:
+            client, which = Client(made.folder), WhichEvents()
+            follow = threading.Thread(target=lambda: heard.extend(islice(client.stream(events_api.follow, which), 1)))
+            with FleetLock(made.folder / ".ostinato"):
+                follow.start()
+                await asyncio.to_thread(wait_until, lambda: waits(follow))
+                async with served(made):
+                    await asyncio.to_thread(follow.join)
+
+    run(go())
+    assert len(heard) == 1
 
 
 def test_a_stream_of_something_unknown_is_refused_with_its_status(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ import msgspec
 
 from ostinato.domain import errors
 from ostinato.domain.errors import Conflict, Internal, OstinatoError
+from ostinato.engine.lock import FleetLock
 from ostinato.gateway.keyring import held
 from ostinato.gateway.operation import AnyRoute, Ask, Operation, Stream, View, request_fields
 from ostinato.gateway.server import SOCKET_NAME, socket_address
@@ -89,7 +90,7 @@ class Client:
 
     def stream(self, route: Stream[Request, Response], request: Request) -> Iterator[Response | None]:
         """Responses as they come; None where nothing came for a while. Needs a node."""
-        connection = self._connect()
+        connection = self._connect_to_starting()
         if connection is None:
             raise Conflict(
                 "No node is running: nothing was sent, and nothing can be followed", cure="Start one: ostinato up"
@@ -128,6 +129,15 @@ class Client:
                 raise Conflict(f"No node has come back for {BACK_WITHIN_S:g} s", cure="Start one: ostinato up")
             time.sleep(0.2)
         return self.stream(route, request)
+
+    def _connect_to_starting(self) -> UnixConnection | None:
+        """The same for what only a node can answer: one that holds the fleet already is about to listen."""
+        deadline_s = time.monotonic() + STARTING_S
+        connection = self._connect()
+        while connection is None and FleetLock(self.state_dir).holder() is not None and time.monotonic() < deadline_s:
+            time.sleep(0.05)
+            connection = self._connect()
+        return connection
 
     def _connect(self) -> UnixConnection | None:
         if not self.state_dir.is_dir():
