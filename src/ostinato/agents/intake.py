@@ -14,7 +14,7 @@ from ostinato.agents.unfit import is_unfit
 from ostinato.domain.event import EventName, NewEvent
 from ostinato.domain.message import NewMessage, check_owner
 from ostinato.domain.routing import Candidate, Route, missing, route
-from ostinato.domain.task import UNFINISHED, NewTask, Task, TaskEvent, TaskKind, TaskSpec, TaskState
+from ostinato.domain.task import UNFINISHED, Join, NewTask, Task, TaskEvent, TaskKind, TaskSpec, TaskState
 from ostinato.domain.values import Attachment, Instant, Origin, Source, Trust, Value, digest_of, to_json
 from ostinato.store.port import Reads, TaskFilter, Tx
 from ostinato.tools.port import Colleague
@@ -100,6 +100,7 @@ class Intake:
                     timeout_s=item.timeout_s,
                     deadline_at=item.deadline_at,
                     model=item.model,
+                    join=Join.ANY if item.any else Join.ALL,
                 ),
                 agent=routed.agent,
                 session=item.session,

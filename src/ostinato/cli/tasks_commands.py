@@ -44,7 +44,11 @@ def add(
     priority: Annotated[
         int, typer.Option("--priority", metavar="N", min=-100, max=100, help="-100 to 100; higher is sooner.")
     ] = 0,
-    after: Annotated[list[str] | None, typer.Option("--after", metavar="TASK", help="Only once this is done.")] = None,
+    after: Annotated[
+        list[str] | None,
+        typer.Option("--after", metavar="TASK", help="Once this is done; T12:failure, T12:always."),
+    ] = None,
+    any_of: Annotated[bool, typer.Option("--any", help="Any one of --after is enough.")] = False,
     not_before: Annotated[str | None, typer.Option("--not-before", metavar="TIME", help="2h, or a time.")] = None,
     deadline: Annotated[str | None, typer.Option("--deadline", metavar="TIME", help="2h, or a time.")] = None,
     timeout: Annotated[str | None, typer.Option("--timeout", metavar="15m", help="Longest attempt.")] = None,
@@ -69,6 +73,7 @@ def add(
         priority=priority,
         input=json_argument(data, option="--input") or {},
         after=after or [],
+        any=any_of,
         not_before=not_before,
         deadline=deadline,
         timeout=timeout,
@@ -80,13 +85,19 @@ def add(
     if as_json:
         screen.json(task)
         return
+    _say_what_next(screen, task, runs=client.node_runs(), depends=bool(after))
+
+
+def _say_what_next(screen: Screen, task: TaskRow, *, runs: bool, depends: bool) -> None:
     owner = f" for {task.agent}" if task.agent else ""
     screen.say(f"{task.id} is {task.state}{owner}{f': {task.reason}' if task.reason else ''}")
     if task.state == "draft":
         screen.say(f"Let it run: ostinato tasks approve {task.id}")
-    elif task.state == "blocked" and not after:
+    elif task.state == "blocked" and not depends:
         screen.say(f"Give it to somebody: ostinato tasks move {task.id} --agent AGENT")
-    elif not client.node_runs():
+    elif task.state == "cancelled":
+        return
+    elif not runs:
         screen.say("No node is running; it will be done once one is: ostinato up", style="warn")
     else:
         screen.say(f"See how it goes: ostinato tasks tail {task.id}")

@@ -153,6 +153,29 @@ class Wait(Value):
     until_at: Instant | None = None
 
 
+class Condition(enum.StrEnum):
+    """What one task waits for in another."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+    ALWAYS = "always"
+    """Its end, whatever it is."""
+
+
+class Join(enum.StrEnum):
+    """Of how many dependencies."""
+
+    ALL = "all"
+    ANY = "any"
+
+
+class After(Value):
+    """A dependency: the id of another task, and what is waited for in it."""
+
+    task: int
+    on: Condition = Condition.SUCCESS
+
+
 class TaskSpec(Value):
     """What was asked for: fixed when the task is made, stored as one document."""
 
@@ -179,6 +202,8 @@ class TaskSpec(Value):
     """Reasoning effort that overrides the agent's."""
     deliver: str | None = None
     """Where the result goes: `operator`, `session:<key>`, or None (kept in the record only)."""
+    join: Join = Join.ALL
+    """Whether every dependency must be met, or any one."""
 
 
 class NewTask(Value):
@@ -202,12 +227,18 @@ class NewTask(Value):
     """Why nobody can do it now; empty: it can be claimed once its dependencies are done."""
     parent: int | None = None
     depth: int = 0
-    after: tuple[int, ...] = ()
-    """Ids of tasks that must be done before this one."""
+    after: tuple[int | After, ...] = ()
+    """Tasks that must end before this one can run; an id alone: it must be done."""
     key: str | None = None
     body: str = ""
     """What the key is compared by, where this value was made from something else that stays the same while routing and
     "in an hour" do not: the digest of that. Empty: this value's own."""
+
+    @property
+    def dependencies(self) -> tuple[After, ...]:
+        """Each dependency once, in the order given."""
+        full = (After(task=each) if isinstance(each, int) else each for each in self.after)
+        return tuple({each.task: each for each in full}.values())
 
 
 class TaskResult(Value):

@@ -10,9 +10,11 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 
+from ostinato.domain.dependency import parted
 from ostinato.domain.duration import parse_duration
 from ostinato.domain.errors import Invalid
 from ostinato.domain.instant import parse_instant
+from ostinato.domain.task import After
 from ostinato.domain.values import SECOND, Instant
 
 ID_MAX = 2**63 - 1
@@ -36,6 +38,12 @@ def parse_id(text: str, letter: str) -> int:
             f"{text[:40]!r} is not the id of a {noun}", cure=f"Ids of {noun}s look like {letter}12; 12 is enough."
         )
     return number
+
+
+def parse_after(text: str) -> After:
+    """`T12`, or `T12:failure`, or `T12:always`, as a dependency. Raises Invalid."""
+    name, on = parted(text)
+    return After(task=parse_id(name, "T"), on=on)
 
 
 def iso(at: Instant) -> str:

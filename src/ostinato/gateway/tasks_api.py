@@ -10,17 +10,18 @@ from typing import Annotated, Any
 
 import msgspec
 
+from ostinato.domain.dependency import joined
 from ostinato.domain.duration import parse_duration
 from ostinato.domain.errors import Conflict, Invalid, unknown_name
 from ostinato.domain.person import Role
 from ostinato.domain.question import Answer, QuestionKind, QuestionState
 from ostinato.domain.routing import Candidate, missing, route
 from ostinato.domain.step import Input
-from ostinato.domain.task import UNFINISHED, NewTask, Task, TaskEvent, TaskKind, TaskSpec, TaskState
+from ostinato.domain.task import UNFINISHED, Join, NewTask, Task, TaskEvent, TaskKind, TaskSpec, TaskState
 from ostinato.domain.values import digest_of, to_json
 from ostinato.gateway.context import AgentCard, Context
 from ostinato.gateway.journal_view import step_views
-from ostinato.gateway.notation import iso, parse_id, parse_moment
+from ostinato.gateway.notation import iso, parse_after, parse_id, parse_moment
 from ostinato.gateway.operation import Ask, View, operation
 from ostinato.gateway.views import (
     AttemptView,
@@ -49,7 +50,8 @@ PageSize = Annotated[int, msgspec.Meta(ge=1, le=500)]
 
 class AddTask(Ask):
     """A task to add. `agent` or `skills` say who does it; `not_before` and `deadline` are times or durations from
-    now; `key` makes adding it twice harmless."""
+    now; `after` names tasks: `T12`, `T12:failure` (once it has failed), `T12:always` (once it has ended); `key` makes
+    adding it twice harmless."""
 
     title: Title
     goal: Text = ""
@@ -60,6 +62,8 @@ class AddTask(Ask):
     priority: Priority = 0
     input: dict[str, Any] = {}
     after: Annotated[list[Word], msgspec.Meta(max_length=100)] = []
+    any: bool = False
+    """Any one of `after` is enough."""
     not_before: Word | None = None
     deadline: Word | None = None
     timeout: Word | None = None
@@ -171,6 +175,7 @@ async def add(context: Context, request: AddTask) -> TaskRow:
         deadline_at=parse_moment(request.deadline, now=now, ahead=True) if request.deadline else None,
         model=request.model,
         deliver=request.deliver,
+        join=Join.ANY if request.any else Join.ALL,
     )
     new = NewTask(
         kind=TaskKind.GOAL,
@@ -181,7 +186,7 @@ async def add(context: Context, request: AddTask) -> TaskRow:
         priority=request.priority,
         not_before_at=parse_moment(request.not_before, now=now, ahead=True) if request.not_before else 0,
         draft=request.draft,
-        after=tuple(parse_id(each, "T") for each in request.after),
+        after=tuple(parse_after(each) for each in request.after),
         key=request.key,
         body=digest_of(to_json(request)) if request.key else "",
     )
@@ -425,7 +430,7 @@ def _task_view(tx: Reads, task: Task, cards: Sequence[AgentCard]) -> TaskView:
         result_data=result.data if result else None,
         error=result.error if result else "",
         error_class=result.error_class if result else "",
-        after=[each.name for each in tx.dependencies(task.id)],
+        after=[joined(each) for each in tx.waits_on(task.id)],
         before=[each.name for each in tx.dependants(task.id)],
         attempts=[attempt_view(each) for each in tx.attempts(task.id)],
         steps=step_views(steps),

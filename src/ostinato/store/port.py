@@ -20,7 +20,7 @@ from ostinato.domain.pin import Pin
 from ostinato.domain.question import Answer, NewQuestion, Question, QuestionKind, QuestionState
 from ostinato.domain.retry import RetryPolicy
 from ostinato.domain.step import Entry, Step
-from ostinato.domain.task import NewTask, Outcome, Task, TaskEvent, TaskKind, TaskState
+from ostinato.domain.task import After, NewTask, Outcome, Task, TaskEvent, TaskKind, TaskState
 from ostinato.domain.values import Instant, Trust, Value
 
 T = TypeVar("T")
@@ -210,6 +210,9 @@ class Reads(Protocol):
 
     def dependencies(self, task: int) -> list[Task]: ...
     def dependants(self, task: int) -> list[Task]: ...
+    def waits_on(self, task: int) -> list[After]:
+        """The same as ids, each with what is waited for in it."""
+
     def attempts(self, task: int) -> list[Attempt]: ...
     def steps(self, task: int, *, journal: int | None = None) -> list[Step]:
         """Of the current journal unless another generation is named; in order."""
@@ -283,7 +286,9 @@ class Tx(Reads, Protocol):
 
     def add_task(self, new: NewTask, *, now: Instant, actor: str = "runtime") -> Task:
         """Draft, blocked or ready, with its event and counters; the same key gives the same task back (`Conflict` if
-        its body differs). Unknown dependencies are `NotFound`. A goal without a session gets `task:<id>`."""
+        its body differs). Unknown dependencies are `NotFound`. A goal without a session gets `task:<id>`. What needs
+        something that can no longer come (a failure that did not happen) is cancelled as skipped, then and whenever
+        that turns out, with all that can only follow it."""
 
     def claim(self, request: ClaimRequest, *, now: Instant) -> list[Task]:
         """Highest priority first, oldest first within it; flags, limits and due times respected; attempt counted, token

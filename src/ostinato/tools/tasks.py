@@ -11,11 +11,12 @@ from fnmatch import fnmatchcase
 
 from msgspec.structs import replace
 
+from ostinato.domain.dependency import parted
 from ostinato.domain.errors import Denied, Exhausted, Invalid, NotFound, unknown_name
 from ostinato.domain.message import DEPTH_MAX
 from ostinato.domain.routing import Candidate, Route, missing, route
 from ostinato.domain.step import Effect, ModelAnswer, Note, ToolIntent
-from ostinato.domain.task import UNFINISHED, NewTask, Task, TaskKind, TaskSpec, TaskState
+from ostinato.domain.task import UNFINISHED, After, Join, NewTask, Task, TaskKind, TaskSpec, TaskState
 from ostinato.domain.values import Attachment, Source, Trust, digest_of, to_json
 from ostinato.store.port import Reads, TaskFilter, Tx
 from ostinato.tools.port import AnyTool, Arguments, StoreTool, ToolContext, ToolResult, object_schema, text_schema
@@ -83,7 +84,7 @@ def _new_task(tx: Reads, context: ToolContext, arguments: Arguments, *, routed: 
     title = " ".join(arguments["title"].split())
     if not title:
         raise Invalid("The title is empty", cure="Nothing was created.")
-    after = tuple(_visible(tx, context, each).id for each in arguments.get("after", ()))
+    after = tuple(_dependency(tx, context, each) for each in arguments.get("after", ()))
     return NewTask(
         kind=TaskKind.GOAL,
         title=title,
@@ -99,6 +100,7 @@ def _new_task(tx: Reads, context: ToolContext, arguments: Arguments, *, routed: 
             attachments=_attached(context, arguments.get("attach", ())),
             causes=context.causes,
             deliver=f"session:{context.session}" if arguments.get("deliver") else None,
+            join=Join.ANY if arguments.get("any") else Join.ALL,
         ),
         agent=routed.agent,
         project=arguments.get("project") or tx.task(context.task).project,
@@ -111,6 +113,11 @@ def _new_task(tx: Reads, context: ToolContext, arguments: Arguments, *, routed: 
         key=f"call:{context.key}",
         body=digest_of(to_json(arguments)),
     )
+
+
+def _dependency(tx: Reads, context: ToolContext, text: str) -> After:
+    name, on = parted(text)
+    return After(task=_visible(tx, context, name).id, on=on)
 
 
 def taint_of(context: ToolContext) -> Trust:
@@ -215,7 +222,8 @@ def task_tools() -> tuple[AnyTool, ...]:
         "agent": text_schema(),
         "skills": texts,
         "input": {"type": "object"},
-        "after": texts,
+        "after": {**texts, "description": "T12, T12:failure or T12:always"},
+        "any": {"type": "boolean"},
         "attach": texts,
         "priority": {"type": "integer", "minimum": -100, "maximum": 100},
         "type": text_schema(most=60),

@@ -13,8 +13,10 @@ from typing import Any
 
 import msgspec
 
+from ostinato.domain.dependency import parted
 from ostinato.domain.errors import Invalid
 from ostinato.domain.instant import parse_instant
+from ostinato.domain.task import After, Condition
 from ostinato.domain.values import Instant, Trust, Value
 from ostinato.workspace.agent_file import check_agent_id
 from ostinato.workspace.fields import Fields
@@ -32,6 +34,7 @@ ITEM_KEYS = (
     "type",
     "skills",
     "after",
+    "any",
     "not_before",
     "deadline",
     "timeout",
@@ -77,7 +80,10 @@ class InboxItem(Value):
     project: str = ""
     type: str = ""
     skills: tuple[str, ...] = ()
-    after: tuple[int, ...] = ()
+    after: tuple[int | After, ...] = ()
+    """Tasks that it waits for; an id alone: until that is done."""
+    any: bool = False
+    """Any one of `after` is enough."""
     not_before_at: Instant | None = None
     deadline_at: Instant | None = None
     timeout_s: float | None = None
@@ -193,6 +199,7 @@ def _item(fields: Fields, source: ItemSource, *, goal: str) -> InboxItem:
         type=fields.text("type")[:TITLE_CHARACTERS_MAX],
         skills=fields.texts("skills"),
         after=_after(fields),
+        any=fields.flag("any", default=False),
         not_before_at=fields.read("not_before", lambda text: parse_instant(text, zone=source.timezone)),
         deadline_at=fields.read("deadline", lambda text: parse_instant(text, zone=source.timezone)),
         timeout_s=fields.duration_s("timeout", 0.0, least=1.0) if fields.has("timeout") else None,
@@ -213,19 +220,27 @@ def _session(fields: Fields) -> str | None:
     return text or None
 
 
-def _after(fields: Fields) -> tuple[int, ...]:
+def _after(fields: Fields) -> tuple[int | After, ...]:
     if not fields.has("after"):
         return ()
     given = fields.plain("after")
-    found = []
-    for each in given if isinstance(given, list) else [given]:
-        name = _ID.fullmatch(str(each).strip()) if isinstance(each, str | int) and not isinstance(each, bool) else None
-        if name is None or int(name[1]) >= 2**63:
-            raise fields.wrong("after", f"{str(each)[:64]!r} is not a task", cure="Name tasks like this: [T12, T13].")
-        found.append(int(name[1]))
+    found = [_dependency(fields, each) for each in (given if isinstance(given, list) else [given])]
     if len(found) > ITEMS_MAX:
         raise fields.wrong("after", f"{len(found)} tasks are too many", cure=f"At most {ITEMS_MAX}.")
     return tuple(dict.fromkeys(found))
+
+
+def _dependency(fields: Fields, given: object) -> int | After:
+    try:
+        text, on = parted(str(given))
+    except Invalid as unknown:
+        raise fields.wrong("after", unknown.message, cure=unknown.cure) from unknown
+    name = _ID.fullmatch(text.strip()) if isinstance(given, str | int) and not isinstance(given, bool) else None
+    if name is None or int(name[1]) >= 2**63:
+        cure = "Name tasks like this: [T12, T13:failure]."
+        raise fields.wrong("after", f"{str(given)[:64]!r} is not a task", cure=cure)
+    number = int(name[1])
+    return number if on is Condition.SUCCESS else After(task=number, on=on)
 
 
 def _input(fields: Fields) -> dict[str, Any]:

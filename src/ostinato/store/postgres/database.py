@@ -48,6 +48,7 @@ UNANSWERED: Final = frozenset(
         "put_schedule", "remove_schedule", "add_fire", "forget_fires", "add_skip", "skip_schedule", "set_setting",
         "forget_steps", "forget_attempts", "forget_questions", "forget_dependencies", "forget_document", "forget_task",
         "forget_messages", "forget_session", "forget_blob_uses", "forget_blob", "put_breaker", "drop_breaker",
+        "meet_dependency",
     }
 )  # fmt: skip
 """Changes of which no verb asks how many rows they touched: their answer is not waited for."""
@@ -61,7 +62,7 @@ _TEXTS: Final = frozenset(
         "deliver", "digest", "effort", "ended", "entry", "error", "heartbeat", "host", "ids", "key", "keys",
         "kind", "kinds", "model", "name", "names", "outcome", "person", "pool", "pools", "probe", "project", "provider",
         "reason", "result", "retry", "rule", "scope", "session", "source", "spec", "state", "states", "text",
-        "title", "transaction", "trigger", "type", "value", "version", "wait", "writer",
+        "title", "transaction", "trigger", "type", "condition", "value", "version", "wait", "writer",
     }
 )  # fmt: skip
 _FRACTIONS: Final = frozenset({"duration_ms"})

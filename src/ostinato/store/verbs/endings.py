@@ -8,11 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ostinato.domain.dependency import SKIPPED, Standing, is_not_taken, is_skipped, standing, waits_for
 from ostinato.domain.event import EventName
 from ostinato.domain.ledger import FLEET, day_of
 from ostinato.domain.message import OPERATOR, OPERATOR_SESSION, NewMessage, owner_of, task_session
 from ostinato.domain.step import ModelAnswer, ModelIntent, Step
-from ostinato.domain.task import ENDED, Task, TaskEvent, TaskState, Wait, WaitKind
+from ostinato.domain.task import (
+    ENDED,
+    After,
+    Condition,
+    Join,
+    NewTask,
+    Task,
+    TaskEvent,
+    TaskResult,
+    TaskState,
+    Wait,
+    WaitKind,
+)
 from ostinato.domain.values import Instant, Source, Trust, to_json
 from ostinato.store.verbs import rows
 from ostinato.store.verbs.rows import Kept
@@ -26,13 +39,18 @@ class EndingVerbs(SessionVerbs):
 
     def _end(self, kept: Kept, *, now: Instant) -> None:
         """Everything that an ended task sets off. `kept` has just reached its state."""
+        for each in self._end_alone(kept, now=now):
+            self._skip_branch(each, why=_why_not_taken(kept.task), now=now)
+
+    def _end_alone(self, kept: Kept, *, now: Instant) -> list[int]:
+        """The same; returns the tasks whose branch is not taken because of it, which are still to be skipped."""
         self._withdraw_questions(kept.task.id, now=now)
         if kept.task.state is TaskState.FAILED and kept.task.steps:
             self._release_reserved(kept.task)
-        if kept.awaited:
-            self._tell_dependants(kept.task, now=now)
+        not_taken = self._tell_dependants(kept.task, now=now) if kept.awaited else []
         self._deliver(kept, now=now)
         self._read_on(kept, now=now)
+        return not_taken
 
     def _withdraw_questions(self, task: int, *, now: Instant) -> None:
         """Questions of an ended task need no answer. Stored actions live on: nothing of them hangs on the task."""
@@ -73,19 +91,66 @@ class EndingVerbs(SessionVerbs):
                 reserved = intent.reserved_usd_micros
                 self._db.do("add_to_account", scope=scope, day=day_of(now), reserved=reserved, spent=0)
 
-    def _tell_dependants(self, task: Task, *, now: Instant) -> None:
-        for row in self._db.all("waiting_dependants", after=task.id):
-            kept = rows.kept_of(row)
-            if task.state is TaskState.DONE:
-                self._dependency_done(kept, now=now)
-            elif kept.task.state is TaskState.BLOCKED and not kept.held:
-                reason = f"waits for T{task.id}, which is {task.state.value}"
-                self._db.do("explain_task", id=kept.task.id, reason=reason, now=now)
-                self._memory.tasks.pop(kept.task.id, None)
-                self._tell_of(kept.task, EventName.TASK_BLOCKED, now=now, reason=reason)
+    def add_task(self, new: NewTask, *, now: Instant, actor: str = "runtime") -> Task:
+        """A new task, or the one that the key already names; skipped at once where its branch is not taken."""
+        task = super().add_task(new, now=now, actor=actor)
+        if new.after and task.state in (TaskState.BLOCKED, TaskState.DRAFT):
+            if self._will_not_come(task):
+                self._skip_branch(task.id, why=task.reason, now=now)
+            return self.task(task.id)
+        return task
 
-    def _dependency_done(self, kept: Kept, *, now: Instant) -> None:
-        left = kept.task.unfinished - 1
+    def _tell_dependants(self, task: Task, *, now: Instant) -> list[int]:
+        """Counts what has been met, and says what went wrong; returns the tasks whose branch is not taken."""
+        skipped = is_skipped(task)
+        not_taken: list[int] = []
+        for row in self._db.all("waiting_dependants", after=task.id):
+            kept, after = rows.kept_of(row[:-1]), After(task=task.id, on=Condition(row[-1]))
+            match standing(after.on, state=task.state, skipped=skipped):
+                case Standing.MET:
+                    self._dependency_met(kept, task.id, now=now)
+                case Standing.VOID:
+                    if kept.task.state in (TaskState.BLOCKED, TaskState.DRAFT) and self._will_not_come(kept.task):
+                        not_taken.append(kept.task.id)
+                case Standing.OPEN:
+                    self._explain(kept, reason=f"waits for {waits_for(after, state=task.state)}", now=now)
+        return not_taken
+
+    def _explain(self, kept: Kept, *, reason: str, now: Instant) -> None:
+        if kept.task.state is TaskState.BLOCKED and not kept.held:
+            self._db.do("explain_task", id=kept.task.id, reason=reason, now=now)
+            self._memory.tasks.pop(kept.task.id, None)
+            self._tell_of(kept.task, EventName.TASK_BLOCKED, now=now, reason=reason)
+
+    def _will_not_come(self, task: Task) -> bool:
+        """True where no further event can meet what a task waits for."""
+        stands = [
+            Standing.MET
+            if met
+            else standing(Condition(condition), state=TaskState(state), skipped=rows.is_skipped_row(state, result))
+            for _, condition, met, state, result in self._db.all("edges", task=task.id)
+        ]
+        return is_not_taken(task.spec.join, stands)
+
+    def _skip_branch(self, first: int, *, why: str, now: Instant) -> None:
+        """Cancels what is not taken, and what can only follow it. A list, not a recursion: a branch may be long."""
+        pending = [(first, why)]
+        while pending:
+            number, reason = pending.pop()
+            kept = self._kept(number)
+            if kept.task.state not in (TaskState.BLOCKED, TaskState.DRAFT):
+                continue
+            moved = self._move(
+                kept, TaskEvent.CANCEL, reason=f"skipped: {reason}", result=TaskResult(error_class=SKIPPED), now=now
+            )
+            follow = self._end_alone(moved, now=now)
+            pending += [(each, f"{moved.task.name} was skipped") for each in follow]
+
+    def _dependency_met(self, kept: Kept, other: int, *, now: Instant) -> None:
+        left = kept.task.unfinished - 1 if kept.task.spec.join is Join.ALL else 0
+        self._db.do("meet_dependency", task=kept.task.id, after=other)
+        if left == kept.task.unfinished:
+            return  # any one was enough, and came before
         self._db.do("count_dependency", id=kept.task.id, unfinished=left)
         self._memory.tasks.pop(kept.task.id, None)
         if left == 0 and kept.task.state is TaskState.BLOCKED and not kept.held:
@@ -165,6 +230,10 @@ class EndingVerbs(SessionVerbs):
                 return bool(task.session and self.inbox(task.session, limit=1))
             case WaitKind.PROCESS | WaitKind.TIME:
                 return False
+
+
+def _why_not_taken(task: Task) -> str:
+    return f"{task.name} did not fail" if task.state is TaskState.DONE else f"{task.name} is {task.state.value}"
 
 
 def unanswered_call(journal: Sequence[Step]) -> tuple[Step, ModelIntent] | tuple[None, None]:

@@ -7,12 +7,24 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from ostinato.domain.dependency import reason_to_wait, waits_for
 from ostinato.domain.errors import Conflict, Invalid
 from ostinato.domain.event import EventName
 from ostinato.domain.message import task_session
 from ostinato.domain.question import QuestionState
 from ostinato.domain.step import REPEATABLE, WITHDRAWN, Answered, Entry, Input, Note, Step, ToolIntent, ToolOutcome
-from ostinato.domain.task import ENDED, Task, TaskEvent, TaskKind, TaskResult, TaskState, next_state, next_token
+from ostinato.domain.task import (
+    ENDED,
+    After,
+    Condition,
+    Task,
+    TaskEvent,
+    TaskKind,
+    TaskResult,
+    TaskState,
+    next_state,
+    next_token,
+)
 from ostinato.domain.values import Instant, Trust
 from ostinato.store.port import QuestionFilter
 from ostinato.store.verbs import rows
@@ -102,8 +114,12 @@ class MoveVerbs(EndingVerbs):
         ).task
 
     def _drop_hold(self, kept: Kept, *, actor: str, now: Instant) -> Task:
-        missing = self._db.all("missing_dependencies", task=kept.task.id)
-        reason = f"waits for {', '.join(f'T{row[0]}' for row in missing)}"
+        missing = [
+            waits_for(After(task=other, on=Condition(condition)), state=TaskState(state))
+            for other, condition, met, state, _result in self._db.all("edges", task=kept.task.id)
+            if not met
+        ]
+        reason = reason_to_wait(kept.task.spec.join, missing)
         self._db.do("drop_hold", id=kept.task.id, reason=reason, now=now)
         self._memory.tasks.pop(kept.task.id, None)
         self._tell_of(kept.task, EventName.TASK_BLOCKED, now=now, actor=actor, reason=reason)

@@ -15,7 +15,7 @@ from ostinato.domain.person import Token
 from ostinato.domain.pin import Pin
 from ostinato.domain.question import Question
 from ostinato.domain.step import Step
-from ostinato.domain.task import Task, TaskKind
+from ostinato.domain.task import After, Condition, Task, TaskKind
 from ostinato.domain.values import Instant
 from ostinato.store.port import (
     EVERY_POOL,
@@ -161,6 +161,10 @@ class ReadVerbs:
     def dependencies(self, task: int) -> list[Task]:
         """What a task waits for."""
         return self._tasks_of("dependencies", task)
+
+    def waits_on(self, task: int) -> list[After]:
+        """What a task waits for in each of them."""
+        return [After(task=row[0], on=Condition(row[1])) for row in self._db.all("edges", task=task)]
 
     def dependants(self, task: int) -> list[Task]:
         """What waits for a task."""

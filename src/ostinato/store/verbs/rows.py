@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from ostinato.domain.breaker import Breaker, BreakerState
+from ostinato.domain.dependency import SKIPPED
 from ostinato.domain.event import Event, EventName
 from ostinato.domain.ledger import Charge
 from ostinato.domain.message import Message, NewMessage, Session, SessionKind
@@ -121,6 +122,11 @@ def kept_of(row: Row) -> Kept:
         seen=seen,
         endings=endings,
     )
+
+
+def is_skipped_row(state: str, result: str | None) -> bool:
+    """True for the state and result of a task that was cancelled because its branch was not taken."""
+    return state == TaskState.CANCELLED.value and result is not None and _result(result).error_class == SKIPPED
 
 
 def attempt_of(row: Row) -> Attempt:

@@ -10,11 +10,12 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from ostinato.domain.dependency import Standing, reason_to_wait, standing, still_missing, waits_for
 from ostinato.domain.errors import Conflict, NotFound
 from ostinato.domain.event import EventName
 from ostinato.domain.message import task_session
 from ostinato.domain.step import Entry, Input, entry_to_json
-from ostinato.domain.task import ENDED, NewTask, Task, TaskEvent, TaskKind, TaskState, next_state
+from ostinato.domain.task import ENDED, After, NewTask, Task, TaskEvent, TaskKind, TaskState, next_state
 from ostinato.domain.values import Instant, digest_of, to_json
 from ostinato.store.port import DEFAULT_POOL
 from ostinato.store.verbs import rows
@@ -78,9 +79,10 @@ class TaskVerbs(Work):
     def _insert(self, new: NewTask, *, body: str | None, now: Instant, actor: str) -> Kept:
         if new.parent is not None and self._db.one("task_state", id=new.parent) is None:
             raise NotFound(f"There is no task T{new.parent} to be the parent of {new.title!r}")
-        unfinished, missing = self._unfinished(new.after)
+        standings, missing = self._standings(new)
+        unfinished = still_missing(new.spec.join, standings)
         task_id = self._db.next_id("tasks")
-        reason = new.blocked or missing
+        reason = new.blocked or (reason_to_wait(new.spec.join, missing) if unfinished else "")
         if new.draft:
             state = TaskState.DRAFT
         elif reason:
@@ -127,23 +129,33 @@ class TaskVerbs(Work):
         due_at = new.not_before_at if state is TaskState.READY and new.not_before_at > now else None
         kept = Kept(task=task, ready_at=due_at or now, due_at=due_at, held=bool(new.blocked))
         self._write_new(kept, new, body)
+        self._write_dependencies(task_id, new.dependencies, standings)
         self._tally(task, 1)
         self._tell_of(task, EventName.TASK_ADDED, now=now, actor=actor, reason=reason)
         self._remember(kept)
         self._note_claimable(kept)
         return kept
 
-    def _unfinished(self, after: Sequence[int]) -> tuple[int, str]:
-        """How many of these tasks are not done, and which, in words."""
+    def _standings(self, new: NewTask) -> tuple[list[Standing], list[str]]:
+        """How each dependency stands, and those that are not met, in words."""
+        standings: list[Standing] = []
         missing: list[str] = []
-        for each in dict.fromkeys(after):
-            row = self._db.one("task_state", id=each)
+        for each in new.dependencies:
+            row = self._db.one("task_state", id=each.task)
             if row is None:
-                raise NotFound(f"There is no task T{each} to wait for", cure="Name tasks that exist in `after`.")
-            if row[0] != TaskState.DONE.value:
-                bad = row[0] in (TaskState.FAILED.value, TaskState.CANCELLED.value)
-                missing.append(f"T{each}, which is {row[0]}" if bad else f"T{each}")
-        return len(missing), f"waits for {', '.join(missing)}" if missing else ""
+                raise NotFound(f"There is no task T{each.task} to wait for", cure="Name tasks that exist in `after`.")
+            state = TaskState(row[0])
+            standings.append(standing(each.on, state=state, skipped=rows.is_skipped_row(*row)))
+            if standings[-1] is not Standing.MET:
+                missing.append(waits_for(each, state=state))
+        return standings, missing
+
+    def _write_dependencies(self, task: int, after: Sequence[After], standings: Sequence[Standing]) -> None:
+        for each, stands in zip(after, standings, strict=True):
+            met = stands is Standing.MET
+            self._db.do("add_dependency", task=task, after=each.task, condition=each.on.value, met=met)
+            self._db.do("await_task", id=each.task)
+            self._memory.tasks.pop(each.task, None)
 
     def _write_new(self, kept: Kept, new: NewTask, body: str | None) -> None:
         task = kept.task
@@ -176,10 +188,6 @@ class TaskVerbs(Work):
             reason=task.reason,
             spec=spec,
         )
-        for each in dict.fromkeys(new.after):
-            self._db.do("add_dependency", task=task.id, after=each)
-            self._db.do("await_task", id=each)
-            self._memory.tasks.pop(each, None)
         if new.spec.attachments:
             self._note_blobs([each.digest for each in new.spec.attachments], task=task.id)
 

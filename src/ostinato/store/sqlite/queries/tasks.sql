@@ -23,8 +23,8 @@ AND (:text = '' OR instr(lower(title), lower(:text)) > 0)
 SELECT {task_columns} FROM tasks WHERE id = :id
 
 -- name: task_state
--- Only where a task stands.
-SELECT state FROM tasks WHERE id = :id
+-- Only where a task stands, and its result.
+SELECT state, result FROM tasks WHERE id = :id
 
 -- name: task_by_key
 -- The task that an idempotency key belongs to, and the digest of what it was added with.
@@ -124,23 +124,27 @@ SELECT {task_columns} FROM tasks WHERE id IN (SELECT after FROM dependencies WHE
 SELECT {task_columns} FROM tasks WHERE id IN (SELECT task FROM dependencies WHERE after = :task) ORDER BY id
 
 -- name: waiting_dependants
--- What must be told of the end of a task.
-SELECT {task_columns} FROM tasks
-WHERE id IN (SELECT task FROM dependencies WHERE after = :after) AND state IN ({unfinished}) ORDER BY id
+-- What must be told of the end of a task, each with what it waits for.
+SELECT {task_columns}, d.condition FROM dependencies AS d JOIN tasks ON tasks.id = d.task
+WHERE d.after = :after AND d.met = 0 AND state IN ({unfinished}) ORDER BY tasks.id
+
+-- name: edges
+-- What a task waits for, or waited for: the other task, how it stands, and whether that has been met.
+SELECT d.after, d.condition, d.met, t.state, t.result FROM dependencies AS d JOIN tasks AS t ON t.id = d.after
+WHERE d.task = :task ORDER BY d.after
 
 -- name: unfinished_dependencies
 -- What a task waits for and that may still be done.
 SELECT t.id FROM dependencies AS d JOIN tasks AS t ON t.id = d.after
 WHERE d.task = :task AND t.state IN ({unfinished}) ORDER BY t.id
 
--- name: missing_dependencies
--- What a task waits for and that is not done.
-SELECT t.id FROM dependencies AS d JOIN tasks AS t ON t.id = d.after
-WHERE d.task = :task AND t.state != 'done' ORDER BY t.id
-
 -- name: add_dependency
 -- One task waits for another.
-INSERT INTO dependencies (task, after) VALUES (:task, :after)
+INSERT INTO dependencies (task, after, condition, met) VALUES (:task, :after, :condition, :met)
+
+-- name: meet_dependency
+-- What one task waited for in another has come.
+UPDATE dependencies SET met = 1 WHERE task = :task AND after = :after
 
 -- name: await_task
 -- Something waits for it from now on.
