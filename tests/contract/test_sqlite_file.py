@@ -124,7 +124,8 @@ def test_a_store_is_found_again_as_it_was(tmp_path: Path) -> None:
 
 
 def test_migrations_are_numbered_without_gaps_and_all_or_nothing(tmp_path: Path) -> None:
-    assert list(migrations()) == list(range(1, len(migrations()) + 1))
+    files = next(iter(migrations().values())).parent.glob("*.sql")
+    assert sorted(int(each.name[:3]) for each in files) == list(range(1, len(migrations()) + 1)), "two of one number?"
     (tmp_path / "001_good.sql").write_text("-- Good.\nCREATE TABLE a (x INTEGER) STRICT;\n")
     (tmp_path / "002_bad.sql").write_text("-- Bad.\nCREATE TABLE b (x INTEGER) STRICT;\nCREATE TABLE a (x INTEGER);\n")
     connection = sqlite3.connect(":memory:", isolation_level=None)

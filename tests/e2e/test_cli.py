@@ -167,6 +167,20 @@ def test_a_task_that_nobody_can_do_is_ready_once_it_is_given_to_somebody(asleep:
 
 
 @pytest.mark.slow
+def test_a_branch_that_is_not_taken_is_skipped_and_says_why(asleep: Path) -> None:
+    first = document(asleep, "tasks", "add", "First", "--agent", "clerk")["id"]
+    wants = ("--agent", "clerk", "--after", f"{first}:failure", "--after", f"{first}:always", "--any")
+    either = document(asleep, "tasks", "add", "Either", *wants)["id"]
+    rescue = document(asleep, "tasks", "add", "Rescue", "--agent", "clerk", "--after", f"{first}:failure")["id"]
+    assert document(asleep, "tasks", "show", rescue)["after"] == [f"{first}:failure"]
+    done(asleep, "tasks", "cancel", first, "--reason", "not today")
+    gone = document(asleep, "tasks", "show", rescue)["task"]
+    assert (gone["state"], gone["reason"]) == ("cancelled", f"skipped: {first} is cancelled")
+    assert document(asleep, "tasks", "show", either)["task"]["state"] == "ready"
+    assert "Did you mean 'failure'" in refused(asleep, "tasks", "add", "x", "--after", f"{first}:failed", code=2)
+
+
+@pytest.mark.slow
 def test_each_kind_of_refusal_has_its_exit_code_and_its_cure(asleep: Path) -> None:
     assert "Did you mean 'clerk'?" in refused(asleep, "agents", "show", "clrk", code=3)
     assert "There is no task T99" in refused(asleep, "tasks", "show", "T99", code=3)

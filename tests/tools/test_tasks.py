@@ -125,6 +125,7 @@ def test_a_task_that_was_refused_leaves_nothing_behind(at_desk: Play) -> None:
             ({"title": " \n "}, "The title is empty"),
             ({"title": "x", "after": ["T99"]}, "'T99' is none of your tasks"),
             ({"title": "x", "after": [foreign.name]}, "'T2' is none of your tasks"),
+            ({"title": "x", "after": ["T1:never"]}, "Unknown condition 'never'"),
             ({"title": "x", "attach": ["a.eml"]}, "Unknown attachment 'a.eml'. Known: none."),
         ]:
             result = await desk.call("tasks.create", {**arguments, "agent": "sales"})

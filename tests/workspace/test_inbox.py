@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from ostinato.domain.errors import Invalid, OstinatoError
 from ostinato.domain.instant import parse_instant
+from ostinato.domain.task import After, Condition
 from ostinato.domain.values import Trust
 from ostinato.workspace.inbox import (
     FILE_BYTES_MAX,
@@ -121,7 +122,8 @@ def test_a_file_in_an_agents_own_inbox_is_trusted_no_further_than_the_agent() ->
         ("a.md", "---\nkind: mesage\ntitle: x\n---\n", "Did you mean 'message'?"),
         ("a.md", "---\nkind: message\ntitle: x\n---\n", "The message is for nobody"),
         ("a.md", "---\ntitle: x\npriority: 101\n---\n", "It can be -100 to 100."),
-        ("a.md", "---\ntitle: x\nafter: soon\n---\n", "Name tasks like this: [T12, T13]."),
+        ("a.md", "---\ntitle: x\nafter: soon\n---\n", "Name tasks like this: [T12, T13:failure]."),
+        ("a.md", "---\ntitle: x\nafter: ['T1:failur']\n---\n", "Did you mean 'failure'?"),
         ("a.md", "---\ntitle: x\ndeadline: soon\n---\n", "key 'deadline': 'soon' is not a time"),
         ("a.md", "---\ntitle: x\nagent: ../x\n---\n", "cannot be the name of an agent"),
         ("a.md", "---\ntitle: x\nsession: 'a b'\n---\n", "cannot be the key of a session"),
@@ -190,6 +192,12 @@ def test_the_same_words_dropped_again_are_another_thing(tmp_path: Path, inbox: P
         "20260301T120000-a-3.eml",
         "20260301T120000-a.eml",
     ]
+
+
+def test_a_file_may_wait_for_a_failure_for_any_end_and_for_any_one() -> None:
+    (item,) = items_of("---\ntitle: x\nafter: [T1, 'T2:failure', '3:always']\nany: true\n---\n")
+    assert item.after == (1, After(task=2, on=Condition.FAILURE), After(task=3, on=Condition.ALWAYS))
+    assert item.any
 
 
 def test_a_file_that_changes_after_the_look_is_left_for_the_next(tmp_path: Path, inbox: Path) -> None:
