@@ -267,6 +267,7 @@ def _command_rules(agent: AgentDefinition) -> CommandRules | None:
         timeout_s=rules.timeout_s,
         lasts_s=rules.lasts_s,
         silence_s=rules.silence_s,
+        network=rules.network,
     )
 
 

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from ostinato.gateway.server import LocalServer
     from ostinato.models.catalogue import FleetModels
     from ostinato.tools.toolbox import Toolbox
+    from ostinato.tools.web.proxy import Ways
 
 MODELLED = (TaskKind.GOAL, TaskKind.TURN)
 """Kinds of tasks that are done by asking models."""
@@ -81,6 +82,7 @@ class FleetApp:
         self.meter = Meter(agents=self.settings.agent_metrics)
         self.store: Store | None = None
         self.node: EngineNode | None = None
+        self.ways: Ways | None = None
         self._story_time = story_time
         self._pools = tuple(pools) or (EVERY_POOL,)
         self._closing = asyncio.Event()
@@ -126,6 +128,9 @@ class FleetApp:
         ground = Ground(
             fleet=self.fleet, settings=self.settings, store=store, workspaces=self.workspaces, clock=self.clock
         )
+        ways = self.ways = self._make_ways()
+        await ways.resume()
+        self._ends.push_async_callback(ways.stop)
         colleagues, live = Colleagues(self.workspaces, elapsed_s=self.clock.elapsed_s), LiveText()
         inbox, fires = wakers_of(ground, colleagues, skipped=self.meter.skipped)
         handlers = [MeteredHandler(each, self.meter) for each in self._handlers(live, colleagues)]
@@ -153,11 +158,19 @@ class FleetApp:
         except OstinatoError as error:  # it can work, and be looked at; nobody can decide
             self.log.say("error", f"nobody can decide anything here yet: {error}", event="people.missing")
 
+    def _make_ways(self) -> Ways:
+        """Of commands to the network."""
+        from ostinato.tools.web.guard import Guard
+        from ostinato.tools.web.proxy import Ways, ways_folder
+
+        owner = self.fleet.stat().st_uid if os.geteuid() == 0 else None
+        return Ways(ways_folder(self.state_dir), guard=Guard(), owner=owner)
+
     def _toolbox(self) -> Toolbox:
         from ostinato.tools.commands import CommandPlace
         from ostinato.tools.standard import standard_toolbox
 
-        return standard_toolbox(CommandPlace(fleet=self.fleet.resolve(), state_dir=self.state_dir))
+        return standard_toolbox(CommandPlace(fleet=self.fleet.resolve(), state_dir=self.state_dir, ways=self.ways))
 
     def _models(self) -> FleetModels:
         from ostinato.models.catalogue import FleetModels

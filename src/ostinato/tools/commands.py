@@ -7,7 +7,8 @@ how a command is held, or for how long.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from ostinato.tools.sandbox.program import Program, check_folders, find_program,
 from ostinato.tools.sandbox.protected import Watch, prepare
 from ostinato.tools.sandbox.room import Bounds, Errand, Room
 from ostinato.tools.sandbox.surroundings import environment, names
+from ostinato.tools.web.proxy import Ways
 
 WORDS_MAX = 512
 """Words of one command."""
@@ -58,6 +60,8 @@ class CommandPlace(Value):
 
     fleet: Path
     state_dir: Path
+    ways: Ways | None = None
+    """Their ways to the network; None: there is none."""
 
 
 class Wanted(Value):
@@ -74,14 +78,17 @@ class Wanted(Value):
     bounds: Bounds
     reads: tuple[Path, ...] = ()
     """Declared folders of programs, which it may read."""
+    network: tuple[str, ...] = ()
+    """Hosts that it may reach."""
 
     def bound(self, agent: str) -> dict[str, Any]:
         """What an approval is bound to, beside the arguments."""
         found: dict[str, Any] = {
             **self.program.identity,
             "folder": str(self.folder),
-            "environment": list(names(agent=agent, secrets=self.secrets)),
+            "environment": list(names(agent=agent, secrets=self.secrets, network=bool(self.network))),
         }
+        found |= {"network": list(self.network)} if self.network else {}
         return found | {"files": self.files} if self.files else found
 
 
@@ -109,6 +116,7 @@ def wanted_command(
         workspace=context.workspace.resolve(),
         program=program,
         reads=folders,
+        network=rules.network,
         argv=(program.path, *argv[1:]),
         folder=folder,
         secrets=asked,
@@ -168,8 +176,8 @@ def check_bound(now: dict[str, Any], then: dict[str, Any]) -> None:
         raise Conflict(f"Nothing was run: since it was judged, this has changed: {what}", cure="Ask for it again.")
 
 
-def furnished(context: ToolContext, wanted: Wanted) -> tuple[Watch, Room]:
-    """The room of a command, and a watch over what no command may change."""
+def furnished(context: ToolContext, wanted: Wanted, *, way: Path | None = None) -> tuple[Watch, Room]:
+    """The room of a command, and a watch over what no command may change. `way`: the folder of its way out."""
     watch = prepare(wanted.workspace)
     room = Room(
         workspace=wanted.workspace,
@@ -177,8 +185,24 @@ def furnished(context: ToolContext, wanted: Wanted) -> tuple[Watch, Room]:
         reads=wanted.reads,
         pinned=_pinned(context, wanted),
         bounds=wanted.bounds,
+        way=way,
     )
     return watch, room
+
+
+@contextlib.asynccontextmanager
+async def way_out(place: CommandPlace, wanted: Wanted, *, agent: str) -> AsyncIterator[Path | None]:
+    """The folder of a short command's way to the network, for as long as it runs; None where it needs none."""
+    if not wanted.network:
+        yield None
+        return
+    if place.ways is None:
+        raise Denied("Commands have no network here")
+    way = await place.ways.open(agent=agent, network=wanted.network)
+    try:
+        yield place.ways.folder(way)
+    finally:
+        await place.ways.close(way.token)
 
 
 def _pinned(context: ToolContext, wanted: Wanted) -> dict[str, bytes]:
@@ -204,7 +228,7 @@ def errand_of(
     return Errand(
         argv=wanted.argv,
         cwd=wanted.folder,
-        environment=environment(agent=agent, folders=folders, secrets=secrets),
+        environment=environment(agent=agent, folders=folders, secrets=secrets, network=bool(wanted.network)),
         stdin=stdin.encode(),
         terminal=terminal,
     )

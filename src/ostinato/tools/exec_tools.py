@@ -19,6 +19,7 @@ from ostinato.tools.commands import (
     furnished,
     report_command,
     wanted_command,
+    way_out,
 )
 from ostinato.tools.port import (
     AnyTool,
@@ -52,7 +53,7 @@ def exec_tools(place: CommandPlace | None) -> tuple[AnyTool, ...]:
     return (
         OutsideTool(
             name=RUN_TOOL,
-            description="Run a granted command in a sandbox of your folder: no network, no shell, argv as it is.",
+            description="Run a granted command in a sandbox of your folder: no shell, argv as it is, declared hosts.",
             parameters=object_schema("argv", **COMMAND_ARGUMENTS),
             effect=Effect.IRREVERSIBLE,
             act=partial(_run, place),
@@ -78,9 +79,10 @@ async def _run(place: CommandPlace | None, context: ToolContext, arguments: Argu
     check_bound(wanted.bound(context.agent), context.bound)
     backend, account = (await preflight(place.fleet)).required()
     secrets = values_of(wanted.secrets)
-    watch, room = await asyncio.to_thread(furnished, context, wanted)
-    errand = errand_of(wanted, agent=context.agent, secrets=secrets, stdin=arguments.get("stdin", ""))
-    finished = await run_command(backend, room, errand, account=account, watch=watch)
+    async with way_out(place, wanted, agent=context.agent) as way:
+        watch, room = await asyncio.to_thread(furnished, context, wanted, way=way)
+        errand = errand_of(wanted, agent=context.agent, secrets=secrets, stdin=arguments.get("stdin", ""))
+        finished = await run_command(backend, room, errand, account=account, watch=watch)
     kept = without(finished.output, secrets)
     return await asyncio.to_thread(_result, _spill(place, context), finished, kept, name=context.key[:16])
 

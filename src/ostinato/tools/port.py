@@ -38,6 +38,8 @@ class CommandRules(Value):
     lasts_s: float = 3_600.0
     """How long what is started to last may run."""
     silence_s: float | None = None
+    network: tuple[str, ...] = ()
+    """Hosts that commands may reach, by the runtime's proxy."""
 
 
 class CallReport(Value):

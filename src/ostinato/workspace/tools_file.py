@@ -47,8 +47,8 @@ class ExecRules(Value):
     """How long what `exec.start` has started may run."""
     silence_s: float | None = None
     """Seconds without output after which a command is ended; None: it may be silent."""
-    network: bool = False
-    """Commands have no network yet."""
+    network: tuple[str, ...] = ()
+    """Hosts that commands may reach, by the runtime's proxy; nothing else."""
 
 
 class ToolsSettings(Value):
@@ -129,9 +129,6 @@ def _exec(fields: Fields) -> ExecRules | None:
     if group is None:
         return None
     commands = _matching(group, "commands", _COMMAND, cure="Name programs, such as 'git', without arguments.")
-    if isinstance(group.plain("network"), list) or group.plain("network") is True:
-        cure = "Write 'network: false', or leave it out; tools of the runtime reach the network for the agent."
-        raise group.wrong("network", "Commands have no network yet, by no host name either", cure=cure)
     return ExecRules(
         commands=commands,
         effects=_effects(group, commands),
@@ -139,8 +136,17 @@ def _exec(fields: Fields) -> ExecRules | None:
         timeout_s=group.duration_s("timeout", EXEC_TIMEOUT_S, least=1.0),
         lasts_s=group.duration_s("lasts", EXEC_LASTS_S, least=1.0),
         silence_s=group.duration_s("silence", 0.0, least=1.0) if group.has("silence") else None,
-        network=group.flag("network", default=False),
+        network=_command_network(group),
     )
+
+
+def _command_network(group: Fields) -> tuple[str, ...]:
+    """`network: [pypi.org]`; `false` is the same as leaving it out."""
+    if not isinstance(group.plain("network"), bool):
+        return _matching(group, "network", _HOST, cure="For example 'api.example.com' or '*.example.com'.")
+    if group.flag("network", default=False):
+        raise group.wrong("network", "Commands have no network as such", cure="Name hosts: network: [api.example.com].")
+    return ()
 
 
 def _effects(group: Fields, commands: tuple[str, ...]) -> dict[str, Effect]:

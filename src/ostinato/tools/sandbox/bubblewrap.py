@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ostinato.domain.values import Value
 from ostinato.tools.sandbox.room import SYSTEM_FILES, Bounds, Room
+from ostinato.tools.web.way import WAY_FOLDER
 
 PROGRAM = "bwrap"
 LIMITER = "/usr/bin/prlimit"
@@ -98,3 +99,5 @@ def _folders(room: Room) -> Iterator[str]:
         yield from ("--bind", str(path), str(path))
     for path in room.guard.sealed:
         yield from ("--ro-bind", str(path), str(path))
+    if room.way is not None:
+        yield from ("--ro-bind", str(room.way), WAY_FOLDER)

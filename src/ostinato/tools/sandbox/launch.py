@@ -22,6 +22,7 @@ from ostinato.domain.errors import Denied
 from ostinato.domain.values import Value, to_json
 from ostinato.tools.sandbox import bubblewrap, landlock, syscall_filter
 from ostinato.tools.sandbox.room import Account, Errand, Room
+from ostinato.tools.web.way import PORT, SOCKET_NAME, WAY_FOLDER
 
 _SYSTEM_PYTHON = "/usr/bin/python3"
 
@@ -71,8 +72,24 @@ def landlock_or_none() -> Backend | None:
     return Backend(name="landlock", program=python, gaps=landlock.gaps(version))
 
 
-def _check(errand: Errand, account: Account) -> None:
+@cache
+def _forwarder() -> str:
+    return Path(__file__).with_name("forward.py").read_text(encoding="utf-8")
+
+
+def _forwarded(argv: list[str]) -> list[str]:
+    """A command behind a loopback port that leads to its way. Raises Denied where there is nothing to do that with."""
+    found = (_SYSTEM_PYTHON, os.path.realpath(sys.executable))
+    python = next((each for each in found if each.startswith("/usr/") and os.access(each, os.X_OK)), None)
+    if python is None:
+        raise Denied("Commands with a network need a Python below /usr", cure="Install python3, or declare no network.")
+    return [python, "-I", "-S", "-c", _forwarder(), f"{WAY_FOLDER}/{SOCKET_NAME}", str(PORT), *argv]
+
+
+def _check(backend: Backend, room: Room, errand: Errand, *, account: Account) -> None:
     """The last look before a process is started."""
+    if room.way is not None and not backend.has_rooms:
+        raise Denied("Commands have no network without bubblewrap", cure="Install bubblewrap.")
     if account.uid == 0 or account.gid == 0:
         raise Denied("Commands never run as root", cure="Give the fleet a user of its own.")
     if any("\0" in each for each in errand.argv):
@@ -82,7 +99,7 @@ def _check(errand: Errand, account: Account) -> None:
 @contextlib.contextmanager
 def launched(backend: Backend, room: Room, errand: Errand, *, account: Account) -> Iterator[Launch]:
     """The launch, with its descriptors open; all are closed again when the block is left. Raises Denied for root."""
-    _check(errand, account)
+    _check(backend, room, errand, account=account)
     with contextlib.ExitStack() as ends:
         read, write = os.pipe2(os.O_CLOEXEC)
         ends.callback(os.close, read)
@@ -109,7 +126,8 @@ def launched(backend: Backend, room: Room, errand: Errand, *, account: Account) 
             arguments = bubblewrap.room_arguments(
                 backend.program, room, wires=wires, cwd=errand.cwd, terminal=errand.terminal
             )
-            argv = [*arguments, *(bubblewrap.leading(limited) if errand.terminal else limited)]
+            led = bubblewrap.leading(limited) if errand.terminal else limited
+            argv = [*arguments, *(_forwarded(led) if room.way is not None else led)]
             inherited = (write, seccomp, wires.users, wires.groups, *(each for _, each in wires.pinned))
         else:
             rules = wire(to_json({"rules": landlock.rules(room), "cwd": str(errand.cwd)}))

@@ -76,6 +76,8 @@ class Room(Value):
     pinned: dict[str, bytes] = {}
     """Absolute path -> contents that the command finds there, whatever the disk says by then; read-only."""
     bounds: Bounds = Bounds()
+    way: Path | None = None
+    """The folder of its way to the network (`tools/web/proxy.py`); None: it has no network."""
 
 
 class Errand(Value):

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from ostinato.domain.errors import NotFound
 from ostinato.tools.sandbox.spill import Kept
+from ostinato.tools.web.way import VARIABLES
 
 PLAIN = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8", "TMPDIR": "/tmp"}
 """What every command finds."""
@@ -22,16 +23,18 @@ _SHORTEST = 4  # shorter ones stand in any text by chance
 _SECRET_BYTES_MAX = 65_536
 
 
-def environment(*, agent: str, folders: Sequence[str], secrets: Mapping[str, str]) -> dict[str, str]:
-    """All variables of a command. `folders`: of further programs."""
+def environment(
+    *, agent: str, folders: Sequence[str], secrets: Mapping[str, str], network: bool = False
+) -> dict[str, str]:
+    """All variables of a command. `folders`: of further programs; `network`: whether it has a way out."""
     paths = ":".join([*(path for each in folders for path in (f"{each}/bin", each)), PLAIN["PATH"]])
     people = {f"GIT_{role}_{what}": text for role in ("AUTHOR", "COMMITTER") for what, text in _identity(agent)}
-    return {**PLAIN, **people, "PATH": paths, **secrets}
+    return {**PLAIN, **people, "PATH": paths, **(VARIABLES if network else {}), **secrets}
 
 
-def names(*, agent: str, secrets: Sequence[str]) -> tuple[str, ...]:
+def names(*, agent: str, secrets: Sequence[str], network: bool = False) -> tuple[str, ...]:
     """The names of all variables of a command."""
-    return tuple(sorted(environment(agent=agent, folders=(), secrets=dict.fromkeys(secrets, ""))))
+    return tuple(sorted(environment(agent=agent, folders=(), secrets=dict.fromkeys(secrets, ""), network=network)))
 
 
 def values_of(secrets: Sequence[str], source: Mapping[str, str] | None = None) -> dict[str, str]:

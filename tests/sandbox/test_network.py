@@ -1,0 +1,169 @@
+"""What a command with declared hosts reaches, and by which ways it tries to reach more. Real rooms, real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import textwrap
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ostinato.domain.errors import Denied
+from ostinato.tools.sandbox.account import account_of
+from ostinato.tools.sandbox.command import run_command
+from ostinato.tools.sandbox.launch import landlock_or_none
+from ostinato.tools.sandbox.protected import prepare
+from ostinato.tools.sandbox.room import Errand, Room
+from ostinato.tools.sandbox.surroundings import environment
+from ostinato.tools.web.guard import Guard
+from ostinato.tools.web.proxy import Ways
+from tests.conftest import run
+from tests.sandbox.ground import PYTHON, World, backend, owner, world
+
+pytestmark = pytest.mark.slow
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello"
+
+
+@contextlib.asynccontextmanager
+async def served(seen: list[bytes]) -> AsyncIterator[int]:
+    """A server that keeps what it is asked, and says hello."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            seen.append(await reader.readuntil(b"\r\n\r\n"))
+            writer.write(HEAD)
+            await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+async def tried(here: World, ways: Ways, code: str, *, network: tuple[str, ...]) -> Any:
+    """What a Python program says that runs with these hosts declared: JSON."""
+    way = await ways.open(agent="me", network=network)
+    watch = prepare(here.workspace)
+    room = Room(workspace=here.workspace, guard=watch.guard, way=ways.folder(way))
+    errand = Errand(
+        argv=(PYTHON, "-I", "-S", "-c", textwrap.dedent(code)),
+        cwd=here.workspace,
+        environment=environment(agent="me", folders=(), secrets={}, network=True),
+    )
+    finished = await run_command(backend("bubblewrap"), room, errand, account=here.account, watch=watch)
+    await ways.close(way.token)
+    assert finished.code == 0, finished.output.head.decode()
+    return json.loads(finished.output.head)
+
+
+def ways_of(here: World) -> Ways:
+    folder = here.root / "ways"
+    return Ways(folder, guard=Guard(), owner=owner() if os.geteuid() == 0 else None)
+
+
+FETCH = """
+    import json, sys, urllib.request, urllib.error
+    def got(url):
+        try:
+            return urllib.request.urlopen(url, timeout=10).read().decode()
+        except urllib.error.HTTPError as error:
+            return f"{error.code} {error.read().decode()}"
+        except Exception as error:
+            return f"{type(error).__name__} {error}"
+"""
+
+
+def test_a_command_reaches_a_declared_host_by_plain_http_and_by_a_tunnel_and_no_other() -> None:
+    async def story() -> None:
+        seen: list[bytes] = []
+        with world() as here:
+            async with served(seen) as port, served([]) as other:
+                said = await tried(
+                    here,
+                    ways_of(here),
+                    FETCH
+                    + f"""
+                    import http.client
+                    tunnel = http.client.HTTPConnection("127.0.0.1", 3128, timeout=10)
+                    tunnel.set_tunnel("localhost", {port})
+                    tunnel.request("GET", "/through")
+                    print(json.dumps([got("http://localhost:{port}/plain?x=1"), tunnel.getresponse().read().decode(),
+                        got("http://localhost:{other}/"), got("http://127.0.0.1:{port}/"), got("http://example.com/")]))
+                    """.replace("\n                    ", "\n    "),
+                    network=(f"localhost:{port}",),
+                )
+            assert said[:2] == ["hello", "hello"]
+            assert [each.split(" ")[0] for each in said[2:]] == ["403", "403", "403"]
+            assert "is not a declared host" in said[2]
+            assert sorted(each.split(b" ")[1] for each in seen) == [b"/plain?x=1", b"/through"]
+            assert all(b"proxy" not in each.lower() for each in seen)
+
+    run(story())
+
+
+def test_a_command_with_declared_hosts_still_has_no_network_of_its_own() -> None:
+    async def story() -> None:
+        with world() as here:
+            async with served([]) as port:
+                code = f"""
+                    import json, socket
+                    said = []
+                    for address in (("127.0.0.1", {port}), ("1.1.1.1", 443)):
+                        try:
+                            socket.create_connection(address, 5)
+                            said.append("connected")
+                        except OSError as error:
+                            said.append("refused")
+                    import os
+                    for attempt in (lambda: os.unlink("/run/ostinato/way"), lambda: open("/run/ostinato/new", "w"),
+                                    lambda: open("/run/ostinato/way.json", "w")):
+                        try:
+                            attempt()
+                            said.append("changed")
+                        except OSError:
+                            said.append("refused")
+                    print(json.dumps(said))
+                """
+                said = await tried(here, ways_of(here), code, network=(f"localhost:{port}",))
+            assert said == ["refused"] * 5
+
+    run(story())
+
+
+def test_a_later_node_goes_on_at_the_way_of_a_process_that_lives() -> None:
+    async def story() -> None:
+        with world() as here:
+            async with served([]) as port:
+                first = ways_of(here)
+                way = await first.open(agent="me", network=(f"localhost:{port}",), lasting=True)
+                short = await first.open(agent="me", network=("example.com",))
+                await first.stop()
+                second = ways_of(here)
+                await second.resume()
+                assert second.tokens() == (way.token,)
+                assert not second.folder(short).exists()
+                reader, writer = await asyncio.open_unix_connection(second.folder(way) / "way")
+                writer.write(f"GET http://localhost:{port}/ HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+                assert (await reader.read()).endswith(b"hello")
+                writer.close()
+                await second.close(way.token)
+                await second.close(way.token)
+                assert not second.folder(way).exists()
+
+    run(story())
+
+
+def test_without_bubblewrap_a_command_with_hosts_is_refused(tmp_path: Path) -> None:
+    found = landlock_or_none()
+    assert found is not None
+    with world() as here:
+        room = Room(workspace=here.workspace, way=tmp_path)
+        errand = Errand(argv=("/bin/true",), cwd=here.workspace)
+        with pytest.raises(Denied, match="no network without bubblewrap"):
+            run(run_command(found, room, errand, account=account_of(here.fleet)))
