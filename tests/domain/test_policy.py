@@ -11,13 +11,17 @@ from typing import Any
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
+from ostinato.domain.file_rules import FileRules
+from ostinato.domain.gate import ADMIN, DEFAULT_GATES, Gate
+from ostinato.domain.instant import parse_instant
+from ostinato.domain.permission import Permission
 from ostinato.domain.policy import (
-    DEFAULT_GATE,
     CallFacts,
-    Gate,
     Policy,
     Verdict,
+    intersect,
     is_visible,
     judge,
     matches_recipient,
@@ -46,8 +50,11 @@ gates = st.builds(
     tool=st.sampled_from([*NAMES, "*", "files.*", "message.*"]),
     effect=st.none() | st.sampled_from(Effect),
     when=conditions,
+    ask=st.sampled_from(["operator", "ann", ADMIN]),
     place=st.sampled_from(["AGENTS.md:4", "AGENTS.md:9"]),
 )
+HOSTS = ("api.example.com", "evil.example.org", "api.example.com:8443")
+PATHS = ("notes/a.md", "secret.md", "TOOLS.md", "../up", ".env", "notes/")
 facts = st.builds(
     CallFacts,
     tool=st.sampled_from(NAMES),
@@ -55,16 +62,48 @@ facts = st.builds(
     arguments=st.dictionaries(st.sampled_from(["size", "to"]), st.integers(0, 20)),
     outward=st.booleans(),
     recipient=st.none() | st.sampled_from(["operator", "mail:a@example.com", "mail:b@example.org"]),
+    hosts=st.lists(st.sampled_from(HOSTS), max_size=2).map(tuple),
+    reads=st.lists(st.sampled_from(PATHS), max_size=2).map(tuple),
+    writes=st.lists(st.sampled_from(PATHS), max_size=2).map(tuple),
+    cost_usd_micros=st.sampled_from([0, 1, 999_999, 1_000_001, 5_000_000]),
+    budget_left_usd_micros=st.none() | st.sampled_from([-1, 0, 1_000_000, 10_000_000]),
+    private=st.booleans(),
+    remembers=st.booleans(),
+    now=st.integers(0, 4_000_000_000_000_000),
+    timezone=st.sampled_from(["UTC", "Europe/Zurich", "Asia/Kathmandu"]),
+    refusal=st.sampled_from(["", "", "the command is not granted"]),
+    stopped=st.sampled_from(["", "", "", "the fleet is halted by ann"]),
     trust=st.sampled_from(Trust),
     always_allowed=st.just(value=False),
     harmless=st.booleans(),
 )
-policies = st.builds(
+patterns = st.lists(st.sampled_from([*NAMES, "*", "files.*", "message.*", "m*"]), max_size=4).map(tuple)
+alone = st.builds(
     Policy,
     agent=st.just("triage"),
-    tools=st.lists(st.sampled_from([*NAMES, "*", "files.*", "message.*", "m*"]), max_size=4).map(tuple),
-    gates=st.lists(gates, max_size=4).map(tuple),
-    recipients=st.lists(st.sampled_from(["operator", "mail:*@example.com", "*"]), max_size=2).map(tuple),
+    tools=patterns | st.none(),
+    denied=st.lists(st.sampled_from(["http.*", "files.write"]), max_size=1).map(tuple),
+    gates=st.lists(gates | st.sampled_from(list(DEFAULT_GATES.values())), max_size=4).map(tuple),
+    recipients=st.none() | st.lists(st.sampled_from(["operator", "mail:*@example.com", "*"]), max_size=2).map(tuple),
+    network=st.none() | st.lists(st.sampled_from(["api.example.com", "*.example.org"]), max_size=2).map(tuple),
+    files=st.none() | st.builds(FileRules, read=st.sampled_from([(".",), ("notes",), ()]),
+                                write=st.sampled_from([(".",), ("notes",), ()])),
+    places=st.sampled_from([{}, {"allow": "TOOLS.md:2", "network": "TOOLS.md:5", "recipients": "TOOLS.md:6"}]),
+)  # fmt: skip
+policies = alone | st.builds(intersect, alone, alone) | st.builds(intersect, st.builds(intersect, alone, alone), alone)
+permissions = st.lists(
+    st.builds(
+        Permission,
+        agent=st.just("triage"),
+        tool=st.sampled_from(NAMES),
+        gate=st.sampled_from([*DEFAULT_GATES, "* *", "files.* read"]),
+        exact=st.just({}),
+        by=st.just("ann"),
+        question=st.just(1),
+        id=st.integers(1, 9),
+        added_at=st.just(0),
+    ),
+    max_size=3,
 )
 
 
@@ -84,6 +123,7 @@ SENDER = Policy(agent="billing", tools=("message.send",), recipients=("operator"
 
 @given(facts)
 def test_without_a_grant_everything_is_denied(call: CallFacts) -> None:
+    assume(not call.stopped)
     verdict = judge(call, Policy(agent="triage", recipients=("*",)))
     assert verdict.decision is Decision.DENY
     assert call.tool in verdict.reason
@@ -93,14 +133,16 @@ def test_without_a_grant_everything_is_denied(call: CallFacts) -> None:
 @given(facts, policies)
 def test_what_is_not_denied_was_granted_by_a_person(call: CallFacts, policy: Policy) -> None:
     if judge(call, policy).decision is not Decision.DENY:
-        by_name = call.tool in policy.tools
-        by_pattern = any(each == "*" or call.tool.startswith(each.rstrip("*")) for each in policy.tools if "*" in each)
-        assert by_name or (by_pattern and call.effect is not Effect.IRREVERSIBLE)
+        for each in (policy, *policy.within):
+            if each.tools is not None and call.tool not in each.tools:
+                assert any(name == "*" or call.tool.startswith(name.rstrip("*")) for name in each.tools if "*" in name)
+                assert call.effect is not Effect.IRREVERSIBLE
+                assert not call.outward or call.recipient is not None or call.hosts
 
 
 @given(facts, policies)
 def test_a_wildcard_never_covers_what_cannot_be_undone(call: CallFacts, policy: Policy) -> None:
-    assume(call.tool not in policy.tools)
+    assume(policy.tools is not None and call.tool not in policy.tools)
     irreversible = CallFacts(tool=call.tool, effect=Effect.IRREVERSIBLE, arguments=call.arguments)
     assert judge(irreversible, policy).decision is Decision.DENY
     assert not is_visible(call.tool, Effect.IRREVERSIBLE, policy)
@@ -108,8 +150,8 @@ def test_a_wildcard_never_covers_what_cannot_be_undone(call: CallFacts, policy: 
 
 @given(facts, policies)
 def test_a_model_is_shown_exactly_the_tools_that_are_not_denied_for_their_name(call: CallFacts, policy: Policy) -> None:
-    visible = is_visible(call.tool, call.effect, policy)
-    anyone = CallFacts(tool=call.tool, effect=call.effect, arguments=call.arguments)
+    visible = is_visible(call.tool, call.effect, policy, unaddressed=call.outward)
+    anyone = CallFacts(tool=call.tool, effect=call.effect, arguments=call.arguments, outward=call.outward)
     assert visible == (judge(anyone, policy).decision is not Decision.DENY)
 
 
@@ -117,18 +159,19 @@ def test_a_model_is_shown_exactly_the_tools_that_are_not_denied_for_their_name(c
 def test_a_recipient_that_is_not_declared_is_never_reached(call: CallFacts, policy: Policy) -> None:
     assume(call.recipient is not None)
     if judge(call, policy).decision is not Decision.DENY:
-        assert matches_recipient(str(call.recipient), policy.recipients)
+        for each in (policy, *policy.within):
+            assert each.recipients is None or matches_recipient(str(call.recipient), each.recipients)
 
 
 @given(facts, policies, gates)
 def test_another_gate_never_allows_more(call: CallFacts, policy: Policy, gate: Gate) -> None:
-    gated = Policy(agent=policy.agent, tools=policy.tools, recipients=policy.recipients, gates=(*policy.gates, gate))
+    gated = replace(policy, gates=(*policy.gates, gate))
     assert strictness(judge(call, gated)) >= strictness(judge(call, policy))
 
 
 @given(facts, policies)
 def test_fewer_tools_never_allow_more(call: CallFacts, policy: Policy) -> None:
-    fewer = Policy(agent=policy.agent, tools=policy.tools[1:], recipients=policy.recipients, gates=policy.gates)
+    fewer = replace(policy, tools=policy.tools[1:] if policy.tools else ())
     assert strictness(judge(call, fewer)) >= strictness(judge(call, policy))
 
 
@@ -154,10 +197,12 @@ def test_the_stricter_of_two_verdicts_is_the_one_that_allows_less(call: CallFact
 @given(facts)
 def test_a_gate_whose_condition_cannot_be_evaluated_holds(call: CallFacts) -> None:
     gate = Gate(when=raises, when_text="args.to == 'x'", place="AGENTS.md:7", expires_s=60.0)
-    policy = Policy(agent="triage", tools=(call.tool,), gates=(gate,), recipients=("*",))
+    policy = Policy(agent="triage", tools=(call.tool,), gates=(gate,), recipients=("*",), network=None)
+    call = replace(call, stopped="", refusal="", budget_left_usd_micros=None)
     assert judge(call, policy) == Verdict(
-        decision=Decision.ASK, reason="a gate asks when args.to == 'x'", rule="AGENTS.md:7", expires_s=60.0
+        decision=Decision.ASK, reason="a gate asks when args.to == 'x'", rule="AGENTS.md:7", gate=gate
     )
+    assert judge(call, policy).expires_s == 60.0
 
 
 def test_a_tool_that_acts_on_nothing_but_the_turn_needs_no_grant() -> None:
@@ -169,7 +214,7 @@ def test_what_cannot_be_undone_asks_unless_a_person_switched_the_gate_off() -> N
     asked = judge(send(), SENDER)
     assert (asked.decision, asked.rule, asked.reason) == (
         Decision.ASK,
-        DEFAULT_GATE.place,
+        DEFAULT_GATES["irreversible"].place,
         "message.send is irreversible",
     )
     off = Policy(agent="billing", tools=SENDER.tools, recipients=SENDER.recipients, gates=())
@@ -206,15 +251,27 @@ def test_a_condition_sees_the_arguments_and_who_stands_behind_the_call() -> None
         return False
 
     policy = Policy(agent="billing", tools=("message.send",), gates=(Gate(when=when),), recipients=("*",))
-    judge(send(arguments={"to": "mail:ann@example.com"}, requester="ann", trust=Trust.EXTERNAL), policy)
+    when_at = parse_instant("2026-03-01T23:30", zone="Europe/Zurich")
+    more = {"cost_usd_micros": 500_000, "private": True, "now": when_at, "timezone": "Europe/Zurich"}
+    judge(send(arguments={"to": "mail:ann@example.com"}, requester="ann", trust=Trust.EXTERNAL, **more), policy)
     assert seen == [
         {
             "args": {"to": "mail:ann@example.com"},
             "tool": "message.send",
             "effect": "irreversible",
             "outward": True,
+            "harmless": False,
+            "recipient": "mail:ann@example.com",
+            "hosts": [],
+            "cost": 0.5,
             "requester": "ann",
             "trust": "external",
+            "tainted": True,
+            "private": True,
+            "remembers": False,
+            "now": "2026-03-01T23:30",
+            "hour": 23,
+            "weekday": "SUN",
         }
     ]
 
@@ -264,3 +321,210 @@ def test_a_tool_by_its_own_name_is_granted_whatever_its_effect() -> None:
         verdict = judge(CallFacts(tool="files.delete", effect=effect), policy)
         assert (verdict.decision, verdict.reason) == (Decision.ALLOW, "granted by 'files.delete'")
     assert judge(CallFacts(tool="files.read", effect=Effect.READ), policy).reason == "granted by 'files.*'"
+
+
+# --- several policies at once ---
+
+
+@given(facts, policies, policies, permissions)
+def test_an_intersection_never_allows_more_than_either(
+    call: CallFacts, one: Policy, other: Policy, leave: list[Permission]
+) -> None:
+    both = judge(call, intersect(one, other), leave)
+    first, second = judge(call, one, leave), judge(call, other, leave)
+    assert strictness(both) == max(strictness(first), strictness(second))
+    assert both in (first, second)
+    assert strictness(judge(call, intersect(other, one), leave)) == strictness(both)
+
+
+@given(facts, policies, policies, policies)
+def test_intersections_can_be_made_in_any_order(call: CallFacts, one: Policy, other: Policy, third: Policy) -> None:
+    left, right = intersect(intersect(one, other), third), intersect(one, intersect(other, third))
+    assert strictness(judge(call, left)) == strictness(judge(call, right))
+    assert strictness(judge(call, intersect(one, one))) == strictness(judge(call, one))
+
+
+@given(facts, policies, policies)
+def test_a_model_is_shown_no_tool_that_a_bound_hides(call: CallFacts, one: Policy, other: Policy) -> None:
+    seen = is_visible(call.tool, call.effect, intersect(one, other))
+    assert seen == (is_visible(call.tool, call.effect, one) and is_visible(call.tool, call.effect, other))
+
+
+@given(facts, policies, permissions)
+def test_a_standing_permission_never_lifts_a_denial(call: CallFacts, policy: Policy, leave: list[Permission]) -> None:
+    with_it, without = judge(call, policy, leave), judge(call, policy)
+    assert strictness(with_it) <= strictness(without)
+    assert (with_it.decision is Decision.DENY) == (without.decision is Decision.DENY)
+
+
+@given(facts, policies)
+def test_nothing_is_done_in_what_a_person_has_halted(call: CallFacts, policy: Policy) -> None:
+    verdict = judge(replace(call, stopped="the fleet is halted by ann", always_allowed=True), policy)
+    assert (verdict.decision, verdict.reason, verdict.rule) == (Decision.DENY, "the fleet is halted by ann", "stop")
+
+
+@given(facts, policies)
+def test_no_undeclared_host_is_reached_and_no_file_outside_the_rules(call: CallFacts, policy: Policy) -> None:
+    if judge(call, policy).decision is not Decision.DENY:
+        for each in (policy, *policy.within):
+            assert each.network is None or not call.hosts or each.network
+            assert each.files is None or not {"../up", ".env"} & {*call.reads, *call.writes}
+            assert each.files is None or "TOOLS.md" not in call.writes
+            assert each.files is None or not call.writes or each.files.write
+
+
+def test_of_two_gates_the_one_that_asks_further_up_speaks() -> None:
+    own, fleets = Gate(place="AGENTS.md:3"), Gate(ask=ADMIN, place="ostinato.toml:9")
+    policy = Policy(agent="billing", tools=("message.send",), gates=(own,), recipients=("*",))
+    bound = Policy(agent="fleet", tools=None, gates=(fleets,), recipients=None, network=None)
+    assert judge(send(), policy).rule == "AGENTS.md:3"
+    assert judge(send(), intersect(policy, bound)).rule == "ostinato.toml:9"
+    assert judge(send(), replace(policy, gates=(own, replace(own, ask="ann"), fleets))).rule == "ostinato.toml:9"
+    assert judge(send(), replace(policy, gates=(own, replace(own, ask="ann", place="x")))).rule == "x"
+
+
+# --- each rule says where it stands ---
+
+PLACED = Policy(
+    agent="billing",
+    tools=("http.*", "files.*", "exec.run", "chat.*"),
+    denied=("files.delete",),
+    gates=(),
+    network=("api.example.com",),
+    files=FileRules(read=("notes",), write=("notes/out",)),
+    places={"allow": "T:2", "allow http.*": "T:3", "deny files.delete": "T:4", "network": "T:5", "recipients": "T:6",
+            "files": "T:7", "exec": "T:8"},
+)  # fmt: skip
+READ = Effect.READ
+
+
+@pytest.mark.parametrize(
+    ("call", "rule", "words"),
+    [
+        (CallFacts(tool="shell", effect=READ), "T:2", "shell is not among the tools that TOOLS.md allows"),
+        (CallFacts(tool="http.post", effect=Effect.IRREVERSIBLE), "T:2", "'http.*' does not cover: allow it by its"),
+        (CallFacts(tool="chat.say", effect=READ, outward=True), "T:2", "is seen outside by nobody who is declared"),
+        (CallFacts(tool="files.delete", effect=READ), "T:4", "files.delete is denied by 'files.delete'"),
+        (CallFacts(tool="http.get", effect=READ, hosts=("a.test",)), "T:5", "'a.test' is not a declared host"),
+        (CallFacts(tool="http.get", effect=READ, hosts=("api.example.com", "x")), "T:5", "network: api.example.com)"),
+        (CallFacts(tool="http.get", effect=READ, recipient="mail:x@y"), "T:6", "recipients: none"),
+        (CallFacts(tool="files.read", effect=READ, reads=("a.md",)), "T:7", "a.md is outside what you may read"),
+        (CallFacts(tool="files.read", effect=READ, reads=("notes/../a",)), "T:7", "leads upwards"),
+        (CallFacts(tool="files.list", effect=READ, reads=("other/",)), "T:7", "outside what you may read"),
+        (CallFacts(tool="files.write", effect=READ, writes=("notes/a.md",)), "T:7", "outside what you may write"),
+        (CallFacts(tool="exec.run", effect=READ, refusal="no such command"), "T:8", "no such command"),
+        (CallFacts(tool="http.get", effect=READ, cost_usd_micros=2_000_000, budget_left_usd_micros=1_500_000), "budget",
+         "http.get may cost $2.00, and $1.50 of today's budget is left"),
+        (CallFacts(tool="http.get", effect=READ, cost_usd_micros=1, budget_left_usd_micros=-9), "budget", "$0.00 of"),
+    ],
+)  # fmt: skip
+def test_a_denial_says_why_and_where_its_rule_stands(call: CallFacts, rule: str, words: str) -> None:
+    verdict = judge(call, PLACED)
+    assert (verdict.decision, verdict.rule) == (Decision.DENY, rule)
+    assert words in verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("call", "rule"),
+    [
+        (CallFacts(tool="http.get", effect=READ, hosts=("api.example.com",)), "T:3"),
+        (CallFacts(tool="files.read", effect=READ, reads=("notes/a.md",)), "T:2"),
+        (CallFacts(tool="files.list", effect=READ, reads=("./",)), "T:2"),
+        (CallFacts(tool="files.search", effect=READ, reads=("notes/x/",)), "T:2"),
+        (CallFacts(tool="files.write", effect=READ, writes=("notes/out/a",)), "T:2"),
+        (CallFacts(tool="http.get", effect=READ, cost_usd_micros=5, budget_left_usd_micros=5), "T:3"),
+    ],
+)  # fmt: skip
+def test_a_grant_says_where_it_stands(call: CallFacts, rule: str) -> None:
+    verdict = judge(call, PLACED)
+    assert (verdict.decision, verdict.rule) == (Decision.ALLOW, rule)
+
+
+def test_rules_that_nobody_wrote_have_names() -> None:
+    bare = Policy(agent="x", tools=("a", "exec.run"), gates=())
+    assert judge(CallFacts(tool="a", effect=READ), bare).rule == "allow"
+    assert judge(CallFacts(tool="a", effect=READ, hosts=("b",)), bare).rule == "network"
+    assert "network: none" in judge(CallFacts(tool="a", effect=READ, hosts=("b",)), bare).reason
+    refused = judge(CallFacts(tool="exec.run", effect=READ, refusal="no"), bare)
+    assert refused.rule == "TOOLS.md, for exec.run"
+    unbound = Policy(agent="x", tools=None, gates=(), denied=("z.*",))
+    assert judge(CallFacts(tool="a", effect=Effect.IRREVERSIBLE), unbound).reason == "granted by '*'"
+    assert judge(CallFacts(tool="z.a", effect=READ), unbound).rule == "deny"
+    assert judge(CallFacts(tool="a", effect=READ, always_allowed=True), bare).rule == "built in"
+
+
+# --- the gates that every agent has ---
+
+
+@pytest.mark.parametrize(
+    ("gate", "more"),
+    [
+        ("outward", {"outward": True}),
+        ("cost", {"cost_usd_micros": 1_000_001}),
+        ("taint", {"trust": Trust.EXTERNAL, "outward": True, "recipient": "operator", "private": True}),
+        ("taint", {"trust": Trust.EXTERNAL, "outward": True, "recipient": "operator", "remembers": True}),
+        ("taint", {"trust": Trust.EXTERNAL, "hosts": ("h",), "private": True}),
+        ("irreversible", {"effect": Effect.IRREVERSIBLE}),
+    ],
+)
+def test_a_default_gate_asks_until_it_is_switched_off(gate: str, more: dict[str, Any]) -> None:
+    call = CallFacts(**{"tool": "t", "effect": READ, **more})
+    every = tuple(DEFAULT_GATES.values())
+    policy = Policy(agent="a", tools=("t",), gates=every, recipients=None, network=None)
+    verdict = judge(call, policy)
+    assert (verdict.decision, verdict.rule) == (Decision.ASK, f"default gate '{gate}' (AGENTS.md, gates_off)")
+    assert verdict.reason.startswith("t ")
+    off = replace(policy, gates=tuple(each for each in every if each.name != gate))
+    assert judge(call, off).decision is Decision.ALLOW
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"outward": True, "recipient": "operator"},
+        {"outward": True, "hosts": ("h",)},
+        {"cost_usd_micros": 1_000_000},
+        {"trust": Trust.AGENT, "outward": True, "recipient": "operator", "private": True, "remembers": True},
+        {"trust": Trust.EXTERNAL, "outward": True, "recipient": "operator"},
+        {"trust": Trust.EXTERNAL, "private": True, "remembers": True},
+        {"trust": Trust.EXTERNAL, "hosts": ("h",), "remembers": True},
+        {"effect": Effect.IRREVERSIBLE, "harmless": True},
+        {"effect": Effect.REVERSIBLE},
+    ],
+)
+def test_no_default_gate_asks_about_the_rest(more: dict[str, Any]) -> None:
+    call = CallFacts(**{"tool": "t", "effect": READ, **more})
+    assert judge(call, Policy(agent="a", tools=("t",), recipients=None, network=None)).decision is Decision.ALLOW
+
+
+def test_what_an_agent_remembers_is_not_rewritten_by_strangers() -> None:
+    policy = Policy(agent="a", tools=("memory.curate", "memory.note"))
+    outside = {"effect": Effect.IDEMPOTENT, "trust": Trust.EXTERNAL}
+    verdict = judge(CallFacts(tool="memory.curate", **outside), policy)
+    assert (verdict.decision, verdict.gate and verdict.gate.name) == (Decision.ASK, "memory")
+    assert judge(CallFacts(tool="memory.note", **outside), policy).decision is Decision.ALLOW
+    assert judge(CallFacts(tool="memory.curate", effect=Effect.IDEMPOTENT), policy).decision is Decision.ALLOW
+
+
+def test_a_gate_is_the_same_gate_wherever_it_stands() -> None:
+    gate = Gate(tool="files.*", effect=READ, when=is_big, when_text="args.size > 10", place="AGENTS.md:4")
+    assert gate.identity == "files.* read args.size > 10" == replace(gate, place="AGENTS.md:9").identity
+    assert Gate(tool="files.*").identity == "files.* *"
+    assert DEFAULT_GATES["taint"].identity == "taint"
+
+
+def test_a_permission_answers_the_gate_that_it_was_given_for_and_no_other() -> None:
+    leave = Permission(
+        agent="billing", tool="message.send", gate="irreversible", by="ann", question=3, id=7, added_at=0
+    )
+    allowed = judge(send(), SENDER, [leave])
+    assert (allowed.decision, allowed.rule, allowed.reason) == (
+        Decision.ALLOW,
+        "P7",
+        "ann allows this for good (P7)",
+    )
+    tainted = judge(send(trust=Trust.EXTERNAL, private=True), SENDER, [leave])
+    assert (tainted.decision, tainted.gate and tainted.gate.name) == (Decision.ASK, "taint")
+    other = replace(leave, gate="cost")
+    assert judge(send(), SENDER, [other, leave]).decision is Decision.ALLOW
+    assert judge(send(), SENDER, [other]).decision is Decision.ASK

@@ -115,7 +115,7 @@ def test_a_gate_of_the_file_holds_where_its_condition_does_or_cannot_be_answered
         verdict = judge(facts, policy)
         return verdict.decision, verdict.rule
 
-    assert decision({"to": "operator"}) == (Decision.ALLOW, "TOOLS.md allow")
+    assert decision({"to": "operator"}) == (Decision.ALLOW, "agents/triage/TOOLS.md:2")
     assert decision({"to": "mail:x@example.com"}) == (Decision.ASK, "agents/triage/AGENTS.md:13")
     assert decision({}) == (Decision.ASK, "agents/triage/AGENTS.md:13")
 
@@ -128,6 +128,26 @@ def test_irreversible_effects_ask_unless_a_person_switched_that_off_by_name() ->
     assert decision("model: cheap") is Decision.ASK
     assert decision("gates: [{tool: other}]") is Decision.ASK
     assert decision("gates_off: [irreversible]") is Decision.ALLOW
+
+
+def test_a_gate_says_whom_it_asks_and_whom_else_and_when() -> None:
+    gates = "gates: [{tool: x, ask: ann, expires: 2d, remind: 4h, escalate: {to: admin, after: 8h}}]"
+    (gate, *_) = agent_of({"AGENTS.md": f"---\n{gates}\n---\n"}).policy.gates
+    assert (gate.ask, gate.expires_s, gate.remind_s) == ("ann", 172_800, 14_400)
+    assert (gate.escalate, gate.escalate_s) == ("admin", 28_800)
+
+
+def test_a_verdict_names_the_line_of_the_entry_that_it_rests_on() -> None:
+    tools = "---\nallow:\n  - files.read\n  - memory.*\ndeny:\n  - memory.curate\n---\n"
+    policy = agent_of({"TOOLS.md": tools}).policy
+
+    def rule(tool: str) -> str:
+        return judge(CallFacts(tool=tool, effect=Effect.READ), policy).rule
+
+    assert rule("files.read") == "agents/triage/TOOLS.md:3"
+    assert rule("memory.note") == "agents/triage/TOOLS.md:4"
+    assert rule("memory.curate") == "agents/triage/TOOLS.md:6"
+    assert rule("http.get") == "agents/triage/TOOLS.md:2"
 
 
 def test_a_folder_of_plain_prose_has_safe_defaults_no_tools_and_never_fires() -> None:
@@ -218,10 +238,14 @@ def raise_with_place(text: str) -> None:
         ("AGENTS.md", "gates:\n  - {tool: x, wen: y}", "AGENTS.md:3, key 'gates[1].wen'"),
         ("AGENTS.md", "gates:\n  - {tool: x}\n  - {when: 'arg.to'}", "AGENTS.md:4, key 'gates[2].when': Unknown"),
         ("AGENTS.md", "gates: [{ask: operator}]", "does not say what it asks about"),
-        ("AGENTS.md", "gates: [{tool: x, ask: ann}]", "Known: 'operator'"),
+        ("AGENTS.md", "gates: [{tool: x, ask: 'a b'}]", "'a b' is nobody"),
+        ("AGENTS.md", "gates: [{tool: x, escalate: {to: ann}}]", "does not say whom else to ask, and when"),
+        ("AGENTS.md", "gates: [{tool: x, escalate: {to: a b, after: 1h}}]", "gates[1].escalate.to': 'a b' is nobody"),
+        ("AGENTS.md", "gates: [{tool: x, remind: 5s}]", "'5s' is too short"),
+        ("TOOLS.md", "deny: ['rm -rf']", "'rm -rf' is not understood here"),
         ("AGENTS.md", "gates: [{effect: reed}]", "'reversible'. Did you mean 'read'?"),
         ("AGENTS.md", "gates: {tool: x}", "is not a list. Begin each entry with '- '."),
-        ("AGENTS.md", "gates_off: [all]", "There is no default gate 'all'. There are: 'irreversible'."),
+        ("AGENTS.md", "gates_off: [all]", "no default gate 'all'. There are: 'irreversible', 'outward', 'cost'"),
         ("TOOLS.md", "alow: [x]", "Did you mean 'allow'?"),
         ("TOOLS.md", "allow: ['rm -rf']", "'rm -rf' is not understood here"),
         ("TOOLS.md", "files: {write: ['../x']}", "key 'files.write': '../x' leads out of the agent's folder"),

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ostinato.domain.budget import Price
 from ostinato.domain.errors import Invalid, NotFound
+from ostinato.domain.policy import CallFacts, judge
+from ostinato.domain.step import Decision, Effect
 from ostinato.domain.values import Limits
 from ostinato.models.settings import TIERS as MODEL_TIERS
 from ostinato.models.settings import ModelSettings, Timeouts
 from ostinato.store.port import Retention
+from ostinato.workspace.agent import FleetDefaults, make_agent
 from ostinato.workspace.file_text import text_of
 from ostinato.workspace.fleet_file import (
     FLEET_FILE_KEYS,
@@ -233,3 +237,56 @@ def test_an_inbox_for_nobody_is_refused_with_the_known_agents() -> None:
     check_inbox_agent(fleet_of('[inbox]\nagent = "triage"'), ["triage"])
     with pytest.raises(Invalid, match="Did you mean 'triage'"):
         check_inbox_agent(fleet_of('[inbox]\nagent = "triag"'), ["triage"])
+
+
+# --- the policy of the whole fleet ---
+
+POLICY = """
+[policy]
+deny = ["exec.*"]
+network = ["*.example.com"]
+
+[[policy.gates]]
+tool = "message.send"
+ask = "admin"
+"""
+
+
+def test_the_fleets_policy_binds_every_agent_and_grants_nothing() -> None:
+    fleet = parse_fleet(text_of(POLICY.encode(), name="ostinato.toml", place="ostinato.toml"), name="x")
+    texts = {
+        "AGENTS.md": "---\ngates_off: [irreversible]\n---\n",
+        "TOOLS.md": "---\nallow: [exec.run, http.get, message.send]\nnetwork: [a.example.com, b.test]\n"
+        "recipients: [operator]\n---\n",
+    }
+    files = {name: text_of(text.encode(), name=name, place=name) for name, text in texts.items()}
+    agent = make_agent("a", files, folder=Path("agents/a"), defaults=fleet.defaults, place="agents/a")
+
+    def verdict(tool: str, **more: Any) -> tuple[Decision, str]:
+        found = judge(CallFacts(tool=tool, effect=Effect.IRREVERSIBLE, **more), agent.policy)
+        return found.decision, found.rule
+
+    assert verdict("exec.run") == (Decision.DENY, "ostinato.toml:3")
+    assert verdict("http.get", hosts=("a.example.com",)) == (Decision.ALLOW, "agents/a/TOOLS.md:2")
+    assert verdict("http.get", hosts=("b.test",)) == (Decision.DENY, "ostinato.toml:4")
+    assert verdict("message.send", recipient="operator") == (Decision.ASK, "ostinato.toml:6")
+    assert verdict("files.read")[0] is Decision.DENY
+
+    plain = make_agent("a", files, folder=Path("agents/a"), defaults=FleetDefaults(), place="agents/a")
+    assert agent.version != plain.version, "a turn in flight is judged by the stricter of both"
+    assert agent.prompt_version != plain.prompt_version, "its model is shown fewer tools"
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ('[policy]\ndeny = ["rm -rf"]', "is not understood here"),
+        ('[policy]\nallow = ["x"]', "Unknown key 'allow'"),
+        ("[[policy.gates]]\nask = 'ann'", "does not say what it asks about"),
+        ('[policy]\nrecipients = ["x y"]', "is not a recipient"),
+    ],
+)
+def test_a_policy_that_is_wrong_says_where(table: str, words: str) -> None:
+    with pytest.raises(Invalid, match=words) as raised:
+        parse_fleet(text_of(table.encode(), name="ostinato.toml", place="ostinato.toml"), name="x")
+    assert "ostinato.toml" in raised.value.place

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from ostinato.domain.condition import compile_condition
-from ostinato.workspace import agent_file, tools_file
+from ostinato.domain.gate import DEFAULT_GATES
+from ostinato.workspace import agent_file, gate_rules, tools_file
 from ostinato.workspace.agent import FRONT_MATTER_KEYS, FleetDefaults, make_agent
 from ostinato.workspace.file_text import text_of
 from ostinato.workspace.fleet_file import FLEET_FILE_KEYS, parse_fleet
@@ -23,7 +24,7 @@ FLEET = (REFERENCE / "fleet-file.md").read_text()
 SECTIONS = {
     "AGENTS.md": FRONT_MATTER_KEYS["AGENTS.md"],
     "Limits": agent_file.LIMIT_KEYS,
-    "Gates": agent_file.GATE_KEYS,
+    "Gates": gate_rules.GATE_KEYS,
     "TOOLS.md": FRONT_MATTER_KEYS["TOOLS.md"],
     "HEARTBEAT.md and heartbeats/": FRONT_MATTER_KEYS["HEARTBEAT.md"],
     "Files in an inbox": ITEM_KEYS,
@@ -59,8 +60,9 @@ def test_a_section_describes_exactly_the_keys_of_its_file(title: str) -> None:
         tools_file.FILES_KEYS,
         tools_file.EXEC_KEYS,
         CHECK_KEYS,
-        tuple(agent_file.GATE_VARIABLES),
-        tuple(agent_file.GATES_BY_DEFAULT),
+        tuple(gate_rules.GATE_VARIABLES),
+        tuple(DEFAULT_GATES),
+        gate_rules.ESCALATE_KEYS,
         agent_file.EFFORTS,
     ],
 )
@@ -114,7 +116,7 @@ def test_every_condition_of_the_reference_is_one() -> None:
     assert len(texts) >= 8
     for text in texts:
         condition = text if re.search(r"==|!=|<|>|\?| in |With|contains|matches|exists", text) else f"{text} == {text}"
-        compile_condition(condition, variables=agent_file.GATE_VARIABLES)
+        compile_condition(condition, variables=gate_rules.GATE_VARIABLES)
 
 
 def test_parse_heartbeat_needs_settings_to_fire() -> None:

@@ -13,7 +13,8 @@ from ostinato.agents.prompt import fixed_parts
 from ostinato.domain.chat import ToolSpec, estimate_tokens
 from ostinato.domain.duration import format_duration
 from ostinato.domain.errors import NotFound, OstinatoError, unknown_name
-from ostinato.domain.policy import Gate, Policy
+from ostinato.domain.gate import Gate
+from ostinato.domain.policy import Policy
 from ostinato.domain.schedule import ScheduleRule, rule_to_texts
 from ostinato.domain.values import to_json
 from ostinato.gateway.context import AgentCard, ContextPart, HeartbeatCard, KeyNeed, Problem

@@ -203,9 +203,20 @@ async def _was_deleted(context: ToolContext, arguments: Arguments) -> bool | Non
     return await asyncio.to_thread(whole)
 
 
+def _path(arguments: Arguments) -> tuple[str, ...]:
+    return (arguments["path"],)
+
+
+def _folder(arguments: Arguments) -> tuple[str, ...]:
+    return (f"{arguments.get('path', '.')}/",)
+
+
 def file_tools() -> tuple[AnyTool, ...]:
     """`files.read`, `list`, `search`, `write`, `append`, `edit` and `delete`."""
-    text = text_schema()
+    return (*_reading(), *_changing())
+
+
+def _reading() -> tuple[AnyTool, ...]:
     number = {"type": "integer", "minimum": 1}
     return (
         OutsideTool(
@@ -213,6 +224,8 @@ def file_tools() -> tuple[AnyTool, ...]:
             description="Read a text file of yours, by lines.",
             parameters=object_schema("path", path=PATH, from_=number, lines=number),
             effect=Effect.READ,
+            private=True,
+            reads=_path,
             act=in_thread(_read),
         ),
         OutsideTool(
@@ -220,6 +233,7 @@ def file_tools() -> tuple[AnyTool, ...]:
             description="List a folder of yours.",
             parameters=object_schema(path=PATH, recursive={"type": "boolean"}),
             effect=Effect.READ,
+            reads=_folder,
             act=in_thread(_list),
         ),
         OutsideTool(
@@ -227,13 +241,22 @@ def file_tools() -> tuple[AnyTool, ...]:
             description="Find lines that hold a text, in any case.",
             parameters=object_schema("text", text=text_schema(least=1), path=PATH),
             effect=Effect.READ,
+            private=True,
+            reads=_folder,
             act=in_thread(_search),
         ),
+    )
+
+
+def _changing() -> tuple[AnyTool, ...]:
+    text = text_schema()
+    return (
         OutsideTool(
             name="files.write",
             description="Make or replace a file.",
             parameters=object_schema("path text", path=PATH, text=text),
             effect=Effect.IDEMPOTENT,
+            writes=_path,
             act=in_thread(_write),
         ),
         OutsideTool(
@@ -241,6 +264,7 @@ def file_tools() -> tuple[AnyTool, ...]:
             description="Add text at the end of a file.",
             parameters=object_schema("path text", path=PATH, text=text_schema(least=1)),
             effect=Effect.IDEMPOTENT,
+            writes=_path,
             act=in_thread(_append),
         ),
         OutsideTool(
@@ -248,6 +272,7 @@ def file_tools() -> tuple[AnyTool, ...]:
             description="Replace a text that occurs once in a file.",
             parameters=object_schema("path old new", path=PATH, old=text_schema(least=1), new=text),
             effect=Effect.IDEMPOTENT,
+            writes=_path,
             act=in_thread(_edit),
         ),
         OutsideTool(
@@ -255,6 +280,7 @@ def file_tools() -> tuple[AnyTool, ...]:
             description="Move a file to the trash.",
             parameters=object_schema("path", path=PATH),
             effect=Effect.REVERSIBLE,
+            writes=_path,
             act=in_thread(_delete),
             probe=_was_deleted,
         ),

@@ -85,6 +85,23 @@ def _curate(folder: SafeFolder, context: ToolContext, arguments: Arguments) -> T
     return ToolResult(text=f"{MEMORY_FILE} has {len(data)} of {MEMORY_BYTES_MAX} bytes now")
 
 
+def _memory(_arguments: Arguments) -> tuple[str, ...]:
+    return (MEMORY_FILE,)
+
+
+def _notes(_arguments: Arguments) -> tuple[str, ...]:
+    return (f"{NOTES_FOLDER}/",)
+
+
+def _read_path(arguments: Arguments) -> tuple[str, ...]:
+    day = arguments.get("day")
+    return (MEMORY_FILE,) if day is None else (f"{NOTES_FOLDER}/{day}.md",)
+
+
+def _everything(arguments: Arguments) -> tuple[str, ...]:
+    return (*_memory(arguments), *_notes(arguments))
+
+
 def memory_tools() -> tuple[AnyTool, ...]:
     """`memory.read`, `search`, `note` and `curate`."""
     return (
@@ -93,6 +110,9 @@ def memory_tools() -> tuple[AnyTool, ...]:
             description="Read MEMORY.md, or the notes of a day (YYYY-MM-DD).",
             parameters=object_schema(day={"type": "string", "pattern": r"^\d{4}-\d\d-\d\d$"}),
             effect=Effect.READ,
+            private=True,
+            reads=_read_path,
+            own_files=True,
             act=in_thread(_read, _READ),
         ),
         OutsideTool(
@@ -100,6 +120,9 @@ def memory_tools() -> tuple[AnyTool, ...]:
             description="Find lines of your memory and notes that hold all these words.",
             parameters=object_schema("text", text=text_schema(least=1)),
             effect=Effect.READ,
+            private=True,
+            reads=_everything,
+            own_files=True,
             act=in_thread(_search, _READ),
         ),
         OutsideTool(
@@ -107,6 +130,8 @@ def memory_tools() -> tuple[AnyTool, ...]:
             description="Add to today's note.",
             parameters=object_schema("text", text=text_schema(least=1, most=NOTE_CHARS_MAX)),
             effect=Effect.IDEMPOTENT,
+            writes=_notes,
+            own_files=True,
             act=in_thread(_note, _NOTE),
         ),
         OutsideTool(
@@ -114,6 +139,8 @@ def memory_tools() -> tuple[AnyTool, ...]:
             description="Replace MEMORY.md by this text.",
             parameters=object_schema("text", text=text_schema(least=1)),
             effect=Effect.IDEMPOTENT,
+            writes=_memory,
+            own_files=True,
             act=in_thread(_curate, _CURATE),
         ),
     )

@@ -83,6 +83,10 @@ class ToolContext(Value):
     requester: str = "operator"
     trust: Trust = Trust.OPERATOR
     """The least trusted text that the turn has read: taint is sticky."""
+    private: bool = False
+    """The session has read what may be private, through a tool."""
+    remembers: bool = False
+    """The prompt holds what the agent remembers: MEMORY.md, USER.md."""
     depth: int = 0
     causes: tuple[str, ...] = ()
     origin: Origin | None = None
@@ -144,11 +148,13 @@ def _never(_arguments: Arguments) -> bool:
     return False
 
 
-def _nobody(_arguments: Arguments) -> str | None:
+def nobody(_arguments: Arguments) -> str | None:
+    """The recipient of a tool that has none."""
     return None
 
 
-def _nowhere(_arguments: Arguments) -> tuple[str, ...]:
+def nowhere(_arguments: Arguments) -> tuple[str, ...]:
+    """The hosts, or the files, of a tool that touches none."""
     return ()
 
 
@@ -173,15 +179,17 @@ class Tool(Value):
     always_allowed: bool = False
     harmless: Callable[[Arguments], bool] = _never
     """True for arguments with which an irreversible effect stays inside the fleet."""
-    recipient: Callable[[Arguments], str | None] = _nobody
+    recipient: Callable[[Arguments], str | None] = nobody
     """Whom the call reaches, in the form in which recipients are declared."""
-    hosts: Callable[[Arguments], tuple[str, ...]] = _nowhere
+    hosts: Callable[[Arguments], tuple[str, ...]] = nowhere
     """Names of the hosts that the call reaches, with a port where it is neither 80 nor 443; never raises. What is no
     host name is denied."""
-    reads: Callable[[Arguments], tuple[str, ...]] = _nowhere
-    """Paths of files in the workspace that the call reads; `.` for any."""
-    writes: Callable[[Arguments], tuple[str, ...]] = _nowhere
-    """Paths of files in the workspace that the call writes; `.` for any."""
+    reads: Callable[[Arguments], tuple[str, ...]] = nowhere
+    """Paths of files in the workspace that the call reads; one that ends with `/` is a folder."""
+    writes: Callable[[Arguments], tuple[str, ...]] = nowhere
+    """Paths of files in the workspace that the call writes."""
+    own_files: bool = False
+    """Whoever has the tool may touch these files with it, whatever `files` in TOOLS.md says (memory, commands)."""
     cost: Callable[[Arguments], int] = _free
     """Micro-dollars that the call may cost at most, beside what models cost."""
     outside_text: bool = False

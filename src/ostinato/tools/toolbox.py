@@ -28,6 +28,8 @@ from ostinato.tools.port import (
     ToolResult,
     TurnTool,
     failed,
+    nobody,
+    nowhere,
     refused,
 )
 
@@ -104,7 +106,7 @@ class Toolbox:
         return tuple(
             ToolSpec(name=tool.name, description=tool.description, parameters=shown_schema(tool.parameters))
             for tool in self._tools.values()
-            if tool.always_allowed or is_visible(tool.name, tool.effect, policy)
+            if tool.always_allowed or is_visible(tool.name, tool.effect, policy, unaddressed=is_unaddressed(tool))
         )
 
     def check_arguments(self, tool: Tool, arguments: object) -> str:
@@ -128,10 +130,18 @@ class Toolbox:
             outward=tool.outward and not harmless,
             recipient=tool.recipient(arguments),
             hosts=tool.hosts(arguments),
+            reads=() if tool.own_files else tool.reads(arguments),
+            writes=() if tool.own_files else tool.writes(arguments),
+            cost_usd_micros=tool.cost(arguments),
             requester=context.requester,
             trust=context.trust,
+            private=context.private,
+            remembers=context.remembers,
+            now=context.now,
+            timezone=context.timezone,
             always_allowed=tool.always_allowed,
             harmless=harmless,
+            bound=report.bound,
         )
 
     def prepare(self) -> None:
@@ -174,6 +184,11 @@ def compiled(schema: dict[str, Any]) -> Validator:
 def _no_other_document(address: str) -> Any:
     """A schema that names another document does not get it: the library would fetch it from anywhere."""
     raise ValueError(f"a schema may not refer to {address}")
+
+
+def is_unaddressed(tool: Tool) -> bool:
+    """True for a tool whose effect others see, and that says neither which recipient nor which host it reaches."""
+    return tool.outward and tool.recipient is nobody and tool.hosts is nowhere
 
 
 def report_of(tool: Tool, arguments: Arguments, context: ToolContext) -> CallReport:

@@ -10,8 +10,11 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from ostinato.domain.errors import Invalid
-from ostinato.domain.policy import Policy
+from ostinato.domain.file_rules import FileRules
+from ostinato.domain.policy import Policy, intersect
 from ostinato.domain.schedule import is_ever_active
 from ostinato.domain.values import Limits, Value, digest_of, to_json
 from ostinato.workspace.agent_file import ABOUT_KEYS, AGENT_KEYS, AgentSettings, Contract, parse_agent_settings
@@ -47,6 +50,8 @@ class FleetDefaults(Value):
 
     timezone: str = "UTC"
     limits: Limits = Limits()
+    policy: Policy | None = None
+    """What holds for all agents."""
 
 
 class AgentDefinition(Value):
@@ -160,7 +165,7 @@ def make_agent(
     heartbeats = _heartbeats(splits, agent=agent, timezone=timezone, place=place)
     findings += tuple(_never_active(each, place=place) for each in heartbeats if not is_ever_active(each.rule))
     digests = {name: file.digest for name, file in files.items()}
-    version = digest_of(to_json([agent, sorted(digests.items()), defaults]))
+    version = _version(agent, digests, defaults)
     prompt = {name: prose for name in PROMPT_FILES if name in splits and (prose := splits[name].prose.strip())}
     return AgentDefinition(
         id=agent,
@@ -171,21 +176,39 @@ def make_agent(
         settings=settings,
         tools=tools,
         heartbeats=heartbeats,
-        policy=Policy(
-            agent=agent,
-            tools=tools.allow,
-            gates=settings.gates,
-            recipients=tools.recipients,
-            network=tools.network,
-            places=tools.places,
-            version=version,
-        ),
+        policy=_policy(agent, settings, tools, bound=defaults.policy, version=version),
         limits=settings.limits,
         timezone=timezone,
         version=version,
-        prompt_version=digest_of(to_json([agent, list(prompt.items()), tools.allow])),
+        prompt_version=_prompt_version(agent, prompt, tools=tools, bound=defaults.policy),
         findings=findings,
     )
+
+
+def _version(agent: str, digests: Mapping[str, str], defaults: FleetDefaults) -> str:
+    """Conditions are no JSON: the fleet's policy stands for itself by its digest."""
+    parts = [agent, sorted(digests.items()), replace(defaults, policy=None)]
+    return digest_of(to_json([*parts, defaults.policy.version] if defaults.policy else parts))
+
+
+def _prompt_version(agent: str, prompt: Mapping[str, str], *, tools: ToolsSettings, bound: Policy | None) -> str:
+    denied = (*tools.denied, *(bound.denied if bound else ()))
+    return digest_of(to_json([agent, list(prompt.items()), tools.allow, *([denied] if denied else ())]))
+
+
+def _policy(agent: str, settings: AgentSettings, tools: ToolsSettings, *, bound: Policy | None, version: str) -> Policy:
+    own = Policy(
+        agent=agent,
+        tools=tools.allow,
+        denied=tools.denied,
+        gates=settings.gates,
+        recipients=tools.recipients,
+        network=tools.network,
+        files=FileRules(read=tools.files_read, write=tools.files_write),
+        places=tools.places,
+        version=version,
+    )
+    return intersect(own, bound) if bound else own
 
 
 def keys_of(name: str) -> tuple[str, ...]:

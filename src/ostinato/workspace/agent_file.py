@@ -10,14 +10,13 @@ from typing import Any
 
 import msgspec
 
-from ostinato.domain.condition import Kind, compile_condition
 from ostinato.domain.errors import Invalid
+from ostinato.domain.gate import DEFAULT_GATES, Gate
 from ostinato.domain.instant import zone_named
-from ostinato.domain.policy import DEFAULT_GATE, Gate
-from ostinato.domain.step import Effect
 from ostinato.domain.values import Limits, Value, to_json
 from ostinato.workspace.fields import ID, ID_CURE, Fields
 from ostinato.workspace.front_matter import Node
+from ostinato.workspace.gate_rules import parse_gates
 
 ABOUT_KEYS = ("title", "summary", "description", "read_when")
 """Keys for people, which every file may have and the runtime does not use, but for AGENTS.md's `description`."""
@@ -41,21 +40,7 @@ AGENT_KEYS = (
 )
 LIMIT_KEYS = ("steps", "tokens", "usd", "wall", "identical", "per_day")
 PER_DAY_KEYS = ("usd",)
-GATE_KEYS = ("tool", "effect", "when", "ask", "expires")
 PRODUCES_KEYS = ("name", "version", "schema")
-
-GATE_VARIABLES: dict[str, Kind] = {
-    "args": dict,
-    "tool": str,
-    "effect": str,
-    "outward": bool,
-    "requester": str,
-    "trust": str,
-}
-"""What a gate's condition can ask about."""
-
-GATES_BY_DEFAULT = {"irreversible": DEFAULT_GATE}
-"""Gates that hold unless `gates_off` names them."""
 
 INBOX_WAKES = ("now", "heartbeat")
 EFFORTS = ("low", "medium", "high")
@@ -93,7 +78,7 @@ class AgentSettings(Value):
     inbox: str = "now"
     """When files dropped in the agent's inbox wake it: `now`, or with its next `heartbeat`."""
     limits: Limits = Limits()
-    gates: tuple[Gate, ...] = (DEFAULT_GATE,)
+    gates: tuple[Gate, ...] = tuple(DEFAULT_GATES.values())
     stop: str = ""
     """How people stop it for good, in words."""
 
@@ -116,7 +101,7 @@ def parse_agent_settings(node: Node, *, file: str, limits: Limits) -> AgentSetti
         pool=_pool(fields),
         inbox=fields.choice("inbox", INBOX_WAKES, "now"),
         limits=parse_limits(fields.group("limits", LIMIT_KEYS), limits),
-        gates=_gates(fields, file=file),
+        gates=_gates(fields),
         stop=fields.text("stop"),
     )
 
@@ -191,34 +176,14 @@ def _no_other_document(uri: str) -> Any:
     raise ValueError(f"{uri[:100]} is another document; write the schema out")
 
 
-def _gates(fields: Fields, *, file: str) -> tuple[Gate, ...]:
+def _gates(fields: Fields) -> tuple[Gate, ...]:
+    """The file's own gates, then the default ones that it does not switch off."""
     off = fields.texts("gates_off")
     for each in off:
-        if each not in GATES_BY_DEFAULT:
-            known = ", ".join(repr(name) for name in GATES_BY_DEFAULT)
+        if each not in DEFAULT_GATES:
+            known = ", ".join(repr(name) for name in DEFAULT_GATES)
             raise fields.wrong("gates_off", f"There is no default gate {each[:64]!r}", cure=f"There are: {known}.")
-    own = [_gate(each) for each in fields.groups("gates", GATE_KEYS)]
-    return (*own, *(gate for name, gate in GATES_BY_DEFAULT.items() if name not in off))
-
-
-def _gate(fields: Fields) -> Gate:
-    if not any(fields.has(each) for each in ("tool", "effect", "when")):
-        raise fields.wrong("", "The gate does not say what it asks about", cure="Give it 'tool', 'effect' or 'when'.")
-    tool = fields.text("tool", "*")
-    if not re.fullmatch(r"[A-Za-z0-9_.*-]{1,100}", tool):
-        raise fields.wrong("tool", f"{tool[:64]!r} is not a tool", cure="For example 'message.send' or 'files.*'.")
-    when = fields.text("when")
-    effect = fields.choice("effect", tuple(Effect), Effect.IRREVERSIBLE) if fields.has("effect") else None
-    fields.choice("ask", ("operator",), "operator")
-    condition = fields.read("when", lambda text: compile_condition(text, variables=GATE_VARIABLES))
-    return Gate(
-        tool=tool,
-        effect=Effect(effect) if effect else None,
-        when=condition,
-        when_text=when,
-        expires_s=fields.duration_s("expires", 86_400.0, least=1.0),
-        place=fields.place().partition(",")[0],
-    )
+    return (*parse_gates(fields), *(gate for name, gate in DEFAULT_GATES.items() if name not in off))
 
 
 def settings_as_plain(settings: AgentSettings) -> dict[str, Any]:

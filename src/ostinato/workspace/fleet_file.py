@@ -16,12 +16,15 @@ from ostinato.domain.condition import compile_condition
 from ostinato.domain.errors import Invalid, NotFound, unknown_name
 from ostinato.domain.instant import zone_named
 from ostinato.domain.model_choice import RULE_VARIABLES, ModelRule
+from ostinato.domain.policy import Policy
 from ostinato.domain.values import Limits, Value
 from ostinato.store.port import Retention
 from ostinato.workspace.agent import FleetDefaults
 from ostinato.workspace.agent_file import EFFORTS, LIMIT_KEYS, check_agent_id, parse_limits
 from ostinato.workspace.fields import Fields
 from ostinato.workspace.file_text import FileText, Finding, read_text
+from ostinato.workspace.fleet_policy import POLICY_KEYS, parse_fleet_policy
+from ostinato.workspace.gate_rules import ESCALATE_KEYS, GATE_KEYS
 from ostinato.workspace.toml_nodes import parse_toml
 
 FLEET_FILE = "ostinato.toml"
@@ -37,6 +40,7 @@ FLEET_FILE_KEYS: dict[str, tuple[str, ...]] = {
         "models",
         "tiers",
         "limits",
+        "policy",
         "server",
         "retention",
         "store",
@@ -71,6 +75,9 @@ FLEET_FILE_KEYS: dict[str, tuple[str, ...]] = {
     "tiers.rules": ("when", "tier", "effort"),
     "limits": LIMIT_KEYS,
     "limits.per_day": ("usd",),
+    "policy": POLICY_KEYS,
+    "policy.gates": GATE_KEYS,
+    "policy.gates.escalate": ESCALATE_KEYS,
     "server": ("port", "host"),
     "retention": ("tasks", "events", "blobs", "skips", "charges"),
     "store": ("kind", "url", "password_env", "lease"),
@@ -145,6 +152,8 @@ class FleetSettings(Value):
     """Of a turn, for agents that set none themselves."""
     per_day_usd_micros: int | None = None
     """Micro-dollars that the whole fleet may spend in a UTC day."""
+    policy: Policy | None = None
+    """What no agent may do, and what every agent must ask about."""
     port: int | None = None
     """None: no public listener."""
     host: str = "127.0.0.1"
@@ -171,7 +180,7 @@ class FleetSettings(Value):
     @property
     def defaults(self) -> FleetDefaults:
         """What agents inherit."""
-        return FleetDefaults(timezone=self.timezone, limits=self.limits)
+        return FleetDefaults(timezone=self.timezone, limits=self.limits, policy=self.policy)
 
 
 def find_fleet(start: Path) -> Path:
@@ -246,6 +255,7 @@ def parse_fleet(file: FileText, *, name: str) -> FleetSettings:
             identical=turn.identical,
         ),
         per_day_usd_micros=turn.per_day_usd_micros,
+        policy=parse_fleet_policy(_table(root, "policy")),
         port=port,
         host=server.text("host") or "127.0.0.1",
         retention=retention,
@@ -480,6 +490,7 @@ _TABLES = {
     "escalates": "[tiers]",
     "limits": "[limits]",
     "per_day_usd_micros": "[limits]",
+    "policy": "[policy]",
     "port": "[server]",
     "host": "[server]",
     "retention": "[retention]",

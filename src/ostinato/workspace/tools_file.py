@@ -17,8 +17,8 @@ from ostinato.workspace.fields import Fields
 from ostinato.workspace.file_text import Finding
 from ostinato.workspace.front_matter import Node
 
-TOOLS_KEYS = (*ABOUT_KEYS, "allow", "files", "exec", "network", "recipients", "secrets", "mcp")
-PLACED_KEYS = ("allow", "files", "exec", "network", "recipients")
+TOOLS_KEYS = (*ABOUT_KEYS, "allow", "deny", "files", "exec", "network", "recipients", "secrets", "mcp")
+PLACED_KEYS = ("allow", "deny", "files", "exec", "network", "recipients")
 """Keys whose places verdicts name."""
 FILES_KEYS = ("read", "write")
 EXEC_KEYS = ("commands", "effects", "paths", "timeout", "lasts", "silence", "network")
@@ -56,6 +56,8 @@ class ToolsSettings(Value):
 
     allow: tuple[str, ...] = ()
     """Names of tools, or patterns with `*`, which never cover irreversible effects."""
+    denied: tuple[str, ...] = ()
+    """Names or patterns of tools that it never gets, whatever is allowed."""
     files_read: tuple[str, ...] = (".",)
     files_write: tuple[str, ...] = ()
     exec: ExecRules | None = None
@@ -74,17 +76,30 @@ def parse_tools_settings(node: Node, *, file: str) -> tuple[ToolsSettings, tuple
     fields = Fields(node, file=file, known=TOOLS_KEYS)
     files = fields.group("files", FILES_KEYS)
     settings = ToolsSettings(
-        allow=_matching(fields, "allow", _TOOL, cure="For example 'files.read' or 'memory.*'."),
+        allow=tool_patterns(fields, "allow"),
+        denied=tool_patterns(fields, "deny"),
         files_read=_paths(files, "read") if files and files.has("read") else (".",),
         files_write=_paths(files, "write") if files else (),
         exec=_exec(fields),
-        network=_matching(fields, "network", _HOST, cure="For example 'api.example.com' or '*.example.com'."),
-        recipients=_recipients(fields),
+        network=declared_hosts(fields),
+        recipients=declared_recipients(fields),
         secrets=_matching(fields, "secrets", _SECRET, cure="Name it only; the value stays in the environment."),
         mcp=_mcp(fields),
-        places={key: fields.place(key).partition(",")[0] for key in PLACED_KEYS},
+        places=_places(fields),
     )
     return settings, tuple(_odd(settings, place=fields.place("allow")))
+
+
+def _places(fields: Fields) -> dict[str, str]:
+    """Where each rule stands; of lists, where each entry does."""
+    places = {key: fields.place(key).partition(",")[0] for key in PLACED_KEYS}
+    file = places["allow"].rpartition(":")[0]
+    for key in ("allow", "deny"):
+        entries = fields.node(key).value if fields.has(key) else None
+        for each in entries if isinstance(entries, list) else ():
+            if each.line:
+                places[f"{key} {str(each.value).strip()}"] = f"{file}:{each.line}"
+    return places
 
 
 def _odd(settings: ToolsSettings, *, place: str) -> Iterator[Finding]:
@@ -173,7 +188,18 @@ def _program_folders(group: Fields) -> tuple[str, ...]:
     return found
 
 
-def _recipients(fields: Fields) -> tuple[str, ...]:
+def tool_patterns(fields: Fields, key: str) -> tuple[str, ...]:
+    """Names of tools, or patterns with `*`."""
+    return _matching(fields, key, _TOOL, cure="For example 'files.read' or 'memory.*'.")
+
+
+def declared_hosts(fields: Fields) -> tuple[str, ...]:
+    """What `network` declares."""
+    return _matching(fields, "network", _HOST, cure="For example 'api.example.com' or '*.example.com'.")
+
+
+def declared_recipients(fields: Fields) -> tuple[str, ...]:
+    """What `recipients` declares."""
     found = fields.texts("recipients")
     for each in found:
         is_one = each == "operator" or (":" in each.strip(":") and not re.search(r"\s", each))
