@@ -185,6 +185,28 @@ def test_a_lock_is_waited_for_a_moment(tmp_path: Path) -> None:
     second.release()
 
 
+def test_a_command_is_waited_for_longer_than_a_node(tmp_path: Path) -> None:
+    tried = threading.Event()
+
+    class Watched(FleetLock):
+        def _try(self) -> int | None:
+            found = super()._try()
+            tried.set()
+            return found
+
+    command, node = FleetLock(tmp_path, brief=True), Watched(tmp_path)
+    command.acquire()
+    waiting = threading.Thread(target=node.acquire, kwargs={"wait_s": 0.0})
+    waiting.start()
+    assert tried.wait(5.0)
+    command.release()
+    waiting.join()
+    assert node.held, "it did not give up with the first try"
+    with pytest.raises(Conflict, match="already held"):
+        command.acquire(wait_s=0.0)
+    node.release()
+
+
 @pytest.mark.slow
 def test_a_node_that_is_refused_leaves_nothing_running(tmp_path: Path) -> None:
     async def work() -> None:

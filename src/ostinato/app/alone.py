@@ -76,7 +76,9 @@ async def open_context(fleet: Path, *, token: str | None, writes: bool) -> Async
     clock, workspaces = SystemClock(), Workspaces(fleet, defaults=settings.defaults)
     with contextlib.ExitStack() as ends:
         if settings.store.url is None and (writes or not (state_dir / DATABASE_NAME).exists()):
-            ends.enter_context(_held(FleetLock(state_dir)))  # where nodes share a store, its own locks part them
+            ends.enter_context(
+                _held(FleetLock(state_dir, brief=True))
+            )  # where nodes share a store, its own locks part them
         store = open_store_of(settings, state_dir)
         ground = Ground(fleet=fleet, settings=settings, store=store, workspaces=workspaces, clock=clock)
         try:
@@ -102,7 +104,7 @@ def recover_here(fleet: Path) -> tuple[Token, Path]:
     async def recover() -> tuple[Token, Path]:
         state_dir, clock, secret, person = fleet / STATE_FOLDER, SystemClock(), new_token(), own_name()
         make_state_folder(state_dir)
-        with FleetLock(state_dir):
+        with FleetLock(state_dir, brief=True):
             store = open_store_of(read_fleet(fleet), state_dir)
             try:
                 place = keep(state_dir, person, secret)
@@ -125,7 +127,7 @@ def restore_here(fleet: Path, file: Path, *, replace: bool) -> Path | None:
     from ostinato.store.sqlite import restore
 
     state_dir = fleet / STATE_FOLDER
-    with FleetLock(state_dir):
+    with FleetLock(state_dir, brief=True):
         moved = _move_aside(state_dir) if replace else {}
         try:
             restore(file, state_dir)
@@ -185,7 +187,7 @@ def copy_here(fleet: Path, target: str, *, password_env: str | None) -> Mapping[
         where = "SQLite" if present.url is None else "PostgreSQL"
         cure = "Name the other kind: a URL of PostgreSQL, or sqlite."
         raise Invalid(f"This fleet's store is in {where} already", place=f"{FLEET_FILE}, section store", cure=cure)
-    with FleetLock(state_dir):
+    with FleetLock(state_dir, brief=True):
         if present.url is None:
             with shelf_to_read(state_dir) as source, shelf_in(target, password_env=password_env) as filled:
                 return shelf.copy(source, filled)

@@ -1,7 +1,8 @@
 """The lock of a fleet: who holds it is the only one that writes, and holding it proves that no older node runs.
 
 An advisory lock of the kernel on `<state>/lock`; it goes with the process that holds it, however that ends. The file
-names the holder, for the refusal. Knows nothing of what is done under the lock.
+names the holder, for the refusal, and says of a command that it is one: its end is near, and is waited for; that of a
+node is not. Knows nothing of what is done under the lock.
 """
 
 from __future__ import annotations
@@ -16,17 +17,26 @@ from ostinato.domain.errors import Conflict
 FILE_NAME = "lock"
 
 WAIT_S = 0.25
-"""A command that writes while no node runs holds the lock for one transaction; that is waited for."""
+"""How long a node is waited for: it may just be at its end."""
+
+BRIEF_WAIT_S = 10.0
+"""How long a command is waited for: most take one transaction, but the first one in a fleet makes the database, and
+disks can be slow. A node that gave up at once would not be started again."""
+
+BRIEF = "command"
+"""Stands behind the pid of a command."""
 
 RETRY_S = 0.01
 """Between two tries: the kernel can wait by itself, but not for a limited time."""
 
 
 class FleetLock:
-    """The lock of the fleet whose state is in the directory `state`. Acquire twice and release twice are fine."""
+    """The lock of the fleet whose state is in the directory `state`. Acquire twice and release twice are fine. `brief`:
+    it is for a command, and given back soon."""
 
-    def __init__(self, state: Path) -> None:
+    def __init__(self, state: Path, *, brief: bool = False) -> None:
         self.path = state / FILE_NAME
+        self._brief = brief
         self._descriptor: int | None = None
 
     @property
@@ -35,13 +45,14 @@ class FleetLock:
         return self._descriptor is not None
 
     def acquire(self, *, wait_s: float = WAIT_S) -> None:
-        """Takes the lock; raises `Conflict` with the pid of the holder where another process keeps it for `wait_s`
-        seconds. Blocks that long at most."""
-        deadline_s = time.monotonic() + wait_s
+        """Takes the lock; raises `Conflict` with the pid of the holder where a node keeps it for `wait_s` seconds, or
+        commands for `BRIEF_WAIT_S`. Blocks that long at most."""
+        began_s = time.monotonic()
         while self._descriptor is None:
             self._descriptor = self._try()
             if self._descriptor is None:
-                if time.monotonic() >= deadline_s:
+                _, brief = self._written()
+                if time.monotonic() - began_s >= (max(wait_s, BRIEF_WAIT_S) if brief else wait_s):
                     raise self._refusal()
                 time.sleep(RETRY_S)
 
@@ -51,7 +62,7 @@ class FleetLock:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+            os.pwrite(descriptor, f"{os.getpid()} {BRIEF if self._brief else ''}\n".encode(), 0)
         except BlockingIOError:
             os.close(descriptor)
             return None
@@ -78,17 +89,19 @@ class FleetLock:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            return self._written_pid()
+            return self._written()[0]
         finally:
             os.close(descriptor)
         return None
 
-    def _written_pid(self) -> int | None:
-        text = self.path.read_text().strip()
-        return int(text) if text.isdigit() else None
+    def _written(self) -> tuple[int | None, bool]:
+        """The pid that the holder has written, and whether it is a command. Who has written nothing has just come, or
+        goes, and may be one."""
+        pid, _, kind = self.path.read_text().strip().partition(" ")
+        return (int(pid) if pid.isdigit() else None), kind == BRIEF or not pid
 
     def _refusal(self) -> Conflict:
-        pid = self._written_pid()
+        pid, _ = self._written()
         who = f"process {pid}" if pid is not None else "another process"
         return Conflict(
             f"This fleet is already held by {who}",
