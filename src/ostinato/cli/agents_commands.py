@@ -203,6 +203,8 @@ def _leash(
     running = f"; {count(done.running, 'task')} at work" if done.running else ""
     if held:
         screen.say(f"{done.agent} is {held}{running}")
+        if done.procedure and any(each.name == "halted" for each in done.flags):
+            screen.say(f"What else belongs to it: {done.procedure}", style="strong")
         screen.say(f"Let it go on: ostinato agents resume {done.agent}")
     else:
         screen.say(f"{done.agent} may work again{running}")

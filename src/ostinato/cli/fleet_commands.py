@@ -15,8 +15,16 @@ from ostinato.cli.options import AgentId, Commands, Fleet, Json, Reason, text_ar
 from ostinato.cli.screen import Screen
 from ostinato.cli.status_screen import show_status
 from ostinato.cli.words import count, size
-from ostinato.gateway import fleet_api, metrics_api, status_api
+from ostinato.domain.errors import Invalid, unknown_name
+from ostinato.gateway import fleet_api, metrics_api, status_api, stop_api
 from ostinato.gateway.operation import Nothing
+
+HOW = ("kill", "pause", "drain", "cancel")
+
+Scope = Annotated[
+    str,
+    typer.Argument(metavar="SCOPE", help="fleet, agent:NAME, pool:NAME, session:KEY, or a task such as T7."),
+]
 
 LEVEL_STYLES = {"ok": "good", "warn": "warn", "bad": "bad", "error": "bad", "warning": "warn"}
 
@@ -116,31 +124,52 @@ def wake(
     _say_if_asleep(screen, node_running=woken.node_running)
 
 
-def stop(*, reason: Reason = "", fleet: Fleet = None, as_json: Json = False) -> None:
-    """Halt the whole fleet: nothing starts and what runs is stopped, until `ostinato start`. It survives a restart.
+def stop(
+    scope: Scope = "fleet",
+    *,
+    how: Annotated[
+        str, typer.Option("--how", metavar="HOW", help="kill (now), pause or drain (what runs ends well), cancel.")
+    ] = "kill",
+    reason: Reason = "",
+    fleet: Fleet = None,
+    as_json: Json = False,
+) -> None:
+    """Stop everything, or an agent, a pool, a session or a task with all that it began. It survives a restart.
 
-    Example: ostinato stop --reason "wrong prices in the mails"
+    Nothing new starts after a kill, a pause or a drain, until `ostinato start`; a kill also stops what runs. A cancel
+    ends what is unfinished for good, and holds nothing.
+
+    Example: ostinato stop pool:heavy --reason "the machine is on fire"
     """
+    if how not in HOW:
+        raise Invalid(unknown_name("way", how, HOW), place="--how")
     screen = Screen()
-    held = Client(fleet).call(fleet_api.stop, fleet_api.StopFleet(reason=reason))
+    held = Client(fleet).call(stop_api.stop, stop_api.StopScope(scope=scope, how=how, reason=reason))  # type: ignore[arg-type]  # checked above
     if as_json:
         screen.json(held)
         return
-    screen.say("The fleet is stopped: nothing new starts" + (", what runs is being stopped" if held.running else ""))
-    screen.say("Let it go on: ostinato start")
+    what = "The fleet" if held.scope == "fleet" else held.scope
+    if how == "cancel":
+        screen.say(f"{what}: {count(held.cancelled, 'task')} cancelled")
+    else:
+        running = {"kill": ", what runs is being stopped"}.get(how, f"; {count(held.running, 'task')} at work still")
+        screen.say(f"{what} is stopped: nothing new starts" + (running if held.running else ""))
+        screen.say(f"Let it go on: ostinato start{'' if scope == 'fleet' else f' {scope}'}")
+    if held.procedure:
+        screen.say(f"What else belongs to it: {held.procedure}", style="strong")
 
 
-def start(*, reason: Reason = "", fleet: Fleet = None, as_json: Json = False) -> None:
-    """Let a stopped fleet go on. (A node is started with `ostinato up`.)
+def start(scope: Scope = "fleet", *, reason: Reason = "", fleet: Fleet = None, as_json: Json = False) -> None:
+    """Let what was stopped go on. (A node is started with `ostinato up`.)
 
     Example: ostinato start --reason "prices are corrected"
     """
     screen, client = Screen(), Client(fleet)
-    held = client.call(fleet_api.start, fleet_api.StopFleet(reason=reason))
+    held = client.call(stop_api.start, stop_api.StartScope(scope=scope, reason=reason))
     if as_json:
         screen.json(held)
         return
-    screen.say("The fleet may work again")
+    screen.say(f"{'The fleet' if held.scope == 'fleet' else held.scope} may work again")
     _say_if_asleep(screen, node_running=client.node_runs())
 
 

@@ -168,6 +168,8 @@ class Leashed(View):
     flags: list[FlagView]
     running: int
     """Its tasks that are at work this moment."""
+    procedure: str
+    """What else belongs to stopping it, as its AGENTS.md says (`stop`)."""
 
 
 @operation("agents.list", "GET /api/v1/agents")
@@ -255,8 +257,8 @@ async def kill(context: Context, request: LeashAgent) -> Leashed:
 @operation("agents.resume", "POST /api/v1/agents/{agent}/resume", role=Role.OPERATOR)
 async def resume(context: Context, request: LeashAgent) -> Leashed:
     """Let a paused, draining or killed agent go on."""
-    agent, now = (await context.card(request.agent)).id, context.now
-    scope = f"agent:{agent}"
+    card, now = await context.card(request.agent), context.now
+    agent, scope = card.id, f"agent:{card.id}"
 
     def write(tx: Tx) -> Leashed:
         held = [each.name for each in tx.flags() if each.scope == scope]
@@ -264,7 +266,7 @@ async def resume(context: Context, request: LeashAgent) -> Leashed:
             raise Conflict(f"{agent} is not paused", cure="Nothing has to be done.")
         for name in held:
             tx.clear_flag(scope, name, actor=context.caller.name, reason=request.reason, now=now)
-        return _leashed(tx, agent)
+        return _leashed(tx, card)
 
     return await context.store.run(write)
 
@@ -323,15 +325,16 @@ def _agent_row(card: AgentCard, state: str, *, tallies: Mapping[str, int], due: 
 
 
 async def _set(context: Context, request: LeashAgent, *, flag: str) -> Leashed:
-    agent, now = (await context.card(request.agent)).id, context.now
+    card, now = await context.card(request.agent), context.now
 
     def write(tx: Tx) -> Leashed:
-        tx.set_flag(f"agent:{agent}", flag, actor=context.caller.name, reason=request.reason, now=now)
-        return _leashed(tx, agent)
+        tx.set_flag(f"agent:{card.id}", flag, actor=context.caller.name, reason=request.reason, now=now)
+        return _leashed(tx, card)
 
     return await context.store.run(write)
 
 
-def _leashed(tx: Tx, agent: str) -> Leashed:
-    flags = [flag_view(each) for each in tx.flags() if each.scope == f"agent:{agent}"]
-    return Leashed(agent=agent, flags=flags, running=tx.agent_tally(agent).get("running", 0))
+def _leashed(tx: Tx, card: AgentCard) -> Leashed:
+    flags = [flag_view(each) for each in tx.flags() if each.scope == f"agent:{card.id}"]
+    running = tx.agent_tally(card.id).get("running", 0)
+    return Leashed(agent=card.id, flags=flags, running=running, procedure=card.stop)

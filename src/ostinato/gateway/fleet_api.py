@@ -1,4 +1,4 @@
-"""Operations on the fleet as a whole: check, wake, stop, start, backup, doctor.
+"""Operations on the fleet as a whole: check, wake, backup, doctor.
 
 Knows nothing of HTTP or of screens.
 """
@@ -20,11 +20,6 @@ from ostinato.gateway.context import Context
 from ostinato.gateway.doctor import Finding, examine
 from ostinato.gateway.operation import Ask, Nothing, View, operation
 from ostinato.gateway.tasks_api import Text, Word
-from ostinato.gateway.views import FlagView, flag_view
-from ostinato.store.port import Tx
-
-FLEET = "fleet"
-"""The scope of a stop."""
 
 
 class WakeAgent(Ask):
@@ -34,12 +29,6 @@ class WakeAgent(Ask):
     text: Text = ""
     session: Word | None = None
     next: bool = False
-
-
-class StopFleet(Ask):
-    """Why the fleet is stopped or goes on."""
-
-    reason: Text = ""
 
 
 class BackupFleet(Ask):
@@ -63,14 +52,6 @@ class Woken(View):
     session: str
     message: str
     node_running: bool
-
-
-class HeldView(View):
-    """What holds the fleet, and what is still at work."""
-
-    halted: bool
-    running: int
-    flags: list[FlagView]
 
 
 class BackedUp(View):
@@ -120,34 +101,6 @@ async def wake(context: Context, request: WakeAgent) -> Woken:
     return Woken(agent=agent, session=key, message=f"M{message.id}", node_running=context.node is not None)
 
 
-@operation("fleet.stop", "POST /api/v1/stop", role=Role.OPERATOR)
-async def stop(context: Context, request: StopFleet) -> HeldView:
-    """Halt the fleet: nothing starts, and what runs is stopped, until `start`. It survives a restart."""
-    now = context.now
-
-    def write(tx: Tx) -> HeldView:
-        tx.set_flag(FLEET, "halted", actor=context.caller.name, reason=request.reason, now=now)
-        return _held(tx)
-
-    return await context.store.run(write)
-
-
-@operation("fleet.start", "POST /api/v1/start", role=Role.OPERATOR)
-async def start(context: Context, request: StopFleet) -> HeldView:
-    """Let a halted fleet go on."""
-    now = context.now
-
-    def write(tx: Tx) -> HeldView:
-        held = [each.name for each in tx.flags() if each.scope == FLEET]
-        if not held:
-            raise Conflict("The fleet is not stopped", cure="Nothing has to be done. A node starts with: ostinato up")
-        for name in held:
-            tx.clear_flag(FLEET, name, actor=context.caller.name, reason=request.reason, now=now)
-        return _held(tx)
-
-    return await context.store.run(write)
-
-
 @operation("fleet.backup", "POST /api/v1/backup", role=Role.ADMIN)
 async def backup(context: Context, request: BackupFleet) -> BackedUp:
     """Write a consistent copy of the database while everything goes on."""
@@ -186,8 +139,3 @@ async def doctor(context: Context, request: Nothing) -> DoctorView:
 
 def _line(finding: Finding) -> DoctorLine:
     return DoctorLine(name=finding.name, level=finding.level, text=finding.text, cure=finding.cure)
-
-
-def _held(tx: Tx) -> HeldView:
-    flags = [flag_view(each) for each in tx.flags() if each.scope == FLEET]
-    return HeldView(halted=bool(flags), running=tx.tallies().tasks.get("running", 0), flags=flags)

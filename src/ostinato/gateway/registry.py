@@ -21,6 +21,7 @@ from ostinato.gateway import (
     schedules_api,
     sessions_api,
     status_api,
+    stop_api,
     talk_api,
     task_story_api,
     tasks_api,
@@ -30,6 +31,7 @@ from ostinato.gateway.operation import AnyRoute, Operation, Stream
 ROOMS: tuple[ModuleType, ...] = (
     status_api,
     fleet_api,
+    stop_api,
     agents_api,
     tasks_api,
     task_story_api,

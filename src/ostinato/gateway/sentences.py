@@ -255,8 +255,9 @@ _HOLDS = {"halted": "killed", "paused": "paused", "draining": "told to drain"}
 
 def held_words(flag: Flag) -> str:
     """Who holds a scope, and why: `clerk was killed by ann: it writes to the wrong people`."""
-    who = flag.scope.partition(":")[2] or "the fleet"
-    how = "stopped" if flag.scope == "fleet" else _HOLDS.get(flag.name, flag.name)
+    kind, _, name = flag.scope.partition(":")
+    who = {"fleet": "the fleet", "agent": name, "task": f"T{name}"}.get(kind, f"{kind} {name}")
+    how = "stopped" if kind == "fleet" and flag.name == "halted" else _HOLDS.get(flag.name, flag.name)
     return f"{who} was {how} by {flag.actor}{f': {one_line(flag.reason)}' if flag.reason else ''}"
 
 

@@ -345,11 +345,18 @@ def _about_agents(
     if len(errors) > SHOWN_MAX:
         text = f"{len(errors) - SHOWN_MAX} more errors in the fleet's files"
         yield Attention(level="wrong", text=text, command="ostinato check")
-    known = {card.id for card in cards}
+    known = {card.id: one_line(card.stop, chars_max=300) for card in cards}
     for flag in flags:
         scope, _, agent = flag.scope.partition(":")
         if scope == "agent" and agent in known:
-            yield Attention(level="waiting", text=held_words(flag), command=f"ostinato agents resume {agent}")
+            text = held_words(flag) + (f"; what else belongs to it: {known[agent]}" if known[agent] else "")
+            yield Attention(level="waiting", text=text, command=f"ostinato agents resume {agent}")
+    others = [each for each in flags if each.scope.startswith(("session:", "pool:", "task:"))]
+    for flag in others[:SHOWN_MAX]:
+        yield Attention(level="waiting", text=held_words(flag), command=f"ostinato start {flag.scope}")
+    if len(others) > SHOWN_MAX:
+        text = f"{len(others) - SHOWN_MAX} more tasks, sessions or pools are stopped"
+        yield Attention(level="waiting", text=text, command="ostinato status --json")
 
 
 def _data(tx: Reads, context: Context, *, free: int) -> DataStatus:

@@ -126,7 +126,8 @@ class ClaimVerbs(MoveVerbs):
         task = self._held(claim).task
         flags = self._flags()
         if flags:
-            for scope in ("fleet", f"agent:{task.agent}", f"task:{task.id}", f"session:{task.session}"):
+            for scope in ("fleet", f"agent:{task.agent}", f"task:{task.id}", f"session:{task.session}",
+                          f"pool:{task.pool}"):  # fmt: skip
                 if "halted" in flags.get(scope, ()):
                     raise Fenced(f"T{task.id} must stop: {scope} is halted", cure="`ostinato start` lets it go on.")
         return task

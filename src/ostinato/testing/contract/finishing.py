@@ -96,7 +96,7 @@ async def a_halted_scope_stops_every_intent(scene: Scene) -> None:
     await scene.add(kind=TaskKind.GOAL, agent="a")
     task = await scene.claim_one()
     claim = claim_of(task)
-    for scope in ("fleet", "agent:a", f"task:{task.id}", f"session:{task.session}"):
+    for scope in ("fleet", "agent:a", f"task:{task.id}", f"session:{task.session}", f"pool:{task.pool}"):
         await scene.change("set_flag", scope, "halted", actor="ann", reason="", now=scene.now)
         with refuses(Fenced, scope):
             await scene.do(lambda tx: tx.check_claim(claim))
