@@ -19,7 +19,7 @@ FILE_NAME = "lock"
 WAIT_S = 0.25
 """How long a node is waited for: it may just be at its end."""
 
-BRIEF_WAIT_S = 10.0
+BRIEF_WAIT_S = 30.0
 """How long a command is waited for: most take one transaction, but the first one in a fleet makes the database, and
 disks can be slow. A node that gave up at once would not be started again."""
 
