@@ -104,7 +104,8 @@ def test_each_mail_has_its_line_with_its_ending(told: Told) -> None:
 def test_the_node_was_killed_after_the_approval_and_the_letter_was_sent_once(told: Told) -> None:
     order = ["ostinato approvals allow Q1", "kill -9", "started again by the supervisor", "sent once 1 file"]
     found = [told.text.index(words) for words in order]
-    assert found == sorted(found)
+    allowed, killed, *then = found
+    assert allowed < killed < min(then), "the letter may have left in the instant between the leave and the kill"
     [letter] = (told.folder / "fleet" / "outbox").iterdir()
     assert letter.name in told.text
 
