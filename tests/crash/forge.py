@@ -89,7 +89,8 @@ class Order(Value):
     log_pages: int = 0
     """Pages of the store's log after which it is moved into the database; 0: as many as usual, more than a short life
     writes."""
-    timeout_s: float = 60.0
+    timeout_s: float = 300.0
+    """When a node hangs: a busy machine must not look like one."""
     load: load.Orders = load.Orders()
 
 

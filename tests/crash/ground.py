@@ -29,3 +29,12 @@ def in_memory(otherwise: Path) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def keep(folder: Path) -> Path:
+    """Copies a fleet that somebody should look at to where it stays, and says where."""
+    kept = Path(tempfile.mkdtemp(prefix="ostinato-failed-")) / folder.name
+    shutil.copytree(
+        folder, kept, symlinks=True, ignore=lambda at, names: [n for n in names if (Path(at) / n).is_socket()]
+    )
+    return kept

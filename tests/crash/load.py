@@ -10,26 +10,29 @@ import asyncio
 import re
 import sqlite3
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from msgspec import structs
 
 from ostinato.domain.message import NewMessage
 from ostinato.domain.retry import RetryPolicy
-from ostinato.domain.task import NewTask, TaskState
+from ostinato.domain.task import UNFINISHED, NewTask, TaskState
 from ostinato.domain.values import Source, Value
+from ostinato.store.port import TaskFilter
 from ostinato.store.sqlite import SqliteStore
-from tests.crash.outside import Line, What, of
+from tests.crash.judge import judge_errands
+from tests.crash.outside import What, of
+from tests.crash.record import Record
 from tests.crash.scenario import FREE, GATED, Fault, Mail, Scenario, goal, script
-from tests.crash.stage import LOOK_S, Over, Parts, first, running, send_or_none
+from tests.crash.stage import LOOK_S, Over, Parts, first, name_of, running, send_or_none
 
 NAME = "load"
 KINDS = ("plain", "gate", "retry", "mail", "shared", "chain", "ask")
 AGENTS = 4
 """Of each sort: those who may, and those who must ask."""
 
-SILENCE_S = 30.0
-"""More than any retry waits, and than a busy machine keeps everybody waiting."""
+SILENCE_S = 240.0
+"""Far more than any retry waits, and than a busy machine keeps everybody waiting."""
 
 PAGES = 1_000_000
 """More than any test writes."""
@@ -112,29 +115,49 @@ def errand(number: int, before: int) -> NewTask | Mail:
     return structs.replace(task, spec=structs.replace(task.spec, retry=RetryPolicy(attempts_max=5, base_s=0.02)))
 
 
-def wanted(sent: Sequence[Line]) -> Counter[str]:
-    """All deeds of the errands that were acknowledged, by name."""
+class SilentError(Exception):
+    """Nothing has moved for SILENCE_S, and there is work left."""
+
+
+def judge_load(record: Record) -> list[str]:
+    """What is wrong with a fleet under load: each errand that is safe must have come to what it stands for."""
+    errands = safe(record)
+    return judge_errands(record, wanted=wanted(errands), letters=letters(errands))
+
+
+def safe(record: Record) -> list[str]:
+    """Names of the errands that were acknowledged, and of the one behind them if the store holds it: a sender that dies
+    before it is told does not know. Any other that nobody was told of would be one too many."""
+    sent = [line.name for line in of(record.outside, What.SENT)]
+    next_one = name_of(errand(len(sent), 0))
+    is_there = any(each.task.key == next_one for each in record.tasks) or any(
+        message.endswith(f": {next_one}") for message in record.messages
+    )
+    return [*sent, next_one] if is_there else sent
+
+
+def wanted(errands: Iterable[str]) -> Counter[str]:
+    """All deeds of these errands, by name."""
     found: Counter[str] = Counter()
-    for line in sent:
-        kind = line.name.rpartition(" ")[2]
-        found.update(f"{deed} {_number(line)}" for deed in DEEDS.get(kind, ()))
+    for name in errands:
+        found.update(f"{deed} {_number(name)}" for deed in DEEDS.get(name.rpartition(" ")[2], ()))
     return found
 
 
-def letters(sent: Sequence[Line]) -> list[str]:
-    """All letters of the errands that were acknowledged."""
-    numbers = [_number(line) for line in sent if line.name.endswith("mail")]
+def letters(errands: Iterable[str]) -> list[str]:
+    """All letters of these errands."""
+    numbers = [_number(name) for name in errands if name.endswith("mail")]
     return [f"customer-{each}@example.com: errand {each}: It is done." for each in numbers]
 
 
-def _number(line: Line) -> int:
-    found = re.search(r"\d+", line.name)
+def _number(name: str) -> int:
+    found = re.search(r"\d+", name)
     assert found is not None
     return int(found[0])
 
 
 async def work(parts: Parts, orders: Orders) -> None:
-    """Sends until `total` is reached, then waits until all has ended, or until nothing moves any more."""
+    """Sends until `total` is reached, then waits until all has ended; SilentError where nothing moves any more."""
     async with running(parts) as stage:
         full = asyncio.ensure_future(squeeze(parts, orders)) if orders.full_for_s else None
         await first(_send_all(parts, orders), stage.wait_stopped(), _silence(parts))
@@ -144,7 +167,7 @@ async def work(parts: Parts, orders: Orders) -> None:
 
 
 async def _silence(parts: Parts) -> None:
-    """Returns when no commit has changed anything for SILENCE_S: whatever is unfinished then will stay so."""
+    """Raises when no commit has changed anything for SILENCE_S: whatever is unfinished then will stay so."""
     changed = asyncio.Event()
     stop = parts.store.subscribe(lambda _events: changed.set())
     try:
@@ -153,7 +176,9 @@ async def _silence(parts: Parts) -> None:
             async with asyncio.timeout(SILENCE_S):
                 await changed.wait()
     except TimeoutError:
-        return
+        left = await parts.store.read(lambda reads: reads.tasks(TaskFilter(states=UNFINISHED)))
+        words = [f"{each.name} is {each.state.value}: {each.reason}" for each in left]
+        raise SilentError(f"Nothing has moved for {SILENCE_S:g} s. Unfinished: {words}") from None
     finally:
         stop()
 

@@ -43,7 +43,7 @@ class Person:
     async def _poll(self) -> float:
         for question in await self._store.read(_pending):
             await self._settle(question)
-        for task, error in await self._store.read(_poisoned):
+        for task, error in await self._store.read(poisoned):
             self._outside.say(Line(what=What.REPAIRED, task=f"T{task}", name=error))
             await self._store.run(lambda tx, task=task: self._send_on(tx, task))  # type: ignore[misc]  # bound now
         return 60.0
@@ -90,6 +90,7 @@ def _pending(reads: Reads) -> list[Question]:
     return reads.questions(QuestionFilter())[::-1]
 
 
-def _poisoned(reads: Reads) -> list[tuple[int, str]]:
+def poisoned(reads: Reads) -> list[tuple[int, str]]:
+    """Dead letters that the person sends on, with what is said of each."""
     dead = reads.tasks(TaskFilter(dead=True))
     return [(task.id, task.result.error) for task in dead if task.result and task.result.error_class == POISON]

@@ -38,6 +38,7 @@ class Siege(Value):
     """What a besieged fleet left behind. `record` None: the last node could not come to its end."""
 
     seed: int
+    folder: str
     kills: int
     seconds: float
     record: Record | None
@@ -83,8 +84,9 @@ def besiege(forge: Forge, folder: Path, *, kills: int, seed: int, errands: int =
     seconds = time.monotonic() - began_s
     if ended.code != 0:
         return _broken(folder, ended, seed=seed, kills=killed, seconds=seconds)
-    return Siege(seed=seed, kills=killed, seconds=seconds, record=read_record(folder))
+    return Siege(seed=seed, folder=str(folder), kills=killed, seconds=seconds, record=read_record(folder))
 
 
 def _broken(folder: Path, ended: Ended, *, seed: int, kills: int, seconds: float) -> Siege:
-    return Siege(seed=seed, kills=kills, seconds=seconds, record=None, words=words_of(folder, ended))
+    words = words_of(folder, ended)
+    return Siege(seed=seed, folder=str(folder), kills=kills, seconds=seconds, record=None, words=words)

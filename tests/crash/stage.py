@@ -21,7 +21,7 @@ from ostinato.agents.scribe import NOTED, POSITION
 from ostinato.app import FleetApp
 from ostinato.domain.errors import Exhausted
 from ostinato.domain.event import Event
-from ostinato.domain.task import NewTask, TaskState
+from ostinato.domain.task import ENDED, NewTask
 from ostinato.domain.values import Instant, Value
 from ostinato.engine.lease import LeaseTimes
 from ostinato.engine.lock import FleetLock
@@ -34,7 +34,7 @@ from ostinato.tools.standard import standard_toolbox
 from ostinato.tools.toolbox import Toolbox
 from tests.crash.deeds import deeds
 from tests.crash.outside import Line, Outside, What
-from tests.crash.person import Person
+from tests.crash.person import Person, poisoned
 from tests.crash.record import record_of, survey_of
 from tests.crash.scenario import Mail, Scenario
 from tests.crash.voice import Voice
@@ -164,9 +164,13 @@ async def send_or_none(parts: Parts, arrival: NewTask | Mail) -> int | None:
     except Exhausted:
         parts.outside.say(Line(what=What.REFUSED))
         return None
-    name = arrival.key if isinstance(arrival, NewTask) else arrival.message.client_id
-    parts.outside.say(Line(what=What.SENT, name=name or "", task=f"T{task}" if task else ""))
+    parts.outside.say(Line(what=What.SENT, name=name_of(arrival), task=f"T{task}" if task else ""))
     return task
+
+
+def name_of(arrival: NewTask | Mail) -> str:
+    """What makes sending it twice the same as once."""
+    return (arrival.key if isinstance(arrival, NewTask) else arrival.message.client_id) or ""
 
 
 def send(arrival: NewTask | Mail, now: Instant, tx: Tx) -> int:
@@ -189,7 +193,8 @@ async def first(*work: Coroutine[Any, Any, None]) -> None:
 
 
 class Over:
-    """Waits until so many tasks have ended and none is unfinished."""
+    """Waits until so many tasks have ended and none is unfinished. A dead letter that the person sends on has not
+    ended: between its failure and that word nothing else may be left to do."""
 
     def __init__(self, store: Store, ends: int) -> None:
         self._store = store
@@ -205,6 +210,6 @@ class Over:
         self._unsubscribe()
 
     async def _is_over(self) -> bool:
-        tallies = (await self._store.read(lambda reads: reads.tallies())).tasks
-        ended = sum(tallies.get(state.value, 0) for state in (TaskState.DONE, TaskState.FAILED, TaskState.CANCELLED))
-        return ended >= self._ends and sum(tallies.values()) == ended
+        tallies, sent_on = await self._store.read(lambda reads: (reads.tallies().tasks, poisoned(reads)))
+        ended = sum(tallies.get(state.value, 0) for state in ENDED)
+        return ended >= self._ends and sum(tallies.values()) == ended and not sent_on

@@ -1,7 +1,8 @@
 """A node under load is killed at random moments, again and again: nothing is lost, nothing done twice.
 
 100 kills in every run of the tests, 1,000 with OSTINATO_CRASH=full, at least 300 of them while a tool's intent is open.
-A failure names its seed: OSTINATO_CRASH_SEED repeats the moments, though not what the machine makes of them.
+A failure names its seed, and where its fleet is kept: OSTINATO_CRASH_SEED repeats the moments, though not what the
+machine makes of them.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import pytest
 
 from tests.crash import load
 from tests.crash.bugs import BUGS
-from tests.crash.judge import doubts, every_doubt_is_said_aloud, judge_errands
+from tests.crash.ground import keep
+from tests.crash.judge import doubts, every_doubt_is_said_aloud
 from tests.crash.outside import What, of
 from tests.crash.siege import FULL, Siege, besiege
 from tests.crash.trial import Crew, Forge
@@ -43,9 +45,9 @@ def test_kills_at_random_moments_lose_nothing_and_do_nothing_twice(
     for start in count(0, KILLS // KILLS_EACH):
         seeds = range(seed + start, seed + start + KILLS // KILLS_EACH)
         sieges.extend(crew.each(lambda forge, each: one_siege(forge, (ground, tmp_path), each), seeds))
-        found = [f"seed {siege.seed}: {each}" for siege in sieges for each in findings_of(siege)]
         tell(figures(sieges, seed=seed))
-        assert not found
+        broken = {siege.seed: found for siege in sieges if (found := findings_of(siege))}
+        assert not broken, {keep(Path(siege.folder)) for siege in sieges if siege.seed in broken}
         if sum((siege.open_intents for siege in sieges), Counter())["any tool"] >= OPEN_KILLS:
             break
     assert sum(siege.kills for siege in sieges) >= KILLS
@@ -80,11 +82,7 @@ def findings_of(siege: Siege) -> list[str]:
     """What the judge has to say, or that the fleet has not come to its end."""
     if siege.record is None:
         return [siege.words]
-    sent = of(siege.record.outside, What.SENT)
-    return [
-        *judge_errands(siege.record, wanted=load.wanted(sent), letters=load.letters(sent)),
-        *every_doubt_is_said_aloud(siege.record),
-    ]
+    return [*load.judge_load(siege.record), *every_doubt_is_said_aloud(siege.record)]
 
 
 def figures(sieges: Sequence[Siege], *, seed: int) -> str:
