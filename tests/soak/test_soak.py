@@ -46,7 +46,8 @@ WARM = 0.25
 """How much of the second half a new node may take until it has loaded what it needs."""
 
 RSS_MAX, DESCRIPTORS_MAX = 8_000_000, 5
-"""How much more there may be at the end of the second half than at its beginning."""
+"""How much more there may be at the end of the second half than at its beginning. What the process takes moves by
+pages of SQLite and by what the allocator keeps: a leak of a kilobyte a task is for `test_memory.py` to see."""
 
 CACHES = 3 * CACHE_KB * 1024
 """What SQLite keeps of a database that grows, for the writer and two readers: about as much as it grows, up to this."""

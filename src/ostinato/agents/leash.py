@@ -33,6 +33,9 @@ from ostinato.workspace.registry import Workspaces
 NOTES_S = 1.0
 """Seconds for which an agent's daily notes are not read again: a busy agent ends many turns in one."""
 
+_KEPT_MAX = 8_192
+"""Contents known to be stored: notes change with each turn, and what is forgotten is only stored once more."""
+
 _CACHED_MAX = 512
 """Versions of agents whose fixed prompt is kept ready; a few kilobytes each."""
 
@@ -243,6 +246,8 @@ class LeashMaker:
 
     def kept(self, files: Mapping[str, str]) -> None:
         """Called once the commit that stored these files is on disk."""
+        if len(self._kept) > _KEPT_MAX:
+            self._kept.clear()
         self._kept.update(files.values())
 
 

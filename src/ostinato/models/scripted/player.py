@@ -15,8 +15,8 @@ from ostinato.models.scripted.reading import read_script
 from ostinato.models.scripted.script import Plan, Script, plan
 from ostinato.models.scripted.wire import Asked, Identity, seen_of
 
-REMEMBERED_MAX = 100_000
-"""Different requests whose attempts are counted; the oldest are forgotten first."""
+REMEMBERED_MAX = 4_096
+"""Different requests whose attempts are counted, the oldest forgotten first: more than are under way at once, 2 MB."""
 
 
 class Scene(Value):
