@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from ostinato.app import FleetApp, FleetHeld, build, call_here, restore_here
+from ostinato.app import FleetApp, FleetHeld, build, call_here, recover_here, restore_here
 from ostinato.cli.client import Client
 from ostinato.domain.errors import Conflict, Invalid
 from ostinato.engine.clock import SystemClock
@@ -111,6 +111,31 @@ def test_a_failed_restore_leaves_the_database_as_it_was(tmp_path: Path) -> None:
         restore_here(folder, folder / "no.db", replace=True)
     (kept,) = call_here(folder, tasks_api.list_tasks, tasks_api.WhichTasks()).tasks
     assert kept.title == "Precious"
+
+
+@pytest.mark.slow
+def test_a_fleet_in_which_nobody_may_decide_says_so_and_how_to_get_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_fleet(tmp_path / "fleet")
+    home = tmp_path / "home"
+    home.write_text("no folder, as a home that a service must not see")
+
+    async def status() -> StatusView:
+        app = FleetApp(folder, log=LogLines(io.StringIO()))
+        await app.start()
+        try:
+            return await asked(folder)
+        finally:
+            await app.stop()
+
+    with monkeypatch.context() as locked_out:
+        locked_out.setenv("XDG_CONFIG_HOME", str(home))
+        (need,) = run(status()).needs_you
+    assert "Nobody may give work or decide" in need.text
+    assert need.command == "ostinato tokens recover"
+    recover_here(folder)
+    assert run(status()).ok
 
 
 @pytest.mark.slow

@@ -50,7 +50,8 @@ def check_role(route: AnyRoute, caller: Caller) -> None:
     if caller is BYSTANDER:
         raise Denied(
             f"{route.name} needs a token of an {needed}",
-            cure="Ask an admin for one (ostinato tokens add NAME), and keep it with: ostinato tokens use",
+            cure="Ask an admin for one (ostinato tokens add NAME), and keep it with: ostinato tokens use. "
+            "Where nobody is one yet, stop the node and type: ostinato tokens recover",
         )
     raise Denied(
         f"{route.name} needs the role {needed}, and {caller.name} is {Role(caller.role).word}", cure="Ask an admin."

@@ -130,6 +130,7 @@ async def status(context: Context, request: Nothing) -> StatusView:
         node = _node(context, nodes, now=now)
         needs = [
             *_about_node(node, flags),
+            *_about_people(tx, context),
             *_about_settings(changed, context),
             *_about_disk(free, context),
             *_about_pools(tx, context),
@@ -209,6 +210,13 @@ def _about_node(node: NodeStatus, flags: Sequence[Flag]) -> Iterator[Attention]:
         if flag.scope == "fleet":
             why = f": {flag.reason}" if flag.reason else ""
             yield Attention(level="wrong", text=f"The fleet was stopped by {flag.actor}{why}", command="ostinato start")
+
+
+def _about_people(tx: Reads, context: Context) -> Iterator[Attention]:
+    """Nobody has a token, because the node could not write the first one; without a node the next to write gets it."""
+    if context.node is not None and not tx.tokens():
+        text = "Nobody may give work or decide: the node could not write a first token. Stop it, and take one yourself"
+        yield Attention(level="wrong", text=text, command="ostinato tokens recover")
 
 
 def _about_settings(changed: Sequence[str], context: Context) -> Iterator[Attention]:
