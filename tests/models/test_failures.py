@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from ostinato.domain.values import SECOND
 from ostinato.models.failures import AFTER_MAX_S, failure_of_error, failure_of_status, plain, retry_after_s
+from ostinato.models.keys import read_key
 
 NOW = 1_767_600_000 * SECOND
 
@@ -109,7 +110,8 @@ def test_an_error_inside_a_reply_counts_as_its_own_status() -> None:
 
 def test_words_of_a_provider_show_no_key_and_no_control_characters() -> None:
     said = "Incorrect key sk-proj-abcdefghijklmnop1234 \x1b[31m\u202ehidden  my-own-secret"
-    shown = plain(said, secret="my-own-secret")
+    read_key("KEY", {"KEY": "my-own-secret"})
+    shown = plain(said)
     assert "abcdefghijklmnop" not in shown
     assert "my-own-secret" not in shown
     assert shown.isprintable()

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 
+from ostinato.domain.secret import KNOWN, StreamRedactor
+
 Watcher = Callable[[str], None]
 
 
@@ -30,14 +32,30 @@ class LiveText:
 
         return stop
 
-    def listener(self, session: str) -> Watcher | None:
+    def listener(self, session: str) -> Telling | None:
         """What a model call should tell its text to; None where nobody watches, so that nothing is done for nobody."""
         watchers = self._watchers.get(session)
         if not watchers:
             return None
 
-        def tell(text: str) -> None:
-            for each in tuple(watchers):
-                each(text)
+        return Telling(watchers)
 
-        return tell
+
+class Telling:
+    """Tells watchers the text of one model call, without any secret in it, however it is cut into pieces."""
+
+    def __init__(self, watchers: list[Watcher]) -> None:
+        self._watchers = watchers
+        self._redactor = StreamRedactor(KNOWN)
+
+    def __call__(self, text: str) -> None:
+        """Some more text."""
+        self._tell(self._redactor.feed(text))
+
+    def end(self) -> None:
+        """Nothing more comes: what was kept back is told, too."""
+        self._tell(self._redactor.rest())
+
+    def _tell(self, text: str) -> None:
+        for each in tuple(self._watchers) if text else ():
+            each(text)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
+from msgspec.structs import replace
+
 from ostinato.agents.leash import LeashMaker
 from ostinato.agents.live import LiveText
 from ostinato.agents.model_choices import TRANSIENT, ModelChoices, is_down
@@ -17,9 +19,10 @@ from ostinato.agents.turn_state import TurnState
 from ostinato.agents.turn_step import advance
 from ostinato.agents.unfit import Unfit, hold
 from ostinato.domain import budget
-from ostinato.domain.chat import HttpAttempt, ModelReply, ModelRequest, StopReason
+from ostinato.domain.chat import HttpAttempt, ModelReply, ModelRequest, StopReason, ToolCall
 from ostinato.domain.ledger import Charge
 from ostinato.domain.message import Message
+from ostinato.domain.secret import KNOWN
 from ostinato.domain.step import Entry, Input, ModelAnswer, ModelIntent, ToolOutcome
 from ostinato.domain.task import Fail, Outcome, Requeue, Retry, Task, TaskKind
 from ostinato.domain.values import Instant, Value
@@ -164,6 +167,8 @@ class _Run:
                 outcome = Retry(error=str(failure), error_class=failure.error_class, after_s=failure.after_s)
             # What is reserved stays so until the reply, or until the task ends: it belongs to the open intent.
             return outcome, self._charges(call, attempts, settled=None, failure=failure)
+        if listens is not None:
+            listens.end()
         answer = _answer(call, reply, state.model, duration_ms=(clock.elapsed_s() - began) * 1_000)
         return answer, self._charges(call, attempts, settled=(intent.reserved_usd_micros, answer.usd_micros or 0))
 
@@ -303,15 +308,21 @@ def _answer(call: int, reply: ModelReply, model: Model, *, duration_ms: float) -
     return ModelAnswer(
         call=call,
         model=reply.model or model.model,
-        text=reply.text,
-        calls=reply.calls,
+        text=KNOWN.text(reply.text),
+        calls=tuple(map(_without_secrets, reply.calls)),
         thoughts=reply.thoughts,
         stop=reply.stop,
         usage=usage,
         usd_micros=None if price is None else _cost(price, reply),
         duration_ms=duration_ms,
-        problem=problem,
+        problem=KNOWN.text(problem),
     )
+
+
+def _without_secrets(call: ToolCall) -> ToolCall:
+    """A model that has come to know a value, by whatever way, can neither use it nor write it down."""
+    arguments, raw = KNOWN.value(call.arguments), KNOWN.text(call.raw)
+    return call if (arguments, raw) == (call.arguments, call.raw) else replace(call, arguments=arguments, raw=raw)
 
 
 def _cost(price: budget.Price, reply: ModelReply | HttpAttempt) -> int:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ostinato.domain.errors import Internal, Invalid, NotFound, OstinatoError
+from ostinato.domain.secret import KNOWN
 from ostinato.gateway.access import Stranger, caller_of, check_role
 from ostinato.gateway.context import Context
 from ostinato.gateway.metrics_api import metrics_text
@@ -227,7 +228,8 @@ def _decoded(body: bytes, request: Request) -> dict[str, Any]:
 def _json(value: object, *, status: int = 200) -> Response:
     from starlette.responses import Response
 
-    return Response(msgspec.json.encode(value), status_code=status, media_type="application/json")
+    body = KNOWN.stored(msgspec.json.encode(value))
+    return Response(body, status_code=status, media_type="application/json")
 
 
 def error_body(error: OstinatoError) -> dict[str, Any]:
@@ -296,5 +298,5 @@ def _lines(items: AsyncIterator[Any], *, first: Any, settings: HttpSettings, nam
 
 
 async def _send_line(send: Send, item: object) -> None:
-    line = b"" if item is None else msgspec.json.encode(item)
+    line = b"" if item is None else KNOWN.stored(msgspec.json.encode(item))
     await send({"type": "http.response.body", "body": line + b"\n", "more_body": True})

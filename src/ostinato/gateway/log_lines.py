@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import msgspec
 
 from ostinato.domain.event import Event, EventName
+from ostinato.domain.secret import KNOWN
 from ostinato.engine.notice import Notice, StoreChecked
 from ostinato.gateway.notation import iso
 from ostinato.gateway.sentences import sentence
@@ -71,12 +72,12 @@ class LogLines:
         said = getattr(notice, "error", "") or getattr(notice, "reason", "") or type(notice).__name__
         self.say("info" if fine else "error", str(said), event=f"engine.{_snake(type(notice).__name__)}", **facts)
         if trace := getattr(notice, "traceback", ""):
-            self._output.write(f"{trace.rstrip()}\n")
+            self._output.write(KNOWN.text(f"{trace.rstrip()}\n"))
 
     def surprise(self, operation: str, error: BaseException) -> None:
         """An operation that failed by our own fault."""
         self.say("error", f"{type(error).__name__}: {error}", event="gateway.surprise", operation=operation)
-        self._output.write("".join(traceback.format_exception(error))[-16_000:])
+        self._output.write(KNOWN.text("".join(traceback.format_exception(error)))[-16_000:])
 
     def say(self, level: str, text: str, *, event: str, **facts: Any) -> None:
         """One line. Facts that are None are left out."""
@@ -104,7 +105,7 @@ class LogLines:
 def _encoded(facts: dict[str, Any]) -> str:
     """What a reader looks for first stands first."""
     ordered = {key: facts[key] for key in ("timestamp", "level", "event", "text") if key in facts}
-    return msgspec.json.encode({**ordered, **facts}, enc_hook=str).decode(errors="replace")
+    return KNOWN.text(msgspec.json.encode({**ordered, **facts}, enc_hook=str).decode(errors="replace"))
 
 
 def _snake(name: str) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from ostinato.domain.secret import KNOWN, STARS
 from ostinato.domain.values import SECOND, Instant, Value
 from ostinato.models.port import ModelFailed
 
@@ -56,11 +57,10 @@ class Failure(Value):
         )
 
 
-def plain(text: str, *, secret: str = "") -> str:
+def plain(text: str) -> str:
     """A provider's words on one line, without control characters, without anything like a key, and not too many."""
-    if secret:
-        text = text.replace(secret, "***")
-    return KEY_LIKE.sub("***", _CONTROL.sub(" ", text[:4000])).strip()[:TEXT_MAX]
+    text = KNOWN.text(text[:4000])
+    return KEY_LIKE.sub(STARS, _CONTROL.sub(" ", text)).strip()[:TEXT_MAX]
 
 
 def retry_after_s(headers: Mapping[str, str], now: Instant) -> float | None:
@@ -100,14 +100,13 @@ def failure_of_status(
     *,
     after_s: float | None = None,
     key_name: str = "",
-    secret: str = "",
     inside: bool = False,
 ) -> Failure:
     """What a status other than 200 means. `key_name`: the environment variable of the key, for the cure. `inside`: the
     status stands for an error that came in a reply with status 200."""
     code, said = _words(body)
     text = "the server sent an error" if inside else f"the server answered {status}"
-    text += f": {plain(said, secret=secret)}" if said.strip() else ""
+    text += f": {plain(said)}" if said.strip() else ""
     about = f"{code} {said}"
     if status == 429 and _NO_MONEY.search(about):
         return Failure(error_class=PERMANENT, text=text, cure="Look at the account's balance with the provider.")
@@ -147,7 +146,7 @@ _STATUS_OF_TYPE = {
 """Kinds of errors in the Anthropic dialect, which come in the middle of a stream without their status."""
 
 
-def failure_of_error(error: object, *, key_name: str = "", secret: str = "") -> Failure:
+def failure_of_error(error: object, *, key_name: str = "") -> Failure:
     """What an `error` inside a reply with status 200 means: some servers do so. Its own code decides where that is an
     HTTP status, else its kind; anything else is transient."""
     code = error.get("code") if isinstance(error, dict) else None
@@ -157,7 +156,7 @@ def failure_of_error(error: object, *, key_name: str = "", secret: str = "") -> 
     said = msgspec.json.encode({"error": error})
     if not 400 <= status < 600:
         status = 400 if _TOO_LONG.search(said.decode()) else 500
-    return failure_of_status(status, said, key_name=key_name, secret=secret, inside=True)
+    return failure_of_status(status, said, key_name=key_name, inside=True)
 
 
 def _words(body: bytes) -> tuple[str, str]:

@@ -109,7 +109,7 @@ class HttpTransport:
         except TimeoutError:
             return Failure(error_class=TRANSIENT, text=f"given up after {patience.phase}")
         except (aiohttp.InvalidURL, aiohttp.ClientSSLError) as error:
-            text = plain(str(error) or type(error).__name__, secret=question.key)
+            text = plain(str(error) or type(error).__name__)
             return Failure(error_class=PERMANENT, text=f"no way to the server: {text}", cure="Check `base_url`.")
         except aiohttp.ServerDisconnectedError:
             # Most often a kept connection that the server has closed just now.
@@ -118,10 +118,10 @@ class HttpTransport:
         except aiohttp.ClientPayloadError:
             return Failure(error_class=TRANSIENT, text="the answer broke off", again=True)
         except aiohttp.ClientResponseError as error:
-            text = plain(error.message.splitlines()[0] if error.message else "", secret=question.key)
+            text = plain(error.message.splitlines()[0] if error.message else "")
             return Failure(error_class=TRANSIENT, text=f"the answer is no HTTP: {text}", again=True)
         except (aiohttp.ClientError, OSError, EOFError) as error:
-            text = plain(str(error) or type(error).__name__, secret=question.key)
+            text = plain(str(error) or type(error).__name__)
             return Failure(error_class=TRANSIENT, text=f"the connection failed: {text}", again=True)
 
     async def _post(self, url: str, question: Question, attempt: _Attempt) -> ModelReply | Failure:
@@ -145,7 +145,6 @@ class HttpTransport:
             body,
             after_s=retry_after_s(response.headers, self._now()),
             key_name=question.key_name,
-            secret=question.key,
         )
 
 
@@ -183,9 +182,9 @@ async def _in_one_piece(
         return finished(Whole(problem=TOO_LONG, text=body[:1000].decode(errors="replace")), question, attempt.trace)
     whole = question.dialect.read(body, asked=question.request.model)
     if whole is None:
-        return no_json(response.content_type, body, question.key)
+        return no_json(response.content_type, body)
     if isinstance(whole, Refused):
-        return failure_of_error(whole.error, key_name=question.key_name, secret=question.key)
+        return failure_of_error(whole.error, key_name=question.key_name)
     if whole.text and question.on_text is not None and not whole.problem:
         question.on_text(whole.text)
     return finished(whole, question, attempt.trace)
@@ -208,7 +207,7 @@ async def _streamed(response: aiohttp.ClientResponse, question: Question, attemp
     if ended:
         return finished(whole, question, attempt.trace)
     if reply.error is not None:
-        return failure_of_error(reply.error, key_name=question.key_name, secret=question.key)
+        return failure_of_error(reply.error, key_name=question.key_name)
     return Failure(error_class=TRANSIENT, text="the stream ended in the middle of the answer", again=True)
 
 
@@ -257,8 +256,8 @@ async def _linger(content: aiohttp.StreamReader) -> None:
         pass
 
 
-def no_json(kind: str, body: bytes, secret: str = "") -> Failure:
+def no_json(kind: str, body: bytes) -> Failure:
     """The failure of a page of a proxy, or of half a reply. `kind`: its content type."""
-    said = plain(body[:2000].decode("utf-8", "replace"), secret=secret)[:100]
+    said = plain(body[:2000].decode("utf-8", "replace"))[:100]
     text = f"the answer is no JSON object ({plain(kind)}): {said!r}" if body else f"the answer is empty ({plain(kind)})"
     return Failure(error_class=TRANSIENT, text=text, cure="If it stays so, check `base_url`.", again=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ostinato.domain.errors import Internal
+from ostinato.domain.secret import KNOWN
 
 Values = Mapping[str, Any]
 _HEAD = re.compile(r"^-- name: ([a-z][a-z0-9_]*)$", re.MULTILINE)
@@ -33,14 +34,15 @@ class Query:
 
 
 def picker(names: tuple[str, ...]) -> Callable[[Values], tuple[Any, ...]]:
-    """Puts named values into this order. `itemgetter` is the fastest way to a tuple, but gives a bare value for one
-    name."""
+    """Puts named values into this order, without any secret that this process knows of: whatever is stored comes
+    through here. `itemgetter` is the fastest way to a tuple, but gives a bare value for one name."""
     if not names:
         return lambda _: ()
     if len(names) == 1:
         only = names[0]
-        return lambda values: (values[only],)
-    return itemgetter(*names)
+        return lambda values: (KNOWN.stored(values[only]),)
+    pick = itemgetter(*names)
+    return lambda values: tuple(map(KNOWN.stored, pick(values))) if KNOWN.is_armed else pick(values)
 
 
 def load_queries(folder: Path, words: Mapping[str, str]) -> dict[str, Query]:

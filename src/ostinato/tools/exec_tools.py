@@ -83,7 +83,7 @@ async def _run(place: CommandPlace | None, context: ToolContext, arguments: Argu
         watch, room = await asyncio.to_thread(furnished, context, wanted, way=way)
         errand = errand_of(wanted, agent=context.agent, secrets=secrets, stdin=arguments.get("stdin", ""))
         finished = await run_command(backend, room, errand, account=account, watch=watch)
-    kept = without(finished.output, secrets)
+    kept = without(finished.output)
     return await asyncio.to_thread(_result, _spill(place, context), finished, kept, name=context.key[:16])
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from ostinato.domain.errors import OstinatoError
 from ostinato.domain.file_rules import FileRules
 from ostinato.domain.policy import Policy
+from ostinato.domain.secret import KNOWN
 from ostinato.domain.step import Effect, ResultStatus, ToolOutcome
 from ostinato.domain.values import Attachment, Instant, Origin, Trust, Value
 from ostinato.store.port import Tx
@@ -111,13 +112,13 @@ class ToolResult(Value):
     """Strangers wrote this text, whatever the tool returns otherwise; see `Tool.outside_text`."""
 
     def outcome(self, *, call_id: str, tool: str, duration_ms: float = 0.0) -> ToolOutcome:
-        """The entry of the journal, with the text capped at `RESULT_BYTES_MAX`."""
+        """The entry of the journal, without any secret, and with the text capped at `RESULT_BYTES_MAX`."""
         return ToolOutcome(
             call_id=call_id,
             tool=tool,
             status=self.status,
-            text=capped(self.text),
-            data=self.data,
+            text=capped(KNOWN.text(self.text)),
+            data=KNOWN.value(self.data),
             duration_ms=duration_ms,
         )
 

@@ -71,13 +71,12 @@ class PydanticAiTransport:
                 _body(error.body or error.message),
                 after_s=retry_after_s(error.headers or {}, self._now()),
                 key_name=question.key_name,
-                secret=question.key,
             )
         except (UserError, ImportError, ValueError) as error:  # a name that nobody knows, a client that is missing
-            text = plain(str(error), secret=question.key)
+            text = plain(str(error))
             return Failure(error_class=PERMANENT, text=text, cure="Check `model`; " + INSTALL)
         except (ModelAPIError, AgentRunError, OSError) as error:
-            text = plain(str(error) or type(error).__name__, secret=question.key)
+            text = plain(str(error) or type(error).__name__)
             return Failure(error_class=TRANSIENT, text=f"the exchange failed: {text}", again=True)
         trace.status = 200
         trace.request_id = plain(response.provider_response_id or "")

@@ -7,17 +7,16 @@ of sockets.
 
 from __future__ import annotations
 
-import base64
 import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
-from urllib.parse import quote
 
 import msgspec
 
 from ostinato.domain.chat import Usage
 from ostinato.domain.errors import Exhausted
+from ostinato.domain.secret import Redactor, Secret
 from ostinato.domain.values import Value
 from ostinato.models.failures import KEY_LIKE
 from ostinato.models.reply import Whole, read_arguments
@@ -76,31 +75,11 @@ class Secrets:
     """Values that must not be in a recording. What is too short to be one is not looked for."""
 
     def __init__(self, values: Iterable[str]) -> None:
-        found = set[str]()
-        for value in values:
-            if len(value) >= SECRET_MIN:
-                found.update(_forms(value))
-        longest_first = sorted(found, key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(re.escape, longest_first))) if found else None
+        self._redactor = Redactor((Secret("", value) for value in values), stars=REMOVED)
 
     def removed_from(self, text: str) -> str:
         """The text without them, and without whatever looks like a key."""
-        if self._pattern is not None:
-            text = self._pattern.sub(REMOVED, text)
-        return KEY_LIKE.sub(REMOVED, text)
-
-
-def _forms(value: str) -> Iterable[str]:
-    """A value as it is, in a URL, inside JSON, and in base64 wherever it may begin in what is encoded."""
-    yield value
-    yield quote(value, safe="")
-    yield msgspec.json.encode(value).decode()[1:-1]
-    for shift in range(3):
-        coded = base64.b64encode(b"\0" * shift + value.encode()).decode()
-        inner = coded[(0, 2, 3)[shift] : len(coded.rstrip("=")) - (1 if coded.endswith("=") else 0)]
-        if len(inner) >= SECRET_MIN:
-            yield inner
-            yield inner.replace("+", "-").replace("/", "_")
+        return KEY_LIKE.sub(REMOVED, self._redactor.text(text))
 
 
 def script_text(exchanges: Sequence[Exchange], secrets: Secrets) -> str:

@@ -1,0 +1,250 @@
+"""A value that nobody may see, and the one place where such values are taken out of text.
+
+`KNOWN` holds every secret that this process has read; whoever writes, shows or sends text passes it through. Taken out
+are the value itself and its usual spellings: base64 (at any offset), hexadecimal, as an address, JSON or HTML would
+write it, reversed, each line of one that has several, and all of these with spaces or line ends in between. A value
+that is cut into pieces or computed with in any other way is not recognised: who may have a secret, policy decides.
+
+Pure but for what `KNOWN` remembers. Knows nothing of where secrets come from.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import html
+import json
+import re
+from collections.abc import Iterable
+from typing import Any, NoReturn
+from urllib.parse import quote, quote_plus
+
+STARS = "***"
+"""Stands where a secret stood."""
+
+CHARS_MIN = 6
+"""Shorter values stand in any text by chance, and are not taken out."""
+
+LINE_CHARS_MIN = 16
+"""Lines of a longer secret that are taken out by themselves, such as those of a private key."""
+
+_WORD = re.compile(r"[a-z]+([ ._-][a-z]+)*|[0-9]{1,9}")
+_BETWEEN = r"(?:[\s:]|\\[nrt])*"
+_GAPS = b" \t\r\n:"
+
+
+class Secret:
+    """A value with its name. It shows as `***`, and can be neither copied into JSON nor pickled."""
+
+    __slots__ = ("_value", "name")
+
+    def __init__(self, name: str, value: str) -> None:
+        self.name = name
+        self._value = value
+
+    def reveal(self) -> str:
+        """The value: for the one call that needs it, and for nothing that is kept."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return STARS
+
+    def __format__(self, spec: str) -> str:
+        return format(STARS, spec)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and hmac.compare_digest(self._value.encode(), other._value.encode())
+
+    __hash__ = None  # type: ignore[assignment]  # a set of them would be a way to compare at leisure
+
+    def __copy__(self) -> Secret:
+        return self
+
+    def __deepcopy__(self, _memo: dict[int, Any]) -> Secret:
+        return self
+
+    def __reduce_ex__(self, _protocol: Any) -> NoReturn:
+        raise TypeError("a secret cannot be written down")
+
+
+def is_weak(value: str) -> bool:
+    """True for what is too short, or too much like a word, to be taken out of everything that is stored."""
+    return len(value) < CHARS_MIN or (len(value) < 2 * LINE_CHARS_MIN and _WORD.fullmatch(value) is not None)
+
+
+class Redactor:
+    """Takes secrets out of text, as far as it knows them."""
+
+    def __init__(self, secrets: Iterable[Secret] = (), *, stars: str = STARS) -> None:
+        self._stars = stars
+        self._learned: set[int] = set()
+        self._forms: tuple[str, ...] = ()
+        self._data: tuple[bytes, ...] = ()
+        self._strong: tuple[bytes, ...] = ()
+        self._probes: tuple[bytes, ...] = ()
+        for each in secrets:
+            self.learn(each)
+
+    def learn(self, secret: Secret) -> None:
+        """From now on its value is taken out, too; an earlier value of the same name still is."""
+        value = secret.reveal()
+        if len(value) < CHARS_MIN or hash(value) in self._learned:
+            return
+        found = _forms(value)
+        self._forms = _longest_first({*self._forms, *found})
+        self._data = tuple(each.encode() for each in self._forms)
+        if not is_weak(value):
+            self._strong = _longest_first({*self._strong, *(each.encode() for each in found)})
+            self._probes = tuple({each[:CHARS_MIN] for each in self._strong})
+        self._learned.add(hash(value))  # last: other threads may be reading
+
+    @property
+    def is_armed(self) -> bool:
+        """True where `stored` has anything to look for."""
+        return bool(self._strong)
+
+    def text(self, text: str) -> str:
+        """The text without any secret."""
+        if not self._forms:
+            return text
+        for form in self._forms:
+            if form in text:
+                text = text.replace(form, self._stars)
+        squeezed = text.encode(errors="replace").translate(None, _GAPS).replace(b"\\n", b"")
+        for form, data in zip(self._forms, self._data, strict=False):
+            if data in squeezed and (gapped := _gapped(form)) is not None:
+                text = gapped.sub(self._stars, text)
+        return text
+
+    def value(self, value: Any) -> Any:
+        """Anything that JSON can hold, without any secret in its texts; keys are texts, too."""
+        if not self._forms:
+            return value
+        match value:
+            case str():
+                return self.text(value)
+            case dict():
+                return {self.value(key): self.value(each) for key, each in value.items()}
+            case list() | tuple():
+                return type(value)(self.value(each) for each in value)
+            case _:
+                return value
+
+    def data(self, data: bytes) -> bytes:
+        """Bytes of the same length, with stars where a secret stood."""
+        for form in self._data:
+            if form in data:
+                data = data.replace(form, b"*" * len(form))
+        squeezed = data.translate(None, _GAPS)
+        for written, raw in zip(self._forms, self._data, strict=False):
+            if raw in squeezed and (gapped := _gapped(written)) is not None:
+                pattern = re.compile(gapped.pattern.encode())
+                data = pattern.sub(lambda found: b"*" * len(found[0]), data)
+        return data
+
+    def edges(self, head: bytes, tail: bytes) -> tuple[bytes, bytes]:
+        """Both sides of a gap, without what could be a part of a secret that reaches into it."""
+        for form in self._data:
+            for size in range(len(form) - 1, 0, -1):
+                if head.endswith(form[:size]):
+                    head = head[:-size] + b"*" * size
+                if tail.startswith(form[-size:]):
+                    tail = b"*" * size + tail[size:]
+        return head, tail
+
+    def stored(self, value: Any) -> Any:
+        """The last net, under a store: a text or bytes as they are, unless they hold a strong secret."""
+        if not self._strong:
+            return value
+        if isinstance(value, str) and len(value) >= CHARS_MIN:
+            data = value.encode(errors="surrogatepass")
+            netted = self._netted(data)
+            return value if netted is data else netted.decode(errors="surrogatepass")
+        if isinstance(value, bytes) and len(value) >= CHARS_MIN:
+            return self._netted(value)
+        return value
+
+    def _netted(self, data: bytes) -> bytes:
+        """Nearly every text has not even the beginning of a secret in it, and short words are found much faster."""
+        if not any(each in data for each in self._probes):
+            return data
+        for form in self._strong:
+            if form in data:
+                data = data.replace(form, STARS.encode())
+        return data
+
+    def held_back(self, text: str) -> int:
+        """Characters at the end of a text that may be the beginning of a secret."""
+        held = 0
+        for form in self._forms:
+            at = text.find(form[0], max(0, len(text) - len(form) + 1))
+            while at >= 0:
+                if form.startswith(text[at:]):
+                    held = max(held, len(text) - at)
+                    break
+                at = text.find(form[0], at + 1)
+        return held
+
+
+class StreamRedactor:
+    """Text that comes in pieces: a piece is passed on once it cannot be the beginning of a secret any more."""
+
+    def __init__(self, redactor: Redactor) -> None:
+        self._redactor = redactor
+        self._kept = ""
+
+    def feed(self, text: str) -> str:
+        """What may be shown now."""
+        whole = self._redactor.text(self._kept + text)
+        held = self._redactor.held_back(whole)
+        self._kept = whole[len(whole) - held :]
+        return whole[: len(whole) - held]
+
+    def rest(self) -> str:
+        """What was kept back, when nothing follows."""
+        kept, self._kept = self._kept, ""
+        return kept
+
+
+KNOWN = Redactor()
+"""Every secret that this process has read."""
+
+
+def _longest_first(forms: Iterable[Any]) -> tuple[Any, ...]:
+    return tuple(sorted(forms, key=lambda each: (-len(each), each)))
+
+
+def _forms(value: str) -> set[str]:
+    """The spellings of a value."""
+    raw = value.encode()
+    escaped = {json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
+    urls = {quote(value, safe=""), quote(value), quote_plus(value)}
+    found = {value, value[::-1], raw.hex(), raw.hex().upper(), *escaped, *urls}
+    found |= {each.replace("/", "\\/") for each in escaped} | {re.sub("%..", _lowered, each) for each in urls}
+    found |= {html.escape(value), html.escape(value).replace("&#x27;", "&#39;"), html.escape(value, quote=False)}
+    found |= {"".join(f"\\x{each:02x}" for each in raw), "".join(f"%{each:02X}" for each in raw)}
+    for shift in range(3):
+        standard = _inner_base64(raw, shift)
+        found |= {standard, standard.replace("+", "-").replace("/", "_")}
+    lines = [each.strip() for each in value.splitlines()]
+    if len(lines) > 1:
+        found |= {each for each in lines if len(each) >= LINE_CHARS_MIN}
+    return {each for each in found if len(each) >= CHARS_MIN}
+
+
+def _inner_base64(raw: bytes, shift: int) -> str:
+    """Base64 of a value that begins `shift` bytes into what is encoded, without what its neighbours change."""
+    text = base64.b64encode(bytes(shift) + raw).decode()
+    whole_bits = 8 * (shift + len(raw))
+    return text[-(-8 * shift // 6) : whole_bits // 6]
+
+
+def _lowered(found: re.Match[str]) -> str:
+    return found[0].lower()
+
+
+def _gapped(form: str) -> re.Pattern[str] | None:
+    """A form with spaces and line ends between its letters; None where that would be too long to look for."""
+    if len(form) > 8_192:
+        return None
+    return re.compile(_BETWEEN.join(re.escape(each) for each in form if each not in " \t\r\n:"))
