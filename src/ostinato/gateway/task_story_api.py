@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+from ostinato.domain.event import EventName
 from ostinato.domain.step import Answered, Decision, Judged, LimitReached, ModelAnswer, ResultStatus, Step, ToolOutcome
 from ostinato.domain.task import ENDED, Task, TaskState, claim_number
 from ostinato.gateway.context import Context
@@ -59,6 +60,16 @@ class TailItem(View):
     state: str = ""
     command: str = ""
     """What to type next, where the task goes on only once a person does something."""
+
+
+_BEGINNINGS = frozenset({EventName.TASK_ADDED, EventName.TASK_CLAIMED})
+
+
+def _order(item: TailItem) -> tuple[str, int]:
+    """By time; of one commit, first what let the steps come, then the steps, then what came of them."""
+    if item.event is None:
+        return item.at, 1
+    return item.at, 0 if item.event.name in _BEGINNINGS else 2
 
 
 @operation("tasks.explain", "GET /api/v1/tasks/{task}/explain")
@@ -118,7 +129,7 @@ async def tail(context: Context, request: WhichTask) -> AsyncIterator[TailItem |
             items += [TailItem(at=view.at, text=view.text, event=view) for view in events]
             seq = steps[-1].seq if steps else seq
             event_id = events[-1].id if events else event_id
-            for item in sorted(items, key=lambda each: each.at):
+            for item in sorted(items, key=_order):
                 yield item
             if task.state in ENDED and len(events) < 500:
                 text = f"{task.name} is {task.state.value}"
