@@ -10,9 +10,19 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from ostinato.domain.errors import NotFound
-from ostinato.domain.routing import EXPLAINED_MAX, Candidate, missing, route
+from ostinato.domain.routing import (
+    EXPLAINED_MAX,
+    POLICIES,
+    Candidate,
+    Record,
+    RoutingPolicy,
+    Weights,
+    missing,
+    route,
+)
 
 SKILLS = ("billing", "Refunds", "sales", "triage")
 candidates = st.lists(
@@ -26,6 +36,30 @@ candidates = st.lists(
     unique_by=lambda each: each.id,
     max_size=8,
 )
+records = st.builds(
+    Record,
+    done=st.integers(0, 50),
+    failed=st.integers(0, 50),
+    usd_micros=st.none() | st.integers(0, 5_000_000),
+    seconds=st.none() | st.floats(0, 3_600),
+)
+able = st.lists(
+    st.builds(
+        Candidate,
+        id=st.sampled_from([f"agent-{number}" for number in range(8)]),
+        skills=st.just(("sales",)),
+        paused=st.booleans(),
+        hindered=st.sampled_from(["", "no money left today"]),
+        unfinished=st.integers(0, 30),
+        concurrency=st.integers(1, 8),
+        record=records,
+        is_known=st.booleans(),
+    ),
+    unique_by=lambda each: each.id,
+    min_size=1,
+    max_size=8,
+)
+weights = st.builds(Weights, **{name: st.sampled_from([0.0, 0.25, 1.0]) for name in Weights.__struct_fields__})
 wanted = st.lists(st.sampled_from([*SKILLS, "BILLING", "dancing"]), min_size=1, max_size=3, unique=True)
 
 
@@ -76,3 +110,74 @@ def test_an_explanation_names_only_so_many() -> None:
     assert len(chosen.why) == EXPLAINED_MAX
     assert chosen.why[0] == "agent-000: has x; 0 unfinished"
     assert chosen.why[6] == "agent-006: has x; 0 unfinished; paused"
+
+
+@given(able, weights, st.randoms(use_true_random=False))
+def test_the_order_of_candidates_and_those_who_are_not_able_change_nothing(
+    fleet: list[Candidate], given_weights: Weights, chance: random.Random
+) -> None:
+    chosen = route(fleet, skills=["sales"], weights=given_weights)
+    others = [replace(each, id=f"other-{each.id}", skills=("billing",), unfinished=0) for each in fleet]
+    mixed = [*fleet, *others]
+    chance.shuffle(mixed)
+    assert route(mixed, skills=["sales"], weights=given_weights) == chosen
+
+
+@given(able, weights)
+def test_who_is_chosen_stays_so_when_it_becomes_better(fleet: list[Candidate], given_weights: Weights) -> None:
+    chosen = route(fleet, skills=["sales"], weights=given_weights).agent
+    better = [
+        replace(
+            each,
+            unfinished=each.unfinished // 2,
+            is_known=True,
+            record=replace(each.record, failed=each.record.failed // 2, usd_micros=0, seconds=0.0),
+        )
+        if each.id == chosen
+        else each
+        for each in fleet
+    ]
+    assert route(better, skills=["sales"], weights=given_weights).agent == chosen
+
+
+@given(able, weights)
+def test_nobody_waits_for_one_who_cannot_work_while_another_can(fleet: list[Candidate], given_weights: Weights) -> None:
+    chosen = route(fleet, skills=["sales"], weights=given_weights).agent
+    free = {each.id for each in fleet if not each.paused and not each.hindered}
+    assert not free or chosen in free
+
+
+@pytest.mark.parametrize(
+    ("policy", "best"),
+    [
+        (RoutingPolicy.LEAST_LOADED, "idle"),
+        (RoutingPolicy.CHEAPEST, "cheap"),
+        (RoutingPolicy.FASTEST, "quick"),
+        (RoutingPolicy.BEST, "sure"),
+        (RoutingPolicy.BALANCED, "idle"),
+    ],
+)
+def test_each_policy_looks_at_what_it_is_named_after(policy: RoutingPolicy, best: str) -> None:
+    usual = Record(done=8, failed=2, usd_micros=40_000, seconds=60.0)
+    fleet = [
+        Candidate(id="idle", skills=("x",), unfinished=0, record=usual),
+        Candidate(id="cheap", skills=("x",), unfinished=4, record=replace(usual, usd_micros=1_000)),
+        Candidate(id="quick", skills=("x",), unfinished=4, record=replace(usual, seconds=2.0)),
+        Candidate(id="sure", skills=("x",), unfinished=4, record=replace(usual, done=10, failed=0)),
+    ]
+    assert route(fleet, skills=["x"], weights=POLICIES[policy]).agent == best
+
+
+def test_a_new_agent_is_not_held_to_be_worse_than_one_with_a_record() -> None:
+    old = Candidate(id="a-old", skills=("x",), record=Record(done=90, failed=10, usd_micros=5_000, seconds=3.0))
+    chosen = route([old, Candidate(id="new", skills=("x",))], skills=["x"], weights=POLICIES[RoutingPolicy.BALANCED])
+    assert chosen.agent == "new"
+    assert chosen.why[1] == (
+        "a-old: has x; 0 unfinished; $0.0050 a task; 3.0 s a task; 10 of its last 100 failed; score 1.10"
+    )
+
+
+def test_several_instances_share_a_queue() -> None:
+    one = Candidate(id="one", skills=("x",), unfinished=3)
+    many = Candidate(id="many", skills=("x",), unfinished=6, concurrency=4)
+    assert route([one, many], skills=["x"]).agent == "many"

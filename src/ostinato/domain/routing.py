@@ -1,17 +1,67 @@
-"""The choice of an agent for a task: skills first, then who has least to do; explained line by line.
+"""The choice of an agent for a task: skills first, then who can work now, then who does it best by weights; explained
+line by line.
 
-Knows nothing of stores or workspaces: candidates and their load are handed in.
+Knows nothing of stores or workspaces: candidates, their load and their record are handed in. Of an agent that has no
+record yet nothing is held against it, so that a new one gets its first tasks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import enum
+from collections.abc import Mapping, Sequence
 
 from ostinato.domain.errors import NotFound, unknown_name
 from ostinato.domain.values import Value
 
 EXPLAINED_MAX = 12
 """Candidates that an explanation names."""
+
+
+class RoutingPolicy(enum.StrEnum):
+    """What makes an agent the best of several that are able."""
+
+    BALANCED = "balanced"
+    LEAST_LOADED = "least_loaded"
+    CHEAPEST = "cheapest"
+    FASTEST = "fastest"
+    BEST = "best"
+    """The fewest failures."""
+
+
+class Weights(Value):
+    """How much each criterion counts; they are shares of the worst candidate's figure, so any scale will do."""
+
+    load: float = 0.0
+    """Unfinished tasks for each that the agent may run at once."""
+    cost: float = 0.0
+    time: float = 0.0
+    failures: float = 0.0
+    change: float = 0.0
+    """Another agent than the one that did the task's last relatives."""
+
+
+POLICIES: Mapping[RoutingPolicy, Weights] = {
+    RoutingPolicy.BALANCED: Weights(load=1.0, cost=0.5, time=0.25, failures=1.0, change=0.25),
+    RoutingPolicy.LEAST_LOADED: Weights(load=1.0),
+    RoutingPolicy.CHEAPEST: Weights(cost=1.0),
+    RoutingPolicy.FASTEST: Weights(time=1.0, load=0.5),
+    RoutingPolicy.BEST: Weights(failures=1.0),
+}
+"""Ties go to the lesser load, then to the name."""
+
+
+class Record(Value):
+    """What became of an agent's last tasks of one type."""
+
+    done: int = 0
+    failed: int = 0
+    usd_micros: int | None = None
+    """Micro-dollars of one, on average; None: nothing is known."""
+    seconds: float | None = None
+    """From its first start to its end, on average; None: nothing is known."""
+
+
+NO_RECORD = Record()
 
 
 class Candidate(Value):
@@ -21,6 +71,13 @@ class Candidate(Value):
     skills: tuple[str, ...] = ()
     paused: bool = False
     unfinished: int = 0
+    concurrency: int = 1
+    """Tasks that it may run at once."""
+    hindered: str = ""
+    """Why it cannot work now although nobody paused it: no money left today, its breaker is open. It is asked last."""
+    record: Record = NO_RECORD
+    is_known: bool = False
+    """It did the task's last relatives."""
 
 
 class Route(Value):
@@ -32,10 +89,17 @@ class Route(Value):
     blocked: str = ""
 
 
-def route(candidates: Sequence[Candidate], *, agent: str | None = None, skills: Sequence[str] = ()) -> Route:
+def route(
+    candidates: Sequence[Candidate],
+    *,
+    agent: str | None = None,
+    skills: Sequence[str] = (),
+    weights: Weights = POLICIES[RoutingPolicy.LEAST_LOADED],
+) -> Route:
     """The agent that was asked for, or the best of those that have all the skills.
 
-    Of several the order is: not paused, fewest unfinished tasks, name. Raises NotFound for an unknown agent.
+    Of several the order is: can work now, lowest sum of weighted shares, least load, name. Raises NotFound for an
+    unknown agent.
     """
     if agent is not None:
         found = next((each for each in candidates if each.id == agent), None)
@@ -44,14 +108,14 @@ def route(candidates: Sequence[Candidate], *, agent: str | None = None, skills: 
         return Route(agent=found.id, why=(f"{found.id}: asked for by name",))
     if not skills:
         return Route(blocked="neither an agent nor skills are named")
-    able = sorted((each for each in candidates if not missing(each, skills)), key=_rank)
+    able = [each for each in candidates if not missing(each, skills)]
     if not able:
         return Route(blocked=_nobody(candidates, skills), why=_closest(candidates, skills))
-    why = tuple(
-        f"{each.id}: has {', '.join(skills)}; {each.unfinished} unfinished{'; paused' if each.paused else ''}"
-        for each in able[:EXPLAINED_MAX]
-    )
-    return Route(agent=able[0].id, why=why)
+    scale = _Scale(able, weights)
+    ranked = sorted((_is_hindered(each), scale.score(each), _load(each), each.id, each) for each in able)
+    has = ", ".join(skills)
+    why = tuple(f"{each.id}: has {has}; {scale.words(each)}" for *_, each in ranked[:EXPLAINED_MAX])
+    return Route(agent=ranked[0][-1].id, why=why)
 
 
 def missing(candidate: Candidate, skills: Sequence[str]) -> tuple[str, ...]:
@@ -60,8 +124,59 @@ def missing(candidate: Candidate, skills: Sequence[str]) -> tuple[str, ...]:
     return tuple(each for each in skills if each.casefold() not in has)
 
 
-def _rank(candidate: Candidate) -> tuple[bool, int, str]:
-    return candidate.paused, candidate.unfinished, candidate.id
+class _Scale:
+    """Turns figures into shares of the worst among the able, and these into one sum."""
+
+    def __init__(self, able: Sequence[Candidate], weights: Weights) -> None:
+        self._weights = weights
+        self._load = max(map(_load, able)) or 1.0
+        self._cost = max(each.record.usd_micros or 0 for each in able) or 1
+        self._time = max(each.record.seconds or 0.0 for each in able) or 1.0
+
+    def score(self, each: Candidate) -> float:
+        """0 for the best there could be; rounded, so that no order hangs on the last bit."""
+        weights, record = self._weights, each.record
+        shares = (
+            weights.load * _load(each) / self._load,
+            weights.cost * (record.usd_micros or 0) / self._cost,
+            weights.time * (record.seconds or 0.0) / self._time,
+            weights.failures * _failures(record),
+            weights.change * (not each.is_known),
+        )
+        return round(sum(shares), 9)
+
+    def words(self, each: Candidate) -> str:
+        """What speaks for and against a candidate, as far as it counts."""
+        weights, record = self._weights, each.record
+        parts = [f"{each.unfinished} unfinished"]
+        if weights.cost and record.usd_micros is not None:
+            parts.append(f"${record.usd_micros / 1_000_000:.4f} a task")
+        if weights.time and record.seconds is not None:
+            parts.append(f"{record.seconds:.1f} s a task")
+        if weights.failures and (record.done or record.failed):
+            parts.append(f"{record.failed} of its last {record.done + record.failed} failed")
+        if weights.change and each.is_known:
+            parts.append("did the last ones")
+        if len(parts) > 1:
+            parts.append(f"score {self.score(each):.2f}")
+        if each.paused:
+            parts.append("paused")
+        if each.hindered:
+            parts.append(each.hindered)
+        return "; ".join(parts)
+
+
+def _is_hindered(candidate: Candidate) -> bool:
+    return candidate.paused or bool(candidate.hindered)
+
+
+def _load(candidate: Candidate) -> float:
+    return candidate.unfinished / max(1, candidate.concurrency)
+
+
+def _failures(record: Record) -> float:
+    """Share of failures; a few tasks say little, so each agent is given two good ones (a beta prior)."""
+    return record.failed / (record.done + record.failed + 2)
 
 
 def _nobody(candidates: Sequence[Candidate], skills: Sequence[str]) -> str:
