@@ -23,6 +23,7 @@ LISTS = {
     *("placements", "served_pools", "move_to_pool"),
     "breakers",
     "pins",
+    "permissions",
     "agent_tallies",
 }
 """Pages or small tables, walked in the order of their key."""

@@ -7,10 +7,15 @@ the exact action.
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ostinato.domain.errors import Conflict
-from ostinato.domain.values import Instant, Trust, Value, digest_of, to_json
+from msgspec.structs import replace
+
+from ostinato.domain.errors import Conflict, Denied
+from ostinato.domain.gate import ADMIN, OPERATOR
+from ostinato.domain.person import Role
+from ostinato.domain.values import SECOND, Instant, Trust, Value, digest_of, to_json
 
 
 class QuestionKind(enum.StrEnum):
@@ -66,6 +71,17 @@ class NewQuestion(Value):
     expires_at: Instant | None = None
     trust: Trust = Trust.OPERATOR
     """The least trusted text that the turn had read when it asked; a stored action is no more trusted than that."""
+    gate: str = ""
+    """Identity of the gate that asks."""
+    ask: str = OPERATOR
+    """Who decides: `operator`, `admin`, or a person's name."""
+    remind_s: float | None = None
+    """Seconds after which it is asked once more, and again."""
+    escalate: str = ""
+    """Whom else to ask, `escalate_s` seconds after it was asked; empty: nobody."""
+    escalate_s: float = 0.0
+    requesters: tuple[str, ...] = ()
+    """People on whose behalf the turn works: they do not decide while somebody else can."""
     stored: bool = False
     """True: a shared session's action, which the runtime performs itself once allowed."""
 
@@ -81,11 +97,20 @@ class Question(NewQuestion):
     answer: str = ""
     arguments: dict[str, Any] | None = None
     """Edited arguments, where the person changed the action before allowing it."""
+    edited_bound: dict[str, Any] | None = None
+    """What was found beside the edited arguments; see `Action`."""
 
     @property
     def name(self) -> str:
         """How people call it: `Q7`."""
         return f"Q{self.id}"
+
+    @property
+    def allowed_action(self) -> Action | None:
+        """The action that a person has allowed, or is asked to: the edited one, where there is one."""
+        if self.action is None or self.arguments is None:
+            return self.action
+        return replace(self.action, arguments=self.arguments, bound=self.edited_bound or {})
 
 
 class Answer(Value):
@@ -95,6 +120,9 @@ class Answer(Value):
     by: str
     text: str = ""
     arguments: dict[str, Any] | None = None
+    """Other arguments, where the action was edited."""
+    bound: dict[str, Any] | None = None
+    """What was found beside them."""
 
 
 _ALLOWED_ANSWERS = {
@@ -123,3 +151,48 @@ def check_answer(question: Question, answer: Answer, *, now: Instant) -> None:
     if answer.state not in _ALLOWED_ANSWERS[question.kind]:
         wants = " or ".join(sorted(s.value for s in _ALLOWED_ANSWERS[question.kind]))
         raise Conflict(f"{name} is a question of kind {question.kind.value}", cure=f"It can be {wants}.")
+
+
+def check_decider(question: Question, person: str, role: Role, *, people: Mapping[str, Role], now: Instant) -> None:
+    """Raises `Denied` where this person is not to decide this question. `people` are those with a valid token.
+
+    A gate can ask a role or one person, and somebody else after a while; an admin may always stand in. Whoever asked
+    for the task decides only where nobody else could.
+    """
+    asked = [question.ask]
+    if question.escalate and is_escalated(question, created_at=question.created_at, now=now):
+        asked.append(question.escalate)
+    if not _is_asked(person, role, asked):
+        whom = " or ".join(f"an {each}" if each in (OPERATOR, ADMIN) else each for each in asked)
+        raise Denied(f"{question.name} asks {whom}", cure="Let them decide, or an admin.")
+    if person not in question.requesters:
+        return
+    others = sorted(
+        name for name, held in people.items() if name not in question.requesters and _is_asked(name, held, asked)
+    )
+    if others:
+        whom = ", ".join(others[:5])
+        raise Denied(f"{question.name} is about a task that {person} asked for", cure=f"Somebody else decides: {whom}.")
+
+
+def _is_asked(person: str, role: Role, asked: Sequence[str]) -> bool:
+    if role < Role.OPERATOR:
+        return False
+    return role is Role.ADMIN or OPERATOR in asked or person in asked
+
+
+def is_escalated(question: NewQuestion, *, created_at: Instant, now: Instant) -> bool:
+    """True from the time on at which somebody else is asked, too."""
+    return bool(question.escalate) and now >= created_at + round(question.escalate_s * SECOND)
+
+
+def next_call_at(question: NewQuestion, *, created_at: Instant, after: Instant) -> Instant | None:
+    """When a pending question is asked once more, the next time after `after`; None: never before it expires."""
+    times: list[Instant] = []
+    if question.remind_s is not None:
+        every = max(round(question.remind_s * SECOND), SECOND)
+        times.append(created_at + ((after - created_at) // every + 1) * every)
+    if question.escalate:
+        times.append(created_at + round(question.escalate_s * SECOND))
+    times = [each for each in times if each > after and (question.expires_at is None or each < question.expires_at)]
+    return min(times, default=None)

@@ -159,6 +159,8 @@ class Answered(Value, tag="answer"):
     text: str = ""
     arguments: dict[str, Any] | None = None
     """Edited arguments, where the person changed them."""
+    bound: dict[str, Any] | None = None
+    """What was found beside the edited arguments when the person allowed them; see `Action`."""
 
 
 class LimitReached(Value, tag="limit"):

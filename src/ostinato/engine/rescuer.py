@@ -39,4 +39,5 @@ class Rescuer:
 
 
 def _sweep(tx: Tx, now: Instant) -> int:
-    return tx.rescue(now=now, limit=BATCH) + tx.expire_questions(now=now, limit=BATCH)
+    moved = tx.rescue(now=now, limit=BATCH) + tx.expire_questions(now=now, limit=BATCH)
+    return moved + tx.repeat_questions(now=now, limit=BATCH)

@@ -15,6 +15,7 @@ from ostinato.domain.breaker import Breaker
 from ostinato.domain.event import Event, EventName, NewEvent
 from ostinato.domain.ledger import Charge, Spending
 from ostinato.domain.message import Message, NewMessage, Session
+from ostinato.domain.permission import NewPermission, Permission
 from ostinato.domain.person import NewToken, Token
 from ostinato.domain.pin import Pin
 from ostinato.domain.question import Answer, NewQuestion, Question, QuestionKind, QuestionState
@@ -266,6 +267,12 @@ class Reads(Protocol):
     def breaker(self, name: str) -> Breaker | None:
         """None: closed, and nothing has failed."""
 
+    def permissions(self, agent: str | None = None) -> list[Permission]:
+        """Every permission that there is or was, oldest first; of one agent, those that hold."""
+
+    def tainted_files(self, agent: str) -> tuple[str, ...]:
+        """Paths in an agent's workspace that hold text from strangers; a folder ends with `/`."""
+
     def pins(self) -> list[Pin]:
         """What servers and skills said when a person let them in, and what they say now; by name."""
 
@@ -349,7 +356,8 @@ class Tx(Reads, Protocol):
         or `withdrawn`."""
 
     def expire_questions(self, *, now: Instant, limit: int = 100) -> int: ...
-    def remind_question(self, question: int, *, now: Instant) -> None: ...
+    def repeat_questions(self, *, now: Instant, limit: int = 100) -> int:
+        """Asks pending questions once more, or somebody else in the end, where their gates say so; how many."""
 
     def reserve(
         self,
@@ -442,6 +450,17 @@ class Tx(Reads, Protocol):
 
     def announce(self, event: NewEvent, *, now: Instant) -> None: ...
     def set_setting(self, name: str, value: str) -> None: ...
+    def add_permission(self, new: NewPermission, *, now: Instant) -> Permission: ...
+
+    def revoke_permission(self, permission: int, *, actor: str, now: Instant) -> Permission:
+        """It answers nothing from this commit on. `NotFound`, and `Conflict` where it was revoked before."""
+
+    def taint_files(self, agent: str, paths: Iterable[str], *, task: int, now: Instant) -> None:
+        """These files, or folders that end with `/`, hold text from strangers."""
+
+    def clear_taint(self, agent: str, *, actor: str, reason: str = "", now: Instant) -> int:
+        """A person has looked at an agent's files: none counts as written by strangers any more; how many did."""
+
     def add_token(self, new: NewToken, *, actor: str, now: Instant) -> Token:
         """Keeps the digest of a person's token; `Conflict` where it is kept already."""
 

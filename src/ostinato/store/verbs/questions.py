@@ -6,7 +6,15 @@ from msgspec.structs import replace
 
 from ostinato.domain.event import EventName
 from ostinato.domain.message import NewMessage
-from ostinato.domain.question import Answer, NewQuestion, Question, QuestionState, check_answer
+from ostinato.domain.question import (
+    Answer,
+    NewQuestion,
+    Question,
+    QuestionState,
+    check_answer,
+    is_escalated,
+    next_call_at,
+)
 from ostinato.domain.step import Answered
 from ostinato.domain.task import NewTask, TaskEvent, TaskKind, TaskSpec, TaskState
 from ostinato.domain.values import Instant, Source
@@ -45,6 +53,7 @@ class QuestionVerbs(ClaimVerbs):
             stored=new.stored,
             now=now,
             expires_at=new.expires_at,
+            ask_again_at=next_call_at(new, created_at=now, after=now),
             body=rows.to_text(new),
         )
         if not new.stored and self._memory.asking is not None:
@@ -71,6 +80,7 @@ class QuestionVerbs(ClaimVerbs):
             decided_by=answer.by,
             answer=answer.text,
             arguments=answer.arguments,
+            edited_bound=answer.bound,
         )
         self._db.do(
             "settle_question",
@@ -79,6 +89,7 @@ class QuestionVerbs(ClaimVerbs):
             by=answer.by,
             answer=answer.text,
             arguments=rows.to_text_or_none(answer.arguments),
+            bound=rows.to_text_or_none(answer.bound),
             now=now,
         )
         self._total("questions", -1)
@@ -107,6 +118,7 @@ class QuestionVerbs(ClaimVerbs):
             call_id=settled.call_id,
             text=settled.answer,
             arguments=settled.arguments,
+            bound=settled.edited_bound,
         )
         kept = self._append_steps(kept, [entry], now=now)
         if kept.task.state is TaskState.WAITING:
@@ -160,17 +172,19 @@ class QuestionVerbs(ClaimVerbs):
             self.answer(question, Answer(state=QuestionState.EXPIRED, by="runtime"), now=now)
         return len(expired)
 
-    def remind_question(self, question: int, *, now: Instant) -> None:
-        """Tells that a pending question was asked again."""
-        asked = self.question(question)
-        if asked.state is not QuestionState.PENDING:
-            return
-        self._db.do("remind_question", id=question, now=now)
-        self._tell(
-            EventName.QUESTION_REMINDED,
-            now=now,
-            task=asked.task,
-            agent=asked.agent,
-            session=asked.session,
-            data={"question": question},
-        )
+    def repeat_questions(self, *, now: Instant, limit: int = 100) -> int:
+        """Asks once more what nobody has answered, and somebody else where it is time for that; returns how many."""
+        due = [rows.question_of(row) for row in self._db.all("questions_to_repeat", now=now, limit=limit)]
+        for asked in due:
+            again_at = next_call_at(asked, created_at=asked.created_at, after=now)
+            self._db.do("remind_question", id=asked.id, now=now, ask_again_at=again_at)
+            escalated = is_escalated(asked, created_at=asked.created_at, now=now)
+            self._tell(
+                EventName.QUESTION_ESCALATED if escalated else EventName.QUESTION_REMINDED,
+                now=now,
+                task=asked.task,
+                agent=asked.agent,
+                session=asked.session,
+                data={"question": asked.id, "to": asked.escalate if escalated else asked.ask},
+            )
+        return len(due)

@@ -11,10 +11,12 @@ from ostinato.domain.errors import Invalid, NotFound
 from ostinato.domain.event import Event
 from ostinato.domain.ledger import Charge, Spending
 from ostinato.domain.message import Message, Session
+from ostinato.domain.permission import Permission
 from ostinato.domain.person import Token
 from ostinato.domain.pin import Pin
 from ostinato.domain.question import Question
 from ostinato.domain.step import Step
+from ostinato.domain.taint import TAINTED_MAX
 from ostinato.domain.task import After, Condition, Task, TaskKind
 from ostinato.domain.values import Instant
 from ostinato.store.port import (
@@ -351,6 +353,15 @@ class ReadVerbs:
         """The value of a setting, or None."""
         value: str | None = _first(self._db.one("setting", name=name))
         return value
+
+    def permissions(self, agent: str | None = None) -> list[Permission]:
+        """Every permission that there is or was; those that hold for one agent."""
+        found = self._db.all("permissions") if agent is None else self._db.all("permissions_of", agent=agent)
+        return [rows.permission_of(each) for each in found]
+
+    def tainted_files(self, agent: str) -> tuple[str, ...]:
+        """Paths in an agent's workspace that hold text from strangers."""
+        return tuple(path for (path,) in self._db.all("tainted_files", agent=agent, limit=TAINTED_MAX + 1))
 
     def pins(self) -> list[Pin]:
         """What servers and skills said, by name."""

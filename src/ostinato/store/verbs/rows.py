@@ -16,6 +16,7 @@ from ostinato.domain.dependency import SKIPPED
 from ostinato.domain.event import Event, EventName
 from ostinato.domain.ledger import Charge
 from ostinato.domain.message import Message, NewMessage, Session, SessionKind
+from ostinato.domain.permission import NewPermission, Permission
 from ostinato.domain.person import Role, Token
 from ostinato.domain.pin import Pin
 from ostinato.domain.question import NewQuestion, Question, QuestionState
@@ -37,6 +38,7 @@ _spec = msgspec.json.Decoder(TaskSpec).decode
 _result = msgspec.json.Decoder(TaskResult).decode
 _wait = msgspec.json.Decoder(Wait).decode
 _message = msgspec.json.Decoder(NewMessage).decode
+_permission = msgspec.json.Decoder(NewPermission).decode
 _question = msgspec.json.Decoder(NewQuestion).decode
 _object = msgspec.json.Decoder(dict[str, Any]).decode
 _texts = msgspec.json.Decoder(dict[str, str]).decode
@@ -182,7 +184,7 @@ def question_from(new: NewQuestion, **settled: Any) -> Question:
 
 def question_of(row: Row) -> Question:
     """A question from `question_columns`."""
-    id_, state, created_at, decided_at, decided_by, answer, arguments, body = row
+    id_, state, created_at, decided_at, decided_by, answer, arguments, bound, body = row
     return question_from(
         _question(body),
         id=id_,
@@ -192,6 +194,7 @@ def question_of(row: Row) -> Question:
         decided_by=decided_by,
         answer=answer,
         arguments=None if arguments is None else _object(arguments),
+        edited_bound=None if bound is None else _object(bound),
     )
 
 
@@ -303,6 +306,17 @@ def token_of(row: Row) -> Token:
         revoked_at=revoked_at,
         revoked_by=revoked_by,
     )
+
+
+def permission_of(row: Row) -> Permission:
+    """A permission from `permission_columns`."""
+    id_, added_at, revoked_at, revoked_by, body = row
+    return permission_from(_permission(body), id_=id_, added_at=added_at, revoked_at=revoked_at, revoked_by=revoked_by)
+
+
+def permission_from(new: NewPermission, *, id_: int, **kept: Any) -> Permission:
+    """The permission that `new` became."""
+    return Permission(**_fields(new), id=id_, **kept)
 
 
 def pin_of(row: Row) -> Pin:

@@ -145,11 +145,28 @@ async def what_nobody_answers_expires_and_that_is_a_denial(scene: Scene) -> None
 
 @case
 async def a_reminder_is_told_while_it_matters(scene: Scene) -> None:
-    _, question = await _parked(scene)
-    await scene.do(lambda tx: tx.remind_question(question.id, now=scene.now))
+    more = {"ask": "ann", "remind_s": 60.0, "escalate": "admin", "escalate_s": 150.0}
+    _, question = await _parked(scene, expires_at=scene.now + 1_000 * SECOND, **more)
+
+    async def told() -> list[tuple[str, str]]:
+        await scene.do(lambda tx: tx.repeat_questions(now=scene.now))
+        events = [each for name in (EventName.QUESTION_REMINDED, EventName.QUESTION_ESCALATED)
+                  for each in await scene.told(name)]  # fmt: skip
+        return [(each.name.value, each.data["to"]) for each in events]
+
+    assert await told() == []
+    scene.wait(60.0)
+    assert await told() == [("question.reminded", "ann")]
+    assert await told() == [("question.reminded", "ann")], "once for each time"
+    scene.wait(80.0)
+    assert len(await told()) == 2
+    scene.wait(10.0)
+    assert (await told())[2:] == [("question.escalated", "admin")]
+    scene.wait(500.0)
+    assert len(await told()) == 4, "a node that slept does not make up for it"
     await scene.answer(question)
-    await scene.do(lambda tx: tx.remind_question(question.id, now=scene.now))
-    assert len(await scene.told(EventName.QUESTION_REMINDED)) == 1
+    scene.wait(60.0)
+    assert len(await told()) == 4
 
 
 async def _stored(scene: Scene, **more: object) -> Question:

@@ -2,7 +2,7 @@
 
 -- name: question_columns
 -- Columns in the order of rows.question_of.
-id, state, created_at, decided_at, decided_by, answer, arguments, body
+id, state, created_at, decided_at, decided_by, answer, arguments, bound, body
 
 -- name: question_filter
 -- The parts of a QuestionFilter that every list applies.
@@ -37,14 +37,17 @@ WHERE state = 'pending' AND call_id != '' AND task = :task AND call_id = :call_i
 -- name: add_question
 -- A question is asked.
 INSERT INTO questions (
-    id, kind, state, agent, task, session, call_id, stored, created_at, expires_at, decided_by, answer, body
+    id, kind, state, agent, task, session, call_id, stored, created_at, expires_at, ask_again_at, decided_by, answer,
+    body
 ) VALUES (
-    :id, :kind, 'pending', :agent, :task, :session, :call_id, :stored, :now, :expires_at, '', '', :body
+    :id, :kind, 'pending', :agent, :task, :session, :call_id, :stored, :now, :expires_at, :ask_again_at, '', '',
+    :body
 )
 
 -- name: settle_question
 -- A question is settled.
-UPDATE questions SET state = :state, decided_at = :now, decided_by = :by, answer = :answer, arguments = :arguments
+UPDATE questions SET state = :state, decided_at = :now, decided_by = :by, answer = :answer, arguments = :arguments,
+    bound = :bound
 WHERE id = :id AND state = 'pending'
 
 -- name: withdraw_questions
@@ -68,7 +71,12 @@ WHERE state = 'pending' AND expires_at IS NOT NULL AND expires_at <= :now ORDER 
 
 -- name: remind_question
 -- It was asked again.
-UPDATE questions SET reminded_at = :now WHERE id = :id
+UPDATE questions SET reminded_at = :now, ask_again_at = :ask_again_at WHERE id = :id
+
+-- name: questions_to_repeat
+-- Questions that are to be asked once more.
+SELECT {question_columns} FROM questions INDEXED BY question_again
+WHERE state = 'pending' AND ask_again_at IS NOT NULL AND ask_again_at <= :now ORDER BY ask_again_at LIMIT :limit
 
 -- name: any_settled
 -- One of these questions that is settled.

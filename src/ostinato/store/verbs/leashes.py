@@ -1,0 +1,60 @@
+"""What people have allowed for good, and which files of an agent hold text from strangers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ostinato.domain.errors import Conflict, NotFound
+from ostinato.domain.event import EventName
+from ostinato.domain.permission import NewPermission, Permission
+from ostinato.domain.taint import EVERYTHING, TAINTED_MAX
+from ostinato.domain.values import Instant
+from ostinato.store.verbs import rows
+from ostinato.store.verbs.pins import PinVerbs
+
+
+class LeashVerbs(PinVerbs):
+    """Permissions come and go; taint stays until a person has looked."""
+
+    def add_permission(self, new: NewPermission, *, now: Instant) -> Permission:
+        """Keeps a permission, in the commit of the decision that it comes from."""
+        permission_id = self._db.next_id("permissions")
+        self._db.do("add_permission", id=permission_id, agent=new.agent, now=now, body=rows.to_text(new))
+        kept = rows.permission_from(new, id_=permission_id, added_at=now)
+        self._tell_permission(EventName.PERMISSION_ADDED, kept, actor=new.by, now=now)
+        return kept
+
+    def revoke_permission(self, permission: int, *, actor: str, now: Instant) -> Permission:
+        """It answers nothing from now on. NotFound where there is none, Conflict where it was revoked before."""
+        kept = next((each for each in self.permissions() if each.id == permission), None)
+        if kept is None:
+            raise NotFound(f"There is no permission P{permission}", cure="See: ostinato approvals permissions")
+        if kept.revoked_at is not None:
+            raise Conflict(f"{kept.name} is revoked already", cure="Nothing is left to do.")
+        self._db.do("revoke_permission", id=permission, now=now, actor=actor)
+        self._tell_permission(EventName.PERMISSION_REVOKED, kept, actor=actor, now=now)
+        return next(each for each in self.permissions() if each.id == permission)
+
+    def _tell_permission(self, event: EventName, permission: Permission, *, actor: str, now: Instant) -> None:
+        data = {"permission": permission.id, "tool": permission.tool, "gate": permission.gate}
+        self._tell(event, now=now, agent=permission.agent, actor=actor, data=data)
+
+    def taint_files(self, agent: str, paths: Iterable[str], *, task: int, now: Instant) -> None:
+        """Notes that these files, or folders that end with `/`, hold text from strangers; all of the workspace where
+        they would be too many."""
+        known = set(self.tainted_files(agent))
+        for path in paths:
+            if path in known or EVERYTHING in known:
+                continue
+            name = path if len(known) < TAINTED_MAX else EVERYTHING
+            self._db.do("taint_file", agent=agent, name=name, task=task, now=now)
+            known.add(name)
+
+    def clear_taint(self, agent: str, *, actor: str, reason: str = "", now: Instant) -> int:
+        """A person has looked at the files: none counts as written by strangers. How many did."""
+        cleared = self._db.do("clear_taint", agent=agent)
+        if cleared:
+            self._tell(
+                EventName.TAINT_CLEARED, now=now, agent=agent, actor=actor, reason=reason, data={"files": cleared}
+            )
+        return cleared
