@@ -239,14 +239,21 @@ def usage(tool: Tool) -> str:
 def shown_schema(schema: dict[str, Any]) -> dict[str, Any]:
     """A schema without the bounds that only the check needs: each of its bytes is paid for in every prompt."""
     kept = {name: value for name, value in schema.items() if name not in _ONLY_CHECKED}
-    if "properties" in kept:
-        kept["properties"] = {name: shown_schema(each) for name, each in kept["properties"].items()}
+    if isinstance(kept.get("properties"), dict):
+        kept["properties"] = {name: _shown_part(each) for name, each in kept["properties"].items()}
     if "items" in kept:
-        kept["items"] = shown_schema(kept["items"])
+        kept["items"] = _shown_part(kept["items"])
     return kept
 
 
-def _type_name(schema: Mapping[str, Any]) -> str:
+def _shown_part(schema: Any) -> Any:
+    """A schema may also be true or false, and in older drafts a list of schemas."""
+    return shown_schema(schema) if isinstance(schema, dict) else schema
+
+
+def _type_name(schema: Any) -> str:
+    if not isinstance(schema, Mapping):
+        return "any"
     if "enum" in schema:
         return "|".join(str(each) for each in schema["enum"])
     kind = str(schema.get("type", "any"))

@@ -76,14 +76,14 @@ async def run_command(
             env=launch.environment,
             **launch.options,
         )
-        heard = _Status(os.dup(launch.status))
+        heard = Status(os.dup(launch.status))
     said, aside = b"", tuple[str, ...]()
     try:
         run = _Run(process, output, backend=backend, bounds=room.bounds, watch=watch)
         ended = await run.until_ended(launch.stdin)
     finally:  # also where nobody waits any more
         said = heard.close()
-        await _room_gone(heard.root)
+        await room_gone(heard.root)
         aside = watch.put_aside() if watch else ()
     kept = output.kept()
     problem = problem_in(said, backend, said=kept.tail or kept.head) if ended is Ended.EXIT else ""
@@ -186,7 +186,7 @@ class _Run:
             os.killpg(self._process.pid, signal.SIGKILL)
 
 
-class _Status:
+class Status:
     """What the backend says on its descriptor. The first process of the room is taken hold of as soon as it is named,
     while it surely lives: its number may be another's later."""
 
@@ -216,7 +216,7 @@ class _Status:
                 self.root = os.pidfd_open(pid)
 
 
-async def _room_gone(root: int | None) -> None:
+async def room_gone(root: int | None) -> None:
     """Ends the first process of a room and waits for it: the kernel lets it end after all others. Bubblewrap itself
     ends as soon as the command has, a moment before what the command left behind, and whether or not that ends."""
     if root is None:
