@@ -14,7 +14,14 @@ from ostinato.engine.lease import LeaseTimes
 from ostinato.engine.limits import EngineLimits, limits_for, measure_machine
 from ostinato.models.providers import SCRIPTED, provider_of
 from ostinato.models.settings import ModelSettings, Timeouts
+from ostinato.tools.mcp.port import McpServer
 from ostinato.workspace.fleet_file import FLEET_FILE, FleetSettings, ModelEntry
+
+
+def mcp_servers(fleet: FleetSettings) -> tuple[McpServer, ...]:
+    """Every server of the fleet, as the room of servers wants it."""
+    return tuple(McpServer(**msgspec.structs.asdict(each)) for each in fleet.mcp.values())
+
 
 STATE_FOLDER = ".ostinato"
 """Database, socket, lock and logs of a fleet, in its own folder."""

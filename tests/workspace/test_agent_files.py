@@ -81,7 +81,10 @@ def test_the_files_of_the_design_mean_what_it_says() -> None:
         steps=30, tokens=100_000, usd_micros=500_000, wall_s=1_200, identical=4, per_day_usd_micros=5_000_000
     )
     assert "revoke BILLING_API_KEY" in agent.stop
-    assert agent.policy.tools == ("files.read", "files.write", "tasks.create", "http.get", "message.send")
+    assert agent.policy.tools == (
+        *("files.read", "files.write", "tasks.create", "http.get", "message.send"),
+        *("mcp.github.list_issues", "mcp.github.get_issue"),
+    )
     assert agent.policy.recipients == ("operator", "slack:#updates", "mail:*@example.com")
     assert (agent.files_read, agent.files_write) == ((".",), ("notes/", "out/"))
     assert agent.tools.exec is not None

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from ostinato.agents.fires import Fires
     from ostinato.agents.inbox import InboxTaker
     from ostinato.agents.live import LiveText
+    from ostinato.app.plugins import Plugins
     from ostinato.engine.node import EngineNode
     from ostinato.engine.service import Service
     from ostinato.gateway.server import LocalServer
@@ -83,6 +84,7 @@ class FleetApp:
         self.store: Store | None = None
         self.node: EngineNode | None = None
         self.ways: Ways | None = None
+        self.plugins: Plugins | None = None
         self._story_time = story_time
         self._pools = tuple(pools) or (EVERY_POOL,)
         self._closing = asyncio.Event()
@@ -133,7 +135,11 @@ class FleetApp:
         self._ends.push_async_callback(ways.stop)
         colleagues, live = Colleagues(self.workspaces, elapsed_s=self.clock.elapsed_s), LiveText()
         inbox, fires = wakers_of(ground, colleagues, skipped=self.meter.skipped)
-        handlers = [MeteredHandler(each, self.meter) for each in self._handlers(live, colleagues)]
+        toolbox = self._toolbox()
+        plugins = self.plugins = self._plugins(store, toolbox)
+        self._ends.push_async_callback(plugins.stop)  # once the engine has stopped
+        await plugins.start()
+        handlers = [MeteredHandler(each, self.meter) for each in self._handlers(toolbox, live, colleagues)]
         await self._let_somebody_in(store)
         node = self.node = self._engine(store, handlers, fires=fires, lock=lock)
         await node.start()
@@ -172,6 +178,14 @@ class FleetApp:
 
         return standard_toolbox(CommandPlace(fleet=self.fleet.resolve(), state_dir=self.state_dir, ways=self.ways))
 
+    def _plugins(self, store: Store, toolbox: Toolbox) -> Plugins:
+        from ostinato.app.plugins import Plugins
+
+        def say(level: str, text: str) -> None:
+            self.log.say(level, text, event="plugin")
+
+        return Plugins(self.settings, self.fleet, toolbox=toolbox, store=store, clock=self.clock, say=say)
+
     def _models(self) -> FleetModels:
         from ostinato.models.catalogue import FleetModels
         from ostinato.models.prices import PriceBook
@@ -186,7 +200,7 @@ class FleetApp:
             prices=PriceBook(self.state_dir / PRICES_FILE),
         )
 
-    def _handlers(self, live: LiveText, colleagues: Colleagues) -> Sequence[Handler]:
+    def _handlers(self, toolbox: Toolbox, live: LiveText, colleagues: Colleagues) -> Sequence[Handler]:
         """Goals and turns by models, deliveries by tools."""
         from ostinato.agents.leash import LeashMaker
         from ostinato.agents.model_choices import ModelChoices
@@ -194,7 +208,7 @@ class FleetApp:
         from ostinato.agents.unfit import Patient
         from ostinato.tools.delivery import DeliveryHandler
 
-        toolbox, models, outbox = self._toolbox(), self._models(), self.fleet / OUTBOX_FOLDER
+        models, outbox = self._models(), self.fleet / OUTBOX_FOLDER
         asked = metered_models(models, self.meter, self.clock)
         self._ends.push_async_callback(models.close)
         preparing = asyncio.create_task(_prepare(toolbox, models))
@@ -254,6 +268,7 @@ class FleetApp:
             ),
             live=live,
             meter=self.meter,
+            servers=self.plugins.servers if self.plugins else None,
         )
         http = HttpSettings(context, unready=self._unready, surprised=self.log.surprise, closing=self._closing)
         return LocalServer(make_app(http), state_dir=self.state_dir, closing=self._closing)

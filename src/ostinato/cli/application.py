@@ -58,6 +58,8 @@ GROUPS = {
     "approvals": "approvals_commands",
     "schedules": "schedules_commands",
     "dead": "dead_commands",
+    "mcp": "mcp_commands",
+    "pins": "pins_commands",
     "tokens": "tokens_commands",
     "store": "store_commands",
     "model": "model_commands",

@@ -17,6 +17,7 @@ from ostinato.domain.values import Instant, Value
 from ostinato.engine.port import Clock
 from ostinato.gateway.metrics import Meter
 from ostinato.store.port import Retention, ScheduleRow, Store
+from ostinato.tools.mcp.port import ServerFacts
 
 
 class Caller(Value):
@@ -154,6 +155,7 @@ class Context:
         node: NodeFacts | None = None,
         live: LiveText | None = None,
         meter: Meter | None = None,
+        servers: Callable[[], Sequence[ServerFacts]] | None = None,
     ) -> None:
         self.store = store
         self.clock = clock
@@ -166,6 +168,8 @@ class Context:
         self.live = live
         self.meter = meter
         """What was counted in this process; None where no node runs."""
+        self.servers = servers
+        """How the servers of tools stand; None where no node runs."""
 
     def as_caller(self, caller: Caller) -> Context:
         """The same, called by somebody else."""
@@ -179,6 +183,7 @@ class Context:
             node=self.node,
             live=self.live,
             meter=self.meter,
+            servers=self.servers,
         )
 
     async def cards(self) -> Sequence[AgentCard]:

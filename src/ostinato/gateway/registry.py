@@ -17,6 +17,7 @@ from ostinato.gateway import (
     fleet_api,
     metrics_api,
     people_api,
+    pins_api,
     review_api,
     schedules_api,
     sessions_api,
@@ -45,6 +46,7 @@ ROOMS: tuple[ModuleType, ...] = (
     review_api,
     events_api,
     people_api,
+    pins_api,
 )
 
 

@@ -193,13 +193,13 @@ def _version(agent: str, digests: Mapping[str, str], defaults: FleetDefaults) ->
 
 def _prompt_version(agent: str, prompt: Mapping[str, str], *, tools: ToolsSettings, bound: Policy | None) -> str:
     denied = (*tools.denied, *(bound.denied if bound else ()))
-    return digest_of(to_json([agent, list(prompt.items()), tools.allow, *([denied] if denied else ())]))
+    return digest_of(to_json([agent, list(prompt.items()), tools.granted, *([denied] if denied else ())]))
 
 
 def _policy(agent: str, settings: AgentSettings, tools: ToolsSettings, *, bound: Policy | None, version: str) -> Policy:
     own = Policy(
         agent=agent,
-        tools=tools.allow,
+        tools=tools.granted,
         denied=tools.denied,
         gates=settings.gates,
         recipients=tools.recipients,

@@ -25,6 +25,7 @@ from ostinato.workspace.fields import Fields
 from ostinato.workspace.file_text import FileText, Finding, read_text
 from ostinato.workspace.fleet_policy import POLICY_KEYS, parse_fleet_policy
 from ostinato.workspace.gate_rules import ESCALATE_KEYS, GATE_KEYS
+from ostinato.workspace.mcp_entries import MCP_EFFECTS, MCP_KEYS, McpEntry, parse_mcp
 from ostinato.workspace.toml_nodes import parse_toml
 
 FLEET_FILE = "ostinato.toml"
@@ -49,6 +50,7 @@ FLEET_FILE_KEYS: dict[str, tuple[str, ...]] = {
         "tasks",
         "metrics",
         "otel",
+        "mcp",
     ),
     "fleet": ("name", "description", "timezone", "model"),
     "models.<name>": (
@@ -86,6 +88,8 @@ FLEET_FILE_KEYS: dict[str, tuple[str, ...]] = {
     "tasks": ("file",),
     "metrics": ("agents",),
     "otel": ("endpoint", "contents"),
+    "mcp.<name>": MCP_KEYS,
+    "mcp.<name>.effects": MCP_EFFECTS,
 }
 """Keys of each table."""
 
@@ -173,6 +177,8 @@ class FleetSettings(Value):
     """Where traces are sent, as `http://localhost:4318`; empty: nowhere."""
     otel_contents: bool = False
     """Whether traces hold what models and tools said."""
+    mcp: Mapping[str, McpEntry] = {}
+    """Servers whose tools agents may be granted."""
     digest: str = ""
     """Of the file."""
     findings: tuple[Finding, ...] = ()
@@ -267,6 +273,7 @@ def parse_fleet(file: FileText, *, name: str) -> FleetSettings:
         agent_metrics=_table(root, "metrics").flag("agents", default=False),
         otel_endpoint=_endpoint(_table(root, "otel")),
         otel_contents=_table(root, "otel").flag("contents", default=False),
+        mcp=parse_mcp(root),
         digest=file.digest,
         findings=(*file.findings, *_about_retention(retention, place=_table(root, "retention").place())),
     )
@@ -502,6 +509,7 @@ _TABLES = {
     "agent_metrics": "[metrics]",
     "otel_endpoint": "[otel]",
     "otel_contents": "[otel]",
+    "mcp": "[mcp]",
 }
 """Where the settings stand that are not in [fleet]."""
 

@@ -343,7 +343,7 @@ class Workspaces:
             model=definition.model,
             concurrency=definition.concurrency,
             pool=definition.pool,
-            tools=self._once(definition.tools.allow),
+            tools=self._once(definition.tools.granted),
             heartbeats=definition.heartbeats,
             version=definition.version,
             problems=tuple(_warning(definition.id, each) for each in definition.findings),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
 from ostinato.domain.command import problem_of
@@ -31,6 +32,7 @@ _TOOL = re.compile(r"[A-Za-z0-9_*-]+(\.[A-Za-z0-9_*-]+){0,4}", re.ASCII)
 _HOST = re.compile(r"(\*\.)?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*(:\d{1,5})?", re.ASCII)
 _SECRET = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}", re.ASCII)
 _COMMAND = re.compile(r"[A-Za-z0-9_.+-]{1,100}", re.ASCII)
+_SERVER_TOOL = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _SERVER = re.compile(r"[A-Za-z0-9_-]{1,63}", re.ASCII)
 
 
@@ -69,6 +71,13 @@ class ToolsSettings(Value):
     """Server -> its tools."""
     places: Mapping[str, str] = {}
     """Key -> file and line, for verdicts; a key that is missing has the file alone."""
+
+    @property
+    def granted(self) -> tuple[str, ...]:
+        """Names of all tools, and patterns: also those of servers, as `mcp.<server>.<tool>`."""
+        if not self.mcp:
+            return self.allow
+        return (*self.allow, *(f"mcp.{server}.{tool}" for server, tools in self.mcp.items() for tool in tools))
 
 
 def parse_tools_settings(node: Node, *, file: str) -> tuple[ToolsSettings, tuple[Finding, ...]]:
@@ -111,6 +120,13 @@ def _odd(settings: ToolsSettings, *, place: str) -> Iterator[Finding]:
                 place=place,
                 message=f"{each!r} grants every tool that comes to be",
                 cure="Name the tools that the agent needs.",
+            )
+        elif "*" in each and fnmatchcase("mcp.", f"{each.partition('.')[0]}."):
+            yield Finding(
+                code="wildcard-tools",
+                place=place,
+                message=f"{each!r} grants whatever a server comes to offer, as far as its effect is declared",
+                cure="Name the tools: mcp: {github: [list_issues]}.",
             )
     if "exec.run" in settings.allow and not (settings.exec and settings.exec.commands):
         yield Finding(
@@ -217,5 +233,5 @@ def _mcp(fields: Fields) -> dict[str, tuple[str, ...]]:
     for name in group.names():
         if not _SERVER.fullmatch(name):
             raise group.wrong(name, f"{name[:64]!r} is not the name of a server", cure="Use letters, digits and '-'.")
-        servers[name] = _matching(group, name, _TOOL, cure="List the server's tools, such as [list_issues].")
+        servers[name] = _matching(group, name, _SERVER_TOOL, cure="Name its tools one by one, such as [list_issues].")
     return servers

@@ -1,26 +1,25 @@
 """What a server answers to a call, as text for a model: what is no text is described, and secrets are starred out.
 
-Pure but for the secrets that it is handed; knows nothing of the SDK.
+Pure but for the secrets that are known; knows nothing of the SDK.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Sequence
 from typing import Any
 
+from ostinato.domain.secret import KNOWN
 from ostinato.domain.values import to_json
 from ostinato.tools.mcp.port import Answer
 from ostinato.tools.port import RESULT_BYTES_MAX
 from ostinato.tools.sandbox.spill import plain
-from ostinato.tools.sandbox.surroundings import masked
 
 BLOCKS_MAX = 100
 """Pieces of one answer."""
 
 
-def answer_of(result: dict[str, Any], *, secrets: Sequence[str] = ()) -> Answer:
+def answer_of(result: dict[str, Any]) -> Answer:
     """The answer in a result of `tools/call`, as plain JSON."""
     blocks = result.get("content") or []
     pieces, size = list[str](), 0
@@ -33,7 +32,7 @@ def answer_of(result: dict[str, Any], *, secrets: Sequence[str] = ()) -> Answer:
         pieces.append(f"[{len(blocks) - len(pieces)} more pieces are not shown]")
     if not blocks and result.get("structuredContent") is not None:
         pieces.append(to_json(result["structuredContent"]).decode())
-    data = masked("\n".join(pieces).encode(errors="replace"), secrets)
+    data = KNOWN.data("\n".join(pieces).encode(errors="replace"))
     return Answer(text=plain(data), is_error=bool(result.get("isError")))
 
 

@@ -17,6 +17,7 @@ import msgspec
 from ostinato.domain.errors import OstinatoError
 from ostinato.domain.pin import PIN_TEXT_MAX
 from ostinato.domain.values import Value, digest_of
+from ostinato.tools.mcp.port import Unfit
 from ostinato.tools.toolbox import ARGUMENTS_DEPTH_MAX, compiled
 
 OFFERS_MAX = 256
@@ -44,13 +45,6 @@ class Offer(Value):
     digest: str
     text: str
     """All of it as the server said it, as JSON for people; `offer_of` makes the same offer of it again."""
-
-
-class Unfit(Value):
-    """A tool that is not taken, and why."""
-
-    tool: str
-    why: str
 
 
 def offers_of(said: Sequence[dict[str, Any]]) -> tuple[tuple[Offer, ...], tuple[Unfit, ...]]:

@@ -1,4 +1,4 @@
-"""What is known of a server, and what a conversation with one can do. Plain values; knows nothing of the SDK."""
+"""What is known of a server, and what a link with one can do. Plain values; knows nothing of the SDK."""
 
 from __future__ import annotations
 
@@ -47,7 +47,30 @@ class Answer(Value):
     is_error: bool = False
 
 
-class Conversation(Protocol):
+class Unfit(Value):
+    """A tool that is not taken, and why."""
+
+    tool: str
+    why: str
+
+
+class ServerFacts(Value):
+    """How one server stands, for people."""
+
+    name: str
+    where: str
+    """Its command or URL."""
+    state: str
+    """`starting`, `up` or `down`."""
+    problem: str = ""
+    tools: tuple[str, ...] = ()
+    """That can be granted."""
+    withheld: tuple[str, ...] = ()
+    """That have changed since they were accepted."""
+    unfit: tuple[Unfit, ...] = ()
+
+
+class Link(Protocol):
     """A server that has introduced itself."""
 
     async def tools(self) -> list[dict[str, Any]]:
@@ -58,12 +81,12 @@ class Conversation(Protocol):
         it happened."""
 
     async def closed(self) -> str:
-        """Returns, with the reason, when the conversation is over."""
+        """Returns, with the reason, when the link is over."""
 
 
 class Refused(Exception):
     """The server answered that there is no such call: nothing has happened."""
 
 
-Dial = Callable[[McpServer, McpPlace, Callable[[], None]], AbstractAsyncContextManager[Conversation]]
-"""Begins a conversation; the callable is told whenever the server says that its tools have changed."""
+Dial = Callable[[McpServer, McpPlace, Callable[[], None]], AbstractAsyncContextManager[Link]]
+"""Begins a link; the callable is told whenever the server says that its tools have changed."""

@@ -11,14 +11,14 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 
-from ostinato.domain.errors import Conflict
+from ostinato.domain.errors import Conflict, OstinatoError
 from ostinato.domain.event import Event, EventName
 from ostinato.domain.pin import Pin
 from ostinato.domain.step import Effect
-from ostinato.domain.values import Instant, Value
+from ostinato.domain.values import Instant
 from ostinato.store.port import Store, Tx
-from ostinato.tools.mcp.offers import Offer, Unfit, offer_of, offers_of
-from ostinato.tools.mcp.port import Conversation, Dial, McpPlace, McpServer, Refused
+from ostinato.tools.mcp.offers import Offer, offer_of, offers_of
+from ostinato.tools.mcp.port import Dial, Link, McpPlace, McpServer, Refused, ServerFacts, Unfit
 from ostinato.tools.port import AnyTool, Arguments, OutsideTool, ToolContext, ToolResult, failed
 from ostinato.tools.toolbox import Toolbox
 
@@ -30,22 +30,6 @@ STEADY_S = 60.0
 
 LISTINGS_PAUSE_S = 1.0
 """At least so long between two listings, however often a server says that its tools have changed."""
-
-
-class ServerFacts(Value):
-    """How one server stands, for people."""
-
-    name: str
-    where: str
-    """Its command or URL."""
-    state: str
-    """`starting`, `up` or `down`."""
-    problem: str = ""
-    tools: tuple[str, ...] = ()
-    """That can be granted."""
-    withheld: tuple[str, ...] = ()
-    """That have changed since they were accepted."""
-    unfit: tuple[Unfit, ...] = ()
 
 
 class McpServers:
@@ -63,7 +47,7 @@ class McpServers:
         say: Callable[[str, str], None] = lambda level, text: None,
         backoff_s: Sequence[float] = BACKOFF_S,
     ) -> None:
-        """`dialler` loads what begins conversations; `say` is told what people should know: level and words."""
+        """`dialler` loads what begins links; `say` is told what people should know: level and words."""
         self._dialler = dialler
         self._kept = [
             _Kept(each, place=place, toolbox=toolbox, store=store, now=now, say=say, backoff_s=backoff_s)
@@ -127,7 +111,7 @@ class _Kept:
         self._backoff_s = tuple(backoff_s)
         self._up = asyncio.Event()
         self._changed = asyncio.Event()
-        self._conversation: Conversation | None = None
+        self._link: Link | None = None
         self._problem = ""
         self._accepted: dict[str, Offer] = {}
         self._withheld: dict[str, str] = {}
@@ -154,7 +138,7 @@ class _Kept:
                 await self._serve(dial)
             except Exception as error:  # whatever a server does, the node goes on
                 self._problem = self._problem or _words(error)
-            self._conversation = None
+            self._link = None
             self._up.clear()
             self.settled.set()
             failures = 0 if loop.time() - began_s > STEADY_S else failures
@@ -164,34 +148,35 @@ class _Kept:
             await asyncio.sleep(pause_s)
 
     async def _serve(self, dial: Dial) -> None:
-        """One conversation from its beginning to its end."""
+        """One link from its beginning to its end."""
         self._changed.clear()
-        async with dial(self.server, self._place, self._changed.set) as conversation:
-            closed = asyncio.ensure_future(conversation.closed())
+        async with dial(self.server, self._place, self._changed.set) as link:
+            closed = asyncio.ensure_future(link.closed())
+            closed.add_done_callback(lambda _: self._changed.set())
             try:
-                async with asyncio.timeout(self.server.start_s):
-                    await self._list(conversation)
-                self._conversation, self._problem = conversation, ""
+                await self._list_in_time(link)
+                self._link, self._problem = link, ""
                 self._up.set()
                 self.settled.set()
                 self._say("info", f"the MCP server {self.server.name} is up")
                 while not closed.done():
-                    changed = asyncio.ensure_future(self._changed.wait())
-                    await asyncio.wait((closed, changed), return_when=asyncio.FIRST_COMPLETED)
-                    changed.cancel()
-                    if self._changed.is_set() and not closed.done():
-                        self._changed.clear()
-                        async with asyncio.timeout(self.server.start_s):
-                            await self._list(conversation)
+                    await self._changed.wait()
+                    self._changed.clear()
+                    if not closed.done():
+                        await self._list_in_time(link)
                         await asyncio.wait((closed,), timeout=LISTINGS_PAUSE_S)
                 self._problem = closed.result()
             finally:
                 closed.cancel()
                 await asyncio.wait((closed,))
 
-    async def _list(self, conversation: Conversation) -> None:
+    async def _list_in_time(self, link: Link) -> None:
+        async with asyncio.timeout(self.server.start_s):
+            await self._list(link)
+
+    async def _list(self, link: Link) -> None:
         """Asks what there is, notes it, and puts what is as it was accepted into the box."""
-        offers, unfit = await asyncio.to_thread(offers_of, await conversation.tools())
+        offers, unfit = await asyncio.to_thread(offers_of, await link.tools())
         named, now = {f"{self.family}.{each.tool}": each for each in offers}, self._now()
 
         def see(tx: Tx) -> list[Pin]:
@@ -225,26 +210,26 @@ class _Kept:
             effect=server.effects.get(offer.tool, Effect.IRREVERSIBLE),
             outward=bool(server.url),
             outside_text=True,
-            act=partial(self._call, name, offer),
+            act=partial(self._call, offer),
             timeout_s=server.start_s + server.timeout_s + 1.0,
         )
 
-    async def _call(self, name: str, offer: Offer, context: ToolContext, arguments: Arguments) -> ToolResult:
+    async def _call(self, offer: Offer, context: ToolContext, arguments: Arguments) -> ToolResult:
         """One call. What the server refuses is a failure; whatever breaks off on the way is left to the caller, who
         knows whether that may be repeated."""
-        server = self.server
+        server, name = self.server, f"{self.family}.{offer.tool}"
         try:
             async with asyncio.timeout(server.start_s):
                 await self._up.wait()
         except TimeoutError:
             raise Conflict(f"The MCP server {server.name} is down: {self._problem or 'it does not start'}") from None
-        conversation, accepted = self._conversation, self._accepted.get(name)
-        if conversation is None or accepted is None or accepted.digest != offer.digest:
+        link, accepted = self._link, self._accepted.get(name)
+        if link is None or accepted is None or accepted.digest != offer.digest:
             why = self._withheld.get(name, "it has changed, or its server is down")
             raise Conflict(f"Nothing was done: {name} cannot be used now: {why}")
         try:
             async with asyncio.timeout(server.timeout_s):
-                answer = await conversation.call(offer.tool, arguments)
+                answer = await link.call(offer.tool, arguments)
         except Refused as error:
             return failed(f"{name} was refused by its server: {error}")
         return failed(answer.text) if answer.is_error else ToolResult(text=answer.text)
@@ -252,10 +237,10 @@ class _Kept:
     def facts(self) -> ServerFacts:
         """How it stands."""
         server = self.server
-        up = "up" if self._conversation is not None else "down" if self._problem else "starting"
+        up = "up" if self._link is not None else "down" if self._problem else "starting"
         return ServerFacts(
             name=server.name,
-            where=server.url or " ".join((server.command, *server.args)),
+            where=server.url or " ".join(" ".join((server.command, *server.args)).split())[:200],
             state=up,
             problem=self._problem,
             tools=tuple(each.tool for each in self._accepted.values()),
@@ -276,4 +261,5 @@ def _words(error: Exception) -> str:
         return "it did not answer in time"
     if isinstance(error, ExceptionGroup):
         return _words(error.exceptions[0])
-    return f"{type(error).__name__}: {error}"[:300] if not isinstance(error, Conflict) else str(error)[:300]
+    words = " ".join((str(error) if isinstance(error, OstinatoError) else f"{type(error).__name__}: {error}").split())
+    return words[:300]

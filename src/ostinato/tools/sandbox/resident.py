@@ -11,14 +11,14 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 
 from ostinato.domain.errors import Conflict, Exhausted
+from ostinato.domain.secret import KNOWN
 from ostinato.tools.sandbox.command import GONE_S, TICK_S, Status, room_gone
 from ostinato.tools.sandbox.launch import Backend, launched, problem_in
 from ostinato.tools.sandbox.room import Account, Bounds, Errand, Room
 from ostinato.tools.sandbox.spill import plain
-from ostinato.tools.sandbox.surroundings import masked
 from ostinato.tools.sandbox.tree import is_alive, usage_of
 
 LINE_BYTES_MAX = 4_194_304
@@ -92,10 +92,9 @@ class Resident:
                 raise Exhausted(f"It says more than {LINES_PER_S:g} lines or {BYTES_PER_S:g} bytes a second")
             yield line[:-1]
 
-    def last_words(self, secrets: Sequence[str] = ()) -> str:
-        """Why it ended, as far as it is known, without the values of these secrets; for people."""
-        said = masked(self._said, secrets)
-        words = self._why or (plain(said).strip().splitlines() or [""])[-1]
+    def last_words(self) -> str:
+        """Why it ended, as far as it is known; for people."""
+        words = self._why or (plain(KNOWN.data(self._said)).strip().splitlines() or [""])[-1]
         return words[:300] or f"exit {self._process.returncode}"
 
     async def end(self) -> None:
@@ -117,7 +116,9 @@ class Resident:
             os.killpg(self._process.pid, signal.SIGKILL)
         for each in self._others:
             each.cancel()
-        await asyncio.wait(self._others)
+        draining = asyncio.ensure_future(self._drain())  # what it has said already keeps its end from being heard
+        await asyncio.wait((*self._others, draining), timeout=GONE_S)
+        draining.cancel()
         await asyncio.wait((waiting,), timeout=GONE_S)
         waiting.cancel()
         said = self._heard.close()
@@ -128,6 +129,12 @@ class Resident:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             await asyncio.sleep(TICK_S / 10)
+
+    async def _drain(self) -> None:
+        assert self._process.stdout is not None
+        with contextlib.suppress(RuntimeError):  # whoever reads its lines drains it
+            while await self._process.stdout.read(LINE_BYTES_MAX):
+                continue
 
     async def _listen(self) -> None:
         """Its errors: the last of them tell why it ended."""

@@ -1,4 +1,4 @@
-"""Conversations with servers, by the protocol's own SDK: over the pipes of a process in a room, or over HTTP.
+"""Links with servers, by the protocol's own SDK: over the pipes of a process in a room, or over HTTP.
 
 Only the composition root names this room, and loads it late: the SDK takes 0.8 s to import. Requests go beside the
 SDK's conveniences, which compile the output schemas that a server sends. Knows nothing of toolboxes, pins or policy.
@@ -26,7 +26,8 @@ from mcp.shared.exceptions import MCPError
 from mcp.shared.message import SessionMessage
 
 from ostinato import __version__
-from ostinato.domain.errors import Exhausted, OstinatoError
+from ostinato.domain.errors import Conflict, Exhausted, OstinatoError
+from ostinato.domain.values import Value
 from ostinato.tools.mcp.answers import answer_of
 from ostinato.tools.mcp.port import Answer, McpPlace, McpServer, Refused
 from ostinato.tools.sandbox.preflight import preflight
@@ -52,8 +53,8 @@ _TOOLS_CHANGED = "notifications/tools/list_changed"
 
 
 @contextlib.asynccontextmanager
-async def dial(server: McpServer, place: McpPlace, changed: Callable[[], None]) -> AsyncIterator[SdkConversation]:
-    """A conversation with a server, whichever way it is reached; satisfies `port.Dial`."""
+async def dial(server: McpServer, place: McpPlace, changed: Callable[[], None]) -> AsyncIterator[SdkLink]:
+    """A link with a server, whichever way it is reached; satisfies `port.Dial`."""
     logging.getLogger("mcp").setLevel(logging.CRITICAL)  # what a server says must not become log lines
     over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
@@ -61,28 +62,28 @@ async def dial(server: McpServer, place: McpPlace, changed: Callable[[], None]) 
         if isinstance(message, types.ToolListChangedNotification):
             changed()
 
-    secrets = tuple(values_of((server.token_env,) if server.token_env else ()).values())
     async with contextlib.AsyncExitStack() as ends:
         if server.url:
-            read, write = await ends.enter_async_context(_over_http(server, secrets))
+            read, write = await ends.enter_async_context(_over_http(server))
         else:
-            secrets = tuple(values_of(server.env).values())
             read, write = await ends.enter_async_context(_over_pipes(server, place, over))
         session = await ends.enter_async_context(ClientSession(read, write, message_handler=hear, client_info=_INFO))
-        async with asyncio.timeout(server.start_s):
-            await session.initialize()
-        yield SdkConversation(session, over, secrets=secrets, ping=bool(server.url))
+        try:
+            async with asyncio.timeout(server.start_s):
+                await session.initialize()
+        except Exception as error:  # what the SDK makes of a broken link says less than the link itself
+            if over.done():
+                raise Conflict(over.result()) from error
+            raise
+        yield SdkLink(session, over, ping=bool(server.url))
 
 
-class SdkConversation:
-    """Satisfies `port.Conversation`."""
+class SdkLink:
+    """Satisfies `port.Link`."""
 
-    def __init__(
-        self, session: ClientSession, over: asyncio.Future[str], *, secrets: tuple[str, ...], ping: bool
-    ) -> None:
+    def __init__(self, session: ClientSession, over: asyncio.Future[str], *, ping: bool) -> None:
         self._session = session
         self._over = over
-        self._secrets = secrets
         self._ping = ping
 
     async def tools(self) -> list[dict[str, Any]]:
@@ -107,7 +108,7 @@ class SdkConversation:
             if error.error.code in _NOT_DONE:
                 raise Refused(error.error.message[:500]) from None
             raise
-        return answer_of(result.model_dump(by_alias=True, mode="json", exclude_none=True), secrets=self._secrets)
+        return answer_of(result.model_dump(by_alias=True, mode="json", exclude_none=True))
 
     async def closed(self) -> str:
         """When it is over, and why. A server at the other end of HTTP has no end that could be heard: it is asked."""
@@ -118,7 +119,7 @@ class SdkConversation:
             try:
                 async with asyncio.timeout(CONNECT_S):
                     await self._session.send_request(types.PingRequest(), types.EmptyResult)
-            except Exception as error:
+            except Exception as error:  # whatever the SDK or the network raises, the answer is the same
                 return f"it does not answer any more: {type(error).__name__}"
 
 
@@ -142,11 +143,12 @@ async def _over_pipes(server: McpServer, place: McpPlace, over: asyncio.Future[s
             os.chown(own, account.uid, account.gid)
         folder = (place.fleet / server.folder).resolve() if server.folder else own
         room = Room(workspace=folder, reads=reads, bounds=Bounds(cpu_s=FOREVER_S))
-        secrets = values_of(server.env)
         path = ":".join([*(f"{each}/bin" for each in server.reads), PLAIN["PATH"]])
-        errand = Errand(argv=(program.path, *server.args), cwd=folder, environment={**PLAIN, "PATH": path, **secrets})
+        errand = Errand(
+            argv=(program.path, *server.args), cwd=folder, environment={**PLAIN, "PATH": path, **values_of(server.env)}
+        )
         resident = await Resident.start(backend, room, errand, account=account)
-        async with _joined(resident, over, tuple(secrets.values())) as streams:
+        async with _joined(resident, over) as streams:
             yield streams
     finally:
         if resident is not None:
@@ -155,7 +157,7 @@ async def _over_pipes(server: McpServer, place: McpPlace, over: asyncio.Future[s
 
 
 @contextlib.asynccontextmanager
-async def _joined(resident: Resident, over: asyncio.Future[str], secrets: tuple[str, ...]) -> AsyncIterator[Streams]:
+async def _joined(resident: Resident, over: asyncio.Future[str]) -> AsyncIterator[Streams]:
     """The lines of a process as the SDK's streams."""
     heard, read = anyio.create_memory_object_stream[SessionMessage | Exception](0)
     write, said = anyio.create_memory_object_stream[SessionMessage](0)
@@ -172,7 +174,7 @@ async def _joined(resident: Resident, over: asyncio.Future[str], secrets: tuple[
         finally:
             await resident.end()
             if not over.done():
-                over.set_result(why or f"it has ended: {resident.last_words(secrets)}")
+                over.set_result(why or f"it has ended: {resident.last_words()}")
             heard.close()
 
     async def say() -> None:
@@ -191,7 +193,7 @@ async def _joined(resident: Resident, over: asyncio.Future[str], secrets: tuple[
             stream.close()
 
 
-class _Head(msgspec.Struct):
+class _Head(Value):
     """As much of a message as is looked at before the SDK does."""
 
     id: Any = None
@@ -210,10 +212,10 @@ def _message_or_none(line: bytes) -> SessionMessage | None:
 
 
 @contextlib.asynccontextmanager
-async def _over_http(server: McpServer, secrets: tuple[str, ...]) -> AsyncIterator[Streams]:
+async def _over_http(server: McpServer) -> AsyncIterator[Streams]:
     headers = {"Accept-Encoding": "identity"}  # nothing that a few bytes could inflate
-    if secrets:
-        headers["Authorization"] = f"Bearer {secrets[0]}"
+    if server.token_env:
+        headers["Authorization"] = f"Bearer {values_of((server.token_env,))[server.token_env]}"
     timeout = httpx2.Timeout(CONNECT_S, read=server.timeout_s + CONNECT_S)
     transport = _Bounded(verify=True, trust_env=False, limits=httpx2.Limits(max_connections=16))
     async with (

@@ -1,0 +1,75 @@
+"""What a fleet brings with it, beside its agents: servers of tools.
+
+Everything heavy is loaded inside, and only where the fleet has something that needs it. Knows nothing of turns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from ostinato.config import mcp_servers
+from ostinato.domain.errors import Invalid
+from ostinato.engine.port import Clock
+from ostinato.store.port import Store
+from ostinato.tools.mcp.port import Dial, McpPlace, ServerFacts
+from ostinato.tools.mcp.servers import McpServers
+from ostinato.workspace.fleet_file import FLEET_FILE, FleetSettings
+
+if TYPE_CHECKING:
+    from ostinato.tools.toolbox import Toolbox
+
+Say = Callable[[str, str], None]
+"""A level and what people should know."""
+
+
+class Plugins:
+    """Whatever comes and goes in a toolbox while a node runs. `stop` returns when nothing of it is left."""
+
+    def __init__(
+        self, settings: FleetSettings, fleet: Path, *, toolbox: Toolbox, store: Store, clock: Clock, say: Say
+    ) -> None:
+        """Raises Invalid where a library is missing that the fleet needs."""
+        if settings.mcp and find_spec("mcp") is None:
+            raise Invalid(
+                "The SDK of the Model Context Protocol is not installed",
+                place=f"{FLEET_FILE}, section mcp",
+                cure="Install it with: pip install 'ostinato[mcp]'",
+            )
+        self._store = store
+        self._servers = McpServers(
+            mcp_servers(settings),
+            place=McpPlace(fleet=fleet.resolve()),
+            toolbox=toolbox,
+            store=store,
+            now=clock.now,
+            dialler=_dialler,
+            say=say,
+        )
+        self._deaf: Callable[[], None] | None = None
+
+    async def start(self) -> None:
+        """Offers what was accepted before; servers start beside."""
+        self._deaf = self._store.subscribe(self._servers.hear)
+        await self._servers.start()
+
+    async def stop(self) -> None:
+        """Ends all of it."""
+        if self._deaf is not None:
+            self._deaf()
+            self._deaf = None
+        await self._servers.stop()
+
+    def servers(self) -> tuple[ServerFacts, ...]:
+        """How the servers stand."""
+        return self._servers.facts()
+
+
+async def _dialler() -> Dial:
+    """What begins links, loaded beside the loop: it takes 0.8 s."""
+    room = await asyncio.to_thread(import_module, "ostinato.tools.mcp.sdk")
+    return cast("Dial", room.dial)

@@ -1,0 +1,1 @@
+"""Servers of the Model Context Protocol: well-behaved, hostile and real ones."""
