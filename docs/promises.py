@@ -16,6 +16,7 @@ from ostinato.domain.values import Value
 ROOT = Path(__file__).resolve().parent.parent
 FIGURES = ROOT / "docs" / "explanation" / "guarantees.json"
 CONTRACT = "src/ostinato/testing/contract"
+TURNS = "tests/postgres/test_turns.py::test_a_turn_whose_node_ends_at_any_commit_goes_on_and_repeats_nothing"
 
 
 class Promise(Value):
@@ -36,6 +37,7 @@ PROMISES = (
             f"{CONTRACT}/adding.py::the_same_key_with_another_body_is_a_conflict",
             "tests/contract/test_processes.py::test_a_process_killed_at_any_commit_keeps_what_it_acknowledged",
             "tests/power/test_power_cuts.py::test_a_power_cut_takes_nothing_that_was_acknowledged",
+            "tests/postgres/test_cuts.py::test_a_connection_cut_at_any_statement_loses_and_doubles_nothing",
             "tests/simulation/test_simulation.py::test_every_law_holds_whatever_goes_wrong",
         ),
     ),
@@ -59,19 +61,26 @@ PROMISES = (
         proofs=(
             "tests/domain/test_turn.py::test_a_turn_killed_anywhere_and_resumed_writes_the_journal_of_an_uninterrupted_one",
             "tests/crash/test_every_commit.py::test_a_run_that_is_killed_at_any_commit_equals_one_that_is_not",
+            TURNS,
         ),
     ),
     Promise(
         piece="tool: read, idempotent",
         holds="at least once, under the same key",
         after_a_crash="again with the same key",
-        proofs=("tests/crash/test_every_commit.py::test_a_run_that_is_killed_at_any_commit_equals_one_that_is_not",),
+        proofs=(
+            "tests/crash/test_every_commit.py::test_a_run_that_is_killed_at_any_commit_equals_one_that_is_not",
+            TURNS,
+        ),
     ),
     Promise(
         piece="tool on our own store",
         holds="exactly once: effect and record in one commit",
         after_a_crash="nothing to do",
-        proofs=("tests/crash/test_every_commit.py::test_a_run_that_is_killed_at_any_commit_equals_one_that_is_not",),
+        proofs=(
+            "tests/crash/test_every_commit.py::test_a_run_that_is_killed_at_any_commit_equals_one_that_is_not",
+            TURNS,
+        ),
     ),
     Promise(
         piece="tool: irreversible",
@@ -81,6 +90,8 @@ PROMISES = (
             "tests/domain/test_turn.py"
             "::test_what_may_have_happened_is_never_done_again_without_a_persons_leave_for_that_very_time",
             "tests/crash/test_random_kills.py::test_kills_at_random_moments_lose_nothing_and_do_nothing_twice",
+            TURNS,
+            "tests/postgres/test_nodes.py::test_one_of_two_nodes_is_gone_and_the_other_goes_on",
             "tests/simulation/test_simulation.py::test_every_law_holds_whatever_goes_wrong",
         ),
     ),
@@ -88,7 +99,11 @@ PROMISES = (
         piece="result of a child",
         holds="once into its parent's inbox, in the commit that completes the child",
         after_a_crash="the parent wakes from the store, not from a signal",
-        proofs=("tests/simulation/test_simulation.py::test_every_law_holds_whatever_goes_wrong",),
+        proofs=(
+            f"{CONTRACT}/ending.py::a_childs_result_reaches_its_parents_inbox_exactly_once_and_wakes_it",
+            f"{CONTRACT}/ending.py::completion_and_everything_it_sets_off_share_one_commit",
+            "tests/simulation/test_simulation.py::test_every_law_holds_whatever_goes_wrong",
+        ),
     ),
     Promise(
         piece="schedule, heartbeat",

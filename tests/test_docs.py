@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from docs import generate
-from docs.promises import PROMISES, exists
+from docs.promises import PROMISES, exists, store_of
 from ostinato.domain.errors import OstinatoError
 from ostinato.domain.event import EventName
 from ostinato.domain.task import TaskEvent, TaskKind, TaskState, WaitKind
@@ -153,6 +153,12 @@ def test_every_promise_has_a_proof_that_exists() -> None:
     assert [each.piece for each in PROMISES if not each.proofs] == []
     assert [proof for each in PROMISES for proof in each.proofs if not exists(proof)] == []
     assert len({each.piece for each in PROMISES}) == len(PROMISES)
+
+
+def test_every_promise_is_proved_on_both_stores() -> None:
+    for each in PROMISES:
+        stores = {store_of(proof) for proof in each.proofs}
+        assert "both stores" in stores or {"SQLite", "PostgreSQL"} <= stores, each.piece
 
 
 def test_a_promise_without_its_test_is_found() -> None:

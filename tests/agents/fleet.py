@@ -53,10 +53,17 @@ class SetClock(SystemClock):
 class Fleet:
     """Everything of a fleet that a test may want to touch."""
 
-    def __init__(self, folder: Path, *, tools: tuple[AnyTool, ...] = (), state: Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        tools: tuple[AnyTool, ...] = (),
+        state: Path | None = None,
+        store: Store | None = None,
+    ) -> None:
         self.folder = folder
         self.clock = SetClock()
-        self.store: Store = open_store(state)
+        self.store: Store = store or open_store(state)
         self.workspaces = Workspaces(folder)
         self.toolbox = Toolbox((*standard_toolbox(), *tools))
         settings = ModelSettings(provider="scripted", model="script", script="model.yaml", in_process=True)
