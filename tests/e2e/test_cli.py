@@ -181,6 +181,29 @@ def test_a_branch_that_is_not_taken_is_skipped_and_says_why(asleep: Path) -> Non
 
 
 @pytest.mark.slow
+def test_a_list_answers_a_query(asleep: Path) -> None:
+    for title, project in (("Roses red", "garden"), ("Roses white", "garden"), ("Roses red", "shop")):
+        ostinato(asleep, "tasks", "add", title, "--agent", "clerk", "--project", project)
+    found = document(asleep, "tasks", "list", "project:garden", "roses", "status:ready,done", "age:<1h", "cost:0")
+    assert [each["title"] for each in found["tasks"]] == ["Roses white", "Roses red"]
+    assert document(asleep, "tasks", "list", "project:garden roses -white")["tasks"][0]["title"] == "Roses red"
+    assert document(asleep, "tasks", "list", "roses", "--limit", "2")["next"] is not None
+    assert "Did you mean 'project'" in refused(asleep, "tasks", "list", "projct:shop", code=2)
+
+
+@pytest.mark.slow
+def test_a_list_is_watched_until_the_reader_goes(running: Path) -> None:
+    command = [*PYTHON, "tasks", "list", "watched", "--watch"]
+    with subprocess.Popen(command, cwd=running, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as watching:
+        assert watching.stdout is not None
+        assert "There are none" in watching.stdout.readline() + watching.stdout.readline()
+        done(running, "tasks", "add", "To be watched", "--agent", "clerk", "--draft")
+        while "To be watched" not in (line := watching.stdout.readline()):
+            assert line
+        watching.kill()
+
+
+@pytest.mark.slow
 def test_each_kind_of_refusal_has_its_exit_code_and_its_cure(asleep: Path) -> None:
     assert "Did you mean 'clerk'?" in refused(asleep, "agents", "show", "clrk", code=3)
     assert "There is no task T99" in refused(asleep, "tasks", "show", "T99", code=3)

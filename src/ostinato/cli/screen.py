@@ -50,6 +50,10 @@ class Screen:
         """Shows what was said so far, for those who follow."""
         self._output.flush()
 
+    def clear(self) -> None:
+        """Begins a terminal's screen anew; elsewhere an empty line parts what follows."""
+        self._write("\x1b[H\x1b[2J" if self.terminal else "\n")
+
     def json(self, value: object) -> None:
         """One JSON document."""
         self._write(visible_json(msgspec.json.format(msgspec.json.encode(value), indent=2).decode()) + "\n")

@@ -5,6 +5,8 @@ Knows nothing of how operations work.
 
 from __future__ import annotations
 
+import shlex
+import time
 from typing import Annotated
 
 import msgspec
@@ -27,9 +29,12 @@ from ostinato.cli.options import (
 from ostinato.cli.screen import Screen
 from ostinato.cli.task_screen import show_task
 from ostinato.cli.words import money, when
-from ostinato.gateway import task_story_api, tasks_api
+from ostinato.gateway import events_api, task_story_api, tasks_api
 from ostinato.gateway.operation import Operation
 from ostinato.gateway.views import TaskList, TaskRow
+
+WATCH_S = 0.5
+"""Between two drawings of a list that is watched: faster than anybody reads."""
 
 
 def add(
@@ -104,6 +109,12 @@ def _say_what_next(screen: Screen, task: TaskRow, *, runs: bool, depends: bool) 
 
 
 def list_tasks(
+    query: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[QUERY]...", help="status:failed skill:billing cost:>1 age:>2d, or words of the title."
+        ),
+    ] = None,
     *,
     state: Annotated[
         list[str] | None, typer.Option("--state", metavar="STATE", help="Such as running; may be repeated.")
@@ -117,14 +128,15 @@ def list_tasks(
     text: Annotated[str, typer.Option("--text", metavar="TEXT", help="Only with this text.")] = "",
     before: Before = None,
     limit: Limit = 50,
+    watch: Annotated[bool, typer.Option("--watch", help="Show it anew whenever something moves.")] = False,
     fleet: Fleet = None,
     as_json: Json = False,
 ) -> None:
     """Tasks, newest first: goals, unless more is asked for.
 
-    Example: ostinato tasks list --state waiting --agent billing
+    Example: ostinato tasks list status:waiting,review agent:billing age:>2h
     """
-    screen = Screen()
+    screen, client = Screen(), Client(fleet)
     request = tasks_api.WhichTasks(
         state=state or [],
         kind=kind or [],
@@ -132,10 +144,30 @@ def list_tasks(
         agent=agent,
         project=project,
         text=text,
+        query=" ".join(each if " " in each else shlex.quote(each) for each in query or ()),
         before=before,
         limit=limit,
     )
-    found = _full_page(Client(fleet), request)
+    if watch:
+        _watch(screen, client, request, as_json=as_json)
+    else:
+        _show_list(screen, _full_page(client, request), as_json=as_json)
+
+
+def _watch(screen: Screen, client: Client, request: tasks_api.WhichTasks, *, as_json: bool) -> None:
+    """The list, and again after whatever moved a task; the stream says None when all that happened has been told."""
+    moved = True
+    for event in client.stream(events_api.follow, events_api.WhichEvents(name=["task"])):
+        moved = moved or event is not None
+        if event is None and moved:
+            screen.clear()
+            _show_list(screen, _full_page(client, request), as_json=as_json)
+            screen.flush()
+            moved = False
+            time.sleep(WATCH_S)
+
+
+def _show_list(screen: Screen, found: TaskList, *, as_json: bool) -> None:
     if as_json:
         screen.json(found)
         return

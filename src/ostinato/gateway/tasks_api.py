@@ -18,6 +18,7 @@ from ostinato.domain.question import Answer, QuestionKind, QuestionState
 from ostinato.domain.routing import Candidate, missing, route
 from ostinato.domain.step import Input
 from ostinato.domain.task import UNFINISHED, Join, NewTask, Task, TaskEvent, TaskKind, TaskSpec, TaskState
+from ostinato.domain.task_query import QUERY_CHARACTERS_MAX, parse_query
 from ostinato.domain.values import digest_of, to_json
 from ostinato.gateway.context import AgentCard, Context
 from ostinato.gateway.journal_view import step_views
@@ -45,7 +46,8 @@ Title = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Text = Annotated[str, msgspec.Meta(max_length=200_000)]
 Word = Annotated[str, msgspec.Meta(max_length=200)]
 Priority = Annotated[int, msgspec.Meta(ge=-100, le=100)]
-PageSize = Annotated[int, msgspec.Meta(ge=1, le=500)]
+PAGE_MAX = 500
+PageSize = Annotated[int, msgspec.Meta(ge=1, le=PAGE_MAX)]
 
 
 class AddTask(Ask):
@@ -86,6 +88,8 @@ class WhichTasks(Ask):
     parent: Word | None = None
     dead: bool = False
     text: Word = ""
+    query: Annotated[str, msgspec.Meta(max_length=QUERY_CHARACTERS_MAX)] = ""
+    """Terms that must all hold, such as `status:failed cost:>1 age:>2d`."""
     before: Word | None = None
     limit: PageSize = 50
 
@@ -206,21 +210,27 @@ async def add(context: Context, request: AddTask) -> TaskRow:
 @operation("tasks.list", "GET /api/v1/tasks")
 async def list_tasks(context: Context, request: WhichTasks) -> TaskList:
     """Tasks, newest first."""
+    query = parse_query(request.query)
+    states, kinds = request.state or query.only("status"), query.only("kind")
+    agents, projects = query.only("agent"), query.only("project")
     which = TaskFilter(
-        states=frozenset(_member(TaskState, each, "state") for each in request.state),
-        kinds=_kinds(request),
-        agent=request.agent,
-        project=request.project,
+        states=frozenset(_member(TaskState, each, "state") for each in states),
+        kinds=frozenset(map(TaskKind, kinds)) if kinds and not request.kind else _kinds(request),
+        agent=request.agent or (agents[0] if len(agents) == 1 else None),
+        project=request.project or (projects[0] if len(projects) == 1 else None),
         session=request.session,
         parent=parse_id(request.parent, "T") if request.parent else None,
         dead=request.dead,
         text=request.text,
     )
-    before = parse_id(request.before, "T") if request.before else None
+    before, now = parse_id(request.before, "T") if request.before else None, context.now
 
     def read(tx: Reads) -> TaskList:
-        tasks, more = tx.tasks_page(which, before=before, limit=request.limit)
-        return TaskList(tasks=task_rows(tx, tasks), next=f"T{more}" if more else None)
+        tasks, more = tx.tasks_page(which, before=before, limit=request.limit if not query.terms else PAGE_MAX)
+        found = [each for each in tasks if query.holds(each, now=now)]
+        if len(found) > request.limit:
+            found, more = found[: request.limit], found[request.limit - 1].id
+        return TaskList(tasks=task_rows(tx, found), next=f"T{more}" if more else None)
 
     return await context.store.read(read)
 
