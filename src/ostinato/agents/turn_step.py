@@ -101,6 +101,8 @@ class _TurnStep:
         self._now = now
         self._failed = failed
         self.entries: list[Entry] = list(produced)
+        self._waits: list[Wait] = []
+        """What calls wait for that have no result yet."""
         self.messages: list[Message] = []
 
     def go(self) -> AskModel | Act | Outcome:
@@ -120,9 +122,12 @@ class _TurnStep:
                     if reached is not None:
                         return reached
                 case turn.RunTools():
+                    before, self._waits = len(self.entries), []
                     planned = [act for each in action.calls if (act := self._advance_call(each)) is not None]
                     if planned:
                         return Act(planned=tuple(planned))
+                    if len(self.entries) == before:  # all that is left waits for the same things as a moment ago
+                        return _park_for(self._waits)
                 case turn.AskUnknown():
                     parked = self._ask_unknown(action)
                     if parked is not None:
@@ -375,15 +380,23 @@ class _TurnStep:
             case OutsideTool():
                 return Planned(call=call, intent=intent)
             case StoreTool():
-                result = perform_in(
-                    self._tx, tool, context=state.context(intent, now=self._now), arguments=intent.arguments
-                )
+                self._act_in_store(tool, intent)
+                return None
             case TurnTool():
                 result = tool.act(state.context(intent, now=self._now), intent.arguments)
             case _:
                 assert_never(tool)
         self.entries.append(result.outcome(call_id=call.id, tool=call.name))
         return None
+
+    def _act_in_store(self, tool: StoreTool, intent: ToolIntent) -> None:
+        """Effect and result in this commit; no result where the call waits for something, and may."""
+        context = self._state.context(intent, now=self._now)
+        result = perform_in(self._tx, tool, context=context, arguments=intent.arguments)
+        if result.wait is not None and self._state.own:
+            self._waits.append(result.wait)
+            return
+        self.entries.append(result.outcome(call_id=intent.call_id, tool=intent.tool))
 
     def _draft_intent(self, call: ToolCall, arguments: dict[str, Any] | None) -> ToolIntent:
         task = self._state.task
@@ -414,6 +427,9 @@ class _TurnStep:
         """The same intent once more, with the same key."""
         call = pending.call
         tool = self._state.leash.tool_or_none(call.name)
+        if isinstance(tool, StoreTool):  # it has waited for something
+            self._act_in_store(tool, self._intent_of(call, tool, pending.arguments))
+            return None
         if not isinstance(tool, OutsideTool):
             self._settle(call, ResultStatus.ERROR, f"{call.name} cannot be repeated: it is gone since")
             return None
@@ -504,6 +520,14 @@ class _TurnStep:
 def _park(questions: Sequence[int], *, kind: WaitKind) -> Park:
     names = tuple(f"Q{each}" for each in questions)
     return Park(wait=Wait(kind=kind, refs=names), reason=f"waits for {', '.join(names)}")
+
+
+def _park_for(waits: Sequence[Wait]) -> Park:
+    """Any of them wakes the turn, which looks again."""
+    refs = tuple(dict.fromkeys(ref for each in waits for ref in each.refs))
+    ends = [each.until_at for each in waits if each.until_at is not None]
+    wait = Wait(kind=waits[0].kind, refs=refs, until_at=min(ends, default=None))
+    return Park(wait=wait, reason=f"waits for {', '.join(refs)}")
 
 
 def _wait_for_a_model(refusal: Refusal, *, now: Instant) -> Park:

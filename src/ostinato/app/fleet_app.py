@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from ostinato.engine.service import Service
     from ostinato.gateway.server import LocalServer
     from ostinato.models.catalogue import FleetModels
+    from ostinato.tools.commands import CommandPlace
     from ostinato.tools.toolbox import Toolbox
     from ostinato.tools.web.proxy import Ways
 
@@ -90,6 +91,7 @@ class FleetApp:
         self._closing = asyncio.Event()
         self._ends = contextlib.AsyncExitStack()
         self._at_once: dict[str, int] = {}
+        self._warding: Service | None = None
         self._started = False
 
     async def start(self) -> None:
@@ -150,7 +152,7 @@ class FleetApp:
         self._ends.callback(store.subscribe(self.meter.hear))
         self._ends.callback(store.subscribe(self._learn))
         self._ends.callback(store.subscribe(self.log.events))  # last: the first line loads the library that writes it
-        for service in (*self._services(store, inbox), *self._clerks(store, colleagues)):
+        for service in (*self._services(store, inbox), *self._wardens(store), *self._clerks(store, colleagues)):
             service.start()
             self._ends.push_async_callback(service.stop)
 
@@ -172,11 +174,15 @@ class FleetApp:
         owner = self.fleet.stat().st_uid if os.geteuid() == 0 else None
         return Ways(ways_folder(self.state_dir), guard=Guard(), owner=owner)
 
-    def _toolbox(self) -> Toolbox:
+    def _commands(self) -> CommandPlace:
         from ostinato.tools.commands import CommandPlace
+
+        return CommandPlace(fleet=self.fleet.resolve(), state_dir=self.state_dir.resolve(), ways=self.ways)
+
+    def _toolbox(self) -> Toolbox:
         from ostinato.tools.standard import standard_toolbox
 
-        return standard_toolbox(CommandPlace(fleet=self.fleet.resolve(), state_dir=self.state_dir, ways=self.ways))
+        return standard_toolbox(self._commands())
 
     def _plugins(self, store: Store, toolbox: Toolbox) -> Plugins:
         from ostinato.app.plugins import Plugins
@@ -207,6 +213,7 @@ class FleetApp:
         from ostinato.agents.turn_handler import TurnHandler
         from ostinato.agents.unfit import Patient
         from ostinato.tools.delivery import DeliveryHandler
+        from ostinato.tools.processes.handler import ProcessHandler
 
         models, outbox = self._models(), self.fleet / OUTBOX_FOLDER
         asked = metered_models(models, self.meter, self.clock)
@@ -222,9 +229,11 @@ class FleetApp:
             colleagues=colleagues,
             elapsed_s=self.clock.elapsed_s,
         )
+        processes = ProcessHandler(self._commands(), contexts=leashes.delivery_context, begun=self._look_after)
         return (
             *(TurnHandler(each, leashes=leashes, models=asked, live=live, choices=choices) for each in MODELLED),
             Patient(DeliveryHandler(toolbox=toolbox, contexts=leashes.delivery_context, outbox=outbox)),
+            Patient(processes),
         )
 
     def _engine(self, store: Store, handlers: Sequence[Handler], *, fires: Fires, lock: FleetLock) -> EngineNode:
@@ -293,6 +302,25 @@ class FleetApp:
         self._ends.callback(calendar.listen(sweeping.wake))
         others = {"regulator": Regulator(store=store, clock=self.clock).poll, "inbox": inbox.poll}
         return (sweeping, *(Service(name, poll, ground) for name, poll in others.items()), writing)
+
+    def _look_after(self) -> None:
+        """A process may have begun."""
+        if self._warding is not None:
+            self._warding.wake()
+
+    def _wardens(self, store: Store) -> Sequence[Service]:
+        """Whoever looks after processes. They go on when it stops."""
+        from ostinato.engine.service import Ground, Service
+        from ostinato.tools.processes.warden import Warden
+
+        warden = Warden(self.state_dir.resolve(), store=store, clock=self.clock)
+        self._ends.push_async_callback(warden.close)
+        service = self._warding = Service(
+            "warden", warden.poll, Ground(store=store, clock=self.clock, notify=self.log.notice)
+        )
+        warden.wake = service.wake
+        self._ends.callback(store.subscribe(lambda events: service.wake() if warden.concerns(events) else None))
+        return (service,)
 
     def _clerks(self, store: Store, colleagues: Colleagues) -> Sequence[Service]:
         """Whoever keeps TASKS.md; nobody where the fleet's file says so."""

@@ -99,6 +99,11 @@ class Redactor:
         self._learned.add(hash(value))  # last: other threads may be reading
 
     @property
+    def forms(self) -> tuple[bytes, ...]:
+        """Every spelling that is taken out, the longest first: for a process that looks by itself."""
+        return self._data
+
+    @property
     def is_armed(self) -> bool:
         """True where `stored` has anything to look for."""
         return bool(self._strong)

@@ -16,6 +16,7 @@ from ostinato.domain.file_rules import FileRules
 from ostinato.domain.policy import Policy
 from ostinato.domain.secret import KNOWN
 from ostinato.domain.step import Effect, ResultStatus, ToolOutcome
+from ostinato.domain.task import Wait
 from ostinato.domain.values import Attachment, Instant, Origin, Trust, Value
 from ostinato.store.port import Tx
 
@@ -110,6 +111,8 @@ class ToolResult(Value):
     data: dict[str, Any] | None = None
     outside: bool = False
     """Strangers wrote this text, whatever the tool returns otherwise; see `Tool.outside_text`."""
+    wait: Wait | None = None
+    """Of a store tool that only reads: not yet. In a session of its own the turn parks for this, and calls again."""
 
     def outcome(self, *, call_id: str, tool: str, duration_ms: float = 0.0) -> ToolOutcome:
         """The entry of the journal, without any secret, and with the text capped at `RESULT_BYTES_MAX`."""

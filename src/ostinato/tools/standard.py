@@ -10,6 +10,7 @@ from ostinato.tools.exec_tools import exec_tools
 from ostinato.tools.files import file_tools
 from ostinato.tools.memory import memory_tools
 from ostinato.tools.messages import message_tools
+from ostinato.tools.processes.process_tools import process_tools
 from ostinato.tools.tasks import task_tools
 from ostinato.tools.toolbox import Toolbox
 from ostinato.tools.turn import turn_tools
@@ -17,5 +18,5 @@ from ostinato.tools.turn import turn_tools
 
 def standard_toolbox(commands: CommandPlace | None = None) -> Toolbox:
     """A new box with all tools of the runtime. `commands`: where they run; None: those tools are described only."""
-    tools = (*turn_tools(), *file_tools(), *memory_tools(), *task_tools(), *message_tools(), *exec_tools(commands))
-    return Toolbox(tools)
+    acting = (*file_tools(), *memory_tools(), *task_tools(), *message_tools())
+    return Toolbox((*turn_tools(), *acting, *exec_tools(commands), *process_tools(commands)))

@@ -29,7 +29,7 @@ from ostinato.domain.task import (
 from ostinato.domain.values import Instant, Source, Trust, to_json
 from ostinato.store.verbs import rows
 from ostinato.store.verbs.rows import Kept
-from ostinato.store.verbs.sessions import SessionVerbs, ids_of, is_among
+from ostinato.store.verbs.sessions import AWAITING_TASKS, SessionVerbs, ids_of, is_among
 
 SESSION_PREFIX = "session:"
 
@@ -168,11 +168,12 @@ class EndingVerbs(SessionVerbs):
         above = None if task.parent is None else self._kept_or_none(task.parent)
         if above is None:
             return
-        if above.task.session is not None:
+        cancelled = above.task.state is TaskState.CANCELLED and above.task.session == task_session(above.task.id)
+        if above.task.session is not None and not cancelled:  # nobody takes up again what was cancelled
             self._deliver_to(above.task.session, kept, or_agent=above.task.agent, now=now)
             above = self._kept(above.task.id)
         wait = above.task.wait
-        waits = wait is not None and wait.kind is WaitKind.CHILD and is_among(task.id, wait.refs)
+        waits = wait is not None and wait.kind in AWAITING_TASKS and is_among(task.id, wait.refs)
         if waits and above.task.state is TaskState.WAITING:
             self._move(above, TaskEvent.WAKE, now=now, reason=f"T{task.id} has ended")
 
@@ -223,12 +224,12 @@ class EndingVerbs(SessionVerbs):
             case WaitKind.QUESTION | WaitKind.UNKNOWN:
                 settled = self._db.one("any_settled", ids=rows.list_of(ids_of(wait.refs)))
                 return settled is not None
-            case WaitKind.CHILD:
+            case WaitKind.CHILD | WaitKind.PROCESS:
                 ended = rows.list_of(each.value for each in ENDED)
                 return self._db.one("any_ended", ids=rows.list_of(ids_of(wait.refs)), ended=ended) is not None
             case WaitKind.EVENT:
                 return bool(task.session and self.inbox(task.session, limit=1))
-            case WaitKind.PROCESS | WaitKind.TIME:
+            case WaitKind.TIME:
                 return False
 
 

@@ -162,7 +162,7 @@ class Queues:
 
     def _full(self, request: ClaimRequest, key: QueueKey) -> str | None:
         """The scope whose limit is reached, or None."""
-        if key.agent:
+        if _takes_a_place(key):
             name = f"agent:{key.agent}"
             if self.running.get(name, 0) >= request.agent_limits.get(key.agent, request.agent_limit_default):
                 return name
@@ -206,9 +206,15 @@ class Queues:
         heappush(self._order.setdefault(key.pool, []), (head, key))
 
 
+def _takes_a_place(key: QueueKey) -> bool:
+    """True for what counts among the tasks that an agent works on at once. A process does not: it must begin while the
+    turn that started it goes on."""
+    return bool(key.agent) and key.kind != TaskKind.PROCESS.value
+
+
 def _scopes(key: QueueKey, session: str) -> list[str]:
     scopes = [f"kind:{key.kind}"]
-    if key.agent:
+    if _takes_a_place(key):
         scopes.append(f"agent:{key.agent}")
     if session:
         scopes.append(f"session:{session}")

@@ -22,6 +22,9 @@ TITLE_CHARACTERS_MAX = 80
 UNREAD_LOOKED_AT = 50
 """Unread messages that decide about the next turn's trust and depth; what `inbox` gives at once."""
 
+AWAITING_TASKS = frozenset({WaitKind.CHILD, WaitKind.PROCESS})
+"""Waits that the end of a task ends; both name it as `T12`."""
+
 _TRUST_ORDER = (Trust.EXTERNAL, Trust.AGENT, Trust.OPERATOR)
 
 
@@ -139,7 +142,7 @@ def _is_woken(wait: Wait | None, child: int | None) -> bool:
         return False
     if wait.kind is WaitKind.EVENT:
         return True
-    return child is not None and wait.kind is WaitKind.CHILD and is_among(child, wait.refs)
+    return child is not None and wait.kind in AWAITING_TASKS and is_among(child, wait.refs)
 
 
 def is_among(number: int, refs: Sequence[str]) -> bool:

@@ -55,7 +55,7 @@ def _restrict(rules: list[tuple[str, int, bool]]) -> None:
         if stat.S_ISLNK(mode):  # it was none a moment ago
             raise OSError(errno.ELOOP, f"{path} has become a link")
         mask = access if stat.S_ISDIR(mode) else access & _FILE_ONLY
-        rule = struct.pack("=Qi", mask, descriptor)
+        rule = struct.pack("=Qi", mask & handled, descriptor)
         _checked(path, _library.syscall(_ADD_RULE, ruleset, 1, rule, 0))
         os.close(descriptor)
     _checked("landlock", _library.syscall(_RESTRICT, ruleset, 0))

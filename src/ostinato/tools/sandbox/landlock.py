@@ -30,11 +30,12 @@ _VERSION_FLAG = 1
 EXECUTE, WRITE_FILE, READ_FILE, READ_FOLDER = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 REMOVE_FOLDER, REMOVE_FILE = 1 << 4, 1 << 5
 MAKE = (1 << 7) | (1 << 8) | (1 << 9) | (1 << 10) | (1 << 12)  # folders, files, sockets, pipes, links
-REFER, TRUNCATE = 1 << 13, 1 << 14
+REFER, TRUNCATE, CONTROL_DEVICE = 1 << 13, 1 << 14, 1 << 15
 READ = EXECUTE | READ_FILE | READ_FOLDER
 CHANGE_FILE = WRITE_FILE | TRUNCATE
 CHANGE = CHANGE_FILE | REMOVE_FOLDER | REMOVE_FILE | MAKE | REFER
 
+TERMINAL = "/dev/tty"
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 _ROOTS = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 
@@ -66,10 +67,12 @@ def gaps(found: int) -> tuple[str, ...]:
     return always if found >= SIGNALS_SINCE else (*always, "other processes of the same user can be sent signals")
 
 
-def rules(room: Room) -> list[Rule]:
-    """What the command may use, and nothing else."""
+def rules(room: Room, *, terminal: bool = False) -> list[Rule]:
+    """What the command may use, and nothing else; with a `terminal`, the one that controls it."""
     machine = [(path, READ) for path in (*_ROOTS, *SYSTEM_FILES) if os.path.exists(path)]
     machine += [(path, READ_FILE | WRITE_FILE) for path in _DEVICES]
+    if terminal:
+        machine.append((TERMINAL, READ_FILE | WRITE_FILE | CONTROL_DEVICE))
     machine += [(str(folder), READ) for folder in (*room.reads, room.workspace)]
     own = _writable(room.workspace, set(room.guard.sealed), opened=set(room.guard.folders))
     found = [Rule(path=path, access=access, follow=True) for path, access in machine]

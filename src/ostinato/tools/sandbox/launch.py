@@ -130,7 +130,7 @@ def launched(backend: Backend, room: Room, errand: Errand, *, account: Account) 
             argv = [*arguments, *(_forwarded(led) if room.way is not None else led)]
             inherited = (write, seccomp, wires.users, wires.groups, *(each for _, each in wires.pinned))
         else:
-            rules = wire(to_json({"rules": landlock.rules(room), "cwd": str(errand.cwd)}))
+            rules = wire(to_json({"rules": landlock.rules(room, terminal=errand.terminal), "cwd": str(errand.cwd)}))
             argv = [backend.program, "-I", "-S", "-c", _confiner(), str(rules), str(seccomp), str(write), *limited]
             inherited = (write, seccomp, rules)
         options: dict[str, Any] = {"pass_fds": inherited, "cwd": "/", "start_new_session": True}
