@@ -161,8 +161,8 @@ def test_without_the_token_of_this_process_a_shim_does_nothing(one: Bench) -> No
 def test_a_kill_ends_whatever_was_left_behind(each: Bench) -> None:
     mark = str(200_000 + int.from_bytes(os.urandom(3)))
     handle = each.begin(*PYTHON, LEAVE.format(mark=mark, confined=not each.way.has_rooms))
-    until(handle, lambda text: "left" in text)
-    assert len(sleepers(mark)) == 1
+    until(handle, lambda text: text == "left\n")
+    wait_until(lambda: len(sleepers(mark)) == 1)
     assert handle.kill("enough")
     assert end_of(handle).ended == "killed"
     assert sleepers(mark) == []
@@ -172,7 +172,7 @@ def test_a_kill_ends_whatever_was_left_behind(each: Bench) -> None:
 def test_a_process_dies_with_its_shim_and_nobody_says_how(one: Bench) -> None:
     mark = str(200_000 + int.from_bytes(os.urandom(3)))
     handle = one.begin(*PYTHON, LEAVE.format(mark=mark, confined=False))
-    until(handle, lambda text: "left" in text)
+    until(handle, lambda text: text == "left\n")
     os.kill(shim_of(handle), signal.SIGKILL)
     wait_until(lambda: handle.look()[0] is Standing.LOST and not sleepers(mark))
     assert said(handle) == "left\n"
