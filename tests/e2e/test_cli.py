@@ -251,7 +251,7 @@ def test_a_backup_comes_back(tmp_path: Path) -> None:
     done(folder, "backup", "copy.db")
     done(folder, "tasks", "add", "After", "--agent", "clerk")
     assert "exists already" in refused(folder, "backup", "copy.db", code=1)
-    assert "Move it away first" in refused(folder, "restore", "copy.db", code=1)
+    assert "Give --replace" in refused(folder, "restore", "copy.db", code=1)
     assert "There is no such backup" in refused(folder, "restore", "none.db", "--replace", code=3)
     assert len(document(folder, "tasks", "list")["tasks"]) == 2
     assert "before-1.db" in done(folder, "restore", "copy.db", "--replace")

@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 
 from ostinato.domain.errors import Invalid
 from ostinato.domain.event import Event, EventName
+from ostinato.domain.gate import DEFAULT_GATES, Gate
 from ostinato.domain.step import Entry, Step
 from ostinato.domain.task import TaskKind
 from ostinato.domain.values import SECOND
 from ostinato.engine.notice import AttemptCrashed, StoreChecked
+from ostinato.gateway.definitions import gate_words
 from ostinato.gateway.journal_view import step_view
 from ostinato.gateway.log_lines import QUIET, LogLines
 from ostinato.gateway.notation import ID_MAX, iso, parse_id, parse_moment
@@ -143,3 +145,8 @@ def test_a_notice_of_the_engine_is_logged_with_its_traceback_and_a_sound_databas
     assert (crashed["level"], crashed["event"], crashed["text"]) == ("error", "engine.attempt_crashed", "boom")
     assert checked["level"] == "info"
     assert "Traceback: x" in output.getvalue()
+
+
+@pytest.mark.parametrize("gate", DEFAULT_GATES.values(), ids=lambda each: each.name)
+def test_a_gate_that_asks_now_and_then_does_not_read_as_if_it_always_asked(gate: Gate) -> None:
+    assert gate_words(gate).startswith(("any tool that ", f"{gate.tool} that "))

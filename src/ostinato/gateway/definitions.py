@@ -224,7 +224,7 @@ def gate_words(gate: Gate) -> str:
     """When a gate asks, in words."""
     what = gate.tool if gate.tool != "*" else "any tool"
     effect = f" that is {gate.effect.value}" if gate.effect else ""
-    when = f" when {gate.when_text}" if gate.when_text else ""
+    when = f" when {gate.when_text}" if gate.when_text else f" that {gate.why}" if gate.why else ""
     return f"{what}{effect}{when}: asks {gate.ask}, expires after {format_duration(gate.expires_s)} ({gate.place})"
 
 

@@ -66,7 +66,8 @@ def restore(file: Path, directory: Path) -> int:
     target = directory / FILE_NAME
     for each in (target, *(target.with_name(target.name + end) for end in ("-wal", "-shm", "-journal"))):
         if each.exists():  # a log of another database would be read into this one
-            raise Conflict("There is a database already", place=str(each), cure="Move it away first.")
+            cure = "Give --replace: then it is moved aside."
+            raise Conflict("There is a database already", place=str(each), cure=cure)
     draft = target.with_name(f"{target.name}.restoring")
     draft.unlink(missing_ok=True)
     try:
