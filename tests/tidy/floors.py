@@ -15,6 +15,7 @@ HEAVY = {
     "pydantic_ai",
     "typer", "rich", "aiohttp", "h11", "uvicorn", "starlette", "genai_prices", "jinja2", "structlog",
     "ruamel", "tomlkit", "jsonschema_rs", "cel", "cronsim", "zoneinfo", "sqlite3", "ssl",
+    "bs4", "markdownify", "yarl",
 }  # fmt: skip
 """Libraries that cost start-up time, which may be imported where they are needed."""
 

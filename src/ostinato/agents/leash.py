@@ -138,6 +138,7 @@ class Leash:
             files=FileRules(read=self.now.files_read, write=self.now.files_write),
             commands=_command_rules(self.now),
             secrets=self.now.tools.secrets,
+            credentials={host: dict(headers) for host, headers in self.now.tools.credentials.items()},
             bound=intent.bound,
             requester=task.spec.requester,
             trust=trust,

@@ -167,12 +167,9 @@ class FleetApp:
             self.log.say("error", f"nobody can decide anything here yet: {error}", event="people.missing")
 
     def _make_ways(self) -> Ways:
-        """Of commands to the network."""
-        from ostinato.tools.web.guard import Guard
-        from ostinato.tools.web.proxy import Ways, ways_folder
+        from ostinato.app.web_parts import make_ways
 
-        owner = self.fleet.stat().st_uid if os.geteuid() == 0 else None
-        return Ways(ways_folder(self.state_dir), guard=Guard(), owner=owner)
+        return make_ways(self.settings.web, fleet=self.fleet, state_dir=self.state_dir, workspaces=self.workspaces)
 
     def _commands(self) -> CommandPlace:
         from ostinato.tools.commands import CommandPlace
@@ -180,9 +177,10 @@ class FleetApp:
         return CommandPlace(fleet=self.fleet.resolve(), state_dir=self.state_dir.resolve(), ways=self.ways)
 
     def _toolbox(self) -> Toolbox:
+        from ostinato.app.web_parts import web_place
         from ostinato.tools.standard import standard_toolbox
 
-        return standard_toolbox(self._commands())
+        return standard_toolbox(self._commands(), web=web_place(self.settings.web, self.state_dir))
 
     def _plugins(self, store: Store, toolbox: Toolbox) -> Plugins:
         from ostinato.app.plugins import Plugins

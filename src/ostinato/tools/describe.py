@@ -21,13 +21,16 @@ _BOUNDS = {
 }
 
 
+_FAMILIES = {"exec.": "commands", "http.": "web", "web.": "web"}
+
+
 def reference() -> str:
     """Every tool in Markdown: what it does, its effect, its arguments with their bounds."""
     return "\n\n".join(_section(tool) for tool in standard_toolbox())
 
 
 def _section(tool: AnyTool) -> str:
-    on = "commands" if tool.name.startswith("exec.") else ACTS[type(tool)]
+    on = next((words for family, words in _FAMILIES.items() if tool.name.startswith(family)), ACTS[type(tool)])
     says = [f"effect `{tool.effect.value}`", f"acts on the {on}"]
     if tool.outward:
         says.append("outward")

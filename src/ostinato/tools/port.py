@@ -80,6 +80,8 @@ class ToolContext(Value):
     commands: CommandRules | None = None
     secrets: tuple[str, ...] = ()
     """Names in the environment that the agent's commands may be given."""
+    credentials: dict[str, dict[str, str]] = {}
+    """Host -> header -> text with the names of secrets in it, for requests to that host."""
     bound: dict[str, Any] = {}
     """What was found when the call was judged; see `CallReport`."""
     requester: str = "operator"

@@ -14,9 +14,12 @@ from ostinato.tools.processes.process_tools import process_tools
 from ostinato.tools.tasks import task_tools
 from ostinato.tools.toolbox import Toolbox
 from ostinato.tools.turn import turn_tools
+from ostinato.tools.web.place import WebPlace
+from ostinato.tools.web.web_tools import web_tools
 
 
-def standard_toolbox(commands: CommandPlace | None = None) -> Toolbox:
-    """A new box with all tools of the runtime. `commands`: where they run; None: those tools are described only."""
-    acting = (*file_tools(), *memory_tools(), *task_tools(), *message_tools())
-    return Toolbox((*turn_tools(), *acting, *exec_tools(commands), *process_tools(commands)))
+def standard_toolbox(commands: CommandPlace | None = None, *, web: WebPlace | None = None) -> Toolbox:
+    """A new box with all tools of the runtime. `commands`: where they run; `web`: what they ask by; None: those tools
+    are described only."""
+    inside = (*turn_tools(), *file_tools(), *memory_tools(), *task_tools(), *message_tools())
+    return Toolbox((*inside, *exec_tools(commands), *process_tools(commands), *web_tools(web)))

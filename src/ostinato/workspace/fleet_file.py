@@ -27,6 +27,7 @@ from ostinato.workspace.fleet_policy import POLICY_KEYS, parse_fleet_policy
 from ostinato.workspace.gate_rules import ESCALATE_KEYS, GATE_KEYS
 from ostinato.workspace.mcp_entries import MCP_EFFECTS, MCP_KEYS, McpEntry, parse_mcp
 from ostinato.workspace.toml_nodes import parse_toml
+from ostinato.workspace.web_table import WEB_KEYS, WebEntry, parse_web
 
 FLEET_FILE = "ostinato.toml"
 """Its folder is the fleet."""
@@ -51,6 +52,7 @@ FLEET_FILE_KEYS: dict[str, tuple[str, ...]] = {
         "metrics",
         "otel",
         "mcp",
+        "web",
     ),
     "fleet": ("name", "description", "timezone", "model"),
     "models.<name>": (
@@ -90,6 +92,7 @@ FLEET_FILE_KEYS: dict[str, tuple[str, ...]] = {
     "otel": ("endpoint", "contents"),
     "mcp.<name>": MCP_KEYS,
     "mcp.<name>.effects": MCP_EFFECTS,
+    "web": WEB_KEYS,
 }
 """Keys of each table."""
 
@@ -179,6 +182,7 @@ class FleetSettings(Value):
     """Whether traces hold what models and tools said."""
     mcp: Mapping[str, McpEntry] = {}
     """Servers whose tools agents may be granted."""
+    web: WebEntry = WebEntry()
     digest: str = ""
     """Of the file."""
     findings: tuple[Finding, ...] = ()
@@ -274,6 +278,7 @@ def parse_fleet(file: FileText, *, name: str) -> FleetSettings:
         otel_endpoint=_endpoint(_table(root, "otel")),
         otel_contents=_table(root, "otel").flag("contents", default=False),
         mcp=parse_mcp(root),
+        web=parse_web(_table(root, "web")),
         digest=file.digest,
         findings=(*file.findings, *_about_retention(retention, place=_table(root, "retention").place())),
     )
@@ -510,6 +515,7 @@ _TABLES = {
     "otel_endpoint": "[otel]",
     "otel_contents": "[otel]",
     "mcp": "[mcp]",
+    "web": "[web]",
 }
 """Where the settings stand that are not in [fleet]."""
 

@@ -14,11 +14,12 @@ from ostinato.domain.command import problem_of
 from ostinato.domain.step import Effect
 from ostinato.domain.values import Value
 from ostinato.workspace.agent_file import ABOUT_KEYS
+from ostinato.workspace.credentials import parse_credentials
 from ostinato.workspace.fields import Fields
 from ostinato.workspace.file_text import Finding
 from ostinato.workspace.front_matter import Node
 
-TOOLS_KEYS = (*ABOUT_KEYS, "allow", "deny", "files", "exec", "network", "recipients", "secrets", "mcp")
+TOOLS_KEYS = (*ABOUT_KEYS, "allow", "deny", "files", "exec", "network", "recipients", "secrets", "credentials", "mcp")
 PLACED_KEYS = ("allow", "deny", "files", "exec", "network", "recipients")
 """Keys whose places verdicts name."""
 FILES_KEYS = ("read", "write")
@@ -67,6 +68,8 @@ class ToolsSettings(Value):
     recipients: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
     """Names in the environment, never values."""
+    credentials: Mapping[str, Mapping[str, str]] = {}
+    """Host -> header -> text with `${{ secrets.NAME }}` in it: what requests to that host get."""
     mcp: Mapping[str, tuple[str, ...]] = {}
     """Server -> its tools."""
     places: Mapping[str, str] = {}
@@ -84,6 +87,7 @@ def parse_tools_settings(node: Node, *, file: str) -> tuple[ToolsSettings, tuple
     """The settings of TOOLS.md, and what is odd about them."""
     fields = Fields(node, file=file, known=TOOLS_KEYS)
     files = fields.group("files", FILES_KEYS)
+    secrets = _matching(fields, "secrets", _SECRET, cure="Name it only; the value stays in the environment.")
     settings = ToolsSettings(
         allow=tool_patterns(fields, "allow"),
         denied=tool_patterns(fields, "deny"),
@@ -92,7 +96,8 @@ def parse_tools_settings(node: Node, *, file: str) -> tuple[ToolsSettings, tuple
         exec=_exec(fields),
         network=declared_hosts(fields),
         recipients=declared_recipients(fields),
-        secrets=_matching(fields, "secrets", _SECRET, cure="Name it only; the value stays in the environment."),
+        secrets=secrets,
+        credentials=parse_credentials(fields, host=_HOST, secrets=secrets),
         mcp=_mcp(fields),
         places=_places(fields),
     )

@@ -49,8 +49,8 @@ _DROPPED = ("host", "connection", "keep-alive", "te", "trailer", "upgrade", "exp
 _STATUS = {Invalid: 400, Denied: 403, Conflict: 409, Exhausted: 502}
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-Credentials = Callable[[str, str], Mapping[str, str]]
-"""Agent and host -> headers that are added for it, with their secrets in them."""
+Credentials = Callable[[str, Target], Mapping[str, str]]
+"""Agent and target -> headers that are added for it, with their secrets in them."""
 
 
 def _stored_in(folder: Path) -> Way | None:
@@ -67,7 +67,7 @@ def ways_folder(state_dir: Path) -> Path:
     return Path("/run/ostinato-ways") / digest_of(os.fsencode(state_dir.resolve()))[:16]
 
 
-def no_credentials(_agent: str, _host: str) -> Mapping[str, str]:
+def no_credentials(_agent: str, _target: Target) -> Mapping[str, str]:
     """Nothing is added for anybody."""
     return {}
 
@@ -207,9 +207,9 @@ class Ways:
         if any(each.lower().startswith("transfer-encoding:") for each in headers):
             raise Invalid("Bodies in pieces are not handed on", cure="Send a Content-Length.")
         left = _length(headers)
-        added = self._credentials(way.agent, target.declared)
-        if added and target.port == 80:
-            target = msgspec.structs.replace(target, scheme="https", port=443)
+        encrypted = msgspec.structs.replace(target, scheme="https", port=443) if target.port == 80 else target
+        added = self._credentials(way.agent, encrypted)
+        target = encrypted if added else target
         names = {each.lower() for each in added}
         headers = [each for each in headers if each.partition(":")[0].strip().lower() not in names]
         headers += [f"Host: {target.authority}", "Connection: close", *(f"{k}: {v}" for k, v in added.items())]
