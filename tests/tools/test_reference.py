@@ -18,7 +18,7 @@ NAMES = {
     "finish", "ask", "files.read", "files.list", "files.search", "files.write", "files.append", "files.edit",
     "files.delete", "memory.read", "memory.search", "memory.note", "memory.curate", "tasks.create", "tasks.propose",
     "tasks.list", "tasks.show", "tasks.comment", "message.send",
-    "exec.run", "exec.read",
+    "exec.run", "exec.read", "http.get", "http.post", "web.read", "web.search", "web.more",
 }  # fmt: skip
 
 
@@ -37,9 +37,13 @@ def test_every_tool_is_named_with_its_effect_and_its_arguments() -> None:
         assert tool.description in section
 
 
-def test_only_a_message_that_leaves_and_a_command_cannot_be_undone() -> None:
+def test_only_a_message_or_a_post_that_leaves_and_a_command_cannot_be_undone() -> None:
     box = standard_toolbox()
-    assert [tool.name for tool in box if tool.effect is Effect.IRREVERSIBLE] == ["message.send", "exec.run"]
+    assert [tool.name for tool in box if tool.effect is Effect.IRREVERSIBLE] == [
+        "message.send",
+        "exec.run",
+        "http.post",
+    ]
     assert [tool.name for tool in box if tool.effect is Effect.REVERSIBLE] == ["files.delete"]
     assert [tool.name for tool in box if tool.always_allowed] == ["finish", "ask"]
     assert {type(tool) for tool in box} == {StoreTool, OutsideTool, TurnTool}

@@ -91,7 +91,7 @@ def test_the_files_of_the_design_mean_what_it_says() -> None:
     assert (agent.tools.exec.commands, agent.tools.exec.timeout_s, agent.tools.exec.network) == (
         ("git", "pytest"),
         600.0,
-        False,
+        (),
     )
     assert agent.tools.network == ("api.example.com",)
     assert agent.tools.secrets == ("BILLING_API_KEY",)

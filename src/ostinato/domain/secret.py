@@ -12,12 +12,10 @@ from __future__ import annotations
 
 import base64
 import hmac
-import html
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
-from urllib.parse import quote, quote_plus
 
 STARS = "***"
 """Stands where a secret stood."""
@@ -30,6 +28,8 @@ LINE_CHARS_MIN = 16
 
 _WORD = re.compile(r"[a-z]+([ ._-][a-z]+)*|[0-9]{1,9}")
 _BETWEEN = r"(?:[\s:]|\\[nrt])*"
+_UNRESERVED = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~"
+_QUOTES: tuple[dict[str, str], ...] = ({}, {'"': "&quot;", "'": "&#x27;"}, {'"': "&#34;", "'": "&#39;"})
 _GAPS = b" \t\r\n:"
 
 
@@ -223,11 +223,10 @@ def _forms(value: str) -> set[str]:
     """The spellings of a value."""
     raw = value.encode()
     escaped = {json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
-    urls = {quote(value, safe=""), quote(value), quote_plus(value)}
+    urls = {_percented(raw), _percented(raw, safe="/"), _percented(raw, safe=" ").replace(" ", "+")}
     found = {value, value[::-1], raw.hex(), raw.hex().upper(), *escaped, *urls}
     found |= {each.replace("/", "\\/") for each in escaped} | {re.sub("%..", _lowered, each) for each in urls}
-    found |= {html.escape(value), html.escape(value).replace("&#x27;", "&#39;"), html.escape(value, quote=False)}
-    found |= {"".join(f"\\x{each:02x}" for each in raw), "".join(f"%{each:02X}" for each in raw)}
+    found |= {_entities(value, quotes) for quotes in _QUOTES}
     for shift in range(3):
         standard = _inner_base64(raw, shift)
         found |= {standard, standard.replace("+", "-").replace("/", "_")}
@@ -242,6 +241,17 @@ def _inner_base64(raw: bytes, shift: int) -> str:
     text = base64.b64encode(bytes(shift) + raw).decode()
     whole_bits = 8 * (shift + len(raw))
     return text[-(-8 * shift // 6) : whole_bits // 6]
+
+
+def _percented(raw: bytes, *, safe: str = "") -> str:
+    """As an address spells it. Source: RFC 3986, section 2.3."""
+    kept = frozenset(f"{_UNRESERVED}{safe}".encode())
+    return "".join(chr(each) if each in kept else f"%{each:02X}" for each in raw)
+
+
+def _entities(value: str, quotes: Mapping[str, str]) -> str:
+    """As HTML spells it."""
+    return value.translate(str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", **quotes}))
 
 
 def _lowered(found: re.Match[str]) -> str:

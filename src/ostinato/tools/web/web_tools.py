@@ -1,8 +1,8 @@
 """`http.get`, `http.post`, `web.read`, `web.search`, `web.more`: what agents read of the web, and send to it.
 
-What comes back was written by strangers, and says so. To get an address is outward, too: its host sees it. A model names
-addresses and plain headers; secrets are added by TOOLS.md, for the hosts that they are declared for. Knows nothing of how
-a connection is made.
+What comes back was written by strangers, and says so. To get an address is outward, too: its host sees it. A model
+names addresses and plain headers; secrets are added by TOOLS.md, for the hosts that they are declared for. Knows
+nothing of how a connection is made.
 """
 
 from __future__ import annotations
