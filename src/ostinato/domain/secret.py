@@ -14,7 +14,7 @@ import base64
 import hmac
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, NoReturn
 
 STARS = "***"
@@ -29,6 +29,7 @@ LINE_CHARS_MIN = 16
 _WORD = re.compile(r"[a-z]+([ ._-][a-z]+)*|[0-9]{1,9}")
 _BETWEEN = r"(?:[\s:]|\\[nrt])*"
 _UNRESERVED = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~"
+_ENTITIES: dict[str, str | int | None] = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _QUOTES: tuple[dict[str, str], ...] = ({}, {'"': "&quot;", "'": "&#x27;"}, {'"': "&#34;", "'": "&#39;"})
 _GAPS = b" \t\r\n:"
 
@@ -227,6 +228,7 @@ def _forms(value: str) -> set[str]:
     found = {value, value[::-1], raw.hex(), raw.hex().upper(), *escaped, *urls}
     found |= {each.replace("/", "\\/") for each in escaped} | {re.sub("%..", _lowered, each) for each in urls}
     found |= {_entities(value, quotes) for quotes in _QUOTES}
+    found |= {"".join(f"\\x{each:02x}" for each in raw), _percented(raw, kept="")}
     for shift in range(3):
         standard = _inner_base64(raw, shift)
         found |= {standard, standard.replace("+", "-").replace("/", "_")}
@@ -243,15 +245,15 @@ def _inner_base64(raw: bytes, shift: int) -> str:
     return text[-(-8 * shift // 6) : whole_bits // 6]
 
 
-def _percented(raw: bytes, *, safe: str = "") -> str:
+def _percented(raw: bytes, *, safe: str = "", kept: str = _UNRESERVED) -> str:
     """As an address spells it. Source: RFC 3986, section 2.3."""
-    kept = frozenset(f"{_UNRESERVED}{safe}".encode())
-    return "".join(chr(each) if each in kept else f"%{each:02X}" for each in raw)
+    plain = frozenset(f"{kept}{safe}".encode())
+    return "".join(chr(each) if each in plain else f"%{each:02X}" for each in raw)
 
 
-def _entities(value: str, quotes: Mapping[str, str]) -> str:
+def _entities(value: str, quotes: dict[str, str]) -> str:
     """As HTML spells it."""
-    return value.translate(str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", **quotes}))
+    return value.translate(str.maketrans(_ENTITIES | quotes))
 
 
 def _lowered(found: re.Match[str]) -> str:
