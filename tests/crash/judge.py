@@ -207,7 +207,7 @@ def nothing_ends_twice(broken: Record) -> Iterator[str]:
 def what_is_left_is_the_same(whole: Record, broken: Record) -> Iterator[str]:
     """Letters, dropped files, what agents wrote, daily notes, messages, and wakes that were skipped."""
     yield from _difference("letters", whole.letters, broken.letters)
-    yield from _difference("files", whole.files, broken.files)
+    yield from _difference("files", map(_as_dropped, whole.files), map(_as_dropped, broken.files))
     yield from _difference("work", whole.work, broken.work)
     yield from _difference("messages", map(_nameless, whole.messages), map(_nameless, broken.messages))
     yield from _difference("notes", map(_tag, whole.notes), map(_tag, broken.notes))
@@ -226,6 +226,12 @@ def _difference(kind: str, wanted: Iterable[str], found: Iterable[str]) -> Itera
 def _nameless(message: str) -> str:
     """A message without the digests that stand for a file's place on the disk."""
     return re.sub(r"[0-9a-f]{16,}", "#", message)
+
+
+def _as_dropped(file: str) -> str:
+    """A file's place without the number that tells it from an empty one of its name: a death between the making of a
+    name and the move leaves that, until it is cleared away."""
+    return re.sub(r"-2(?=\.\w+$)", "", file)
 
 
 def _tag(note: str) -> str:

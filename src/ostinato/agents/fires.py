@@ -204,7 +204,8 @@ class _Fire:
                 now=self._now,
             )
             return ""
-        if tx.inbox(main_session(self._row.agent), limit=1):
+        inbox = facts.get("inbox")
+        if inbox["messages"] if inbox is not None else tx.inbox(main_session(self._row.agent), limit=1):
             return ""  # somebody left a message for the next heartbeat
         return f"nothing to do: {heartbeat.check.text}"
 

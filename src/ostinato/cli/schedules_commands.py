@@ -63,7 +63,7 @@ def add(
     effort: Annotated[str | None, typer.Option("--effort", metavar="EFFORT", help="low, medium or high.")] = None,
     attempts: Annotated[int | None, typer.Option("--attempts", metavar="N", help="Tries where models fail.")] = None,
     deliver: Annotated[
-        str | None, typer.Option("--deliver", metavar="WHERE", help="Result to: operator, agent:NAME, session:KEY.")
+        str | None, typer.Option("--deliver", metavar="WHERE", help="operator, agent:NAME, session:KEY, file:PATH.")
     ] = None,
     fleet: Fleet = None,
     as_json: Json = False,

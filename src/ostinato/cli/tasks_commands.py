@@ -59,6 +59,9 @@ def add(
     timeout: Annotated[str | None, typer.Option("--timeout", metavar="15m", help="Longest attempt.")] = None,
     model: Annotated[str | None, typer.Option("--model", metavar="MODEL", help="A tier or model.")] = None,
     data: Annotated[str | None, typer.Option("--input", metavar="JSON", help="Data for the task.")] = None,
+    deliver: Annotated[
+        str | None, typer.Option("--deliver", metavar="WHERE", help="operator, agent:NAME, session:KEY, file:PATH.")
+    ] = None,
     draft: Annotated[bool, typer.Option("--draft", help="It runs only once approved.")] = False,
     key: Annotated[str | None, typer.Option("--key", metavar="KEY", help="Adding it twice is then harmless.")] = None,
     fleet: Fleet = None,
@@ -83,6 +86,7 @@ def add(
         deadline=deadline,
         timeout=timeout,
         model=model,
+        deliver=deliver,
         draft=draft,
         key=key,
     )

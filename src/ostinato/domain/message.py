@@ -8,6 +8,8 @@ from __future__ import annotations
 import enum
 
 from ostinato.domain.errors import Conflict, Invalid
+from ostinato.domain.file_rules import parts_of
+from ostinato.domain.instant import format_instant
 from ostinato.domain.retry import RetryPolicy
 from ostinato.domain.values import Attachment, Instant, Origin, Source, Trust, Value
 
@@ -19,6 +21,9 @@ OPERATOR_SESSION = "operator:inbox"
 
 OPERATOR = "operator"
 """Owner of that session."""
+
+SAVE_TOOL = "result.save"
+"""How journals call the saving of a result in a file; no agent has such a tool."""
 
 
 class NewMessage(Value):
@@ -41,7 +46,7 @@ class NewMessage(Value):
     retry: RetryPolicy | None = None
     """How that turn is tried again; None: as every task."""
     deliver: str | None = None
-    """Where that turn's result goes: `operator` or `session:<key>`."""
+    """Where that turn's result goes (`parse_deliver`)."""
 
 
 class Message(NewMessage):
@@ -107,15 +112,22 @@ def owner_of(key: str) -> str | None:
 
 
 def parse_deliver(text: str) -> str:
-    """Where a result goes, as people write it: `operator`, `agent:<id>` (its main session) or `session:<key>`. Raises
-    Invalid."""
+    """Where a result goes, as people write it: `operator`, `agent:<id>` (its main session), `session:<key>`, or
+    `file:<path>` in the folder of the agent that did the work, with `{task}` and `{date}` (UTC). Raises Invalid."""
     kind, _, key = text.partition(":")
     if text == OPERATOR or (kind == "session" and key):
         return text
     if kind == "agent" and key:
         return f"session:{main_session(key)}"
-    cure = "Write 'operator', 'agent:NAME' or 'session:KEY'."
+    if kind == "file" and parts_of(saved_path(key, task="T1", at=0)):
+        return text
+    cure = "Write 'operator', 'agent:NAME', 'session:KEY' or 'file:PATH'."
     raise Invalid(f"{text[:64]!r} is no place for a result", cure=cure)
+
+
+def saved_path(path: str, *, task: str, at: Instant) -> str:
+    """The file that a result is saved in, of a task that ended then."""
+    return path.replace("{task}", task).replace("{date}", format_instant(at)[:10])
 
 
 def check_owner(key: str, agent: str) -> None:

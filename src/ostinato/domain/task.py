@@ -201,7 +201,7 @@ class TaskSpec(Value):
     effort: str | None = None
     """Reasoning effort that overrides the agent's."""
     deliver: str | None = None
-    """Where the result goes: `operator`, `session:<key>`, or None (kept in the record only)."""
+    """Where the result goes: `operator`, `session:<key>`, `file:<path>`, or None (kept in the record only)."""
     join: Join = Join.ALL
     """Whether every dependency must be met, or any one."""
 

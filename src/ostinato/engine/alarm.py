@@ -77,6 +77,9 @@ class Alarm:
             self._service.wake()
 
     async def _poll(self) -> float:
+        quiet_s = self._rung_s + self._quiet_s - self._clock.elapsed_s()
+        if quiet_s > 0.0:
+            return quiet_s  # nobody will be rung for before, whatever is due: a look would be for nothing
         due_at = self._planned_at = await self._store.read(lambda reads: reads.next_due_at())
         if due_at is None:
             return REST_S
@@ -84,14 +87,14 @@ class Alarm:
         if due_at > now:
             return min(REST_S, (due_at - now) / SECOND)
         since_s = self._clock.elapsed_s() - self._rung_s
-        if since_s >= self._quiet_s:
-            self._rung_s = self._clock.elapsed_s()
-            self._quiet_s = min(QUIET_MAX_S, 2 * self._quiet_s) if since_s < 2 * QUIET_MAX_S else QUIET_S
-            since_s = 0.0
-            for ring in self._bells:
-                ring()
-        return self._quiet_s - since_s
+        self._rung_s = self._clock.elapsed_s()
+        self._quiet_s = min(QUIET_MAX_S, 2 * self._quiet_s) if since_s < 2 * QUIET_MAX_S else QUIET_S
+        for ring in self._bells:
+            ring()
+        return self._quiet_s
 
     def _heard(self, events: Sequence[Event]) -> None:
+        if self._clock.elapsed_s() < self._rung_s + self._quiet_s:
+            return  # it looks at the end of the quiet time anyway
         if any(event.name in BRINGS_DUE for event in events):
             self._service.wake()

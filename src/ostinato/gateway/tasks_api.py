@@ -13,6 +13,7 @@ import msgspec
 from ostinato.domain.dependency import joined
 from ostinato.domain.duration import parse_duration
 from ostinato.domain.errors import Conflict, Invalid, unknown_name
+from ostinato.domain.message import parse_deliver
 from ostinato.domain.person import Role
 from ostinato.domain.question import Answer, QuestionKind, QuestionState
 from ostinato.domain.routing import Candidate, missing, route
@@ -178,7 +179,7 @@ async def add(context: Context, request: AddTask) -> TaskRow:
         timeout_s=parse_duration(request.timeout) if request.timeout else None,
         deadline_at=parse_moment(request.deadline, now=now, ahead=True) if request.deadline else None,
         model=request.model,
-        deliver=request.deliver,
+        deliver=parse_deliver(request.deliver) if request.deliver is not None else None,
         join=Join.ANY if request.any else Join.ALL,
     )
     new = NewTask(

@@ -1,8 +1,9 @@
 """Performs deliveries: tasks that do one stored action, once.
 
-There are two: a letter that an agent sent, which becomes a file of the outbox, and an action of a shared session that a
-person has allowed, which is performed exactly as it was allowed. The result of an action reaches its session as the
-completion of this task. Knows nothing of agents' files: a context is made by whoever knows them.
+There are three: a letter that an agent sent, which becomes a file of the outbox; a result that is saved (`saving`); and
+an action of a shared session that a person has allowed, which is performed exactly as it was allowed. The result of an
+action reaches its session as the completion of this task. Knows nothing of agents' files: a context is made by whoever
+knows them.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
@@ -19,6 +20,7 @@ from msgspec.structs import replace
 from ostinato.domain.errors import Exhausted, Invalid, NotFound, OstinatoError
 from ostinato.domain.event import EventName, NewEvent
 from ostinato.domain.file_rules import FileRules
+from ostinato.domain.message import SAVE_TOOL
 from ostinato.domain.policy import judge
 from ostinato.domain.question import NewQuestion, Question, QuestionKind, QuestionState
 from ostinato.domain.step import (
@@ -40,19 +42,13 @@ from ostinato.tools.mail import Letter, to_eml
 from ostinato.tools.messages import OUTBOX_TOOL
 from ostinato.tools.port import AnyTool, OutsideTool, StoreTool, ToolContext, ToolResult
 from ostinato.tools.safe_files import SafeFolder, make_root
+from ostinato.tools.saving import ContextMaker, save
 from ostinato.tools.toolbox import Toolbox, perform, perform_in, report_of
 
 HELD_AGAIN_S = 30.0
 """Seconds after which a letter looks again whether its author is still stopped."""
 
 _OUTBOX_RULES = FileRules(read=(".",), write=(".",))
-
-
-class ContextMaker(Protocol):
-    """Lends a delivery the context of its agent: folder, policy, files, as they are now."""
-
-    def __call__(self, tx: Tx, task: Task, *, intent: ToolIntent, now: Instant, repeated: bool) -> ToolContext:
-        """Raises an OstinatoError where the agent is gone or its files are broken."""
 
 
 class Act(Value):
@@ -92,6 +88,8 @@ class DeliveryHandler:
         wanted = attempt.task.spec.input
         if wanted.get("tool") == OUTBOX_TOOL and "question" not in wanted:
             return await self._deliver_letter(attempt)
+        if wanted.get("tool") == SAVE_TOOL:
+            return await save(attempt, self._contexts)
         return await self._perform_action(attempt)
 
     # --- letters ---

@@ -11,7 +11,15 @@ from collections.abc import Sequence
 from ostinato.domain.dependency import SKIPPED, Standing, is_not_taken, is_skipped, standing, waits_for
 from ostinato.domain.event import EventName
 from ostinato.domain.ledger import FLEET, day_of
-from ostinato.domain.message import OPERATOR, OPERATOR_SESSION, NewMessage, owner_of, task_session
+from ostinato.domain.message import (
+    OPERATOR,
+    OPERATOR_SESSION,
+    SAVE_TOOL,
+    NewMessage,
+    owner_of,
+    saved_path,
+    task_session,
+)
 from ostinato.domain.step import ModelAnswer, ModelIntent, Step
 from ostinato.domain.task import (
     ENDED,
@@ -21,7 +29,9 @@ from ostinato.domain.task import (
     NewTask,
     Task,
     TaskEvent,
+    TaskKind,
     TaskResult,
+    TaskSpec,
     TaskState,
     Wait,
     WaitKind,
@@ -32,6 +42,7 @@ from ostinato.store.verbs.rows import Kept
 from ostinato.store.verbs.sessions import AWAITING_TASKS, SessionVerbs, ids_of, is_among
 
 SESSION_PREFIX = "session:"
+FILE_PREFIX = "file:"
 
 
 class EndingVerbs(SessionVerbs):
@@ -165,6 +176,8 @@ class EndingVerbs(SessionVerbs):
             self._deliver_to(task.spec.deliver.removeprefix(SESSION_PREFIX), kept, or_agent=task.agent, now=now)
         elif task.spec.deliver == OPERATOR:
             self._append(OPERATOR_SESSION, self._completion(kept), agent=OPERATOR, now=now, wake=False)
+        elif task.state is TaskState.DONE and (task.spec.deliver or "").startswith(FILE_PREFIX):
+            self.add_task(_saving(task, now=now), now=now)
         above = None if task.parent is None else self._kept_or_none(task.parent)
         if above is None:
             return
@@ -231,6 +244,20 @@ class EndingVerbs(SessionVerbs):
                 return bool(task.session and self.inbox(task.session, limit=1))
             case WaitKind.TIME:
                 return False
+
+
+def _saving(task: Task, *, now: Instant) -> NewTask:
+    """The task that saves a result in a file of its agent; it is added in the commit of the end, and needs no key."""
+    path = saved_path((task.spec.deliver or "").removeprefix(FILE_PREFIX), task=task.name, at=now)
+    spec = TaskSpec(
+        goal=f"Save the result of {task.name} in {path}.",
+        input={"tool": SAVE_TOOL, "arguments": {"path": path, "text": completion_text(task)}},
+        requester=task.spec.requester,
+        trust=task.spec.trust,
+        trigger=Source.COMPLETION,
+        causes=(*task.spec.causes, task.name),
+    )
+    return NewTask(kind=TaskKind.DELIVERY, title=f"save the result of {task.name}", spec=spec, agent=task.agent)
 
 
 def _why_not_taken(task: Task) -> str:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from ostinato.domain.event import Event, EventName, NewEvent
 from ostinato.domain.task import Task, TaskKind
 from ostinato.domain.values import Instant
-from ostinato.store.port import DEFAULT_POOL, Tallies
+from ostinato.store.port import DEFAULT_POOL, Flag, Tallies
 from ostinato.store.verbs import rows
 from ostinato.store.verbs.database import Database
 from ostinato.store.verbs.memory import Memory
@@ -184,6 +184,10 @@ class Work(ReadVerbs):
                 if owner == agent:
                     states[state] = states.get(state, 0) + change
         return {state: count for state, count in states.items() if count}
+
+    def flags(self) -> list[Flag]:
+        """None is known from memory, as nearly always: a heartbeat's check need not ask."""
+        return super().flags() if self._flags() else []
 
     def _flags(self) -> dict[str, set[str]]:
         """Scope -> names of the flags that are set, from memory."""

@@ -21,7 +21,7 @@ from ostinato.domain.task import (
     WaitKind,
 )
 from ostinato.domain.values import Source, Trust
-from ostinato.store.port import Tx
+from ostinato.store.port import TaskFilter, Tx
 from ostinato.testing.contract.scene import Scene, case, claim_of, done
 
 
@@ -172,6 +172,16 @@ async def a_result_for_the_operator_lies_in_the_operators_inbox_and_wakes_nobody
 
 
 @case
+async def a_result_to_be_saved_is_a_delivery_of_its_agent_once_it_is_there(scene: Scene) -> None:
+    for outcome in (Fail(error="no luck"), done("ready")):
+        await scene.add(agent="hand", spec=TaskSpec(deliver="file:out/{task}.md", trust=Trust.EXTERNAL))
+        await scene.finish(await scene.claim_one(), outcome)
+    (saving,) = [task for task in await scene.see(lambda reads: reads.tasks(TaskFilter())) if task.id > 2]
+    assert (saving.kind, saving.agent, saving.spec.trust) == (TaskKind.DELIVERY, "hand", Trust.EXTERNAL)
+    assert saving.spec.input["arguments"] == {"path": "out/T2.md", "text": "ready"}
+
+
+@case
 async def a_result_handed_on_to_a_session_that_is_new_belongs_to_whom_its_key_names(scene: Scene) -> None:
     await scene.add(agent="hand", spec=TaskSpec(deliver="session:main:boss"))
     await scene.finish(await scene.claim_one(), done("ready"))
@@ -183,11 +193,11 @@ async def a_result_handed_on_to_a_session_that_is_new_belongs_to_whom_its_key_na
 async def nothing_about_the_receiver_keeps_a_task_from_ending(scene: Scene) -> None:
     await scene.do(lambda tx: tx.open_session("main:boss", agent="boss", now=scene.now))
     parent = await scene.add("parent", agent="other", session="main:boss", blocked="later")
-    for deliver in ("session:main:boss", "session:", "session:main:new", "nowhere", "operator"):
+    for deliver in ("session:main:boss", "session:", "session:main:new", "nowhere", "operator", "file:", "file:.."):
         await scene.add(deliver, agent="hand", parent=parent.id, spec=TaskSpec(deliver=deliver), priority=9)
         ended = await scene.finish(await scene.claim_one(), done(deliver))
         assert ended.state is TaskState.DONE
-    assert len(await scene.see(lambda reads: reads.inbox("main:boss"))) == 5
+    assert len(await scene.see(lambda reads: reads.inbox("main:boss"))) == 7
     assert len(await scene.see(lambda reads: reads.inbox("main:new"))) == 1
 
 
