@@ -96,6 +96,10 @@ _ABOUT_TASKS = {
 
 _ABOUT_OTHERS = {
     EventName.QUESTION_REMINDED: "{question} of {agent} was asked once more: nobody has answered yet",
+    EventName.QUESTION_ESCALATED: "{question} of {agent} was put to {to}, because nobody has answered",
+    EventName.PERMISSION_ADDED: "{actor} allowed {agent} {tool} for good, as {permission} says",
+    EventName.PERMISSION_REVOKED: "{actor} took back {permission}, of {agent} for {tool}",
+    EventName.TAINT_CLEARED: "{actor} has looked at what strangers wrote into the files of {agent}",
     EventName.HEARTBEAT_FIRED: "the {heartbeat} of {agent} fired",
     EventName.HEARTBEAT_SKIPPED: "the {heartbeat} of {agent} was skipped, no model was asked",
     EventName.SCHEDULE_FIRED: "the schedule {schedule} fired for {agent}",
@@ -277,6 +281,10 @@ def _filled(event: Event, known: Known, words: str) -> str:
         "person": one_line(data.get("person") or "somebody", chars_max=80),
         "role": data.get("role") or "",
         "pool": one_line(data.get("pool") or "default", chars_max=80),
+        "pin": one_line(data.get("pin") or "something", chars_max=80),
+        "to": one_line(data.get("to") or "somebody else", chars_max=80),
+        "tool": one_line(data.get("tool") or "a tool", chars_max=80),
+        "permission": f"P{data['permission']}" if isinstance(data.get("permission"), int) else "a permission",
         "breaker": one_line(str(data.get("breaker") or "something").replace(":", " ", 1), chars_max=80),
         "for_agent": f" for {event.agent}" if event.agent else "",
         "pid": f" (pid {data['pid']})" if data.get("pid") else "",
