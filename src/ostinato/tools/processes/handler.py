@@ -32,7 +32,6 @@ from ostinato.tools.commands import (
     furnished,
     wanted_command,
 )
-from ostinato.tools.delivery import ContextMaker
 from ostinato.tools.port import ToolContext
 from ostinato.tools.processes.handle import PROCESSES_FOLDER, About, Exit, Handle, Standing, Surroundings, forget_old
 from ostinato.tools.processes.start import Start, Terminal, start
@@ -40,6 +39,7 @@ from ostinato.tools.sandbox.launch import Backend, problem_in
 from ostinato.tools.sandbox.preflight import preflight
 from ostinato.tools.sandbox.spill import OUTPUTS_FOLDER, Kept, Spill, plain
 from ostinato.tools.sandbox.surroundings import values_of, without
+from ostinato.tools.saving import ContextMaker
 from ostinato.tools.web.way import Way
 
 START_TOOL = "exec.start"
