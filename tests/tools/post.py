@@ -35,6 +35,7 @@ class Post:
     """Performs deliveries with the engine's own attempts. What the attempts say is kept in `noticed`."""
 
     draining = False
+    preempted = False
 
     def __init__(self, desk: Desk, *tools: AnyTool) -> None:
         self.desk = desk

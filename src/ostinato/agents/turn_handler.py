@@ -124,7 +124,8 @@ class _Run:
                     return Settled(task=done.move.task)
                 case AskModel():
                     if self._attempt.draining:
-                        return Requeue(reason="the node is stopping; the turn goes on from its journal")
+                        why = "an urgent task goes first" if self._attempt.preempted else "the node is stopping"
+                        return Requeue(reason=f"{why}; the turn goes on from its journal")
                     answer, within = await self._ask(done.move.call)
                     if isinstance(answer, Retry):  # another model may be asked instead
                         done = await self._advance([], within=within, failed=answer)

@@ -133,6 +133,10 @@ def sources_of(event: TaskEvent) -> frozenset[TaskState]:
     return frozenset(state for state, each in TRANSITIONS if each is event)
 
 
+URGENT_PRIORITY = 50
+"""From this priority on a task without a free place parks a lesser one at its next step boundary; half of the most."""
+
+
 class WaitKind(enum.StrEnum):
     """What a parked task waits for."""
 

@@ -73,6 +73,7 @@ class Attempt:
         "claim",
         "clock",
         "ends_at_s",
+        "preempted",
         "store",
         "task",
     )
@@ -91,13 +92,15 @@ class Attempt:
         self._phase = _Phase.NEW
         self._stop: Stop | None = None
         self._work: asyncio.Task[None] | None = None
+        self.preempted = False
+        """True: an urgent task needs the place."""
 
     # --- what the handler sees ---
 
     @property
     def draining(self) -> bool:
-        """True: the node wants to stop; return Requeue at the next step boundary."""
-        return self._around.draining
+        """True: the node wants to stop, or an urgent task needs the place; return Requeue at the next step boundary."""
+        return self.preempted or self._around.draining
 
     async def record(self, entries: Sequence[Entry], *, within: Callable[[Tx], None] | None = None) -> None:
         """Appends to the journal in one commit, together with `within` (run first); raises Fenced when the claim is

@@ -55,7 +55,11 @@ class AttemptPort(Protocol):
 
     @property
     def draining(self) -> bool:
-        """True: the node wants to stop; return Requeue at the next step boundary."""
+        """True: the node wants to stop, or an urgent task needs the place; return Requeue at the next step boundary."""
+
+    @property
+    def preempted(self) -> bool:
+        """True: it is for an urgent task."""
 
 
 class Handler(Protocol):

@@ -14,7 +14,7 @@ from functools import partial
 from ostinato.domain.event import Event, EventName
 from ostinato.domain.instant import format_instant
 from ostinato.domain.message import task_session
-from ostinato.domain.task import Fail, Task, TaskKind
+from ostinato.domain.task import URGENT_PRIORITY, Fail, Task, TaskKind
 from ostinato.domain.values import Instant, Value
 from ostinato.engine.attempt import Attempt, Stop, outcome_of_error
 from ostinato.engine.deadlines import Deadlines
@@ -26,6 +26,10 @@ from ostinato.store.port import EVERY_POOL, Claim, ClaimRequest, Tx
 
 SWEEP_S = 30.0
 """Rest without a hint: hints may be lost, and another node's finishing may free an agent's limit."""
+
+URGENT_PAUSE_S = 0.1
+"""Between two questions of a full worker whether something urgent waits: it may be hinted at thousands of times a
+second."""
 
 HINTS_PAUSE_S = 5.0
 """Rest after a dispatcher has failed to give a hint; tasks are looked for meanwhile as often."""
@@ -80,6 +84,8 @@ class _Claimed(Value):
     taken: int
     due_at: Instant | None
     failures: tuple[Notice, ...]
+    urgent: Mapping[str, int] = {}
+    """Urgent tasks that wait for places, as `urgent_waits` says."""
 
 
 class Worker:
@@ -112,6 +118,7 @@ class Worker:
         self._of_agent: Counter[str] = Counter()
         self._of_kind: Counter[TaskKind] = Counter()
         self._more = False
+        self._asked_s = float("-inf")
         self._unseen: _Unseen | None = None
         self._emptied: asyncio.Future[None] | None = None
         self._service = Service("worker", self._poll, ground)
@@ -192,7 +199,7 @@ class Worker:
         free = self.limits.tasks - len(self._running)
         if free <= 0 or self.draining:
             self._more = True
-            return SWEEP_S
+            return SWEEP_S if self.draining else await self._look_for_urgent()
         most = min(free, self.limits.claim)
         unseen = self._unseen = _Unseen()
         try:
@@ -205,6 +212,7 @@ class Worker:
             self.notify(failure)
         # What could not be opened has given its places back, and nobody else will say so.
         self._more = claimed.taken == most or len(claimed.tasks) < claimed.taken
+        self._make_room(claimed.urgent)
         if self._more:
             return 0.0
         if self._due is not None:
@@ -251,8 +259,34 @@ class Worker:
                 )
             else:
                 opened.append(task)
-        due_at = tx.next_due_at() if len(tasks) < request.most else None
-        return _Claimed(tasks=tuple(opened), taken=len(tasks), due_at=due_at, failures=tuple(failures))
+        is_all = len(tasks) < request.most
+        return _Claimed(
+            tasks=tuple(opened),
+            taken=len(tasks),
+            due_at=tx.next_due_at() if is_all else None,
+            failures=tuple(failures),
+            urgent=tx.urgent_waits(request) if is_all else {},
+        )
+
+    async def _look_for_urgent(self) -> float:
+        """No place is free: is there anything for which one must be made? Asked only where somebody could yield."""
+        rest_s = self._asked_s + URGENT_PAUSE_S - self.clock.elapsed_s()
+        if not any(_can_yield(each) for each in self._running.values()):
+            return SWEEP_S
+        if rest_s > 0:
+            return rest_s
+        self._asked_s, request = self.clock.elapsed_s(), self._request(0)
+        self._make_room(await self.store.run(lambda tx: tx.urgent_waits(request)))
+        return SWEEP_S
+
+    def _make_room(self, urgent: Mapping[str, int]) -> None:
+        """Asks as many lesser attempts to yield as there are urgent tasks that could take their places."""
+        for scope, count in urgent.items():
+            inside = [each for each in self._running.values() if not scope or _counts_for(each.task, scope)]
+            wanted = count - sum(each.preempted for each in inside)
+            lesser = sorted(filter(_can_yield, inside), key=lambda each: (each.task.priority, -each.task.id))
+            for attempt in lesser[: max(0, wanted)]:
+                attempt.preempted = True
 
     # --- attempts ---
 
@@ -323,6 +357,15 @@ class Worker:
         for attempt in list(self._running.values()):
             if is_in_scope(attempt.task, scope):
                 attempt.stop(Stop.HALTED)
+
+
+def _can_yield(attempt: Attempt) -> bool:
+    return attempt.task.priority < URGENT_PRIORITY and not attempt.preempted
+
+
+def _counts_for(task: Task, scope: str) -> bool:
+    """True where the task uses up the limit of `agent:<id>` or `kind:<kind>`."""
+    return scope in (f"agent:{task.agent}", f"kind:{task.kind.value}")
 
 
 def is_in_scope(task: Task, scope: str) -> bool:

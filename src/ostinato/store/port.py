@@ -301,6 +301,10 @@ class Tx(Reads, Protocol):
         """Highest priority first, oldest first within it; flags, limits and due times respected; attempt counted, token
         raised. Flat in the number of queued, waiting and blocked tasks."""
 
+    def urgent_waits(self, request: ClaimRequest) -> Mapping[str, int]:
+        """How many tasks of URGENT_PRIORITY and above the last claims found that could run but for a limit: by
+        `agent:<id>` or `kind:<kind>`; under an empty name where only a free place of the node is wanting."""
+
     def record_steps(self, claim: Claim, entries: Sequence[Entry], *, now: Instant) -> int:
         """Appends to the journal; returns the last seq. `Fenced` where the token is not the task's or it is not
         running."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, assert_never
 
 from msgspec.structs import replace
@@ -73,6 +73,11 @@ class ClaimVerbs(MoveVerbs):
             self._db.many("add_attempt", written)
             self._note_sessionless(claimed)
         return claimed
+
+    def urgent_waits(self, request: ClaimRequest) -> Mapping[str, int]:
+        """Urgent tasks that only places are wanting for."""
+        flags = self._flags()
+        return {} if "fleet" in flags else self._queues().urgent(request.pools, flags.__contains__)
 
     def _note_sessionless(self, claimed: Sequence[Task]) -> None:
         """Most tasks have a session of their own in which nobody has said anything: looked up together, so that the end

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Mapping
 from heapq import heappop, heappush
 from typing import NamedTuple
 
-from ostinato.domain.task import TaskKind
+from ostinato.domain.task import URGENT_PRIORITY, TaskKind
 from ostinato.store.port import EVERY_POOL, ClaimRequest
 
 
@@ -73,6 +73,8 @@ class Queues:
         self._aside: dict[str, list[tuple[Candidate, QueueKey]]] = {}
         self._rows_aside: dict[str, list[tuple[Candidate, QueueKey]]] = {}
         self._limits: tuple[Mapping[str, int], int, Mapping[TaskKind, int]] = ({}, 1, {})
+        self._urgent_aside: dict[str, int] = {}
+        """How many of the heads that are set aside for a limit are urgent, by scope."""
         self.running: dict[str, int] = {}
         """What runs now: `agent:<id>`, `kind:<kind>` and `session:<key>`, each with its number."""
         for key, head in heads:
@@ -109,6 +111,7 @@ class Queues:
                 self.running[name] = left
             else:
                 self.running.pop(name, None)
+            self._urgent_aside.pop(name, None)
             for head, queue_key in self._aside.pop(name, ()):
                 heappush(self._order.setdefault(queue_key.pool, []), (head, queue_key))
             for row, queue_key in self._rows_aside.pop(name, ()):
@@ -148,6 +151,7 @@ class Queues:
         limits = (request.agent_limits, request.agent_limit_default, request.kind_limits)
         if limits != self._limits:
             self._limits = limits
+            self._urgent_aside.clear()
             for name in [each for each in self._aside if each != "flag"]:
                 for head, key in self._aside.pop(name):
                     heappush(self._order.setdefault(key.pool, []), (head, key))
@@ -175,6 +179,17 @@ class Queues:
 
     def _set_aside(self, name: str, head: Candidate, key: QueueKey) -> None:
         self._aside.setdefault(name, []).append((head, key))
+        if name != "flag" and head.urgency <= -URGENT_PRIORITY:
+            self._urgent_aside[name] = self._urgent_aside.get(name, 0) + 1
+
+    def urgent(self, pools: tuple[str, ...], flagged: Callable[[str], bool]) -> Mapping[str, int]:
+        """Urgent heads that only a limit keeps from running, by `agent:<id>` or `kind:<kind>`; those that nothing but a
+        free place is wanting for under an empty name."""
+        found = dict(self._urgent_aside)
+        best = self._best_pool(pools, flagged)
+        if best is not None and self._order[best][0][0].urgency <= -URGENT_PRIORITY:
+            found[""] = 1
+        return found
 
     def _may_run(self, row: Candidate, key: QueueKey, flagged: Callable[[str], bool]) -> bool:
         """False where something stops this very row; it leaves its queue until that has changed."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
+from typing import Any
 
 from ostinato.domain.event import EventName
 from ostinato.domain.message import NewMessage
-from ostinato.domain.task import Park, Requeue, TaskEvent, TaskKind, TaskState, Wait, WaitKind
+from ostinato.domain.task import URGENT_PRIORITY, Park, Requeue, TaskEvent, TaskKind, TaskState, Wait, WaitKind
 from ostinato.domain.values import SECOND, Source
-from ostinato.store.port import EVERY_POOL, Claim
+from ostinato.store.port import EVERY_POOL, Claim, ClaimRequest
 from ostinato.testing.contract.scene import Scene, case
 
 
@@ -253,3 +255,24 @@ async def a_pool_that_no_node_takes_from_is_named(scene: Scene) -> None:
     await scene.add(agent="clerk")
     await scene.add(agent="painter")
     assert await scene.see(lambda reads: reads.unserved_pools()) == ["gpu"]
+
+
+@case
+async def urgent_tasks_that_only_a_limit_keeps_from_running_are_told(scene: Scene) -> None:
+    async def waits(most: int = 0, **more: Any) -> Mapping[str, int]:
+        request = ClaimRequest(node=scene.node, most=most, **more)
+        return await scene.do(lambda tx: tx.urgent_waits(request))
+
+    await scene.add("lesser", agent="a")
+    running = await scene.claim_one()
+    assert await waits() == {}
+    await scene.add("not urgent", agent="a", priority=URGENT_PRIORITY - 1)
+    await scene.claim(most=9, agent_limit_default=1)
+    assert await waits() == {}
+    await scene.add("urgent", agent="a", priority=URGENT_PRIORITY)
+    assert await waits() == {"": 1}, "nobody has tried to claim it yet"
+    assert await scene.claim(most=9, agent_limit_default=1) == []
+    assert await waits() == {"agent:a": 1}
+    await scene.finish(running)
+    assert (await scene.claim_one(agent_limit_default=1)).priority == URGENT_PRIORITY
+    assert await waits() == {}
