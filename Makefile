@@ -42,7 +42,7 @@ bench: environment
 crash: environment
 	@OSTINATO_CRASH=full OSTINATO_FIGURES=docs/explanation/guarantees.json \
 		$(PYTHON) -m pytest -q tests/crash tests/power tests/soak tests/simulation \
-			tests/postgres/test_every_cut.py tests/postgres/test_nodes.py $(ARGS)
+			tests/postgres/test_every_cut.py tests/postgres/test_nodes.py tests/postgres/test_turns.py $(ARGS)
 	@$(PYTHON) -m docs.generate
 
 docs: environment

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.figures import register
+from tests.figures import TOLD, register
 
 T = TypeVar("T")
 
@@ -78,6 +78,12 @@ def _run() -> Callable[..., Any]:
 @pytest.fixture(name="wait_until", scope="session")
 def _wait_until() -> Callable[..., Any]:
     return wait_until
+
+
+@pytest.fixture
+def tell(request: pytest.FixtureRequest, record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Says something that is shown at the end, whatever comes of the test, and that the docs may quote."""
+    return lambda words: record_property(TOLD, f"{request.path.parent.name}: {words}")
 
 
 @pytest.fixture(autouse=True)
@@ -172,6 +178,10 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Name what was slow without the mark; no failure, as a busy machine makes anything slow."""
+    """Shows what tests told, and names what was slow without the mark; no failure, as a busy machine makes all slow."""
+    for report in (*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")):
+        for name, words in report.user_properties:
+            if name == TOLD and report.when == "call":
+                terminalreporter.write_line(words)
     for seconds, name in sorted(_UNMARKED_SLOW, reverse=True)[:10]:
         terminalreporter.write_line(f"slow, but not marked slow: {seconds:.2f} s {name}")

@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 
 FILE = "OSTINATO_FIGURES"
+TOLD = "told"
+"""The property that holds a sentence; a dict under any other name is counted."""
 
 
 class Figures:
@@ -34,7 +36,7 @@ class Figures:
                 if isinstance(value, dict):
                     self._counted.setdefault(test, Counter()).update(value)
                 else:
-                    self._told.setdefault(test, []).append(str(value))
+                    self._told.setdefault(test, []).append(str(value).partition(": ")[2])
 
     def pytest_sessionfinish(self) -> None:
         """Writes them beside those of tests that have not run."""

@@ -1,4 +1,4 @@
-"""What the crash tests share: forges that are kept for all of them, and a line about each test at the end.
+"""What the crash tests share: forges that are kept for all of them, and where their fleets stand.
 
 Knows nothing of what is tested.
 """
@@ -6,16 +6,13 @@ Knows nothing of what is tested.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.crash.ground import in_memory
 from tests.crash.trial import Crew
-
-FIGURES = "crash"
 
 
 @pytest.fixture(scope="session")
@@ -39,23 +36,3 @@ def ground(tmp_path: Path) -> Iterator[Path]:
     """Where fleets of a test stand whose deaths take nothing from a disk: in memory."""
     with in_memory(tmp_path) as folder:
         yield folder
-
-
-@pytest.fixture
-def tell(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
-    """Says something that is shown at the end, whatever comes of the test."""
-    return lambda words: record_property(FIGURES, words)
-
-
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """The figures of each test."""
-    show_figures(terminalreporter, FIGURES)
-
-
-def show_figures(terminalreporter: Any, kind: str) -> None:
-    """What the tests of one kind have said."""
-    for outcome in ("passed", "failed"):
-        for report in terminalreporter.getreports(outcome):
-            for name, words in report.user_properties:
-                if name == kind and report.when == "call":
-                    terminalreporter.write_line(f"{kind}: {words}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Callable
 
 import pytest
 
@@ -11,7 +11,7 @@ from tests.postgres.proxy import Proxy, never
 
 
 @pytest.mark.slow
-def test_each_statement_of_the_day_can_be_cut_alone(proxy: Proxy, day: Day) -> None:
+def test_each_statement_of_the_day_can_be_cut_alone(proxy: Proxy, day: Day, tell: Callable[[str], None]) -> None:
     assert day(never) == []
     number, total = 0, len(proxy.seen)
     while number < total:
@@ -20,4 +20,4 @@ def test_each_statement_of_the_day_can_be_cut_alone(proxy: Proxy, day: Day) -> N
             assert found == [], f"statement {number}, {side}: {proxy.cuts[-1:]}"
             total = min(total, len(proxy.seen))
         number += 1
-    sys.stdout.write(f"cuts: {len(proxy.cuts)} at {len(set(proxy.cuts))} different statements: 0 lost, 0 doubled\n")
+    tell(f"{len(proxy.cuts)} cuts at {len(set(proxy.cuts))} different statements: 0 lost, 0 doubled")
