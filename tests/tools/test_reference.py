@@ -18,7 +18,8 @@ NAMES = {
     "finish", "ask", "files.read", "files.list", "files.search", "files.write", "files.append", "files.edit",
     "files.delete", "memory.read", "memory.search", "memory.note", "memory.curate", "tasks.create", "tasks.propose",
     "tasks.list", "tasks.show", "tasks.comment", "message.send",
-    "exec.run", "exec.read", "http.get", "http.post", "web.read", "web.search", "web.more",
+    "exec.run", "exec.read", "exec.start", "processes.list", "processes.wait", "processes.log", "processes.write",
+    "processes.keys", "processes.resize", "processes.kill", "http.get", "http.post", "web.read", "web.search", "web.more",
 }  # fmt: skip
 
 
@@ -39,11 +40,8 @@ def test_every_tool_is_named_with_its_effect_and_its_arguments() -> None:
 
 def test_only_a_message_or_a_post_that_leaves_and_a_command_cannot_be_undone() -> None:
     box = standard_toolbox()
-    assert [tool.name for tool in box if tool.effect is Effect.IRREVERSIBLE] == [
-        "message.send",
-        "exec.run",
-        "http.post",
-    ]
+    cannot = {"message.send", "exec.run", "exec.start", "processes.write", "processes.keys", "http.post"}
+    assert {tool.name for tool in box if tool.effect is Effect.IRREVERSIBLE} == cannot
     assert [tool.name for tool in box if tool.effect is Effect.REVERSIBLE] == ["files.delete"]
     assert [tool.name for tool in box if tool.always_allowed] == ["finish", "ask"]
     assert {type(tool) for tool in box} == {StoreTool, OutsideTool, TurnTool}
