@@ -19,7 +19,8 @@ NAMES = {
     "files.delete", "memory.read", "memory.search", "memory.note", "memory.curate", "tasks.create", "tasks.propose",
     "tasks.list", "tasks.show", "tasks.comment", "message.send",
     "exec.run", "exec.read", "exec.start", "processes.list", "processes.wait", "processes.log", "processes.write",
-    "processes.keys", "processes.resize", "processes.kill", "http.get", "http.post", "web.read", "web.search", "web.more",
+    "processes.keys", "processes.resize", "processes.kill", "http.get", "http.post", "web.read", "web.search",
+    "web.more",
 }  # fmt: skip
 
 

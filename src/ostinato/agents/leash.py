@@ -24,6 +24,7 @@ from ostinato.domain.policy import Verdict, judge, stricter
 from ostinato.domain.step import Entry, Input, ToolIntent
 from ostinato.domain.task import Task
 from ostinato.domain.values import Attachment, Instant, Trust, Value, digest_of, to_json
+from ostinato.engine.vault import learn
 from ostinato.store.port import Tx
 from ostinato.tools.port import AnyTool, Colleague, CommandRules, ToolContext
 from ostinato.tools.toolbox import Toolbox
@@ -226,6 +227,7 @@ class LeashMaker:
         key = f"{agent.id}\0{agent.prompt_version}\0{self.toolbox.generation}"
         found = self._fixed.get(key)
         if found is None:
+            learn(agent.tools.secrets)
             parts = fixed_parts(agent=agent.id, fleet=self.fleet, files=agent.prompt_files)
             specs = self.toolbox.specs(agent.policy)
             tokens = sum(part.tokens for part in parts) + estimate_tokens(to_json(specs).decode())

@@ -18,6 +18,7 @@ from ostinato.app.parts import Ground, definitions_of, make_state_folder, open_s
 from ostinato.config import (
     STATE_FOLDER,
     engine_limits,
+    key_names,
     model_settings,
     refuse_public_port,
     shared_lease,
@@ -28,6 +29,7 @@ from ostinato.domain.task import TaskKind
 from ostinato.engine.clock import SystemClock
 from ostinato.engine.lock import FleetLock
 from ostinato.engine.port import Clock, Handler
+from ostinato.engine.vault import learn
 from ostinato.gateway.access import BYSTANDER, let_in
 from ostinato.gateway.context import Context, NodeFacts
 from ostinato.gateway.keyring import held
@@ -122,6 +124,7 @@ class FleetApp:
         spare_imports()
         from ostinato.agents.live import LiveText
 
+        learn(self._fleet_secrets())
         make_state_folder(self.state_dir)
         lock = FleetLock(self.state_dir)
         lock.acquire()
@@ -165,6 +168,12 @@ class FleetApp:
             await let_in(store, self.state_dir, token=held(self.state_dir), now=self.clock.now())
         except OstinatoError as error:  # it can work, and be looked at; nobody can decide
             self.log.say("error", f"nobody can decide anything here yet: {error}", event="people.missing")
+
+    def _fleet_secrets(self) -> list[str]:
+        """What the fleet's own file names; an agent's are learned with its files."""
+        entries = self.settings.mcp.values()
+        names = [*key_names(self.settings).values(), self.settings.store.password_env, self.settings.web.search_key_env]
+        return [each for each in (*names, *(n for e in entries for n in (*e.env, e.token_env))) if each]
 
     def _make_ways(self) -> Ways:
         from ostinato.app.web_parts import make_ways

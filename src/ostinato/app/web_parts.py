@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ostinato.domain.errors import OstinatoError
-from ostinato.engine import vault
 from ostinato.tools.sandbox.spill import OUTPUTS_FOLDER
 from ostinato.tools.web.client import WebClient
 from ostinato.tools.web.credentials import filled
@@ -52,8 +51,3 @@ def make_ways(web: WebEntry, *, fleet: Path, state_dir: Path, workspaces: Worksp
 
     owner = fleet.stat().st_uid if os.geteuid() == 0 else None
     return Ways(ways_folder(state_dir), guard=guard_of(web), credentials=credentials, owner=owner)
-
-
-def learn_secrets(names: set[str]) -> None:
-    """Reads what is there of these, so that it is taken out of everything from now on."""
-    vault.learn(sorted(names))

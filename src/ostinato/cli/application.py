@@ -61,6 +61,7 @@ GROUPS = {
     "mcp": "mcp_commands",
     "pins": "pins_commands",
     "tokens": "tokens_commands",
+    "secrets": "secrets_commands",
     "store": "store_commands",
     "model": "model_commands",
 }

@@ -73,6 +73,11 @@ def is_weak(value: str) -> bool:
     return len(value) < CHARS_MIN or (len(value) < 2 * LINE_CHARS_MIN and _WORD.fullmatch(value) is not None)
 
 
+def is_taken_out(value: str, redactor: Redactor) -> bool:
+    """True where no spelling of the value is left in a text."""
+    return len(value) >= CHARS_MIN and not any(form in redactor.text(f"<{form}>") for form in _forms(value))
+
+
 class Redactor:
     """Takes secrets out of text, as far as it knows them."""
 

@@ -118,6 +118,9 @@ class Definitions(Protocol):
     def key_needs(self) -> Sequence[KeyNeed]:
         """Each key that the fleet's file names."""
 
+    def secret_uses(self) -> Mapping[str, tuple[str, ...]]:
+        """Each secret that the fleet's files name -> who may use it, in words."""
+
     def scripts(self) -> Sequence[Path]:
         """Script files that the fleet's file names, for scripted models."""
 

@@ -5,8 +5,9 @@ Reads; the one thing that it writes is a new agent's folder. Knows nothing of HT
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ostinato.agents.prompt import fixed_parts
@@ -113,6 +114,30 @@ class FleetDefinitions:
             )
             for name, models in wanted.items()
         ]
+
+    def secret_uses(self) -> Mapping[str, tuple[str, ...]]:
+        """Each secret that the fleet's files name -> who may use it, in words; agents with broken files use none."""
+        found: dict[str, list[str]] = {}
+        for name, who in (*self._fleet_uses(), *self._agent_uses()):
+            found.setdefault(name, []).append(who)
+        return {name: tuple(dict.fromkeys(who)) for name, who in found.items()}
+
+    def _fleet_uses(self) -> Iterator[tuple[str, str]]:
+        settings = self._settings
+        yield from ((name, f"model {model}") for model, name in self._key_names.items())
+        if settings.store.password_env:
+            yield settings.store.password_env, "the database"
+        if settings.web.search_key_env:
+            yield settings.web.search_key_env, "web.search"
+        for server, entry in settings.mcp.items():
+            for name in (*entry.env, *filter(None, (entry.token_env,))):
+                yield name, f"server {server}"
+
+    def _agent_uses(self) -> Iterator[tuple[str, str]]:
+        for agent in self._workspaces.ids():
+            with contextlib.suppress(OstinatoError):
+                for name in self._workspaces.current(agent).tools.secrets:
+                    yield name, f"agent {agent}"
 
     def scripts(self) -> Sequence[Path]:
         """Scripts of scripted models."""

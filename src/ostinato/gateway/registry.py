@@ -20,6 +20,7 @@ from ostinato.gateway import (
     pins_api,
     review_api,
     schedules_api,
+    secrets_api,
     sessions_api,
     status_api,
     stop_api,
@@ -47,6 +48,7 @@ ROOMS: tuple[ModuleType, ...] = (
     events_api,
     people_api,
     pins_api,
+    secrets_api,
 )
 
 

@@ -12,6 +12,7 @@ from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from ostinato.domain.errors import Invalid
+from ostinato.domain.secret import KNOWN, Secret
 
 SCHEMES: Final = ("postgresql://", "postgres://")
 CURE: Final = 'Write url = "postgresql://user@host:5432/database", without a password.'
@@ -60,6 +61,7 @@ class Address:
                     f"The environment variable {self._password_env} is not set",
                     cure="It must hold the password of the database, as [store] password_env says.",
                 )
+            KNOWN.learn(Secret(self._password_env, password))
             parts["password"] = password
         lists = {key: str(parts[key]).split(",") for key in _BY_HOST if parts.get(key)}
         count = max((len(each) for each in lists.values()), default=1)

@@ -62,7 +62,7 @@ def process_tools(place: CommandPlace | None) -> tuple[AnyTool, ...]:
     return (
         StoreTool(
             name=START_TOOL,
-            description="Start a granted command that goes on beside you; its end comes as a message. input: you write to it.",
+            description="Start a granted command that goes on; its end comes as a message. input: you write to it.",
             parameters=object_schema(
                 "argv",
                 **COMMAND_ARGUMENTS,
