@@ -20,7 +20,8 @@ from ostinato.domain.errors import Invalid, NotFound, OstinatoError
 from ostinato.domain.file_rules import FileRules
 from ostinato.domain.ledger import day_of
 from ostinato.domain.message import Message
-from ostinato.domain.policy import Verdict, judge, stricter
+from ostinato.domain.permission import Permission
+from ostinato.domain.policy import CallFacts, Verdict, judge, stricter
 from ostinato.domain.step import Entry, Input, ToolIntent
 from ostinato.domain.task import Task
 from ostinato.domain.values import Attachment, Instant, Trust, Value, digest_of, to_json
@@ -84,8 +85,16 @@ class Leash:
         """A tool by name; a verdict has allowed it, but a deploy may have taken it away since."""
         return self._maker.toolbox.get(name)
 
-    def judge(self, call: ToolCall, *, context: ToolContext, arguments: dict[str, Any] | None) -> Verdict | str:
-        """What is wrong with the call itself, in words; or the stricter verdict of then and now. Never raises."""
+    def judge(
+        self,
+        call: ToolCall,
+        *,
+        context: ToolContext,
+        arguments: dict[str, Any] | None,
+        permissions: Sequence[Permission] = (),
+    ) -> tuple[Verdict, CallFacts] | str:
+        """What is wrong with the call itself, in words; or the stricter verdict of then and now, and what it was judged
+        by. Never raises."""
         if arguments is None:
             return call.problem or "the arguments are not a JSON object"
         toolbox = self._maker.toolbox
@@ -97,11 +106,17 @@ class Leash:
         if problem:
             return problem
         facts = toolbox.facts(tool, arguments, context)
-        verdict = judge(facts, self.now.policy)
+        verdict = judge(facts, self.now.policy, permissions)
         if self.then.version != self.now.version:
             before = replace(context, commands=_command_rules(self.then), secrets=self.then.tools.secrets)
-            verdict = stricter(judge(toolbox.facts(tool, arguments, before), self.then.policy), verdict)
-        return verdict
+            earlier = judge(toolbox.facts(tool, arguments, before), self.then.policy, permissions)
+            verdict = stricter(earlier, verdict)
+        return verdict, facts
+
+    @property
+    def shown_files(self) -> tuple[str, ...]:
+        """Files of the agent's own hand that its prompt shows."""
+        return ("MEMORY.md", *self._notes)
 
     def keep_files(self, tx: Tx, *, now: Instant) -> Mapping[str, str]:
         """Stores the contents of the prompt files by digest, and returns name -> digest."""
@@ -121,6 +136,7 @@ class Leash:
         intent: ToolIntent,
         trust: Trust,
         now: Instant,
+        private: bool = False,
         messages: Sequence[Message] = (),
         repeated: bool = False,
     ) -> ToolContext:
@@ -143,6 +159,8 @@ class Leash:
             bound=intent.bound,
             requester=task.spec.requester,
             trust=trust,
+            private=private,
+            remembers=any(name in self.then.prompt_files for name in ("MEMORY.md", "USER.md")),
             depth=max([task.depth, *(message.depth for message in messages)]),  # also of those that came later
             causes=(*task.spec.causes, task.name),
             origin=(latest.origin if latest else None) or task.spec.origin,

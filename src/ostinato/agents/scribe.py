@@ -7,15 +7,17 @@ a line that is already there is not written again. No model has to remember to t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterable, Sequence
 
 from ostinato.agents.prompt import local_time
 from ostinato.domain.errors import NotFound, OstinatoError
 from ostinato.domain.event import Event, EventName
+from ostinato.domain.instant import local, zone_named
 from ostinato.domain.task import Task, TaskKind, TaskState
 from ostinato.domain.values import SECOND, Instant, Trust
 from ostinato.engine.port import Clock
-from ostinato.store.port import EventFilter, Reads, Store
+from ostinato.store.port import EventFilter, Reads, Store, Tx
 from ostinato.workspace.daily_note import append_note
 from ostinato.workspace.registry import Workspaces
 
@@ -57,9 +59,31 @@ class Scribe:
         if not events:
             return IDLE_S
         tasks = await self._store.read(lambda reads: _tasks(reads, events))
+        await self._mark(tasks)
         await asyncio.to_thread(self._write, tasks)
         await self._store.run(lambda tx: tx.set_setting(POSITION, str(events[-1].id)))
         return 0.0 if len(events) == BATCH else IDLE_S
+
+    async def _mark(self, tasks: Sequence[tuple[Task, Instant]]) -> None:
+        """Before the line is written: a note about what strangers have had a hand in is theirs, too."""
+        found = [(task, at) for task, at in tasks if is_tainted(task)]
+        if not found:
+            return
+        zones = await asyncio.to_thread(self._zones, {task.agent or "" for task, _ in found})
+        notes = [(task, note_of(at, timezone=zones.get(task.agent or "", "UTC"))) for task, at in found]
+
+        def mark(tx: Tx) -> None:
+            for task, note in notes:
+                tx.taint_files(task.agent or "", [note], task=task.id, now=self._clock.now())
+
+        await self._store.run(mark)
+
+    def _zones(self, agents: Iterable[str]) -> dict[str, str]:
+        found = {}
+        for agent in agents:
+            with contextlib.suppress(OstinatoError):  # its folder is gone or broken: nothing will be written
+                found[agent] = self._workspaces.current(agent).timezone
+        return found
 
     def _write(self, tasks: Sequence[tuple[Task, Instant]]) -> None:
         for task, at in tasks:
@@ -83,6 +107,16 @@ def _tasks(reads: Reads, events: Sequence[Event]) -> list[tuple[Task, Instant]]:
         if task.kind in AGENT_KINDS:
             found.append((task, event.at))
     return found
+
+
+def note_of(at: Instant, *, timezone: str) -> str:
+    """The daily note of an instant, as a path in the agent's folder."""
+    return f"memory/{local(at, zone_named(timezone)):%Y-%m-%d}.md"
+
+
+def is_tainted(task: Task) -> bool:
+    """True where strangers wrote what a task was about, or what it has read."""
+    return Trust.EXTERNAL in (task.spec.trust, task.result.trust if task.result else None)
 
 
 def tag_of(task: Task) -> str:

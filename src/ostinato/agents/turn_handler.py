@@ -95,7 +95,9 @@ class TurnHandler:
         state = self._state(tx, task, journal=[step.entry for step in tx.steps(task.id)])
         if state.has_past:  # calls may be judged before the model is asked again
             past = read_past(tx, state)
-            state.learn_past((turn.task for turn in past.turns), past.messages.values())
+            state.learn_past(
+                (turn.task for turn in past.turns), past.messages.values(), (e for t in past.turns for e in t.entries)
+            )
         return state, advance(state, tx, now=now)
 
     def _state(self, tx: Tx, task: Task, *, journal: Sequence[Entry]) -> TurnState:
@@ -171,13 +173,15 @@ class _Run:
         if listens is not None:
             listens.end()
         answer = _answer(call, reply, state.model, duration_ms=(clock.elapsed_s() - began) * 1_000)
+        answer = replace(answer, trust=state.trust, private=state.private)
         return answer, self._charges(call, attempts, settled=(intent.reserved_usd_micros, answer.usd_micros or 0))
 
     async def _request(self, call: int) -> ModelRequest:
         state = self._state
         if self._past is None:
             self._past = await self._attempt.store.read(lambda tx: read_past(tx, state)) if state.has_past else Past()
-            state.learn_past((turn.task for turn in self._past.turns), self._past.messages.values())
+            earlier = (entry for each in self._past.turns for entry in each.entries)
+            state.learn_past((turn.task for turn in self._past.turns), self._past.messages.values(), earlier)
         parts = chat_parts(
             state.leash.fixed,
             past=self._past.turns,

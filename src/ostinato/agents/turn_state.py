@@ -6,14 +6,17 @@ Changed only by `load` and, once a transaction is on disk, by `took_place`. Know
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from ostinato.agents.leash import Leash
 from ostinato.agents.model_choices import ModelChoices, last_intent
 from ostinato.agents.moves import Advance
+from ostinato.domain.chat import ToolCall
 from ostinato.domain.message import OWN_KINDS, Message, kind_of
-from ostinato.domain.step import Entry, Input, ModelAnswer, Note, ToolIntent, ToolOutcome
+from ostinato.domain.step import Effect, Entry, Input, ModelAnswer, Note, ToolIntent, ToolOutcome
+from ostinato.domain.taint import touches
 from ostinato.domain.task import Task, TaskKind
-from ostinato.domain.values import Instant, Limits, Trust
+from ostinato.domain.values import Instant, Limits, Trust, digest_of
 from ostinato.models.port import Model
 from ostinato.store.port import Claim, Tx
 from ostinato.tools.port import ToolContext
@@ -38,21 +41,29 @@ class TurnState:
         self.past_tokens = 0
         """Tokens of the latest of them: a bound for what they will cost."""
         self.trust = task.spec.trust
+        self.private = False
+        """True: the session has read what may be private, through a tool."""
+        self.tainted_files: tuple[str, ...] = ()
+        """Files of the agent that held text from strangers when the attempt began, or that this turn has marked."""
         self.probed: set[str] = set()
         """Calls whose tool could not tell whether they have happened: only a person can."""
 
     def load(self, tx: Tx) -> None:
         """Reads what the journal and the session's earlier turns bring along."""
+        self.tainted_files = tx.tainted_files(self.leash.then.id)
+        if any(touches(path, self.tainted_files) for path in self.leash.shown_files):
+            self.trust = Trust.EXTERNAL
         if self.journal:
             ids = [each for entry in self.journal if isinstance(entry, Input) for each in entry.messages]
             self._keep(tx.messages_by_id(ids).values() if ids else ())
-            self._mark()
+            self._learn(self.journal)
         if not self.own or self.task.kind is TaskKind.TURN:  # what a person says after a goal's end is about the goal
             latest = tx.session_tasks(self.session, before=self.task.id, limit=1)
             self.has_past, self.past_tokens = bool(latest), latest[0].tokens if latest else 0
 
-    def learn_past(self, tasks: Iterable[Task], messages: Iterable[Message]) -> None:
+    def learn_past(self, tasks: Iterable[Task], messages: Iterable[Message], entries: Iterable[Entry]) -> None:
         """Text from outside that an earlier turn has read is in this one's prompt too: taint is sticky."""
+        self._learn(entries)
         if any(task.spec.trust is Trust.EXTERNAL for task in tasks):
             self.trust = Trust.EXTERNAL
         if any(message.trust is Trust.EXTERNAL for message in messages):
@@ -60,7 +71,8 @@ class TurnState:
 
     def took_place(self, done: Advance) -> None:
         """Called once the transaction is on disk, never before."""
-        for entry in done.journal[len(self.journal) :]:
+        new = done.journal[len(self.journal) :]
+        for entry in new:
             if isinstance(entry, Input):
                 self.leash.kept(entry.files)
         self.journal[:] = done.journal
@@ -68,7 +80,21 @@ class TurnState:
         if asked is not None and asked.model != self.model.name and self.choices.is_known(asked.model):
             self.model = self.choices.model(asked.model)
         self._keep(done.messages)
-        self._mark()
+        self._learn(new)
+
+    @property
+    def requesters(self) -> tuple[str, ...]:
+        """Everybody on whose behalf this turn works."""
+        asked = (self.task.spec.requester, *(each.requester for each in self.messages.values()))
+        return tuple(dict.fromkeys(each for each in asked if each))
+
+    def draft_intent(self, call: ToolCall, arguments: dict[str, Any] | None) -> ToolIntent:
+        """What a call would be: as irreversible as can be, until its tool has looked at it."""
+        task = self.task
+        key = digest_of(f"{task.id}/{task.journal}/{call.id}".encode())[:32]
+        return ToolIntent(
+            call_id=call.id, tool=call.name, effect=Effect.IRREVERSIBLE, arguments=arguments or {}, key=key
+        )
 
     def worked_s(self) -> float:
         """Seconds that models and tools have worked in this turn, over all attempts."""
@@ -80,18 +106,38 @@ class TurnState:
             self.task,
             intent=intent,
             trust=self.trust,
+            private=self.private,
             now=now,
             messages=tuple(self.messages.values()),
             repeated=repeated,
         )
 
-    def _mark(self) -> None:
-        """Remarks of agents may bring text from outside, too."""
-        if any(isinstance(each, Note) and each.trust is Trust.EXTERNAL for each in self.journal):
+    def _learn(self, entries: Iterable[Entry]) -> None:
+        """What the journal says of what was read: it is all that survives a crash."""
+        entries = tuple(entries)
+        if is_tainted(entries):
             self.trust = Trust.EXTERNAL
+        if any(isinstance(each, ToolIntent | ModelAnswer) and each.private for each in entries):
+            self.private = True
 
     def _keep(self, messages: Iterable[Message]) -> None:
         for message in messages:
             self.messages[message.id] = message
             if message.trust is Trust.EXTERNAL:
                 self.trust = Trust.EXTERNAL
+
+
+def is_tainted(entries: Iterable[Entry]) -> bool:
+    """True where strangers wrote something that these entries brought along: a result, an agent's remark, or whatever a
+    reply came from."""
+    for entry in entries:
+        match entry:
+            case ToolIntent() | ToolOutcome():
+                if entry.outside:
+                    return True
+            case Note() | ModelAnswer():
+                if entry.trust is Trust.EXTERNAL:
+                    return True
+            case _:
+                pass
+    return False

@@ -11,23 +11,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, assert_never
 
-from msgspec import structs
-
 from ostinato.agents.breakers import Refusal
 from ostinato.agents.model_choices import Pick, last_intent, told_of, tried
 from ostinato.agents.moves import Act, Advance, AskModel, Ended, Move, Planned
-from ostinato.agents.turn_state import TurnState
+from ostinato.agents.turn_gate import TurnGate
+from ostinato.agents.turn_state import TurnState, is_tainted
 from ostinato.domain import budget, turn
 from ostinato.domain.chat import ToolCall, estimate_tokens
 from ostinato.domain.errors import Exhausted
 from ostinato.domain.event import EventName, NewEvent
 from ostinato.domain.ledger import day_of
 from ostinato.domain.message import Message
-from ostinato.domain.question import Action, NewQuestion, Question, QuestionKind
+from ostinato.domain.question import Action, NewQuestion, QuestionKind
 from ostinato.domain.step import (
     Chosen,
     Decision,
-    Effect,
     Entry,
     Input,
     Judged,
@@ -39,12 +37,12 @@ from ostinato.domain.step import (
     ToolOutcome,
 )
 from ostinato.domain.task import Done, Fail, Outcome, Park, Retry, TaskResult, Wait, WaitKind
-from ostinato.domain.values import SECOND, Instant, digest_of
+from ostinato.domain.values import SECOND, Instant, Trust
 from ostinato.models.chains import STRONGEST
 from ostinato.store.port import Tx
-from ostinato.tools.port import AnyTool, OutsideTool, StoreTool, TurnTool
-from ostinato.tools.toolbox import perform_in, report_of
-from ostinato.tools.turn import ASK_TOOL, question_text
+from ostinato.tools.port import OutsideTool, StoreTool, TurnTool
+from ostinato.tools.toolbox import perform_in
+from ostinato.tools.turn import ASK_TOOL
 
 DAY: Instant = 86_400 * SECOND
 
@@ -100,6 +98,8 @@ class _TurnStep:
         self._tx = tx
         self._now = now
         self._failed = failed
+        self._gate = TurnGate(state, tx, now=now)
+        self._gate.taint_results(produced, journal)
         self.entries: list[Entry] = list(produced)
         self._waits: list[Wait] = []
         """What calls wait for that have no result yet."""
@@ -139,7 +139,7 @@ class _TurnStep:
                 case turn.Park():
                     return _park(action.questions, kind=WaitKind.QUESTION)
                 case turn.Finish():
-                    return _outcome(action)
+                    return _outcome(action, trust=self._trust())
                 case _:
                     assert_never(action)
 
@@ -273,7 +273,7 @@ class _TurnStep:
         """Takes one call one stage further; the plan where it must act outside."""
         match pending.stage:
             case turn.Stage.JUDGE:
-                self._judge(pending.call)
+                self.entries += self._gate.judge(pending.call)
             case turn.Stage.REFUSE:
                 self._refuse(pending)
             case turn.Stage.PERFORM:
@@ -284,89 +284,12 @@ class _TurnStep:
                 assert_never(pending.stage)
         return None
 
-    def _judge(self, call: ToolCall) -> None:
-        """The gate speaks: a verdict, and for anything but allow what follows from it."""
-        state = self._state
-        state.leash.renew()
-        context = state.context(self._draft_intent(call, call.arguments), now=self._now)
-        judged = state.leash.judge(call, context=context, arguments=call.arguments)
-        if isinstance(judged, str):
-            self._settle(call, ResultStatus.INVALID, judged)
-            return
-        verdict, question, bound = judged, None, dict[str, Any]()
-        if call.name == ASK_TOOL:
-            question = self._ask_person(call)
-        elif verdict.decision is Decision.ASK:
-            tool = state.leash.tool_or_none(call.name)
-            bound = report_of(tool, call.arguments or {}, context).bound if tool else {}
-            action = Action(
-                tool=call.name,
-                arguments=call.arguments or {},
-                agent=state.leash.then.id,
-                policy=state.leash.now.version,
-                bound=bound,
-            )
-            question = self._ask(
-                NewQuestion(
-                    kind=QuestionKind.APPROVAL,
-                    text=f"May {action.agent} call {call.name}?",
-                    agent=action.agent,
-                    task=state.task.id,
-                    session=state.session,
-                    call_id=call.id,
-                    action=action,
-                    reason=verdict.reason,
-                    rule=verdict.rule,
-                    expires_at=self._now + round(verdict.expires_s * SECOND),
-                    stored=not state.own,
-                )
-            )
-        self.entries.append(
-            Judged(
-                call_id=call.id,
-                tool=call.name,
-                decision=Decision.ASK if question else verdict.decision,
-                reason=verdict.reason,
-                rule=verdict.rule,
-                question=question.id if question else None,
-                bound=bound,
-            )
-        )
-        if verdict.decision is Decision.DENY:
-            self._settle(call, ResultStatus.DENIED, f"{verdict.reason} [{verdict.rule}]")
-        elif question and not state.own:
-            self._settle(
-                call, ResultStatus.PENDING, f"{question.name} waits for a person; the result comes as a message"
-            )
-
-    def _ask_person(self, call: ToolCall) -> Question:
-        state = self._state
-        return self._ask(
-            NewQuestion(
-                kind=QuestionKind.ASK,
-                text=question_text(call.arguments or {}),
-                agent=state.leash.then.id,
-                task=state.task.id,
-                session=state.session,
-                call_id=call.id,
-                stored=not state.own,
-            )
-        )
-
-    def _ask(self, question: NewQuestion) -> Question:
-        return self._tx.ask(structs.replace(question, trust=self._state.trust), now=self._now)
-
     def _perform(self, pending: turn.PendingCall) -> Planned | None:
         """Acts where the effect is on our own store; else writes the intent."""
         call, state = pending.call, self._state
         if pending.answer is not None:
-            state.leash.renew()
-            context = state.context(self._draft_intent(call, pending.arguments), now=self._now)
-            judged = state.leash.judge(call, context=context, arguments=pending.arguments)
-            if isinstance(judged, str) or judged.decision is Decision.DENY:
-                why = (
-                    judged if isinstance(judged, str) else f"{pending.answer.by} allowed it, but by now {judged.reason}"
-                )
+            why = self._gate.refusal(call, pending.arguments, pending.answer)
+            if why:
                 self._settle(call, ResultStatus.DENIED, why)
                 return None
         tool = state.leash.tool_or_none(call.name)
@@ -374,7 +297,8 @@ class _TurnStep:
             self._settle(call, ResultStatus.INVALID, f"{call.name} is gone since it was allowed")
             return None
         edited = pending.answer is not None and pending.answer.arguments is not None
-        intent = self._intent_of(call, tool, pending.arguments, edited=edited)
+        bound = pending.answer.bound if edited and pending.answer is not None else self._bound_before(call)
+        intent = self._gate.intent(call, tool, pending.arguments, bound=bound)
         self.entries.append(intent)
         match tool:
             case OutsideTool():
@@ -398,23 +322,6 @@ class _TurnStep:
             return
         self.entries.append(result.outcome(call_id=intent.call_id, tool=intent.tool))
 
-    def _draft_intent(self, call: ToolCall, arguments: dict[str, Any] | None) -> ToolIntent:
-        task = self._state.task
-        key = digest_of(f"{task.id}/{task.journal}/{call.id}".encode())[:32]
-        return ToolIntent(
-            call_id=call.id, tool=call.name, effect=Effect.IRREVERSIBLE, arguments=arguments or {}, key=key
-        )
-
-    def _intent_of(
-        self, call: ToolCall, tool: AnyTool, arguments: dict[str, Any] | None, *, edited: bool = False
-    ) -> ToolIntent:
-        """The intent, bound to what was found when the call was judged first; to what is there now where a person has
-        edited the arguments since, or nobody was asked."""
-        draft = self._draft_intent(call, arguments)
-        report = report_of(tool, draft.arguments, self._state.context(draft, now=self._now))
-        found = None if edited else self._bound_before(call)
-        return structs.replace(draft, effect=report.effect, bound=report.bound if found is None else found)
-
     def _bound_before(self, call: ToolCall) -> dict[str, Any] | None:
         for entry in reversed((*self._journal, *self.entries)):
             if isinstance(entry, ToolIntent) and entry.call_id == call.id:
@@ -428,12 +335,13 @@ class _TurnStep:
         call = pending.call
         tool = self._state.leash.tool_or_none(call.name)
         if isinstance(tool, StoreTool):  # it has waited for something
-            self._act_in_store(tool, self._intent_of(call, tool, pending.arguments))
+            self._act_in_store(tool, self._gate.intent(call, tool, pending.arguments, bound=self._bound_before(call)))
             return None
         if not isinstance(tool, OutsideTool):
             self._settle(call, ResultStatus.ERROR, f"{call.name} cannot be repeated: it is gone since")
             return None
-        return Planned(call=call, intent=self._intent_of(call, tool, pending.arguments), repeated=True)
+        intent = self._gate.intent(call, tool, pending.arguments, bound=self._bound_before(call))
+        return Planned(call=call, intent=intent, repeated=True)
 
     def _refuse(self, pending: turn.PendingCall) -> None:
         """The result of a call that a person settled without letting it act."""
@@ -458,7 +366,7 @@ class _TurnStep:
             words = "it may have happened: the node died between the intent and the result. It was not repeated"
             self._settle(call, ResultStatus.UNKNOWN, words)
             return None
-        question = self._ask(
+        question = self._gate.ask(
             NewQuestion(
                 kind=QuestionKind.UNKNOWN,
                 text=f"Did {call.name} happen? The node died between intent and result. "
@@ -482,7 +390,7 @@ class _TurnStep:
         """A limit parks with what is there; in a shared session the turn ends and the question stays open."""
         state = self._state
         words = f"{state.task.name} has used {action.used:g} of {action.value:g} {action.limit}"
-        question = self._ask(
+        question = self._gate.ask(
             NewQuestion(
                 kind=QuestionKind.BUDGET,
                 text=f"{words}. May it go on?",
@@ -497,7 +405,12 @@ class _TurnStep:
         self._announce_limit(action.limit, words)
         if state.own:
             return None
-        return Done(result=TaskResult(text=f"Stopped at a limit: {words}. {question.name} asks whether to go on."))
+        text = f"Stopped at a limit: {words}. {question.name} asks whether to go on."
+        return Done(result=TaskResult(text=text, trust=self._trust()))
+
+    def _trust(self) -> Trust:
+        """Of what the turn comes to: external where strangers wrote what it has read, also just now."""
+        return Trust.EXTERNAL if is_tainted(self.entries) else self._state.trust
 
     def _announce_limit(self, limit: str, words: str) -> None:
         state = self._state
@@ -535,7 +448,7 @@ def _wait_for_a_model(refusal: Refusal, *, now: Instant) -> Park:
     return Park(wait=Wait(kind=WaitKind.TIME, until_at=until_at), reason=f"no model can be had: {refusal.reason}")
 
 
-def _outcome(action: turn.Finish) -> Outcome:
+def _outcome(action: turn.Finish, *, trust: Trust) -> Outcome:
     if action.failed:
         return Fail(error=action.failed, error_class="turn")
-    return Done(result=TaskResult(text=action.text, data=action.data))
+    return Done(result=TaskResult(text=action.text, data=action.data, trust=trust))

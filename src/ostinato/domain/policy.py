@@ -56,6 +56,8 @@ class CallFacts(Value):
     recipient: str | None = None
     hosts: tuple[str, ...] = ()
     """Names of the hosts that the call reaches, with a port where it is neither 80 nor 443."""
+    reaches: tuple[str, ...] = ()
+    """Declared hosts that it may reach beside those: what a command is let through to."""
     reads: tuple[str, ...] = ()
     """Paths that it reads; one that ends with `/` is a folder, of which it is given what the rules cover."""
     writes: tuple[str, ...] = ()
@@ -91,7 +93,7 @@ class CallFacts(Value):
             "outward": self.outward,
             "harmless": self.harmless,
             "recipient": self.recipient or "",
-            "hosts": list(self.hosts),
+            "hosts": [*self.hosts, *self.reaches],
             "cost": self.cost_usd_micros / 1_000_000,
             "requester": self.requester,
             "trust": self.trust.value,

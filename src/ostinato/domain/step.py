@@ -104,6 +104,10 @@ class ModelAnswer(Value, tag="model_answer"):
     """None: the price is unknown."""
     duration_ms: float = 0.0
     problem: str = ""
+    trust: Trust = Trust.OPERATOR
+    """The least trusted text that the model was shown: what it said is no more trusted than that."""
+    private: bool = False
+    """It was shown what may be private."""
 
 
 class Judged(Value, tag="verdict"):
@@ -131,6 +135,10 @@ class ToolIntent(Value, tag="tool_intent"):
     """Idempotency key: hash of task, journal and call."""
     bound: dict[str, Any] = {}
     """What must be found again when it acts, beside the arguments; see `Action`."""
+    outside: bool = False
+    """Strangers wrote what it will return."""
+    private: bool = False
+    """What it will return may be private."""
 
 
 class ToolOutcome(Value, tag="tool_result"):
@@ -142,6 +150,8 @@ class ToolOutcome(Value, tag="tool_result"):
     text: str = ""
     data: dict[str, Any] | None = None
     duration_ms: float = 0.0
+    outside: bool = False
+    """Strangers wrote the text, as its tool found out."""
 
 
 WITHDRAWN = "withdrawn"

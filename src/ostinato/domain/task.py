@@ -252,6 +252,8 @@ class TaskResult(Value):
     data: dict[str, Any] | None = None
     error: str = ""
     error_class: str = ""
+    trust: Trust = Trust.OPERATOR
+    """External where strangers wrote what the task has read, whoever asked for it."""
 
 
 class Task(Value):

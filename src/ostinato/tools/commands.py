@@ -234,6 +234,11 @@ def errand_of(
     )
 
 
+def whole_workspace(_arguments: Arguments) -> tuple[str, ...]:
+    """The files that a command may read and write."""
+    return ("./",)
+
+
 def report_command(
     place: CommandPlace | None, context: ToolContext, arguments: Arguments, *, lasting: bool = False
 ) -> CallReport:
@@ -246,4 +251,6 @@ def report_command(
         return CallReport(effect=effect, refusal=str(error))
     except OSError as error:
         return CallReport(effect=effect, refusal=f"The command cannot be looked at: {error}")
-    return CallReport(effect=effect, bound=wanted.bound(context.agent))
+    return CallReport(
+        effect=effect, bound=wanted.bound(context.agent), outside=bool(wanted.network), reaches=wanted.network
+    )

@@ -20,6 +20,7 @@ from ostinato.tools.commands import (
     report_command,
     wanted_command,
     way_out,
+    whole_workspace,
 )
 from ostinato.tools.port import (
     AnyTool,
@@ -58,6 +59,10 @@ def exec_tools(place: CommandPlace | None) -> tuple[AnyTool, ...]:
             effect=Effect.IRREVERSIBLE,
             act=partial(_run, place),
             report=partial(report_command, place),
+            reads=whole_workspace,
+            writes=whole_workspace,
+            own_files=True,
+            private=True,
             timeout_s=WALL_S_MAX + 60.0,
         ),
         OutsideTool(
@@ -68,6 +73,9 @@ def exec_tools(place: CommandPlace | None) -> tuple[AnyTool, ...]:
             ),
             effect=Effect.READ,
             act=partial(_read, place),
+            reads=whole_workspace,
+            own_files=True,
+            private=True,
         ),
     )
 

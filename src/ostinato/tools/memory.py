@@ -18,6 +18,8 @@ from ostinato.tools.safe_files import SafeFolder
 
 MEMORY_FILE = "MEMORY.md"
 NOTES_FOLDER = "memory"
+TODAY = "<today>"
+"""Stands for the agent's own day in the name of the note that a call writes."""
 
 MEMORY_BYTES_MAX = 12_000
 """Of MEMORY.md, which is part of every prompt: about 3,000 tokens."""
@@ -93,6 +95,10 @@ def _notes(_arguments: Arguments) -> tuple[str, ...]:
     return (f"{NOTES_FOLDER}/",)
 
 
+def _note_of_today(_arguments: Arguments) -> tuple[str, ...]:
+    return (f"{NOTES_FOLDER}/{TODAY}.md",)
+
+
 def _read_path(arguments: Arguments) -> tuple[str, ...]:
     day = arguments.get("day")
     return (MEMORY_FILE,) if day is None else (f"{NOTES_FOLDER}/{day}.md",)
@@ -130,7 +136,7 @@ def memory_tools() -> tuple[AnyTool, ...]:
             description="Add to today's note.",
             parameters=object_schema("text", text=text_schema(least=1, most=NOTE_CHARS_MAX)),
             effect=Effect.IDEMPOTENT,
-            writes=_notes,
+            writes=_note_of_today,
             own_files=True,
             act=in_thread(_note, _NOTE),
         ),

@@ -52,6 +52,10 @@ class CallReport(Value):
     """Why it is not for this call; empty where it is."""
     bound: dict[str, Any] = {}
     """What an approval is bound to beside the arguments. The tool must find the same again when it acts."""
+    outside: bool = False
+    """Strangers may write what this call returns and writes: a command that reaches hosts."""
+    reaches: tuple[str, ...] = ()
+    """Declared hosts that it may reach beside those that its arguments name."""
 
 
 class Colleague(Value):
@@ -125,6 +129,7 @@ class ToolResult(Value):
             text=capped(KNOWN.text(self.text)),
             data=KNOWN.value(self.data),
             duration_ms=duration_ms,
+            outside=self.outside,
         )
 
 

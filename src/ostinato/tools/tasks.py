@@ -200,7 +200,12 @@ def _show(tx: Tx, context: ToolContext, arguments: Arguments) -> ToolResult:
         lines.append(f"error: {_shortened(task.result.error)}")
     comments = [step.entry for step in tx.steps(task.id) if isinstance(step.entry, Note)]
     lines.extend(f"{note.by}: {_shortened(note.text)}" for note in comments[-COMMENTS_SHOWN:])
-    return ToolResult(text="\n".join(lines), data=task.result.data if task.result else None)
+    outside = Trust.EXTERNAL in (
+        task.spec.trust,
+        task.result.trust if task.result else None,
+        *(note.trust for note in comments[-COMMENTS_SHOWN:]),
+    )
+    return ToolResult(text="\n".join(lines), data=task.result.data if task.result else None, outside=outside)
 
 
 def _shortened(text: str) -> str:

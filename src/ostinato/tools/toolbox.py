@@ -130,6 +130,7 @@ class Toolbox:
             outward=tool.outward and not harmless,
             recipient=tool.recipient(arguments),
             hosts=tool.hosts(arguments),
+            reaches=report.reaches,
             reads=() if tool.own_files else tool.reads(arguments),
             writes=() if tool.own_files else tool.writes(arguments),
             cost_usd_micros=tool.cost(arguments),

@@ -200,7 +200,7 @@ class EndingVerbs(SessionVerbs):
     def _completion(self, kept: Kept) -> NewMessage:
         """What the one who waited reads. A task that comes back and ends again is told of again."""
         task, again = kept.task, f":{kept.endings}" if kept.endings else ""
-        external = task.spec.trust is Trust.EXTERNAL
+        external = Trust.EXTERNAL in (task.spec.trust, task.result.trust if task.result else None)
         return NewMessage(
             source=Source.COMPLETION,
             text=completion_text(task),
