@@ -142,7 +142,7 @@ BUGS = {
     "an intent is written after its effect": Bug(plant=_intent_after_effect, seeds=20, finding="what_cannot"),
     "a message is left behind": Bug(plant=_message_left_behind, seeds=20, finding="no_message"),
     "an irreversible intent is repeated": Bug(plant=_irreversible_again, seeds=20, finding="what_cannot"),
-    "a halt is not read": Bug(plant=_halt_unread, seeds=20, finding="halted"),
+    "a halt is not read": Bug(plant=_halt_unread, seeds=80, finding="halted"),
     "a budget is not read": Bug(plant=_budget_unread, seeds=100, finding="no_budget"),
     "a second decision counts": Bug(plant=_answered_twice, seeds=20, finding=""),
     "a message is taken twice": Bug(plant=_message_twice, seeds=20, finding="acknowledged"),
