@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from ostinato.domain.budget import Account, Price, cost, reservation
+from ostinato.domain.budget import Account, Ceiling, Price, Spend, Unit, cost, reservation
 from ostinato.domain.chat import Usage, empty_schema, estimate_tokens
 
 tokens = st.integers(0, 10**7)
@@ -69,15 +70,59 @@ def test_more_tokens_never_cost_less(price: Price, read: int, written: int, more
 amounts = st.integers(0, 10**12)
 
 
-@given(amounts, amounts, amounts, amounts)
-def test_an_account_has_room_exactly_up_to_its_limit(spent: int, reserved: int, limit: int, amount: int) -> None:
-    account = Account(spent_usd_micros=spent, reserved_usd_micros=reserved, limit_usd_micros=limit)
-    assert account.has_room(amount) == (spent + reserved + amount <= limit)
+units = st.sampled_from(Unit)
+spends = st.builds(Spend, usd_micros=amounts, tokens=amounts)
+ceilings = st.builds(Ceiling, usd_micros=st.none() | amounts, tokens=st.none() | amounts)
+accounts = st.builds(Account, scope=st.just("task:1"), spent=spends, reserved=spends, granted=spends, most=ceilings)
 
 
-@given(amounts, amounts)
-def test_an_account_without_a_limit_always_has_room(spent: int, amount: int) -> None:
-    assert Account(spent_usd_micros=spent).has_room(amount)
+@given(accounts, spends)
+def test_an_account_has_room_exactly_up_to_its_limits_and_what_was_granted(account: Account, amount: Spend) -> None:
+    rooms = {unit: account.room(unit) for unit in Unit}
+    short = account.short_of(amount)
+    assert (short is None) == all(room is None or amount.of(unit) <= room for unit, room in rooms.items())
+    for unit, room in rooms.items():
+        most = account.most.of(unit)
+        assert (room is None) == (most is None)
+        if most is not None and room:
+            assert account.used.of(unit) + room == most + account.granted.of(unit)
+    if short is not None:
+        assert short.wanted > max(0, short.limit - short.used)
+        assert "no room" in short.words
+
+
+@given(spends, spends)
+def test_an_account_without_a_limit_always_has_room_and_warns_of_nothing(spent: Spend, amount: Spend) -> None:
+    account = Account(spent=spent)
+    assert account.short_of(amount) is None
+    assert account.is_near(amount) is None
+
+
+@given(accounts, spends, units)
+def test_people_are_told_at_four_fifths_and_never_before(account: Account, amount: Spend, unit: Unit) -> None:
+    most = account.most.of(unit)
+    if most and account.is_near(amount) is None:
+        assert account.used.of(unit) + amount.of(unit) < 0.8 * (most + account.granted.of(unit))
+
+
+calls = st.lists(st.tuples(st.integers(0, 5), st.integers(1, 100), st.floats(0, 1)), max_size=40)
+
+
+@given(st.integers(0, 500), calls)
+def test_what_a_tree_of_tasks_spends_never_exceeds_what_its_root_may(
+    limit: int, calls: list[tuple[int, int, float]]
+) -> None:
+    """Whoever below the root asks, and however late replies come: every call is set aside in the root's account."""
+    root, open_calls = Account(most=Ceiling(usd_micros=limit)), list[tuple[int, int]]()
+    for settles, reserved, part in calls:
+        if root.short_of(Spend(usd_micros=reserved)) is None:
+            root = replace(root, reserved=root.reserved + Spend(usd_micros=reserved))
+            open_calls.append((reserved, round(reserved * part)))
+        for was, real in [open_calls.pop(0) for _ in range(min(settles, len(open_calls)))]:
+            root = replace(
+                root, reserved=root.reserved + Spend(usd_micros=-was), spent=root.spent + Spend(usd_micros=real)
+            )
+        assert root.used.usd_micros <= limit
 
 
 @given(st.text(), st.text())

@@ -247,7 +247,11 @@ class Player:
 
     def _ask_limit(self, action: AskLimit) -> None:
         asked = sum(isinstance(each, LimitReached) for each in self.world.journal)
-        self._write(LimitReached(limit=action.limit, value=action.value, question=self._question(f"limit {asked}")))
+        self._write(
+            LimitReached(
+                limit=action.limit, value=action.value, used=action.used, question=self._question(f"limit {asked}")
+            )
+        )
 
     def _answer(self, questions: Sequence[int]) -> None:
         """A person answers one of the questions that the turn waits for."""

@@ -228,7 +228,7 @@ def raise_with_place(text: str) -> None:
         ("AGENTS.md", "limits: {usd: -1}", "key 'limits.usd': -1 is out of range"),
         ("AGENTS.md", "limits: {usd: '1'}", "'1' is not a number"),
         ("AGENTS.md", "limits: {wall: 30}", "30 has no unit. Write '30s', '30m' or '30h'."),
-        ("AGENTS.md", "limits: {per_day: 5}", "key 'limits.per_day': 5 has no keys of its own. Its keys are: usd."),
+        ("AGENTS.md", "limits: {per_day: 5}", "key 'limits.per_day': 5 has no keys of its own. Its keys are: usd"),
         ("AGENTS.md", "skills: [a b]", "'a b' is not a skill"),
         ("AGENTS.md", "skills: [[a]]", "A list is not a text"),
         ("AGENTS.md", "timezone: Mars", "Unknown time zone 'Mars'"),

@@ -24,13 +24,15 @@ from ostinato.domain.permission import Permission
 from ostinato.domain.policy import CallFacts, Verdict, judge, stricter
 from ostinato.domain.step import Entry, Input, ToolIntent
 from ostinato.domain.task import Task
-from ostinato.domain.values import Attachment, Instant, Trust, Value, digest_of, to_json
+from ostinato.domain.values import Attachment, Instant, Limits, Trust, Value, digest_of, to_json
 from ostinato.engine.vault import learn
 from ostinato.store.port import Tx
 from ostinato.tools.port import AnyTool, Colleague, CommandRules, ToolContext
 from ostinato.tools.toolbox import Toolbox
 from ostinato.workspace.agent import AgentDefinition, is_agent_file
 from ostinato.workspace.registry import Workspaces
+
+NO_LIMITS = Limits()
 
 NOTES_S = 1.0
 """Seconds for which an agent's daily notes are not read again: a busy agent ends many turns in one."""
@@ -72,9 +74,9 @@ class Leash:
         return self.then.timezone
 
     @property
-    def fleet_per_day_usd_micros(self) -> int | None:
-        """Micro-dollars that the whole fleet may spend in a UTC day."""
-        return self._maker.fleet_per_day_usd_micros
+    def fleet_limits(self) -> Limits:
+        """What the whole fleet may spend in a UTC day, and nothing else that a turn would ask for here."""
+        return self._maker.fleet_limits
 
     def renew(self) -> None:
         """Looks at the agent's files as they are now: before each verdict, for whoever takes a tool away means the turn
@@ -181,14 +183,14 @@ class LeashMaker:
         workspaces: Workspaces,
         toolbox: Toolbox,
         fleet: str,
-        fleet_per_day_usd_micros: int | None = None,
+        fleet_limits: Limits = NO_LIMITS,
         colleagues: Callable[[], tuple[Colleague, ...]],
         elapsed_s: Callable[[], float] = time.monotonic,
     ) -> None:
         """`elapsed_s`: seconds from any start, by which notes grow old."""
         self.toolbox = toolbox
         self.fleet = fleet
-        self.fleet_per_day_usd_micros = fleet_per_day_usd_micros
+        self.fleet_limits = fleet_limits
         self.colleagues = colleagues
         self._elapsed_s = elapsed_s
         self._workspaces = workspaces

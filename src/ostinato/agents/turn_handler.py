@@ -174,7 +174,7 @@ class _Run:
             listens.end()
         answer = _answer(call, reply, state.model, duration_ms=(clock.elapsed_s() - began) * 1_000)
         answer = replace(answer, trust=state.trust, private=state.private)
-        return answer, self._charges(call, attempts, settled=(intent.reserved_usd_micros, answer.usd_micros or 0))
+        return answer, self._charges(call, attempts, settled=(intent, answer))
 
     async def _request(self, call: int) -> ModelRequest:
         state = self._state
@@ -205,7 +205,7 @@ class _Run:
         call: int,
         attempts: Sequence[HttpAttempt],
         *,
-        settled: tuple[int, int] | None,
+        settled: tuple[ModelIntent, ModelAnswer] | None,
         failure: ModelFailed | None = None,
     ) -> Callable[[Tx], None]:
         """Ledger rows, one for each HTTP attempt, the reservation settled where the call is over, and what the outcome
@@ -222,12 +222,15 @@ class _Run:
             else:
                 state.choices.went_wrong(tx, state.model, failure, task=state.task, now=now, down=down)
             if settled is not None:
+                intent, answer = settled
                 tx.settle(
                     agent=state.leash.then.id,
-                    reserved_usd_micros=settled[0],
-                    spent_usd_micros=settled[1],
+                    reserved_usd_micros=intent.reserved_usd_micros,
+                    spent_usd_micros=answer.usd_micros or 0,
                     task=state.task.id,
                     now=now,
+                    reserved_tokens=intent.reserved_tokens,
+                    spent_tokens=answer.usage.tokens,
                 )
 
         return write

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, assert_never
 
+from ostinato.agents import purse
 from ostinato.agents.breakers import Refusal
 from ostinato.agents.model_choices import Pick, last_intent, told_of, tried
 from ostinato.agents.moves import Act, Advance, AskModel, Ended, Move, Planned
@@ -18,9 +19,7 @@ from ostinato.agents.turn_gate import TurnGate
 from ostinato.agents.turn_state import TurnState, is_tainted
 from ostinato.domain import budget, turn
 from ostinato.domain.chat import ToolCall, estimate_tokens
-from ostinato.domain.errors import Exhausted
 from ostinato.domain.event import EventName, NewEvent
-from ostinato.domain.ledger import day_of
 from ostinato.domain.message import Message
 from ostinato.domain.question import Action, NewQuestion, QuestionKind
 from ostinato.domain.step import (
@@ -43,8 +42,6 @@ from ostinato.store.port import Tx
 from ostinato.tools.port import OutsideTool, StoreTool, TurnTool
 from ostinato.tools.toolbox import perform_in
 from ostinato.tools.turn import ASK_TOOL
-
-DAY: Instant = 86_400 * SECOND
 
 INBOX_MAX = 20
 """Messages that a turn takes at most at one step boundary; the rest waits for the next."""
@@ -184,25 +181,28 @@ class _TurnStep:
         model = state.choices.model(found.model)
         self._take_inbox(first=not any(isinstance(each, Input) and each.agent_version for each in self._journal))
         tokens = state.leash.prompt_tokens + state.past_tokens + self._turn_tokens()
-        amount = 0
+        amount = prompt = 0
         if model.price is not None:
             amount = budget.reservation(model.price, prompt_tokens=tokens, output_tokens_max=model.output_tokens_max)
-        broke = self._reserve(amount)
+            prompt = budget.cost(model.price, input_tokens=tokens, cached_tokens=0, output_tokens=0)
+        most = tokens + model.output_tokens_max
+        over = turn.beyond_a_call((*self._journal, *self.entries), state.limits, usd_micros=amount, tokens=most)
+        if over is not None:
+            return self._ask_limit(over)
+        broke = purse.reserve(state, self._tx, usd_micros=amount, tokens=most, now=self._now)
         if broke is not None:
             return broke
         if instead_of is not None:  # whose call is over, and cost nothing more than its attempts
-            self._tx.settle(
-                agent=state.leash.then.id,
-                reserved_usd_micros=instead_of.reserved_usd_micros,
-                spent_usd_micros=0,
-                task=self._state.task.id,
-                now=self._now,
-            )
+            purse.release(state, self._tx, instead_of, now=self._now)
+        if call > 1:
+            self._warn_of_limits()
         intent = ModelIntent(
             call=call,
             model=model.name,
             reserved_usd_micros=amount,
+            reserved_tokens=most,
             prompt_tokens=tokens,
+            prompt_usd_micros=prompt,
             wanted=found.wanted or "",
             chosen=found.chosen,
             why=found.why,
@@ -211,39 +211,20 @@ class _TurnStep:
         self.entries.append(intent)
         return None
 
-    def _reserve(self, amount: int) -> Outcome | None:
-        """Sets money aside; an outcome where none is left."""
-        state = self._state
-        problem = self._beyond_any_day(amount)
-        if problem:
-            return Fail(error=problem, error_class="budget")
-        try:
-            self._tx.reserve(
-                agent=state.leash.then.id,
-                usd_micros=amount,
-                limit_usd_micros=state.leash.then.limits.per_day_usd_micros,
-                fleet_limit_usd_micros=state.leash.fleet_per_day_usd_micros,
+    def _warn_of_limits(self) -> None:
+        """Tells once, behind the reply that did it, that a turn has nearly used up one of its limits."""
+        for action in turn.nearly_reached((*self._journal, *self.entries), self._state.limits):
+            self._tx.announce(
+                NewEvent(
+                    name=EventName.BUDGET_WARNED,
+                    task=self._state.task.id,
+                    agent=self._state.leash.then.id,
+                    session=self._state.session,
+                    reason=f"{self._state.task.name} {turn.limit_words(action)}",
+                    data={"scope": f"turn:{self._state.task.id}", "unit": action.limit},
+                ),
                 now=self._now,
             )
-        except Exhausted as refusal:
-            self._announce_limit("per_day", str(refusal))
-            tomorrow = (day_of(self._now) + 1) * DAY
-            return Park(wait=Wait(kind=WaitKind.TIME, until_at=tomorrow), reason=str(refusal))
-        return None
-
-    def _beyond_any_day(self, amount: int) -> str:
-        """Why this call will have no room tomorrow either; empty where it may."""
-        leash = self._state.leash
-        for limit, whose in (
-            (leash.then.limits.per_day_usd_micros, leash.then.id),
-            (leash.fleet_per_day_usd_micros, "the fleet"),
-        ):
-            if limit is not None and amount > limit:
-                return (
-                    f"One call may cost ${amount / 1_000_000:.4f}, more than the whole day's budget of {whose} "
-                    f"(${limit / 1_000_000:.4f}): raise it, or lower what a reply may cost (output_tokens_max)"
-                )
-        return ""
 
     def _take_inbox(self, *, first: bool) -> None:
         state = self._state
@@ -389,7 +370,7 @@ class _TurnStep:
     def _ask_limit(self, action: turn.AskLimit) -> Outcome | None:
         """A limit parks with what is there; in a shared session the turn ends and the question stays open."""
         state = self._state
-        words = f"{state.task.name} has used {action.used:g} of {action.value:g} {action.limit}"
+        words = f"{state.task.name} {turn.limit_words(action)}"
         question = self._gate.ask(
             NewQuestion(
                 kind=QuestionKind.BUDGET,
@@ -398,11 +379,13 @@ class _TurnStep:
                 task=state.task.id,
                 session=state.session,
                 reason=f"limit of {action.limit}",
+                rule=f"limits.{action.limit}",
                 stored=not state.own,
             )
         )
-        self.entries.append(LimitReached(limit=action.limit, value=action.value, question=question.id))
-        self._announce_limit(action.limit, words)
+        reached = LimitReached(limit=action.limit, value=action.value, used=action.used, question=question.id)
+        self.entries.append(reached)
+        purse.announce_limit(state, self._tx, action.limit, words=words, now=self._now)
         if state.own:
             return None
         text = f"Stopped at a limit: {words}. {question.name} asks whether to go on."
@@ -411,20 +394,6 @@ class _TurnStep:
     def _trust(self) -> Trust:
         """Of what the turn comes to: external where strangers wrote what it has read, also just now."""
         return Trust.EXTERNAL if is_tainted(self.entries) else self._state.trust
-
-    def _announce_limit(self, limit: str, words: str) -> None:
-        state = self._state
-        self._tx.announce(
-            NewEvent(
-                name=EventName.TURN_LIMITED,
-                task=state.task.id,
-                agent=state.leash.then.id,
-                session=state.session,
-                reason=words,
-                data={"limit": limit},
-            ),
-            now=self._now,
-        )
 
     def _settle(self, call: ToolCall, status: ResultStatus, text: str) -> None:
         self.entries.append(ToolOutcome(call_id=call.id, tool=call.name, status=status, text=text))

@@ -26,6 +26,7 @@ from ostinato.config import (
 from ostinato.domain.errors import Invalid, OstinatoError
 from ostinato.domain.event import Event, EventName
 from ostinato.domain.task import TaskKind
+from ostinato.domain.values import Limits
 from ostinato.engine.clock import SystemClock
 from ostinato.engine.lock import FleetLock
 from ostinato.engine.port import Clock, Handler
@@ -232,7 +233,9 @@ class FleetApp:
             workspaces=self.workspaces,
             toolbox=toolbox,
             fleet=self.settings.name,
-            fleet_per_day_usd_micros=self.settings.per_day_usd_micros,
+            fleet_limits=Limits(
+                per_day_usd_micros=self.settings.per_day_usd_micros, per_day_tokens=self.settings.per_day_tokens
+            ),
             colleagues=colleagues,
             elapsed_s=self.clock.elapsed_s,
         )

@@ -86,6 +86,9 @@ def allow(
     arguments: Annotated[
         str | None, typer.Option("--arguments", metavar="JSON", help="Other arguments in place of the agent's.")
     ] = None,
+    more: Annotated[
+        float | None, typer.Option("--more", metavar="SUM", help="How much more, where a limit asks: 2.50 dollars.")
+    ] = None,
     reason: Reason = "",
     fleet: Fleet = None,
     as_json: Json = False,
@@ -95,7 +98,7 @@ def allow(
     Example: ostinato approvals allow Q7
     """
     request = approvals_api.AllowQuestion(
-        question=question, reason=reason, arguments=json_argument(arguments, option="--arguments")
+        question=question, reason=reason, arguments=json_argument(arguments, option="--arguments"), more=more
     )
     _say_settled(Client(fleet).call(approvals_api.allow, request), as_json=as_json)
 

@@ -5,6 +5,8 @@ Knows nothing of how operations work.
 
 from __future__ import annotations
 
+import csv
+import io
 from typing import Annotated
 
 import typer
@@ -15,6 +17,7 @@ from ostinato.cli.screen import Screen
 from ostinato.cli.words import count, money, when
 from ostinato.domain.errors import Invalid, unknown_name
 from ostinato.gateway import cost_api
+from ostinato.gateway.cost_api import CostView
 
 BY = ("agent", "model", "task", "day", "trigger")
 
@@ -25,6 +28,7 @@ def cost(
     since: Since = None,
     until: Until = None,
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, max=1_000, help="How many lines at most.")] = 100,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Comma-separated, for a spreadsheet; sums in dollars.")] = False,
     fleet: Fleet = None,
     as_json: Json = False,
 ) -> None:
@@ -38,6 +42,10 @@ def cost(
     view = Client(fleet).call(cost_api.show, cost_api.WhichCost(by=by, since=since, until=until, limit=limit))  # type: ignore[arg-type]  # checked above
     if as_json:
         screen.json(view)
+        return
+    if as_csv:
+        for line in _csv(view).splitlines():
+            screen.raw("", line)
         return
     note = f" ({view.note})" if view.note else ""
     screen.say(f"since {when(view.since)}{f' until {when(view.until)}' if view.until else ''}{note}")
@@ -59,6 +67,21 @@ def cost(
     unpriced = f", {view.unpriced_calls} of them with an unknown price" if view.unpriced_calls else ""
     free = f"; {count(view.skipped, 'wake')} without any" if view.skipped else ""
     screen.say(f"in all {total} for {count(view.calls, 'model call')}{unpriced}, {view.tokens} tokens{free}")
+
+
+COLUMNS = ("usd", "calls", "unpriced_calls", "input_tokens", "cached_tokens", "output_tokens", "skipped")
+
+
+def _csv(view: CostView) -> str:
+    """RFC 4180, but for its line ends; a name that a spreadsheet would take for a formula is given a quote to begin
+    with."""
+    written = io.StringIO()
+    writer = csv.writer(written, lineterminator="\n")
+    writer.writerow((view.by, *COLUMNS))
+    for line in view.lines:
+        name = f"'{line.name}" if line.name[:1] in "=+-@\t\r" else line.name
+        writer.writerow((name, *("" if (value := getattr(line, each)) is None else value for each in COLUMNS)))
+    return written.getvalue().rstrip("\n")
 
 
 COMMANDS: Commands = {

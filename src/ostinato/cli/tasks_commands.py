@@ -37,6 +37,11 @@ WATCH_S = 0.5
 """Between two drawings of a list that is watched: faster than anybody reads."""
 
 
+Budget = Annotated[
+    float | None, typer.Option("--budget", metavar="USD", min=0, help="Dollars it may spend with all that it sets off.")
+]
+
+
 def add(
     title: Annotated[str, typer.Argument(metavar="TITLE", help="What is to be done, in a few words.")],
     *,
@@ -58,6 +63,7 @@ def add(
     deadline: Annotated[str | None, typer.Option("--deadline", metavar="TIME", help="2h, or a time.")] = None,
     timeout: Annotated[str | None, typer.Option("--timeout", metavar="15m", help="Longest attempt.")] = None,
     model: Annotated[str | None, typer.Option("--model", metavar="MODEL", help="A tier or model.")] = None,
+    budget: Budget = None,
     data: Annotated[str | None, typer.Option("--input", metavar="JSON", help="Data for the task.")] = None,
     deliver: Annotated[
         str | None, typer.Option("--deliver", metavar="WHERE", help="operator, agent:NAME, session:KEY, file:PATH.")
@@ -87,6 +93,7 @@ def add(
         timeout=timeout,
         model=model,
         deliver=deliver,
+        budget=budget,
         draft=draft,
         key=key,
     )

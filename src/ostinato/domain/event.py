@@ -71,6 +71,7 @@ class EventName(enum.StrEnum):
     STORE_CHECKED = "store.checked"
     DISK_FULL = "disk.full"
     TURN_LIMITED = "turn.limited"
+    BUDGET_WARNED = "budget.warned"
 
 
 class NewEvent(Value):

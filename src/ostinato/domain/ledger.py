@@ -11,6 +11,12 @@ FLEET = "fleet"
 """The account of all agents together; an agent's own is `agent:<id>`."""
 
 
+NO_DAY = 1_000_000_000
+"""The day of an account that no midnight begins anew: a task's."""
+
+CUT_OFF = "cut off when its task was cancelled; an estimate of what the prompt cost"
+
+
 class Charge(Value):
     """One HTTP attempt of a model call. `usd_micros` None: the price is unknown, which is never shown as 0."""
 

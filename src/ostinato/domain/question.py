@@ -12,6 +12,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from ostinato.domain.budget import BudgetName
 from ostinato.domain.errors import Conflict, Denied
 from ostinato.domain.gate import ADMIN, OPERATOR
 from ostinato.domain.person import Role
@@ -84,6 +85,8 @@ class NewQuestion(Value):
     """People on whose behalf the turn works: they do not decide while somebody else can."""
     stored: bool = False
     """True: a shared session's action, which the runtime performs itself once allowed."""
+    budget: BudgetName | None = None
+    """The account that it asks more for; it outlives the task that asked first."""
 
 
 class Question(NewQuestion):

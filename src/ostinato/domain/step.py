@@ -78,8 +78,11 @@ class ModelIntent(Value, tag="model_intent"):
     call: int
     model: str
     reserved_usd_micros: int = 0
+    reserved_tokens: int = 0
     prompt_tokens: int = 0
     """Estimate."""
+    prompt_usd_micros: int = 0
+    """What the prompt alone costs: so much is taken to be spent where the call is cut off."""
     wanted: str = ""
     """The tier or model that was wanted; empty: the fleet's default."""
     chosen: Chosen = Chosen.ASKED
@@ -179,6 +182,8 @@ class LimitReached(Value, tag="limit"):
     limit: str
     value: float
     question: int | None = None
+    used: float = 0.0
+    """How much was used by then."""
 
 
 class Note(Value, tag="note"):

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from ostinato.domain.budget import Ceiling
 from ostinato.domain.errors import Conflict
 from ostinato.domain.retry import RetryPolicy
 from ostinato.domain.values import Attachment, Instant, Limits, Origin, Source, Trust, Value
@@ -200,6 +201,8 @@ class TaskSpec(Value):
     """Seconds one attempt may run; None: the kind's default."""
     deadline_at: Instant | None = None
     limits: Limits | None = None
+    budget: Ceiling | None = None
+    """What it may spend with all that it sets off; None: what its agent's files say."""
     model: str | None = None
     """A tier or model name that overrides the agent's."""
     effort: str | None = None

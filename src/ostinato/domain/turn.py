@@ -11,6 +11,7 @@ import enum
 from collections.abc import Sequence
 from typing import Any, assert_never
 
+from ostinato.domain.budget import WARN_AT
 from ostinato.domain.chat import ToolCall, Usage
 from ostinato.domain.step import (
     REPEATABLE,
@@ -207,13 +208,16 @@ class TurnView:
             self.malformed, self.limits_forgiven = 0, len(self.limits)
             self.same_calls, self.last_call = 0, b""
 
-    def granted(self, limit: str) -> int:
-        """How many times people have let this limit be passed."""
-        return sum(
-            1
-            for each in self.limits
-            if each.limit == limit and each.question in self.answers and self.answers[each.question].decision == "allow"
-        )
+    def granted(self, limit: str, allowed: float) -> float:
+        """How far people have let this limit be passed: each leave by the sum that it names, else by the same once
+        more. Twice nothing is nothing: a leave past a limit of 0 covers what was used by then."""
+        most = allowed
+        for each in self.limits:
+            answer = self.answers.get(each.question) if each.limit == limit and each.question is not None else None
+            if answer is not None and answer.decision == "allow":
+                step = float((answer.arguments or {}).get("more", allowed))
+                most = most + step if step else max(most, each.used)
+        return most
 
     def open_question_of_limit(self) -> LimitReached | None:
         """The limit whose question nobody has answered."""
@@ -340,20 +344,59 @@ def _stopped_by_limit(view: TurnView) -> str:
 
 
 def _limit_reached(view: TurnView, limits: Limits, *, worked_s: float, repeats: int) -> AskLimit | None:
-    """The first limit that another model call would pass. Each permission grants the same amount once more. `repeats`:
-    identical calls in a row of the model that is about to be asked again."""
-    used: tuple[tuple[str, float, float], ...] = (
+    """The first limit that another model call would pass. `repeats`: identical calls in a row of the model that is
+    about to be asked again."""
+    for name, amount, allowed in _used(view, limits, worked_s=worked_s):
+        most = view.granted(name, allowed)
+        if amount >= most if allowed else amount > most:
+            return AskLimit(limit=name, value=allowed, used=amount)
+    if repeats >= limits.identical:
+        return AskLimit(limit="identical", value=limits.identical, used=repeats)
+    return None
+
+
+def _used(view: TurnView, limits: Limits, *, worked_s: float = 0.0) -> tuple[tuple[str, float, float], ...]:
+    return (
         ("steps", view.model_calls, limits.steps),
         ("tokens", view.tokens, limits.tokens),
         ("usd_micros", view.usd_micros, limits.usd_micros),
         ("wall_s", worked_s, limits.wall_s),
     )
-    for name, amount, allowed in used:
-        granted = view.granted(name)
-        # Twice nothing is nothing: a limit of 0 asks once, as soon as there is something.
-        reached = amount >= allowed * (1 + granted) if allowed else amount > 0 and not granted
-        if reached:
-            return AskLimit(limit=name, value=allowed, used=amount)
-    if repeats >= limits.identical:
-        return AskLimit(limit="identical", value=limits.identical, used=repeats)
+
+
+def beyond_a_call(journal: Sequence[Entry], limits: Limits, *, usd_micros: int, tokens: int) -> AskLimit | None:
+    """The limit of a single call that one of this size would pass."""
+    view = None
+    for name, amount, allowed in (
+        ("per_call_usd_micros", usd_micros, limits.per_call_usd_micros),
+        ("per_call_tokens", tokens, limits.per_call_tokens),
+    ):
+        if allowed is not None and amount > allowed:
+            view = view or TurnView(journal)
+            if amount > view.granted(name, allowed):
+                return AskLimit(limit=name, value=allowed, used=amount)
     return None
+
+
+def nearly_reached(journal: Sequence[Entry], limits: Limits) -> Sequence[AskLimit]:
+    """The limits of which the last reply has made so much used that people should know (`budget.WARN_AT`)."""
+    now = TurnView(journal)
+    near = [each for each in _used(now, limits) if each[1] >= WARN_AT * now.granted(each[0], each[2]) > 0]
+    if not near:
+        return ()
+    last = max((at for at, each in enumerate(journal) if isinstance(each, ModelAnswer)), default=len(journal))
+    before = TurnView(journal[:last])
+    was = {name: amount for name, amount, _ in _used(before, limits)}
+    return [
+        AskLimit(limit=name, value=allowed, used=amount)
+        for name, amount, allowed in near
+        if was[name] < WARN_AT * now.granted(name, allowed)
+    ]
+
+
+def limit_words(reached: AskLimit) -> str:
+    """How much of a limit is used, for people."""
+    value, used, name = reached.value, reached.used, reached.limit
+    if name.endswith("usd_micros"):
+        value, used, name = value / 1_000_000, used / 1_000_000, name.removesuffix("_micros")
+    return f"has used {used:g} of {value:g} {name}"

@@ -85,8 +85,18 @@ class Limits(Value):
     """Seconds of work in a turn; parked time does not count."""
     identical: int = 3
     """Identical tool calls in a row that stop a turn."""
+    per_call_usd_micros: int | None = None
+    """Micro-dollars that one model call may cost at most; None: no limit of its own, as for those that follow."""
+    per_call_tokens: int | None = None
+    """Input plus output tokens of one model call."""
+    per_task_usd_micros: int | None = None
+    """Micro-dollars a task may spend, with all that it sets off."""
+    per_task_tokens: int | None = None
+    """Input plus output tokens of a task, with all that it sets off."""
     per_day_usd_micros: int | None = None
-    """Micro-dollars an agent may spend in a UTC day; None: no limit of its own."""
+    """Micro-dollars an agent may spend in a UTC day."""
+    per_day_tokens: int | None = None
+    """Input plus output tokens of an agent in a UTC day."""
 
 
 def digest_of(data: bytes) -> str:

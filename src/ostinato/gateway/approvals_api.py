@@ -43,6 +43,8 @@ class AllowQuestion(Ask):
     question: Word
     reason: Text = ""
     arguments: dict[str, Any] | None = None
+    more: Annotated[float, msgspec.Meta(gt=0, le=1_000_000_000)] | None = None
+    """How much more, where a limit asks: dollars, or what else the limit counts; without it, the same once more."""
 
 
 class DenyQuestion(Ask):
@@ -99,8 +101,13 @@ async def allow(context: Context, request: AllowQuestion) -> QuestionView:
             what = f"{question.name} asks for no approval of an action, so it has no arguments to change"
             raise Invalid(what, place="key 'arguments'", cure="Leave them out.")
 
+        if request.more is not None and question.kind is not QuestionKind.BUDGET:
+            what = f"{question.name} asks for no more of anything"
+            raise Invalid(what, place="key 'more'", cure="Leave it out.")
+
+    arguments = request.arguments if request.more is None else {"more": request.more}
     return await _settle(context, number, state=QuestionState.ALLOWED, text=request.reason, check=check,
-                         arguments=request.arguments)  # fmt: skip
+                         arguments=arguments)  # fmt: skip
 
 
 @operation("approvals.deny", "POST /api/v1/approvals/{question}/deny", role=Role.OPERATOR)
@@ -125,6 +132,14 @@ async def answer(context: Context, request: AnswerQuestion) -> QuestionView:
     return await _settle(context, number, state=QuestionState.ANSWERED, text=request.text, check=check)
 
 
+def _granted(question: Question, arguments: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What a leave names, in the unit of the limit: people say dollars where the runtime counts micro-dollars."""
+    if question.kind is not QuestionKind.BUDGET or arguments is None:
+        return arguments
+    is_money = question.rule.endswith((".usd", "usd_micros"))
+    return {"more": round(arguments["more"] * 1_000_000) if is_money else arguments["more"]}
+
+
 async def _settle(
     context: Context,
     number: int,
@@ -134,12 +149,14 @@ async def _settle(
     check: Any = None,
     arguments: dict[str, Any] | None = None,
 ) -> QuestionView:
-    decision = Answer(state=state, by=context.caller.name, text=text, arguments=arguments)
     now = context.now
 
     def write(tx: Tx) -> QuestionView:
+        question = tx.question(number)
         if check is not None:
-            check(tx.question(number))
+            check(question)
+        granted = _granted(question, arguments)
+        decision = Answer(state=state, by=context.caller.name, text=text, arguments=granted)
         return question_view(tx.answer(number, decision, now=now))
 
     return await context.store.run(write)

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from ostinato.domain.budget import Ceiling
 from ostinato.domain.dependency import joined
 from ostinato.domain.duration import parse_duration
 from ostinato.domain.errors import Conflict, Invalid, unknown_name
@@ -71,6 +72,8 @@ class AddTask(Ask):
     deadline: Word | None = None
     timeout: Word | None = None
     model: Word | None = None
+    budget: Annotated[float, msgspec.Meta(ge=0, le=1_000_000)] | None = None
+    """Dollars that it may spend with all that it sets off."""
     deliver: Word | None = None
     draft: bool = False
     key: Word | None = None
@@ -180,6 +183,7 @@ async def add(context: Context, request: AddTask) -> TaskRow:
         deadline_at=parse_moment(request.deadline, now=now, ahead=True) if request.deadline else None,
         model=request.model,
         deliver=parse_deliver(request.deliver) if request.deliver is not None else None,
+        budget=None if request.budget is None else Ceiling(usd_micros=round(request.budget * 1_000_000)),
         join=Join.ANY if request.any else Join.ALL,
     )
     new = NewTask(
@@ -404,7 +408,10 @@ def _unheld(tx: Tx, task: Task, *, actor: str, now: int) -> Task:
 
 def _grant_more(tx: Tx, number: int, *, by: str, now: int) -> Task:
     """Allows the question in which a turn asks whether it may go on past a limit."""
-    asked = tx.questions(QuestionFilter(kind=QuestionKind.BUDGET, task=number), limit=1)
+    wait = tx.task(number).wait
+    waited = [tx.question(parse_id(each, "Q")) for each in wait.refs if each[:1] == "Q"] if wait else []
+    asked = [each for each in waited if each.kind is QuestionKind.BUDGET and each.state is QuestionState.PENDING]
+    asked = asked or tx.questions(QuestionFilter(kind=QuestionKind.BUDGET, task=number), limit=1)
     if not asked:
         raise Conflict(
             f"T{number} does not wait at a limit",

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 from ostinato.domain.breaker import Breaker
+from ostinato.domain.budget import Ceiling
 from ostinato.domain.event import Event, EventName, NewEvent
 from ostinato.domain.ledger import Charge, Spending
 from ostinato.domain.message import Message, NewMessage, Session
@@ -182,6 +183,19 @@ class Retention(Value):
     blobs_s: float | None = 90 * 86_400.0
     skips_s: float | None = 90 * 86_400.0
     charges_s: float | None = 400 * 86_400.0
+
+
+class Budgets(Value):
+    """What a call must find room in, beside the day's money of its agent and its fleet."""
+
+    agent_tokens: int | None = None
+    """A UTC day's."""
+    fleet_tokens: int | None = None
+    task: Ceiling = Ceiling()
+    """The task's, with all that it sets off."""
+
+
+NO_BUDGETS = Budgets()
 
 
 class Tallies(Value):
@@ -371,12 +385,24 @@ class Tx(Reads, Protocol):
         limit_usd_micros: int | None,
         fleet_limit_usd_micros: int | None,
         now: Instant,
+        task: int | None = None,
+        tokens: int = 0,
+        budgets: Budgets = NO_BUDGETS,
     ) -> None:
-        """Sets money aside in the agent's and the fleet's day; `Exhausted` (with the amounts) where a limit has no
-        room."""
+        """Sets money and tokens aside in the agent's and the fleet's day, and for the `task` and whatever set it off
+        where they have a budget of their own; `Overdrawn` (with the amounts) where a budget has no room: nothing was
+        set aside. Told once for each budget and period that it is nearly used up."""
 
     def settle(
-        self, *, agent: str, reserved_usd_micros: int, spent_usd_micros: int, now: Instant, task: int | None = None
+        self,
+        *,
+        agent: str,
+        reserved_usd_micros: int,
+        spent_usd_micros: int,
+        now: Instant,
+        task: int | None = None,
+        reserved_tokens: int = 0,
+        spent_tokens: int = 0,
     ) -> None:
         """Turns what was set aside into what was spent. With the `task` whose call it was, a call that began before
         midnight is taken from its own day, and gives nothing back that others have set aside today."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from ostinato.domain.budget import Ceiling
 from ostinato.domain.errors import Invalid
 from ostinato.domain.gate import DEFAULT_GATES, Gate
 from ostinato.domain.instant import zone_named
@@ -38,8 +39,8 @@ AGENT_KEYS = (
     "gates_off",
     "stop",
 )
-LIMIT_KEYS = ("steps", "tokens", "usd", "wall", "identical", "per_day")
-PER_DAY_KEYS = ("usd",)
+LIMIT_KEYS = ("steps", "tokens", "usd", "wall", "identical", "per_call", "per_task", "per_day")
+BUDGET_KEYS = ("usd", "tokens")
 PRODUCES_KEYS = ("name", "version", "schema")
 
 INBOX_WAKES = ("now", "heartbeat")
@@ -117,15 +118,34 @@ def parse_limits(fields: Fields | None, default: Limits) -> Limits:
     """Limits of a turn and a day, as `limits` writes them."""
     if fields is None:
         return default
-    per_day = fields.group("per_day", PER_DAY_KEYS)
-    usd, day = fields.usd_micros("usd"), per_day.usd_micros("usd") if per_day else None
+    usd = fields.usd_micros("usd")
+    call = _budget(fields, "per_call", usd_micros=default.per_call_usd_micros, tokens=default.per_call_tokens)
+    task = _budget(fields, "per_task", usd_micros=default.per_task_usd_micros, tokens=default.per_task_tokens)
+    day = _budget(fields, "per_day", usd_micros=default.per_day_usd_micros, tokens=default.per_day_tokens)
     return Limits(
         steps=fields.integer("steps", default.steps, least=1, most=10_000),
         tokens=fields.integer("tokens", default.tokens, least=1_000, most=1_000_000_000),
         usd_micros=default.usd_micros if usd is None else usd,
         wall_s=fields.duration_s("wall", default.wall_s, least=1.0),
         identical=fields.integer("identical", default.identical, least=2, most=100),
-        per_day_usd_micros=default.per_day_usd_micros if day is None else day,
+        per_call_usd_micros=call.usd_micros,
+        per_call_tokens=call.tokens,
+        per_task_usd_micros=task.usd_micros,
+        per_task_tokens=task.tokens,
+        per_day_usd_micros=day.usd_micros,
+        per_day_tokens=day.tokens,
+    )
+
+
+def _budget(fields: Fields, key: str, *, usd_micros: int | None, tokens: int | None) -> Ceiling:
+    """Money and tokens of one group; the given ones where it says nothing."""
+    group = fields.group(key, BUDGET_KEYS)
+    if group is None:
+        return Ceiling(usd_micros=usd_micros, tokens=tokens)
+    usd = group.usd_micros("usd")
+    return Ceiling(
+        usd_micros=usd_micros if usd is None else usd,
+        tokens=group.integer("tokens", 0, least=1, most=10**12) if group.has("tokens") else tokens,
     )
 
 

@@ -11,6 +11,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
+
 from ostinato.domain.budget import Price
 from ostinato.domain.condition import compile_condition
 from ostinato.domain.errors import Invalid, NotFound, unknown_name
@@ -20,7 +22,7 @@ from ostinato.domain.policy import Policy
 from ostinato.domain.values import Limits, Value
 from ostinato.store.port import Retention
 from ostinato.workspace.agent import FleetDefaults
-from ostinato.workspace.agent_file import EFFORTS, LIMIT_KEYS, check_agent_id, parse_limits
+from ostinato.workspace.agent_file import BUDGET_KEYS, EFFORTS, LIMIT_KEYS, check_agent_id, parse_limits
 from ostinato.workspace.fields import Fields
 from ostinato.workspace.file_text import FileText, Finding, read_text
 from ostinato.workspace.fleet_policy import POLICY_KEYS, parse_fleet_policy
@@ -78,7 +80,9 @@ FLEET_FILE_KEYS: dict[str, tuple[str, ...]] = {
     "tiers": (*TIERS, "escalate", "rules"),
     "tiers.rules": ("when", "tier", "effort"),
     "limits": LIMIT_KEYS,
-    "limits.per_day": ("usd",),
+    "limits.per_call": BUDGET_KEYS,
+    "limits.per_task": BUDGET_KEYS,
+    "limits.per_day": BUDGET_KEYS,
     "policy": POLICY_KEYS,
     "policy.gates": GATE_KEYS,
     "policy.gates.escalate": ESCALATE_KEYS,
@@ -159,6 +163,8 @@ class FleetSettings(Value):
     """Of a turn, for agents that set none themselves."""
     per_day_usd_micros: int | None = None
     """Micro-dollars that the whole fleet may spend in a UTC day."""
+    per_day_tokens: int | None = None
+    """The same for input plus output tokens."""
     policy: Policy | None = None
     """What no agent may do, and what every agent must ask about."""
     port: int | None = None
@@ -257,14 +263,9 @@ def parse_fleet(file: FileText, *, name: str) -> FleetSettings:
         tiers=tiers,
         model_rules=tuple(_model_rule(each, {*models, *tiers}) for each in chosen.groups("rules", keys["tiers.rules"])),
         escalates=chosen.flag("escalate", default=True),
-        limits=Limits(
-            steps=turn.steps,
-            tokens=turn.tokens,
-            usd_micros=turn.usd_micros,
-            wall_s=turn.wall_s,
-            identical=turn.identical,
-        ),
+        limits=msgspec.structs.replace(turn, per_day_usd_micros=None, per_day_tokens=None),
         per_day_usd_micros=turn.per_day_usd_micros,
+        per_day_tokens=turn.per_day_tokens,
         policy=parse_fleet_policy(_table(root, "policy")),
         port=port,
         host=server.text("host") or "127.0.0.1",
@@ -502,6 +503,7 @@ _TABLES = {
     "escalates": "[tiers]",
     "limits": "[limits]",
     "per_day_usd_micros": "[limits]",
+    "per_day_tokens": "[limits]",
     "policy": "[policy]",
     "port": "[server]",
     "host": "[server]",

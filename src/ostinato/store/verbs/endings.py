@@ -6,11 +6,8 @@ asked for and into the parent's inbox, and the session looks for messages that c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from ostinato.domain.dependency import SKIPPED, Standing, is_not_taken, is_skipped, standing, waits_for
 from ostinato.domain.event import EventName
-from ostinato.domain.ledger import FLEET, day_of
 from ostinato.domain.message import (
     OPERATOR,
     OPERATOR_SESSION,
@@ -20,7 +17,6 @@ from ostinato.domain.message import (
     saved_path,
     task_session,
 )
-from ostinato.domain.step import ModelAnswer, ModelIntent, Step
 from ostinato.domain.task import (
     ENDED,
     After,
@@ -38,14 +34,15 @@ from ostinato.domain.task import (
 )
 from ostinato.domain.values import Instant, Source, Trust, to_json
 from ostinato.store.verbs import rows
+from ostinato.store.verbs.accounts import AccountVerbs
 from ostinato.store.verbs.rows import Kept
-from ostinato.store.verbs.sessions import AWAITING_TASKS, SessionVerbs, ids_of, is_among
+from ostinato.store.verbs.sessions import AWAITING_TASKS, ids_of, is_among
 
 SESSION_PREFIX = "session:"
 FILE_PREFIX = "file:"
 
 
-class EndingVerbs(SessionVerbs):
+class EndingVerbs(AccountVerbs):
     """The consequences of an ending."""
 
     def _end(self, kept: Kept, *, now: Instant) -> None:
@@ -56,8 +53,8 @@ class EndingVerbs(SessionVerbs):
     def _end_alone(self, kept: Kept, *, now: Instant) -> list[int]:
         """The same; returns the tasks whose branch is not taken because of it, which are still to be skipped."""
         self._withdraw_questions(kept.task.id, now=now)
-        if kept.task.state is TaskState.FAILED and kept.task.steps:
-            self._release_reserved(kept.task)
+        if kept.task.state is not TaskState.DONE and kept.task.steps:
+            self._release_reserved(kept.task, now=now)
         not_taken = self._tell_dependants(kept.task, now=now) if kept.awaited else []
         self._deliver(kept, now=now)
         self._read_on(kept, now=now)
@@ -85,22 +82,6 @@ class EndingVerbs(SessionVerbs):
             reason=why,
             data={"question": question, "state": "withdrawn"},
         )
-
-    def _release_reserved(self, task: Task) -> None:
-        """Money for a call that a failed task will not make; whoever sends it on sets it aside again. A cancelled one
-        may have been cut off in the middle of its call, and is taken to have spent it."""
-        step, intent = unanswered_call(self.steps(task.id))
-        if step is not None and intent is not None:
-            for scope in (f"agent:{task.agent}", FLEET):
-                amount = intent.reserved_usd_micros
-                self._db.do("release_reserved", scope=scope, day=day_of(step.at), amount=amount)
-
-    def _reserve_again(self, task: Task, journal: Sequence[Step], *, now: Instant) -> None:
-        _, intent = unanswered_call(journal)
-        if intent is not None and intent.reserved_usd_micros:
-            for scope in (f"agent:{task.agent}", FLEET):
-                reserved = intent.reserved_usd_micros
-                self._db.do("add_to_account", scope=scope, day=day_of(now), reserved=reserved, spent=0)
 
     def add_task(self, new: NewTask, *, now: Instant, actor: str = "runtime") -> Task:
         """A new task, or the one that the key already names; skipped at once where its branch is not taken."""
@@ -262,16 +243,6 @@ def _saving(task: Task, *, now: Instant) -> NewTask:
 
 def _why_not_taken(task: Task) -> str:
     return f"{task.name} did not fail" if task.state is TaskState.DONE else f"{task.name} is {task.state.value}"
-
-
-def unanswered_call(journal: Sequence[Step]) -> tuple[Step, ModelIntent] | tuple[None, None]:
-    """The model call that a journal ends in, if it has no reply."""
-    for step in reversed(journal):
-        if isinstance(step.entry, ModelAnswer):
-            break
-        if isinstance(step.entry, ModelIntent):
-            return step, step.entry
-    return None, None
 
 
 def completion_text(task: Task) -> str:

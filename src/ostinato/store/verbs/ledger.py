@@ -1,21 +1,20 @@
-"""Money: reserved before a call, settled after it, and one row for each try to reach a model."""
+"""Budgets at work: reserved before a call in every account that it counts against, settled after it."""
 
 from __future__ import annotations
 
-from msgspec.structs import asdict, replace
-
-from ostinato.domain.budget import Account
-from ostinato.domain.errors import Exhausted
-from ostinato.domain.ledger import FLEET, Charge, day_of
+from ostinato.domain.budget import Ceiling, Overdrawn, Spend
+from ostinato.domain.ledger import FLEET, NO_DAY, day_of
+from ostinato.domain.question import QuestionState
 from ostinato.domain.step import Note
 from ostinato.domain.values import Instant
-from ostinato.store.verbs.endings import unanswered_call
+from ostinato.store.port import NO_BUDGETS, Budgets
+from ostinato.store.verbs.accounts import unanswered_call
 from ostinato.store.verbs.moves import SENT_ON
 from ostinato.store.verbs.questions import QuestionVerbs
 
 
 class LedgerVerbs(QuestionVerbs):
-    """Accounts and charges."""
+    """Reservations."""
 
     def reserve(
         self,
@@ -25,25 +24,42 @@ class LedgerVerbs(QuestionVerbs):
         limit_usd_micros: int | None,
         fleet_limit_usd_micros: int | None,
         now: Instant,
+        task: int | None = None,
+        tokens: int = 0,
+        budgets: Budgets = NO_BUDGETS,
     ) -> None:
-        """Sets money aside, or says which limit has no room."""
-        day = day_of(now)
-        for scope, limit, owner in (
-            (f"agent:{agent}", limit_usd_micros, f"agent {agent!r}"),
-            (FLEET, fleet_limit_usd_micros, "the fleet"),
-        ):
-            if limit is None:
-                continue
-            account = self._account(scope, day, limit)
-            if not account.has_room(usd_micros):
-                used = account.spent_usd_micros + account.reserved_usd_micros
-                raise Exhausted(
-                    f"The day's budget of {owner} has no room for {_usd(usd_micros)}: "
-                    f"{_usd(used)} of {_usd(limit)} are spent or reserved",
-                    cure="It begins anew at 00:00 UTC; or raise the limit.",
-                )
-        for scope in (f"agent:{agent}", FLEET):
-            self._db.do("add_to_account", scope=scope, day=day, reserved=usd_micros, spent=0)
+        """Sets money and tokens aside, or says which budget has no room."""
+        day, amount = day_of(now), Spend(usd_micros=usd_micros, tokens=tokens)
+        if task is not None and not budgets.task.is_open:
+            self._open_account(task, budgets.task)
+        agents = Ceiling(usd_micros=limit_usd_micros, tokens=budgets.agent_tokens)
+        fleets = Ceiling(usd_micros=fleet_limit_usd_micros, tokens=budgets.fleet_tokens)
+        days = (((f"agent:{agent}", day), agents), ((FLEET, day), fleets))
+        trees = self._trees(task)
+        accounts = [self._account(place, most) for place, most in days if not most.is_open]
+        accounts += [self._account(place) for place in trees]
+        for account in accounts:
+            short = account.short_of(amount)
+            if short is not None:
+                raise Overdrawn(short, denied=self._is_denied(short.question))
+        for account in accounts:
+            self._warn(account, amount, task=task, agent=agent, now=now)
+        for place in (*(place for place, _ in days), *trees):
+            self._book(place, reserved=amount, spent=Spend())
+
+    def _open_account(self, task: int, most: Ceiling) -> None:
+        """The account of a task with a budget of its own, with the limits that hold now."""
+        account = self._account((f"task:{task}", NO_DAY))
+        if account.most != most:
+            self._db.do("open_account", scope=account.scope, day=NO_DAY, most=most.usd_micros, most_tokens=most.tokens)
+            self._memory.treeless.clear()
+
+    def _is_denied(self, question: int | None) -> bool:
+        """True where a person has said that there is no more."""
+        if question is None:
+            return False
+        row = self._db.one("question_state", id=question)
+        return row is not None and row[0] in (QuestionState.DENIED.value, QuestionState.EXPIRED.value)
 
     def settle(
         self,
@@ -53,16 +69,24 @@ class LedgerVerbs(QuestionVerbs):
         spent_usd_micros: int,
         now: Instant,
         task: int | None = None,
+        reserved_tokens: int = 0,
+        spent_tokens: int = 0,
     ) -> None:
         """Turns a reservation into what was really spent."""
-        day = day_of(now)
-        is_older = self._account(FLEET, day - 1, None).reserved_usd_micros > 0 and self._reserved_before(task, day)
+        day, spent = day_of(now), Spend(usd_micros=spent_usd_micros, tokens=spent_tokens)
+        reserved = Spend(usd_micros=reserved_usd_micros, tokens=reserved_tokens)
+        is_older = self._account((FLEET, day - 1)).reserved != Spend() and self._reserved_before(task, day)
         for scope in (f"agent:{agent}", FLEET):
-            today = self._account(scope, day, None).reserved_usd_micros
-            here = 0 if is_older else min(today, reserved_usd_micros)
-            self._db.do("add_to_account", scope=scope, day=day, reserved=-here, spent=spent_usd_micros)
-            if reserved_usd_micros > here:  # set aside before midnight
-                self._db.do("release_reserved", scope=scope, day=day - 1, amount=reserved_usd_micros - here)
+            today = Spend() if is_older else self._account((scope, day)).reserved
+            here = Spend(
+                usd_micros=min(today.usd_micros, reserved.usd_micros), tokens=min(today.tokens, reserved.tokens)
+            )
+            self._book((scope, day), reserved=_negative(here), spent=spent)
+            if reserved != here:  # set aside before midnight
+                self._give_back([(scope, day - 1)], reserved + _negative(here))
+        for place in self._trees(task):
+            self._give_back([place], reserved)
+            self._book(place, reserved=Spend(), spent=spent)
 
     def _reserved_before(self, task: int | None, day: int) -> bool:
         """True where the task's open call was begun, or sent on, on an earlier day."""
@@ -73,26 +97,6 @@ class LedgerVerbs(QuestionVerbs):
         sent_on = [each.at for each in journal if isinstance(each.entry, Note) and each.entry.text.startswith(SENT_ON)]
         return intent is not None and day_of(max(intent.at, *sent_on, 0)) < day
 
-    def _account(self, scope: str, day: int, limit: int | None) -> Account:
-        row = self._db.one("account", scope=scope, day=day)
-        if row is None:
-            return Account(limit_usd_micros=limit)
-        return Account(reserved_usd_micros=row[0], spent_usd_micros=row[1], limit_usd_micros=limit)
 
-    def charge(self, charge: Charge, *, now: Instant) -> None:
-        """A ledger row; its tokens and money are added to the task's."""
-        self._db.do("add_charge", at=now, **asdict(charge))
-        tokens = charge.input_tokens + charge.output_tokens
-        micros = charge.usd_micros or 0
-        if not tokens and not micros:
-            return
-        self._db.do("spend_on_task", id=charge.task, tokens=tokens, usd_micros=micros)
-        kept = self._memory.tasks.get(charge.task)
-        if kept is not None:
-            task = kept.task
-            spent = replace(task, tokens=task.tokens + tokens, usd_micros=task.usd_micros + micros)
-            self._memory.keep(replace(kept, task=spent))
-
-
-def _usd(micros: int) -> str:
-    return f"${micros / 1_000_000:.4f}".rstrip("0").rstrip(".")
+def _negative(amount: Spend) -> Spend:
+    return Spend(usd_micros=-amount.usd_micros, tokens=-amount.tokens)

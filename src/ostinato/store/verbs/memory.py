@@ -34,6 +34,8 @@ class Memory:
         """Keys of sessions that do not exist."""
         self.pools: dict[str, str] | None = None
         """Agent -> its pool, of those that are not in the default one."""
+        self.treeless: set[int] = set()
+        """Tasks that no budget of a task covers."""
         self.due_known = False
         self.due_at: Instant | None = None
         """Earliest time at which a delayed task or a wait comes due, once `due_known`."""

@@ -56,6 +56,8 @@ class QuestionVerbs(ClaimVerbs):
             ask_again_at=next_call_at(new, created_at=now, after=now),
             body=rows.to_text(new),
         )
+        if new.budget is not None:
+            self._db.do("ask_account", scope=new.budget.scope, day=new.budget.day, question=question_id)
         if not new.stored and self._memory.asking is not None:
             self._memory.asking.add(new.task)
         self._total("questions", 1)
@@ -103,7 +105,9 @@ class QuestionVerbs(ClaimVerbs):
             reason=answer.text,
             data={"question": question, "state": answer.state.value, "edited": answer.arguments is not None},
         )
-        if asked.stored:
+        if asked.budget is not None:
+            self._settle_budget(settled, asked.budget, now=now)
+        elif asked.stored:
             self._settle_stored(settled, now=now)
         else:
             self._settle_in_journal(settled, now=now)

@@ -94,6 +94,7 @@ _OWNED_BY_TASK = (
     "forget_questions",
     "forget_dependencies",
     "forget_document",
+    "forget_account",
     "forget_task",
 )
 

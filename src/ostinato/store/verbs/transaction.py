@@ -1,8 +1,8 @@
 """All verbs in one: what `store.run` lends to a function.
 
-The rooms are stacked, each standing on those it needs: reads, work, tasks, sessions, endings, moves, claims, questions,
-ledger, schedules, nodes, settings, people, retention, breakers, pins, leashes. Handing calls on to separate objects was
-tried on paper: sixty methods that say nothing.
+The rooms are stacked, each standing on those it needs: reads, work, tasks, sessions, accounts, endings, moves, claims,
+questions, ledger, schedules, nodes, settings, people, retention, breakers, pins, leashes. Handing calls on to separate
+objects was tried on paper: sixty methods that say nothing.
 """
 
 from __future__ import annotations

@@ -97,13 +97,22 @@ ON CONFLICT (name) DO UPDATE SET count = totals.count + excluded.count
 
 -- name: add_to_account
 -- More or less of both.
-INSERT INTO accounts (scope, day, reserved, spent) VALUES (:scope, :day, :reserved, :spent)
+INSERT INTO accounts (scope, day, reserved, spent, reserved_tokens, spent_tokens)
+VALUES (:scope, :day, :reserved, :spent, :reserved_tokens, :spent_tokens)
 ON CONFLICT (scope, day) DO UPDATE SET
-    reserved = accounts.reserved + excluded.reserved, spent = accounts.spent + excluded.spent
+    reserved = accounts.reserved + excluded.reserved, spent = accounts.spent + excluded.spent,
+    reserved_tokens = accounts.reserved_tokens + excluded.reserved_tokens,
+    spent_tokens = accounts.spent_tokens + excluded.spent_tokens
+
+-- name: accounts_of_tasks
+-- Which of these tasks have a budget of their own.
+SELECT scope FROM accounts WHERE scope IN (SELECT json_array_elements_text(:keys::json) COLLATE "C") AND day = :day
 
 -- name: release_reserved
 -- Gives back what an earlier day had set aside.
-UPDATE accounts SET reserved = greatest(0, reserved - :amount) WHERE scope = :scope AND day = :day
+UPDATE accounts SET reserved = greatest(0, reserved - :amount),
+    reserved_tokens = greatest(0, reserved_tokens - :tokens)
+WHERE scope = :scope AND day = :day
 
 -- name: spending_by_day
 -- Costs of each day, UTC.

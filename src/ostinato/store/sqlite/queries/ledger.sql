@@ -18,16 +18,49 @@ INSERT INTO charges (at, {charge_columns}) VALUES (
 
 -- name: account
 -- What a scope has reserved and spent on a day.
-SELECT reserved, spent FROM accounts WHERE scope = :scope AND day = :day
+SELECT reserved, spent, reserved_tokens, spent_tokens, granted, granted_tokens, most, most_tokens, warned, question
+FROM accounts WHERE scope = :scope AND day = :day
+
+-- name: accounts_of_tasks
+-- Which of these tasks have a budget of their own.
+SELECT scope FROM accounts WHERE scope IN (SELECT value FROM json_each(:keys)) AND day = :day
 
 -- name: add_to_account
 -- More or less of both.
-INSERT INTO accounts (scope, day, reserved, spent) VALUES (:scope, :day, :reserved, :spent)
-ON CONFLICT (scope, day) DO UPDATE SET reserved = reserved + excluded.reserved, spent = spent + excluded.spent
+INSERT INTO accounts (scope, day, reserved, spent, reserved_tokens, spent_tokens)
+VALUES (:scope, :day, :reserved, :spent, :reserved_tokens, :spent_tokens)
+ON CONFLICT (scope, day) DO UPDATE SET
+    reserved = reserved + excluded.reserved, spent = spent + excluded.spent,
+    reserved_tokens = reserved_tokens + excluded.reserved_tokens, spent_tokens = spent_tokens + excluded.spent_tokens
+
+-- name: open_account
+-- A task has a budget of its own.
+INSERT INTO accounts (scope, day, reserved, spent, most, most_tokens) VALUES (:scope, :day, 0, 0, :most, :most_tokens)
+ON CONFLICT (scope, day) DO UPDATE SET most = excluded.most, most_tokens = excluded.most_tokens
+
+-- name: warn_account
+-- People have been told that it is nearly used up.
+UPDATE accounts SET warned = 1 WHERE scope = :scope AND day = :day
+
+-- name: ask_account
+-- A person is asked for more.
+INSERT INTO accounts (scope, day, reserved, spent, question) VALUES (:scope, :day, 0, 0, :question)
+ON CONFLICT (scope, day) DO UPDATE SET question = excluded.question
+
+-- name: grant_account
+-- A person has given more: a new limit, of which people are warned anew.
+UPDATE accounts SET granted = granted + :granted, granted_tokens = granted_tokens + :granted_tokens, warned = 0,
+    question = NULL
+WHERE scope = :scope AND day = :day
+
+-- name: forget_account
+-- That of a task which is forgotten.
+DELETE FROM accounts WHERE scope = 'task:' || :task
 
 -- name: release_reserved
 -- Gives back what an earlier day had set aside.
-UPDATE accounts SET reserved = max(0, reserved - :amount) WHERE scope = :scope AND day = :day
+UPDATE accounts SET reserved = max(0, reserved - :amount), reserved_tokens = max(0, reserved_tokens - :tokens)
+WHERE scope = :scope AND day = :day
 
 -- name: sums
 -- The columns of a line of spending, behind its name.

@@ -11,6 +11,15 @@ AND (:state IS NULL OR state = :state)
 AND (:kind IS NULL OR kind = :kind)
 AND (:agent IS NULL OR agent = :agent)
 
+-- name: question_state
+-- Where a question stands.
+SELECT state FROM questions WHERE id = :id
+
+-- name: waiting_for_question
+-- What waits for one question, however many tasks that are.
+SELECT {task_columns} FROM tasks INDEXED BY task_set_aside
+WHERE state = 'waiting' AND state != 'ready' AND state != 'running' AND state != 'done' AND wait LIKE :text ORDER BY id
+
 -- name: question
 -- One question.
 SELECT {question_columns} FROM questions WHERE id = :id
@@ -56,9 +65,9 @@ UPDATE questions SET state = 'withdrawn', decided_at = :now, decided_by = 'runti
 WHERE task = :task AND state = 'pending' AND stored = 0 RETURNING id, agent, session
 
 -- name: withdraw_stored
--- Stored actions of a task that begins anew.
+-- Stored actions of a task that begins anew; what is asked about a budget is everybody's.
 UPDATE questions SET state = 'withdrawn', decided_at = :now, decided_by = 'runtime'
-WHERE task = :task AND state = 'pending' AND stored = 1 RETURNING id, agent, session
+WHERE task = :task AND state = 'pending' AND stored = 1 AND body NOT LIKE '%"budget":{%' RETURNING id, agent, session
 
 -- name: asking_tasks
 -- Tasks whose end withdraws a question.

@@ -1,0 +1,161 @@
+"""Accounts: what an agent's day, the fleet's day, and a task with all that it sets off have used of their budgets.
+
+The account of a task exists only where it has a budget of its own; whatever it sets off, through however many others,
+is charged to it too. Knows nothing of models or prices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from msgspec.structs import asdict, replace
+
+from ostinato.domain.budget import Account, BudgetName, Ceiling, Spend, Unit, amount_words
+from ostinato.domain.event import EventName
+from ostinato.domain.ledger import CUT_OFF, FLEET, NO_DAY, Charge, day_of
+from ostinato.domain.question import Question, QuestionState
+from ostinato.domain.step import ModelAnswer, ModelIntent, Step
+from ostinato.domain.task import Task, TaskEvent, TaskState
+from ostinato.domain.values import Instant
+from ostinato.store.verbs import rows
+from ostinato.store.verbs.memory import TASKS_MAX
+from ostinato.store.verbs.sessions import SessionVerbs
+
+Place = tuple[str, int]
+"""Scope and day of an account."""
+
+
+class AccountVerbs(SessionVerbs):
+    """Rows of accounts, and the ledger's."""
+
+    def _account(self, place: Place, most: Ceiling | None = None) -> Account:
+        """As it stands; its own limits where none are named."""
+        scope, day = place
+        row = self._db.one("account", scope=scope, day=day)
+        if row is None:
+            return Account(scope=scope, day=day, most=most or Ceiling())
+        reserved, spent, reserved_tokens, spent_tokens, granted, granted_tokens, own, own_tokens, warned, question = row
+        return Account(
+            scope=scope,
+            day=day,
+            spent=Spend(usd_micros=spent, tokens=spent_tokens),
+            reserved=Spend(usd_micros=reserved, tokens=reserved_tokens),
+            granted=Spend(usd_micros=granted, tokens=granted_tokens),
+            most=most or Ceiling(usd_micros=own, tokens=own_tokens),
+            warned=bool(warned),
+            question=question,
+        )
+
+    def _trees(self, task: int | None) -> list[Place]:
+        """Accounts of the task and of those that set it off, of which there are few and mostly none."""
+        if task is None or task in self._memory.treeless:
+            return []
+        kept = self._kept_or_none(task)
+        found = {task} if kept is None else _above(kept.task)
+        scopes = rows.to_text([f"task:{each}" for each in sorted(found)])
+        places = [(scope, NO_DAY) for (scope,) in self._db.all("accounts_of_tasks", keys=scopes, day=NO_DAY)]
+        if not places:
+            if len(self._memory.treeless) >= TASKS_MAX:
+                self._memory.treeless.clear()
+            self._memory.treeless.add(task)
+        return places
+
+    def _book(self, place: Place, *, reserved: Spend, spent: Spend) -> None:
+        scope, day = place
+        self._db.do(
+            "add_to_account", scope=scope, day=day, reserved=reserved.usd_micros, spent=spent.usd_micros,
+            reserved_tokens=reserved.tokens, spent_tokens=spent.tokens,
+        )  # fmt: skip
+
+    def _give_back(self, places: Iterable[Place], amount: Spend) -> None:
+        for scope, day in places:
+            self._db.do("release_reserved", scope=scope, day=day, amount=amount.usd_micros, tokens=amount.tokens)
+
+    def _release_reserved(self, task: Task, *, now: Instant) -> None:
+        """Money for a call that an ended task will not make; whoever sends a failed one on sets it aside again. A
+        cancelled one may have been cut off in the middle of its call: the prompt is taken to have been paid for."""
+        step, intent = unanswered_call(self.steps(task.id))
+        if step is None or intent is None:
+            return
+        day = day_of(step.at)
+        places = [(f"agent:{task.agent}", day), (FLEET, day), *self._trees(task.id)]
+        self._give_back(places, Spend(usd_micros=intent.reserved_usd_micros, tokens=intent.reserved_tokens))
+        if task.state is not TaskState.CANCELLED or not intent.prompt_usd_micros:
+            return
+        spent = Spend(usd_micros=intent.prompt_usd_micros, tokens=intent.prompt_tokens)
+        for place in places:
+            self._book(place, reserved=Spend(), spent=spent)
+        self.charge(
+            Charge(
+                task=task.id, agent=task.agent or "", session=task.session or "", trigger=task.spec.trigger.value,
+                call=intent.call, provider="", model=intent.model, status=0, input_tokens=intent.prompt_tokens,
+                usd_micros=intent.prompt_usd_micros, error=CUT_OFF,
+            ),
+            now=now,
+        )  # fmt: skip
+
+    def _reserve_again(self, task: Task, journal: Iterable[Step], *, now: Instant) -> None:
+        _, intent = unanswered_call(list(journal))
+        if intent is None:
+            return
+        amount = Spend(usd_micros=intent.reserved_usd_micros, tokens=intent.reserved_tokens)
+        for place in ((f"agent:{task.agent}", day_of(now)), (FLEET, day_of(now)), *self._trees(task.id)):
+            self._book(place, reserved=amount, spent=Spend())
+
+    def _warn(self, account: Account, amount: Spend, *, task: int | None, agent: str, now: Instant) -> None:
+        """Tells once for each limit and period that it is nearly used up."""
+        unit = None if account.warned else account.is_near(amount)
+        if unit is None:
+            return
+        self._db.do("warn_account", scope=account.scope, day=account.day)
+        limit = (account.most.of(unit) or 0) + account.granted.of(unit)
+        used = account.used.of(unit) + amount.of(unit)
+        self._tell(
+            EventName.BUDGET_WARNED,
+            now=now,
+            task=task,
+            agent=agent,
+            reason=f"{amount_words(unit, used)} of {amount_words(unit, limit)} are spent or reserved",
+            data={"scope": account.scope, "unit": unit.value, "used": used, "limit": limit},
+        )
+
+    def _settle_budget(self, settled: Question, name: BudgetName, *, now: Instant) -> None:
+        """More money or tokens for an account, or none; whoever waits for it looks again."""
+        if settled.state is QuestionState.ALLOWED:
+            more = round(float((settled.arguments or {}).get("more", name.step)))
+            usd, tokens = (more, 0) if name.unit is Unit.USD else (0, more)
+            self._db.do("grant_account", scope=name.scope, day=name.day, granted=usd, granted_tokens=tokens)
+        reason = f"{settled.name} is {settled.state.value}"
+        for row in self._db.all("waiting_for_question", text=f'%"{settled.name}"%'):
+            kept = rows.kept_of(row)
+            self._move(kept, TaskEvent.WAKE, actor=settled.decided_by, reason=reason, now=now)
+
+    def charge(self, charge: Charge, *, now: Instant) -> None:
+        """A ledger row; its tokens and money are added to the task's."""
+        self._db.do("add_charge", at=now, **asdict(charge))
+        tokens = charge.input_tokens + charge.output_tokens
+        micros = charge.usd_micros or 0
+        if not tokens and not micros:
+            return
+        self._db.do("spend_on_task", id=charge.task, tokens=tokens, usd_micros=micros)
+        kept = self._memory.tasks.get(charge.task)
+        if kept is not None:
+            task = kept.task
+            spent = replace(task, tokens=task.tokens + tokens, usd_micros=task.usd_micros + micros)
+            self._memory.keep(replace(kept, task=spent))
+
+
+def _above(task: Task) -> set[int]:
+    """The task and everything that set it off, as far as its chain of causes tells."""
+    causes = {int(each[1:]) for each in task.spec.causes if each[:1] == "T" and each[1:].isdecimal()}
+    return causes | {task.id} | (set() if task.parent is None else {task.parent})
+
+
+def unanswered_call(journal: list[Step]) -> tuple[Step, ModelIntent] | tuple[None, None]:
+    """The model call that a journal ends in, if it has no reply."""
+    for step in reversed(journal):
+        if isinstance(step.entry, ModelAnswer):
+            break
+        if isinstance(step.entry, ModelIntent):
+            return step, step.entry
+    return None, None
