@@ -1,4 +1,4 @@
-"""What a fleet brings with it, beside its agents: servers of tools.
+"""What a fleet brings with it, beside its agents: servers of tools, and tools in Python.
 
 Everything heavy is loaded inside, and only where the fleet has something that needs it. Knows nothing of turns.
 """
@@ -18,6 +18,7 @@ from ostinato.engine.port import Clock
 from ostinato.store.port import Store
 from ostinato.tools.mcp.port import Dial, McpPlace, ServerFacts
 from ostinato.tools.mcp.servers import McpServers
+from ostinato.tools.python.family import PythonTools
 from ostinato.workspace.fleet_file import FLEET_FILE, FleetSettings
 
 if TYPE_CHECKING:
@@ -50,12 +51,14 @@ class Plugins:
             dialler=_dialler,
             say=say,
         )
+        self._python = PythonTools(fleet.resolve(), toolbox=toolbox, say=say)
         self._deaf: Callable[[], None] | None = None
 
     async def start(self) -> None:
         """Offers what was accepted before; servers start beside."""
         self._deaf = self._store.subscribe(self._servers.hear)
         await self._servers.start()
+        await self._python.start()
 
     async def stop(self) -> None:
         """Ends all of it."""
@@ -63,6 +66,7 @@ class Plugins:
             self._deaf()
             self._deaf = None
         await self._servers.stop()
+        await self._python.stop()
 
     def servers(self) -> tuple[ServerFacts, ...]:
         """How the servers stand."""

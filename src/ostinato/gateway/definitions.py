@@ -184,10 +184,12 @@ class FleetDefinitions:
             place = error.place or f"agents/{agent}"
             problem = Problem(level="error", place=place, message=error.message, cure=error.cure, agent=agent)
             return AgentCard(id=agent, folder=str(self.root / "agents" / agent), problems=(problem,))
-        return card_of(definition, problems=self._model_problems(definition))
+        problems = (*self._model_problems(definition), *self._server_problems(definition.id, definition.tools.granted))
+        return card_of(definition, problems=problems)
 
     def _card_of_brief(self, brief: Brief) -> AgentCard:
-        wrong = () if brief.is_broken else self._model_problems(brief)
+        wrong = [*self._model_problems(brief), *self._server_problems(brief.id, brief.tools)]
+        wrong = [] if brief.is_broken else wrong
         found = [_problem(each) for each in brief.problems]
         return AgentCard(
             id=brief.id,
@@ -198,6 +200,21 @@ class FleetDefinitions:
             tools=brief.tools,
             problems=(*wrong, *found),
         )
+
+    def _server_problems(self, agent: str, granted: Sequence[str]) -> list[Problem]:
+        """Tools of servers that the fleet's file does not name."""
+        named = {each.split(".")[1] for each in granted if each.startswith("mcp.") and each.count(".") > 1}
+        return [
+            Problem(
+                level="warning",
+                place=f"agents/{agent}/TOOLS.md, key 'mcp'",
+                message=unknown_name("server", server, set(self._settings.mcp)),
+                cure=f"Describe it in {FLEET_FILE}: [mcp.{server}].",
+                agent=agent,
+            )
+            for server in sorted(named - {"*"} - set(self._settings.mcp))
+            if self._broken is None
+        ]
 
     def _model_problems(self, definition: AgentDefinition | Brief) -> list[Problem]:
         """A model that the fleet does not have keeps the agent from thinking."""

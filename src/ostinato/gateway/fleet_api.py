@@ -19,6 +19,7 @@ from ostinato.gateway.agents_api import ProblemView
 from ostinato.gateway.context import Context
 from ostinato.gateway.doctor import Finding, examine
 from ostinato.gateway.operation import Ask, Nothing, View, operation
+from ostinato.gateway.plugin_problems import plugin_problems
 from ostinato.gateway.tasks_api import Text, Word
 
 
@@ -80,7 +81,8 @@ class DoctorView(View):
 @operation("fleet.check", "GET /api/v1/check")
 async def check(context: Context, request: Nothing) -> CheckView:
     """Load every agent and name what is wrong, with place and cure."""
-    problems = [ProblemView(**msgspec.structs.asdict(each)) for each in await context.problems()]
+    found = [*await context.problems(), *await plugin_problems(context)]
+    problems = [ProblemView(**msgspec.structs.asdict(each)) for each in found]
     return CheckView(
         ok=not any(each.level == "error" for each in problems),
         agents=len(await context.cards()),

@@ -87,6 +87,10 @@ class Toolbox:
     def __iter__(self) -> Iterator[AnyTool]:
         return iter(self._tools.values())
 
+    def family(self, family: str) -> tuple[AnyTool, ...]:
+        """The tools that a family has now."""
+        return tuple(self._tools[name] for name in self._families.get(family, ()))
+
     def get(self, name: str) -> AnyTool | None:
         """The tool of that name, if there is one."""
         return self._tools.get(name)

@@ -1,0 +1,243 @@
+"""A fleet's Python tools as a family of the toolbox: read from `tools/*.py`, described by a worker, made anew when a
+file changes.
+
+A file that cannot be loaded is a finding, and its tools are withheld; the others go on. A call that is under way ends
+as it began; an approval is bound to the files as they were, and runs nothing else. Knows nothing of processes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ostinato.domain.errors import Conflict, OstinatoError
+from ostinato.domain.secret import KNOWN
+from ostinato.domain.step import Effect
+from ostinato.domain.values import Value
+from ostinato.tools.port import Arguments, CallReport, OutsideTool, ToolContext, ToolResult
+from ostinato.tools.python.worker import syntax_problem
+from ostinato.tools.python.workers import START_S, Sources, Workers
+from ostinato.tools.standard import standard_toolbox
+from ostinato.tools.toolbox import Toolbox, compiled
+
+FOLDER = "tools"
+FAMILY = "python"
+
+FILES_MAX = 100
+FILE_BYTES_MAX = 262_144
+TOOLS_MAX = 256
+DESCRIPTION_CHARS_MAX = 1_000
+TIMEOUT_S_MAX = 3_600.0
+
+LOOK_S = 0.5
+"""How often the folder is looked at: one look costs some 20 µs."""
+
+_FILE = re.compile(r"_?[a-z][a-z0-9_]{0,47}\.py", re.ASCII)
+_RESERVED = ("mcp", "skills", "ostinato")
+
+
+class ToolFinding(Value):
+    """Something wrong in a file of Python tools."""
+
+    place: str
+    message: str
+    cure: str = ""
+
+
+Stamp = tuple[tuple[str, int, int, int], ...]
+
+
+class PythonTools:
+    """The Python tools of one fleet. `start` reads what is there; `stop` ends the workers."""
+
+    def __init__(self, fleet: Path, *, toolbox: Toolbox, say: Callable[[str, str], None]) -> None:
+        self._folder = fleet / FOLDER
+        self._toolbox = toolbox
+        self._say = say
+        self._workers = Workers(fleet)
+        self._stamp: Stamp = ()
+        self._looking: asyncio.Task[None] | None = None
+        self.findings: tuple[ToolFinding, ...] = ()
+
+    async def start(self) -> None:
+        """Loads the files, and looks after them from then on."""
+        await self.look()
+        self._looking = asyncio.create_task(self._look_on())
+
+    async def stop(self) -> None:
+        """Ends the workers."""
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.wait((self._looking,))
+            self._looking = None
+        await self._workers.end()
+
+    async def look(self) -> None:
+        """Takes what has changed."""
+        stamp = _stamp_of(self._folder)
+        if stamp == self._stamp:
+            return
+        self._stamp = stamp
+        sources, findings = await asyncio.to_thread(read_sources, self._folder)
+        tools, more, withheld = await self._made(sources)
+        self.findings = (*findings, *more)
+        self._toolbox.put_family(FAMILY, tools, withheld=withheld)
+        for each in self.findings:
+            self._say("error", f"{each.place}: {each.message}")
+
+    async def _look_on(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_S)
+            await self.look()
+
+    async def _made(self, sources: Sources) -> tuple[list[OutsideTool], list[ToolFinding], dict[str, str]]:
+        """Tools, findings, and why tools that were there before cannot be had now."""
+        if not any(not name.startswith("_") for name in sources.texts):
+            return [], [], {}
+        try:
+            described = await self._workers.describe(sources)
+        except (OstinatoError, OSError) as error:
+            message, cure = getattr(error, "message", str(error)), getattr(error, "cure", "")
+            finding = ToolFinding(place=FOLDER, message=f"Python tools cannot run: {message}", cure=cure)
+            return [], [finding], self._gone(finding.message)
+        tools, findings = list[OutsideTool](), [_finding(each) for each in described.problems]
+        taken = {each.name.partition(".")[0] for each in self._toolbox if each.name not in self._own()} | {*_RESERVED}
+        for said in described.tools[:TOOLS_MAX]:
+            try:
+                tools.append(self._tool(sources, said, taken=taken))
+            except (ValueError, KeyError) as error:
+                place = f"{FOLDER}/{str(said.get('name')).partition('.')[0]}.py"
+                findings.append(ToolFinding(place=place, message=f"{said.get('name')}: {error}"))
+        made = {each.name for each in tools}
+        why = "its file cannot be loaded any more; see: ostinato check"
+        return tools, findings, {name: why for name in self._own() if name not in made and findings}
+
+    def _own(self) -> set[str]:
+        return {each.name for each in self._toolbox.family(FAMILY)}
+
+    def _gone(self, why: str) -> dict[str, str]:
+        return dict.fromkeys(self._own(), why)
+
+    def _tool(self, sources: Sources, said: dict[str, Any], *, taken: set[str]) -> OutsideTool:
+        """One tool; raises ValueError where it cannot be one."""
+        name = str(said["name"])
+        if name.partition(".")[0] in taken:
+            raise ValueError("tools of the runtime have names that begin like this; rename the file")
+        compiled(said["schema"])
+        timeout_s = min(max(float(said["timeout_s"]), 0.1), TIMEOUT_S_MAX)
+        deed = _Deed(
+            sources=sources,
+            name=name,
+            effect=Effect(said["effect"]),
+            secrets=tuple(sorted(str(each) for each in said["secrets"])),
+            timeout_s=timeout_s,
+        )
+        return OutsideTool(
+            name=name,
+            description=" ".join(str(said["description"]).split())[:DESCRIPTION_CHARS_MAX],
+            parameters=said["schema"],
+            effect=deed.effect,
+            outward=bool(said["outward"]),
+            outside_text=bool(said["outside"]),
+            act=partial(self._act, deed),
+            report=partial(_report, deed),
+            timeout_s=timeout_s + START_S + 60.0,
+        )
+
+    async def _act(self, deed: _Deed, context: ToolContext, arguments: Arguments) -> ToolResult:
+        """One call. What the function raises is left to the caller, who knows whether it may be repeated."""
+        sources = deed.sources
+        if context.bound.get("files") not in (None, sources.digest):
+            raise Conflict("Nothing was run: since it was judged, tools/ has changed", cure="Ask for it again.")
+        text = await self._workers.perform(
+            sources,
+            deed.name,
+            arguments=arguments,
+            call={"key": context.key, "agent": context.agent, "task": context.task, "repeated": context.repeated},
+            secrets=deed.secrets,
+            timeout_s=deed.timeout_s,
+        )
+        return ToolResult(text=KNOWN.text(text))
+
+
+class _Deed(Value):
+    """A tool, as its file was when it was described."""
+
+    sources: Sources
+    name: str
+    effect: Effect
+    secrets: tuple[str, ...]
+    timeout_s: float
+
+
+def _report(deed: _Deed, context: ToolContext, _arguments: Arguments) -> CallReport:
+    """Whether the agent may lend the tool the secrets that it wants."""
+    missing = [each for each in deed.secrets if each not in context.secrets]
+    refusal = f"it needs the secret {missing[0]}, which TOOLS.md does not declare (secrets)" if missing else ""
+    return CallReport(effect=deed.effect, refusal=refusal, bound={"files": deed.sources.digest})
+
+
+async def examine(fleet: Path) -> tuple[ToolFinding, ...]:
+    """What is wrong with a fleet's Python tools, for people: loads them once more."""
+    tools = PythonTools(fleet, toolbox=standard_toolbox(), say=lambda level, text: None)
+    try:
+        await tools.look()
+    finally:
+        await tools.stop()
+    return tools.findings
+
+
+def read_sources(folder: Path) -> tuple[Sources, list[ToolFinding]]:
+    """The files of a folder, and what is wrong with those that are left out."""
+    texts, findings = dict[str, str](), list[ToolFinding]()
+    for name, *_ in _stamp_of(folder):
+        place = f"{FOLDER}/{name}"
+        try:
+            if not _FILE.fullmatch(name):
+                raise ValueError("a file of tools is named by small letters, digits and '_', and ends in .py")
+            if len(texts) >= FILES_MAX:
+                raise ValueError(f"more than {FILES_MAX} files")
+            data = _read(folder / name)
+            text = data.decode()
+            problem = syntax_problem(text)
+            if problem is not None:
+                findings.append(ToolFinding(place=f"{place}:{problem[0]}", message=problem[1], cure="Correct it."))
+                continue
+            texts[name.removesuffix(".py")] = text
+        except (ValueError, OSError) as error:
+            findings.append(ToolFinding(place=place, message=f"It is left out: {error}"))
+    return Sources(texts=texts), findings
+
+
+def _read(path: Path) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    with os.fdopen(descriptor, "rb") as file:
+        data = file.read(FILE_BYTES_MAX + 1)
+    if len(data) > FILE_BYTES_MAX:
+        raise ValueError(f"it has more than {FILE_BYTES_MAX} bytes")
+    return data
+
+
+def _stamp_of(folder: Path) -> Stamp:
+    """Name, inode, size and time of change of every Python file; empty without a folder."""
+    found = []
+    try:
+        with os.scandir(folder) as entries:
+            for each in entries:
+                if each.name.endswith(".py"):
+                    stat = each.stat(follow_symlinks=False)
+                    found.append((each.name, stat.st_ino, stat.st_size, stat.st_mtime_ns))
+    except OSError:
+        return ()
+    return tuple(sorted(found))
+
+
+def _finding(problem: dict[str, Any]) -> ToolFinding:
+    return ToolFinding(
+        place=f"{FOLDER}/{problem.get('file')}:{problem.get('line')}", message=str(problem.get("message"))[:500]
+    )

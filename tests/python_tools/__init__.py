@@ -1,0 +1,1 @@
+"""Tools that a fleet writes in Python, performed by real workers in real rooms."""
