@@ -17,7 +17,7 @@ from ostinato.domain.event import Event, EventName
 from ostinato.domain.task import Done, NewTask, TaskEvent, TaskKind, TaskResult
 from ostinato.gateway import agents_api, status_api, task_story_api, tasks_api
 from ostinato.gateway.sentences import sentence
-from ostinato.store.port import Claim, ClaimRequest
+from ostinato.store.port import Claim, ClaimRequest, Tx
 from ostinato.workspace.fleet_file import FleetSettings, changed_tables, read_fleet
 from tests.conftest import run
 from tests.gateway.ground import NOW, Ground, ground, served
@@ -217,3 +217,24 @@ def test_settings_are_read_anew(tmp_path: Path) -> None:
     (tmp_path / "ostinato.toml").write_text("[tasks]\nfile = false\n[metrics]\nagents = true\n")
     settings = read_fleet(tmp_path)
     assert (settings.tasks_file, settings.agent_metrics) == (False, True)
+
+
+def test_what_nobody_can_do_is_named_however_much_waits_for_other_tasks(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with ground(tmp_path, past=False) as made:
+
+            def write(tx: Tx) -> None:
+                tx.add_task(NewTask(kind=TaskKind.GOAL, title="Juggle", blocked="nobody can juggle"), now=NOW)
+                first = tx.add_task(NewTask(kind=TaskKind.GOAL, title="First", agent="clerk"), now=NOW)
+                for number in range(60):
+                    title = f"Then {number}"
+                    tx.add_task(NewTask(kind=TaskKind.GOAL, title=title, after=(first.id,)), now=NOW)
+
+            await made.store.run(write)
+            needs = (await made.call(status_api.status, {}))["needs_you"]
+            (named,) = (
+                each["text"] for each in needs if "cannot be done" in each["text"] or "more such" in each["text"]
+            )
+            assert "Juggle" in named, "the others wait for nobody"
+
+    run(story())

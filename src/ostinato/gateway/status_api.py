@@ -32,6 +32,10 @@ from ostinato.store.port import EventFilter, Flag, Node, QuestionFilter, Reads, 
 SHOWN_MAX = 8
 """Things of one kind that are named one by one; the rest are counted."""
 
+HELD_LOOKED_AT = 500
+"""Newest goals of one state among which those are looked for that wait for a person: whatever else is blocked must not
+hide them, and 500 are read in a few milliseconds."""
+
 STALLED_AFTER = 1_800 * SECOND
 """A running task without a step for this long is shown: three times what a slow model and a slow tool take together."""
 
@@ -325,7 +329,8 @@ def _about_held(tx: Reads, tallies: Tallies, *, now: Instant) -> Iterator[Attent
         if not tallies.goals.get(state.value):
             continue
         which = TaskFilter(states=frozenset({state}), kinds=frozenset({TaskKind.GOAL}))
-        found = [each for each in tx.tasks(which, limit=50) if state is not TaskState.BLOCKED or not each.unfinished]
+        seen = tx.tasks(which, limit=HELD_LOOKED_AT)
+        found = [each for each in seen if state is not TaskState.BLOCKED or not each.unfinished]
         for each in found[:SHOWN_MAX]:
             why = f": {each.reason}" if each.reason and state is TaskState.BLOCKED else ""
             text = f"{each.name} {quoted(each.title, chars_max=60)} {words}{why}"
@@ -335,7 +340,8 @@ def _about_held(tx: Reads, tallies: Tallies, *, now: Instant) -> Iterator[Attent
                 next_one = f"ostinato tasks move {each.name} --agent AGENT"
             yield _about_task(each, "waiting", text, command=next_one, now=now)
         if len(found) > SHOWN_MAX:
-            text = f"{tallies.goals[state.value] - SHOWN_MAX} more such tasks"
+            beyond = "" if tallies.goals[state.value] <= HELD_LOOKED_AT else "at least "
+            text = f"{beyond}{len(found) - SHOWN_MAX} more such tasks"
             yield Attention(level="waiting", text=text, command=f"ostinato tasks list --state {state.value}")
 
 
