@@ -97,6 +97,7 @@ _ABOUT_TASKS = {
 _ABOUT_OTHERS = {
     EventName.QUESTION_REMINDED: "{question} of {agent} was asked once more: nobody has answered yet",
     EventName.QUESTION_ESCALATED: "{question} of {agent} was put to {to}, because nobody has answered",
+    EventName.BUDGET_WARNED: "the budget {scope} is nearly used up",
     EventName.PERMISSION_ADDED: "{actor} allowed {agent} {tool} for good, as {permission} says",
     EventName.PERMISSION_REVOKED: "{actor} took back {permission}, of {agent} for {tool}",
     EventName.TAINT_CLEARED: "{actor} has looked at what strangers wrote into the files of {agent}",
@@ -282,6 +283,7 @@ def _filled(event: Event, known: Known, words: str) -> str:
         "role": data.get("role") or "",
         "pool": one_line(data.get("pool") or "default", chars_max=80),
         "pin": one_line(data.get("pin") or "something", chars_max=80),
+        "scope": one_line(str(data.get("scope") or "of somebody").replace(":", " ", 1), chars_max=80),
         "to": one_line(data.get("to") or "somebody else", chars_max=80),
         "tool": one_line(data.get("tool") or "a tool", chars_max=80),
         "permission": f"P{data['permission']}" if isinstance(data.get("permission"), int) else "a permission",
