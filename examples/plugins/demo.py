@@ -4,7 +4,7 @@
 
 The function runs in a worker, the server in a room of its own; neither reaches the fleet's state. The server's tool is
 irreversible, because nobody has declared otherwise: the story says yes in the place of a person. The model is a file
-of rules, no money is spent, and the fleet is a copy that goes away. Exits with 1 where the note was not filed exactly once.
+of rules, no money is spent, and the fleet is a copy that goes away. Exits with 1 unless the note was filed once.
 """
 
 from __future__ import annotations

@@ -186,13 +186,15 @@ class LeashMaker:
         fleet_limits: Limits = NO_LIMITS,
         colleagues: Callable[[], tuple[Colleague, ...]],
         elapsed_s: Callable[[], float] = time.monotonic,
+        skills: Callable[[Sequence[str]], str] = lambda granted: "",
     ) -> None:
-        """`elapsed_s`: seconds from any start, by which notes grow old."""
+        """`elapsed_s`: seconds from any start, by which notes grow old. `skills`: what prompts say of granted ones."""
         self.toolbox = toolbox
         self.fleet = fleet
         self.fleet_limits = fleet_limits
         self.colleagues = colleagues
         self._elapsed_s = elapsed_s
+        self._skills = skills
         self._workspaces = workspaces
         self._fixed: dict[str, _Fixed] = {}
         self._kept: set[str] = set()
@@ -249,6 +251,9 @@ class LeashMaker:
         if found is None:
             learn(agent.tools.secrets)
             parts = fixed_parts(agent=agent.id, fleet=self.fleet, files=agent.prompt_files)
+            skills = self._skills(agent.policy.tools or ())
+            if skills:
+                parts = (*parts, PromptPart(name="skills", text=skills))
             specs = self.toolbox.specs(agent.policy)
             tokens = sum(part.tokens for part in parts) + estimate_tokens(to_json(specs).decode())
             found = _Fixed(parts=parts, specs=specs, tokens=tokens)

@@ -238,6 +238,7 @@ class FleetApp:
             ),
             colleagues=colleagues,
             elapsed_s=self.clock.elapsed_s,
+            skills=self.plugins.skills if self.plugins else lambda granted: "",
         )
         processes = ProcessHandler(self._commands(), contexts=leashes.delivery_context, begun=self._look_after)
         return (

@@ -1,4 +1,4 @@
-"""What a fleet brings with it, beside its agents: servers of tools, and tools in Python.
+"""What a fleet brings with it, beside its agents: servers of tools, tools in Python, skills.
 
 Everything heavy is loaded inside, and only where the fleet has something that needs it. Knows nothing of turns.
 """
@@ -6,7 +6,7 @@ Everything heavy is loaded inside, and only where the fleet has something that n
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, cast
 
 from ostinato.config import mcp_servers
 from ostinato.domain.errors import Invalid
+from ostinato.domain.event import Event
 from ostinato.engine.port import Clock
 from ostinato.store.port import Store
 from ostinato.tools.mcp.port import Dial, McpPlace, ServerFacts
 from ostinato.tools.mcp.servers import McpServers
 from ostinato.tools.python.family import PythonTools
+from ostinato.tools.skills import Skills
 from ostinato.workspace.fleet_file import FLEET_FILE, FleetSettings
 
 if TYPE_CHECKING:
@@ -52,13 +54,15 @@ class Plugins:
             say=say,
         )
         self._python = PythonTools(fleet.resolve(), toolbox=toolbox, say=say)
+        self._skills = Skills(fleet.resolve(), toolbox=toolbox, store=store, now=clock.now, say=say)
         self._deaf: Callable[[], None] | None = None
 
     async def start(self) -> None:
         """Offers what was accepted before; servers start beside."""
-        self._deaf = self._store.subscribe(self._servers.hear)
+        self._deaf = self._store.subscribe(self._hear)
         await self._servers.start()
         await self._python.start()
+        await self._skills.start()
 
     async def stop(self) -> None:
         """Ends all of it."""
@@ -67,6 +71,15 @@ class Plugins:
             self._deaf = None
         await self._servers.stop()
         await self._python.stop()
+        await self._skills.stop()
+
+    def _hear(self, events: Sequence[Event]) -> None:
+        self._servers.hear(events)
+        self._skills.hear(events)
+
+    def skills(self, granted: Sequence[str]) -> str:
+        """What prompts say of the skills among these grants."""
+        return self._skills.listed(granted)
 
     def servers(self) -> tuple[ServerFacts, ...]:
         """How the servers stand."""

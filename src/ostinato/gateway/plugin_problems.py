@@ -1,22 +1,48 @@
-"""What is wrong with whatever a fleet brings with it: Python tools that cannot be loaded, and tools that are granted
-and that nobody offers.
+"""What is wrong with whatever a fleet brings with it: Python tools and skills that cannot be read, and
+whatever is granted that nobody offers.
 
 Knows nothing of HTTP or of screens.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
+from ostinato.domain.errors import unknown_name
 from ostinato.gateway.context import Context, Problem
-from ostinato.tools.python.family import examine
+from ostinato.tools.python.family import ToolFinding, examine
+from ostinato.tools.skills import FOLDER, READ_TOOL, SkillFinding, read_skills
 
 
 async def plugin_problems(context: Context) -> Sequence[Problem]:
     """All of it; looks at the files anew, and at what servers offered when they were seen last."""
-    findings = await examine(context.definitions.root)
-    found = [Problem(level="error", place=each.place, message=each.message, cure=each.cure) for each in findings]
-    return [*found, *await _not_offered(context)]
+    root = context.definitions.root
+    skills, unfit = await asyncio.to_thread(read_skills, root / FOLDER)
+    findings: list[ToolFinding | SkillFinding] = [*await examine(root), *unfit]
+    found = [
+        Problem(level="error", place=each.place, message=each.message, cure=getattr(each, "cure", ""))
+        for each in findings
+    ]
+    return [*found, *await _unknown_skills(context, {each.name for each in skills}), *await _not_offered(context)]
+
+
+async def _unknown_skills(context: Context, known: set[str]) -> list[Problem]:
+    """Skills that are granted and not there."""
+    return [
+        Problem(
+            level="warning",
+            place=f"agents/{card.id}/TOOLS.md, key 'uses'",
+            message=unknown_name("skill", tool.removeprefix("skills."), known),
+            cure="Skills are folders of skills/ with a SKILL.md.",
+            agent=card.id,
+        )
+        for card in await context.cards()
+        for tool in card.tools
+        if tool.startswith("skills.")
+        and tool not in (READ_TOOL, "skills.*")
+        and tool.removeprefix("skills.") not in known
+    ]
 
 
 async def _not_offered(context: Context) -> list[Problem]:

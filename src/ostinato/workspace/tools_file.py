@@ -15,11 +15,23 @@ from ostinato.domain.step import Effect
 from ostinato.domain.values import Value
 from ostinato.workspace.agent_file import ABOUT_KEYS
 from ostinato.workspace.credentials import parse_credentials
-from ostinato.workspace.fields import Fields
+from ostinato.workspace.fields import ID, Fields
 from ostinato.workspace.file_text import Finding
 from ostinato.workspace.front_matter import Node
 
-TOOLS_KEYS = (*ABOUT_KEYS, "allow", "deny", "files", "exec", "network", "recipients", "secrets", "credentials", "mcp")
+TOOLS_KEYS = (
+    *ABOUT_KEYS,
+    "allow",
+    "deny",
+    "files",
+    "exec",
+    "network",
+    "recipients",
+    "secrets",
+    "credentials",
+    "mcp",
+    "uses",
+)
 PLACED_KEYS = ("allow", "deny", "files", "exec", "network", "recipients")
 """Keys whose places verdicts name."""
 FILES_KEYS = ("read", "write")
@@ -72,15 +84,20 @@ class ToolsSettings(Value):
     """Host -> header -> text with `${{ secrets.NAME }}` in it: what requests to that host get."""
     mcp: Mapping[str, tuple[str, ...]] = {}
     """Server -> its tools."""
+    uses: tuple[str, ...] = ()
+    """Names of skills."""
     places: Mapping[str, str] = {}
     """Key -> file and line, for verdicts; a key that is missing has the file alone."""
 
     @property
     def granted(self) -> tuple[str, ...]:
-        """Names of all tools, and patterns: also those of servers, as `mcp.<server>.<tool>`."""
-        if not self.mcp:
+        """Names of all tools, and patterns: also those of servers, as `mcp.<server>.<tool>`, and skills, as
+        `skills.<name>`."""
+        if not self.mcp and not self.uses:
             return self.allow
-        return (*self.allow, *(f"mcp.{server}.{tool}" for server, tools in self.mcp.items() for tool in tools))
+        servers = (f"mcp.{server}.{tool}" for server, tools in self.mcp.items() for tool in tools)
+        skills = ("skills.read", *(f"skills.{each}" for each in self.uses)) if self.uses else ()
+        return tuple(dict.fromkeys((*self.allow, *servers, *skills)))
 
 
 def parse_tools_settings(node: Node, *, file: str) -> tuple[ToolsSettings, tuple[Finding, ...]]:
@@ -99,6 +116,7 @@ def parse_tools_settings(node: Node, *, file: str) -> tuple[ToolsSettings, tuple
         secrets=secrets,
         credentials=parse_credentials(fields, host=_HOST, secrets=secrets),
         mcp=_mcp(fields),
+        uses=_matching(fields, "uses", ID, cure="Name folders of skills/, such as [write-letters], one by one."),
         places=_places(fields),
     )
     return settings, tuple(_odd(settings, place=fields.place("allow")))

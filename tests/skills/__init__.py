@@ -1,0 +1,1 @@
+"""Skills: granted by name, read on demand, withheld when they change."""
