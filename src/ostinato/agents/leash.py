@@ -13,6 +13,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from ostinato.agents.bounds import narrowed
 from ostinato.agents.prompt import PromptPart, fixed_parts, note_parts
 from ostinato.agents.unfit import Unfit
 from ostinato.domain.chat import ToolCall, ToolSpec, estimate_tokens
@@ -56,13 +57,14 @@ class Leash:
     """Judges the calls of one turn and lends tools their context."""
 
     def __init__(
-        self, maker: LeashMaker, *, then: AgentDefinition, now: AgentDefinition, notes: Mapping[str, str]
+        self, maker: LeashMaker, task: Task, *, then: AgentDefinition, now: AgentDefinition, notes: Mapping[str, str]
     ) -> None:
         self._maker = maker
-        self.then = then
-        self.now = now
+        self._task = task
+        self.then = narrowed(then, task, maker.current)
+        self.now = narrowed(now, task, maker.current)
         self._notes = notes
-        fixed = maker.fixed(then)
+        fixed = maker.fixed(self.then)
         late = note_parts(notes)
         self.fixed: Sequence[PromptPart] = (*fixed.parts, *late)
         self.specs = fixed.specs
@@ -81,7 +83,7 @@ class Leash:
     def renew(self) -> None:
         """Looks at the agent's files as they are now: before each verdict, for whoever takes a tool away means the turn
         that is under way, too. Raises Unfit where they are broken."""
-        self.now = self._maker.current(self.now.id)
+        self.now = narrowed(self._maker.current(self.now.id), self._task, self._maker.current)
 
     def tool_or_none(self, name: str) -> AnyTool | None:
         """A tool by name; a verdict has allowed it, but a deploy may have taken it away since."""
@@ -206,12 +208,12 @@ class LeashMaker:
         now = self.current(task.agent or "")
         began = next((each for each in journal if isinstance(each, Input) and each.agent_version), None)
         if began is None:
-            return Leash(self, then=now, now=now, notes=self._daily_notes(now.id))
+            return Leash(self, task, then=now, now=now, notes=self._daily_notes(now.id))
         texts = _kept_texts(tx, began.files)
         notes = {name: text for name, text in texts.items() if not is_agent_file(name)}
         if began.agent_version == now.version:
-            return Leash(self, then=now, now=now, notes=notes)
-        return Leash(self, then=self._as_it_was(now, texts), now=now, notes=notes)
+            return Leash(self, task, then=now, now=now, notes=notes)
+        return Leash(self, task, then=self._as_it_was(now, texts), now=now, notes=notes)
 
     def current(self, agent: str) -> AgentDefinition:
         """The agent as its files are now. Raises Unfit."""

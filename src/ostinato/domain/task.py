@@ -209,6 +209,10 @@ class TaskSpec(Value):
     """Reasoning effort that overrides the agent's."""
     deliver: str | None = None
     """Where the result goes: `operator`, `session:<key>`, `file:<path>`, or None (kept in the record only)."""
+    within: tuple[str, ...] = ()
+    """Of a sub-agent: the agents above it, the topmost first. It may do no more than each of them."""
+    tools: tuple[str, ...] | None = None
+    """The tools that a sub-agent was given of theirs; None: all."""
     join: Join = Join.ALL
     """Whether every dependency must be met, or any one."""
 

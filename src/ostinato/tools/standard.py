@@ -5,6 +5,7 @@ Knows nothing of agents: which of them may see a tool, their policy says.
 
 from __future__ import annotations
 
+from ostinato.tools.children import child_tools
 from ostinato.tools.commands import CommandPlace
 from ostinato.tools.exec_tools import exec_tools
 from ostinato.tools.files import file_tools
@@ -21,5 +22,5 @@ from ostinato.tools.web.web_tools import web_tools
 def standard_toolbox(commands: CommandPlace | None = None, *, web: WebPlace | None = None) -> Toolbox:
     """A new box with all tools of the runtime. `commands`: where they run; `web`: what they ask by; None: those tools
     are described only."""
-    inside = (*turn_tools(), *file_tools(), *memory_tools(), *task_tools(), *message_tools())
+    inside = (*turn_tools(), *file_tools(), *memory_tools(), *task_tools(), *child_tools(), *message_tools())
     return Toolbox((*inside, *exec_tools(commands), *process_tools(commands), *web_tools(web)))

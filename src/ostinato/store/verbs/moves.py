@@ -96,6 +96,17 @@ class MoveVerbs(EndingVerbs):
             self._end(moved, now=now)
         return moved.task
 
+    def _end(self, kept: Kept, *, now: Instant) -> None:
+        """The same for sub-agents of a cancelled task: they work for it alone. What it gave away to others lives on."""
+        super()._end(kept, now=now)
+        if kept.task.state is not TaskState.CANCELLED:
+            return
+        for row in self._db.all("unfinished_children", parent=kept.task.id):
+            child = rows.kept_of(row)
+            if child.task.spec.within:
+                why = f"{kept.task.name}, which it worked for, was cancelled"
+                self._move_and_end(child, TaskEvent.CANCEL, actor="runtime", reason=why, now=now)
+
     def _end_attempt(self, task: Task, outcome: str, *, error: str, now: Instant) -> None:
         self._db.do("end_attempt", task=task.id, token=task.token, outcome=outcome, error=error, now=now)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from ostinato.domain.dependency import is_skipped
+from ostinato.domain.errors import Fenced
 from ostinato.domain.task import After, Condition, Fail, Join, TaskEvent, TaskSpec, TaskState
-from ostinato.testing.contract.scene import Scene, case
+from ostinato.testing.contract.scene import Scene, case, refuses
 
 _ANY = TaskSpec(join=Join.ANY)
 
@@ -115,6 +116,30 @@ async def a_long_branch_is_skipped_whole(scene: Scene) -> None:
         last = await scene.add(f"step {number}", after=(last.id,))
     await scene.finish(await scene.claim_one())
     assert is_skipped(await scene.look(last))
+
+
+@case
+async def sub_agents_end_with_the_task_that_was_cancelled_and_others_live_on(scene: Scene) -> None:
+    parent = await scene.add("parent")
+    child = await scene.add("child", parent=parent.id, spec=TaskSpec(within=("a",)))
+    grandchild = await scene.add("grandchild", parent=child.id, spec=TaskSpec(within=("a", "b")))
+    given_away = await scene.add("given away", parent=parent.id)
+    claimed = await scene.claim(most=2)
+    await scene.move(parent, TaskEvent.CANCEL)
+    for each in (child, grandchild):
+        gone = await scene.look(each)
+        assert (gone.state, "was cancelled" in gone.reason) == (TaskState.CANCELLED, True)
+    assert (await scene.look(given_away)).state is TaskState.READY
+    with refuses(Fenced, "not held"):
+        await scene.finish(claimed[1])
+
+
+@case
+async def sub_agents_of_a_failed_task_go_on(scene: Scene) -> None:
+    parent = await scene.add("parent")
+    child = await scene.add("child", parent=parent.id, spec=TaskSpec(within=("a",)))
+    await scene.finish(await scene.claim_one(), Fail(error="no"))
+    assert (await scene.look(child)).state is TaskState.READY
 
 
 @case

@@ -63,6 +63,10 @@ WHERE session != '' AND session = :session AND {task_filter} ORDER BY id DESC LI
 SELECT {task_columns} FROM tasks INDEXED BY task_of_parent
 WHERE parent = :parent AND {task_filter} ORDER BY id DESC LIMIT :limit
 
+-- name: unfinished_children
+-- What still works for a task, among other children.
+SELECT {task_columns} FROM tasks WHERE parent = :parent AND state IN ({unfinished}) ORDER BY id
+
 -- name: tasks_set_aside
 -- The same for one of the less crowded states, along their index.
 SELECT {task_columns} FROM tasks INDEXED BY task_set_aside
