@@ -11,8 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
+from ostinato.store.orders import FUNCTIONS_MAX, Order
 from ostinato.store.sqlite import SqliteStore, open_store
-from ostinato.store.sqlite.writer import FUNCTIONS_MAX, Order, Writer
+from ostinato.store.sqlite.writer import Writer
 from ostinato.testing.simulation.loop import Died, Loop
 
 Trouble = Callable[[Literal["before", "after"], int], None]

@@ -1,7 +1,8 @@
-"""Functions on their way from event loops to the writer's thread, and their results on the way back.
+"""Functions on their way from event loops to the one thread that writes, and their results on the way back.
 
-Whoever asks in the same turn of a loop goes along in one hand-over; whatever a commit settles wakes each loop once.
-Knows nothing of databases.
+Whoever asks in the same turn of a loop goes along in one hand-over; whatever a commit settles wakes each loop once,
+whatever the number of callers: a future per caller, woken one by one, was tried and costs more than the work. Knows
+nothing of databases.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from ostinato.domain.event import Event
 from ostinato.store.port import Listener
 
 FUNCTIONS_MAX = 512
-"""Functions in one commit: nobody waits long behind a crowd, on this node or on another."""
+"""Functions in one commit: keeps it under about 30 ms, so that nobody waits long behind a crowd, here or on another
+node."""
 
 Loop = asyncio.AbstractEventLoop
 Future = asyncio.Future[Any]
@@ -30,6 +32,8 @@ class Order(NamedTuple):
     fn: Callable[[Any], Any]
     future: Future
     loop: Loop
+    apart: bool = False
+    """Gets the connection itself, outside of any transaction."""
 
 
 class Settled(NamedTuple):
@@ -45,15 +49,17 @@ class Batch(NamedTuple):
 
     orders: list[Order]
     nudged: bool
-    """Another node may have written."""
+    """Another node may have written, or nobody has asked for anything for `idle_s`."""
     ending: bool
 
 
 class Orders:
     """The counter between loops and the one thread that performs; `perform` is called on that thread."""
 
-    def __init__(self, perform: Callable[[Batch], None]) -> None:
-        self._perform = perform
+    def __init__(self, perform: Callable[[Batch], None], *, idle_s: Callable[[], float | None] = lambda: None) -> None:
+        """`idle_s`: how long to wait for an order before the thread looks after other things; None: for ever."""
+        self._perform_batch = perform
+        self._idle_s = idle_s
         self._inbox: queue.SimpleQueue[list[Order] | bool] = queue.SimpleQueue()
         self._gathered: dict[Loop, list[Order]] = {}
         self._listeners: dict[Listener, Loop] = {}
@@ -64,8 +70,9 @@ class Orders:
 
     # --- on the loop ----------------------------------------------------------------------------------------------
 
-    async def run(self, fn: Callable[[Any], Any]) -> Any:
-        """Hands the function over; returns its result when its commit is on disk."""
+    async def run(self, fn: Callable[[Any], Any], *, apart: bool = False) -> Any:
+        """Hands the function over; returns its result when its commit is on disk. See `ostinato.store.port.Store.run`;
+        `apart`: it gets the connection itself, between commits."""
         if self.closed is not None:
             raise again(self.closed)
         if self._thread is None:
@@ -76,7 +83,7 @@ class Orders:
         if orders is None:
             orders = self._gathered[loop] = []
             loop.call_soon(self._hand_over, loop)
-        orders.append(Order(fn, future, loop))
+        orders.append(Order(fn, future, loop, apart))
         return await future
 
     def _hand_over(self, loop: Loop) -> None:
@@ -129,13 +136,16 @@ class Orders:
             batch = self._gather()
             ending = batch.ending
             for start in range(0, max(1, len(batch.orders)), FUNCTIONS_MAX):
-                self._perform(batch._replace(orders=batch.orders[start : start + FUNCTIONS_MAX]))
+                self._perform_batch(batch._replace(orders=batch.orders[start : start + FUNCTIONS_MAX]))
 
     def _gather(self) -> Batch:
         """Waits for orders and takes all there are."""
         orders: list[Order] = []
         nudged = False
-        item = self._inbox.get()
+        try:
+            item = self._inbox.get(timeout=self._idle_s())
+        except queue.Empty:
+            return Batch(orders, nudged=True, ending=False)
         while item is not True:
             if item is False:
                 nudged = True
