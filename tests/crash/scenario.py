@@ -29,7 +29,7 @@ recipients: [operator, "mail:*@example.com"]
 FREE = """\
 ---
 concurrency: 2
-gates_off: [irreversible]
+gates_off: [irreversible, outward]
 ---
 """
 """An AGENTS.md that asks nobody."""

@@ -31,7 +31,7 @@ allow: [world.look, world.put, world.swap, {fire}tasks.create, tasks.propose, me
 recipients: [operator, "mail:*@example.com"]
 ---
 """
-FREE = "---\nconcurrency: 3\ngates_off: [irreversible]\n{limits}---\nVersion {version}.\n"
+FREE = "---\nconcurrency: 3\ngates_off: [irreversible, outward]\n{limits}---\nVersion {version}.\n"
 GATED = (
     "---\nconcurrency: 3\n{limits}gates:\n  - {{effect: irreversible, ask: operator, expires: 40s}}\n---\n"
     "Version {version}.\n"
