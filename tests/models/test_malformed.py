@@ -55,8 +55,7 @@ async def outcome(bad: Malformed, dialect: str) -> ModelReply | ModelFailed:
         found = await asked(asker, clock)
         assert 1 <= len(asker.attempts) <= 3
         server.answers = [good]
-        after = await asked(asker, clock)
-        assert isinstance(after, ModelReply)
+        after = await asker.ask()  # it needs no jump of the clock, which could only make a busy machine look slow
         assert after.text == "fine"
         return found
 

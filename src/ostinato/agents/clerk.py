@@ -243,7 +243,8 @@ class Clerk:
             *(_section(reads, counts.goals, plan) for plan in _AFTER),
         ]
         done = _section(reads, counts.goals, ("Done lately", TaskState.DONE), most=DONE_MAX)
-        lately = Section(name=done.name, tasks=done.tasks, count=len(done.tasks), command=done.command)
+        latest = sorted(done.tasks, key=lambda task: task.finished_at or 0, reverse=True)
+        lately = Section(name=done.name, tasks=latest, count=len(done.tasks), command=done.command)
         return Board(
             fleet=self._place.name, timezone=self._place.timezone, counts=counts.goals, sections=(*sections, lately)
         )

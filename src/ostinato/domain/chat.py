@@ -19,6 +19,10 @@ class ToolSpec(Value):
     parameters: dict[str, Any]
 
 
+MALFORMED_MAX = 2_000
+"""Characters of malformed arguments that a model is shown again."""
+
+
 class ToolCall(Value):
     """A model's wish to call a tool. `id` is ours (`3.0`: first call of the third reply), so that a provider that
     repeats or omits ids cannot confuse two calls; `provider_id` is what the provider wants back.
@@ -31,6 +35,11 @@ class ToolCall(Value):
     provider_id: str = ""
     raw: str = ""
     problem: str = ""
+
+    @property
+    def shown_arguments(self) -> dict[str, Any]:
+        """For a history: malformed ones are wrapped and cut, as some servers refuse a whole request for them."""
+        return self.arguments if self.arguments is not None else {"malformed": self.raw[:MALFORMED_MAX]}
 
 
 class SystemPart(Value, tag="system"):

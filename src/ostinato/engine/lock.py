@@ -79,7 +79,7 @@ class FleetLock:
             os.close(descriptor)
 
     def holder(self) -> int | None:
-        """Pid of the process that holds the lock; None where nobody does, or the holder has not said yet."""
+        """Pid of the process that keeps the lock; None where nobody does, or only for one command, or has not said."""
         if self._descriptor is not None:
             return os.getpid()
         try:
@@ -89,7 +89,8 @@ class FleetLock:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            return self._written()[0]
+            pid, brief = self._written()
+            return None if brief else pid
         finally:
             os.close(descriptor)
         return None

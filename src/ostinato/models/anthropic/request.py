@@ -24,8 +24,6 @@ CACHED = {"type": "ephemeral"}
 NOTHING_SAID = "Go on."
 """Stands where the dialect wants a person to speak and nobody has."""
 
-MALFORMED_MAX = 2_000
-"""Characters of malformed arguments that are shown again."""
 
 _FOREIGN = re.compile(r"[^a-zA-Z0-9_-]")
 _encoder = msgspec.json.Encoder()
@@ -151,8 +149,8 @@ def _thought(thought: Thought) -> Block:
 
 
 def _call(call: ToolCall, names: ToolNames, ids: _Ids) -> Block:
-    arguments = call.arguments if call.arguments is not None else {"malformed": call.raw[:MALFORMED_MAX]}
-    return {"type": "tool_use", "id": ids.of_call(call), "name": names.to_wire(call.name), "input": arguments}
+    name = names.to_wire(call.name)
+    return {"type": "tool_use", "id": ids.of_call(call), "name": name, "input": call.shown_arguments}
 
 
 class _Ids:

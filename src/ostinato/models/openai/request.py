@@ -121,8 +121,7 @@ def _message(part: ChatPart, names: ToolNames) -> _System | _User | _Assistant |
 
 
 def _arguments_text(call: ToolCall) -> str:
-    """Arguments as the model wrote them, so that the provider's cache knows them again. Malformed ones are wrapped, as
-    some servers parse the history and refuse the whole request."""
+    """Arguments as the model wrote them, so that the provider's cache knows them again."""
     if call.arguments is None:
-        return _encoder.encode({"malformed": call.raw[:2000]}).decode() if call.raw else "{}"
+        return _encoder.encode(call.shown_arguments).decode() if call.raw else "{}"
     return call.raw or _encoder.encode(call.arguments).decode()

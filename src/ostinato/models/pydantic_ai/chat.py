@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from pydantic_ai.models import ModelRequestParameters
     from pydantic_ai.settings import ModelSettings
 
-MALFORMED_MAX = 2_000
-"""Characters of malformed arguments that are shown again."""
 
 FINISHES = {"length": "length", "content_filter": "content_filter", "tool_call": "tool_calls"}
 """Why a model stopped, in the words of `Whole.finish`."""
@@ -69,8 +67,8 @@ def _response(part: AssistantPart, names: ToolNames, *, model: str) -> messages.
         return kept
     parts: list[messages.ModelResponsePart] = [messages.TextPart(part.text)] if part.text else []
     for call in part.calls:
-        arguments = call.arguments if call.arguments is not None else {"malformed": call.raw[:MALFORMED_MAX]}
-        parts.append(messages.ToolCallPart(names.to_wire(call.name), arguments, call.provider_id or call.id))
+        name = names.to_wire(call.name)
+        parts.append(messages.ToolCallPart(name, call.shown_arguments, call.provider_id or call.id))
     return messages.ModelResponse(parts=parts or [messages.TextPart("")])
 
 
