@@ -57,9 +57,21 @@ def call_here(
         async with open_context(fleet, token=token, writes=route.writes) as context:
             check_role(route, context.caller)
             response: Response = await route.handler(context, asked)
+            if route.writes:
+                await _end_processes(context)
             return response
 
     return asyncio.run(call())
+
+
+async def _end_processes(context: Context) -> None:
+    """What an earlier node has left running, and must not run any more by what has just been written."""
+    if (context.state_dir / "processes").exists():
+        from ostinato.tools.processes.warden import Warden
+
+        warden = Warden(context.state_dir, store=context.store, clock=context.clock)
+        await warden.poll()
+        await warden.close()
 
 
 @contextlib.asynccontextmanager

@@ -58,6 +58,7 @@ GROUPS = {
     "approvals": "approvals_commands",
     "schedules": "schedules_commands",
     "dead": "dead_commands",
+    "processes": "processes_commands",
     "mcp": "mcp_commands",
     "pins": "pins_commands",
     "tokens": "tokens_commands",
