@@ -19,6 +19,8 @@ from ostinato.domain.message import OWN_KINDS, kind_of
 from ostinato.domain.question import QuestionKind
 from ostinato.domain.step import (
     Answered,
+    Compacted,
+    CompactionIntent,
     Entry,
     Input,
     Judged,
@@ -295,7 +297,7 @@ def _plain(entry: Entry, task: str, settled: set[Call]) -> tuple[str, str] | Non
             return f"3 {entry.call_id} 2", _text(entry)
         case ToolOutcome():
             return f"3 {entry.call_id} 3", _text(_without_names(msgspec.structs.replace(entry, duration_ms=0.0)))
-        case LimitReached() | Note():
+        case LimitReached() | Note() | CompactionIntent() | Compacted():
             return "4", _text(entry)
         case _:
             assert_never(entry)

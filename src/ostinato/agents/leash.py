@@ -14,9 +14,11 @@ from typing import Any
 from msgspec.structs import replace
 
 from ostinato.agents.bounds import narrowed
+from ostinato.agents.gauge import Gauge
 from ostinato.agents.prompt import PromptPart, fixed_parts, note_parts
 from ostinato.agents.unfit import Unfit
 from ostinato.domain.chat import ToolCall, ToolSpec, estimate_tokens
+from ostinato.domain.compaction import ContextLimits
 from ostinato.domain.errors import Invalid, NotFound, OstinatoError
 from ostinato.domain.file_rules import FileRules
 from ostinato.domain.ledger import day_of
@@ -34,6 +36,7 @@ from ostinato.workspace.agent import AgentDefinition, is_agent_file
 from ostinato.workspace.registry import Workspaces
 
 NO_LIMITS = Limits()
+USUAL_CONTEXT = ContextLimits()
 
 NOTES_S = 1.0
 """Seconds for which an agent's daily notes are not read again: a busy agent ends many turns in one."""
@@ -65,9 +68,10 @@ class Leash:
         self.now = narrowed(now, task, maker.current)
         self._notes = notes
         fixed = maker.fixed(self.then)
-        late = note_parts(notes)
+        late = note_parts(notes, maker.context_limits)
         self.fixed: Sequence[PromptPart] = (*fixed.parts, *late)
         self.specs = fixed.specs
+        self.spec_tokens = fixed.tokens - sum(part.tokens for part in fixed.parts)
         self.prompt_tokens = fixed.tokens + sum(part.tokens for part in late)
 
     @property
@@ -79,6 +83,16 @@ class Leash:
     def fleet_limits(self) -> Limits:
         """What the whole fleet may spend in a UTC day, and nothing else that a turn would ask for here."""
         return self._maker.fleet_limits
+
+    @property
+    def context_limits(self) -> ContextLimits:
+        """What each part of the prompt may take."""
+        return self._maker.context_limits
+
+    @property
+    def gauge(self) -> Gauge:
+        """What models really count."""
+        return self._maker.gauge
 
     def renew(self) -> None:
         """Looks at the agent's files as they are now: before each verdict, for whoever takes a tool away means the turn
@@ -186,6 +200,7 @@ class LeashMaker:
         toolbox: Toolbox,
         fleet: str,
         fleet_limits: Limits = NO_LIMITS,
+        context_limits: ContextLimits = USUAL_CONTEXT,
         colleagues: Callable[[], tuple[Colleague, ...]],
         elapsed_s: Callable[[], float] = time.monotonic,
         skills: Callable[[Sequence[str]], str] = lambda granted: "",
@@ -194,6 +209,8 @@ class LeashMaker:
         self.toolbox = toolbox
         self.fleet = fleet
         self.fleet_limits = fleet_limits
+        self.context_limits = context_limits
+        self.gauge = Gauge()
         self.colleagues = colleagues
         self._elapsed_s = elapsed_s
         self._skills = skills
@@ -252,7 +269,7 @@ class LeashMaker:
         found = self._fixed.get(key)
         if found is None:
             learn(agent.tools.secrets)
-            parts = fixed_parts(agent=agent.id, fleet=self.fleet, files=agent.prompt_files)
+            parts = fixed_parts(agent=agent.id, fleet=self.fleet, files=agent.prompt_files, limits=self.context_limits)
             skills = self._skills(agent.policy.tools or ())
             if skills:
                 parts = (*parts, PromptPart(name="skills", text=skills))

@@ -7,14 +7,19 @@ instructions. Knows nothing of stores or providers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
+from msgspec.structs import replace
+
 from ostinato.domain.chat import AssistantPart, ChatPart, SystemPart, ToolPart, UserPart, estimate_tokens
+from ostinato.domain.compaction import ContextLimits
 from ostinato.domain.message import Message
 from ostinato.domain.step import (
     Answered,
+    Compacted,
+    CompactionIntent,
     Entry,
     Input,
     Judged,
@@ -39,8 +44,7 @@ What matters later belongs into your memory or files: your next turn sees nothin
 HISTORY_TOKENS_MAX = 24_000
 """Estimated tokens of earlier turns that are shown; whole turns, newest kept."""
 
-NOTE_CHARACTERS_MAX = 4_000
-"""How much of each daily note a prompt shows: about 1,000 tokens, some twenty turns."""
+USUAL = ContextLimits()
 
 OUTCOME_CHARS_MAX = 2_000
 """How much of a tool result of an earlier turn is shown again."""
@@ -65,23 +69,38 @@ class PastTurn(Value):
     entries: tuple[Entry, ...]
 
 
-def fixed_parts(*, agent: str, fleet: str, files: Mapping[str, str]) -> tuple[PromptPart, ...]:
-    """The rules of the runtime and the agent's files, in the order in which the files are given."""
+def fixed_parts(
+    *, agent: str, fleet: str, files: Mapping[str, str], limits: ContextLimits = USUAL
+) -> tuple[PromptPart, ...]:
+    """The rules of the runtime and the agent's files, in the order in which the files are given. What is longer than
+    its part of a prompt is cut, and says so."""
+    most = {"SOUL.md": limits.soul, "AGENTS.md": limits.agents, "MEMORY.md": limits.memory}
     parts = [PromptPart(name="rules", text=RULES.format(agent=agent, fleet=fleet))]
     parts.extend(
-        PromptPart(name=name, text=f"# {name}\n{text.strip()}") for name, text in files.items() if text.strip()
+        PromptPart(name=name, text=f"# {name}\n{cut(text.strip(), most.get(name), name=name)}")
+        for name, text in files.items()
+        if text.strip()
     )
     return tuple(parts)
 
 
-def note_parts(notes: Mapping[str, str]) -> tuple[PromptPart, ...]:
+def cut(text: str, tokens_max: int | None, *, name: str) -> str:
+    """A text that takes so many estimated tokens at most, and says what is missing."""
+    if tokens_max is None or len(text) * 4 <= tokens_max or estimate_tokens(text) <= tokens_max:
+        return text
+    shown = text.encode()[: tokens_max * 4].decode(errors="ignore")
+    missing = estimate_tokens(text) - estimate_tokens(shown)
+    return f"{shown}\n[about {missing} more tokens of {name} are not shown: it is larger than its part of the prompt]"
+
+
+def note_parts(notes: Mapping[str, str], limits: ContextLimits = USUAL) -> tuple[PromptPart, ...]:
     """The last daily notes, cut to their newest part: they grow all day, and stand last for the sake of caches. They
     tell of subjects and results that came from outside, and are fenced like these."""
     parts = []
     for name, text in notes.items():
         shown = text.strip()
-        if len(shown) > NOTE_CHARACTERS_MAX:
-            shown = f"[the beginning is not shown]\n{shown[-NOTE_CHARACTERS_MAX:].partition(chr(10))[2]}"
+        if len(shown) > limits.notes * 4:
+            shown = f"[the beginning is not shown]\n{shown[-limits.notes * 4 :].partition(chr(10))[2]}"
         parts.append(PromptPart(name=name, text=f"# {name}\n{fenced(shown, key=name, source='your daily notes')}"))
     return tuple(parts)
 
@@ -94,23 +113,93 @@ def chat_parts(
     entries: Sequence[Entry],
     messages: Mapping[int, Message],
     timezone: str,
+    history_tokens_max: int = HISTORY_TOKENS_MAX,
+    message_tokens_max: int = USUAL.message,
 ) -> tuple[ChatPart, ...]:
     """The whole conversation for the next model call."""
     parts: list[ChatPart] = [SystemPart(text="\n\n".join(part.text for part in fixed))]
-    parts.extend(_history(past, messages, timezone=timezone))
-    parts.extend(_turn_parts(task, entries, messages, timezone=timezone))
+    summary = latest_summary(past, entries)
+    if summary.kept is not None:
+        parts.append(summary_part(summary.kept))
+    parts.extend(_history(shown_turns(past, summary), messages, timezone=timezone, tokens_max=history_tokens_max))
+    if summary.is_own and summary.entries:
+        first = next((each for each in entries if isinstance(each, Input) and each.agent_version), None)
+        entries = [*([first] if first is not None else []), *entries[summary.entries :]]
+    parts.extend(turn_parts(task, entries, messages, timezone=timezone, message_tokens_max=message_tokens_max))
     return tuple(parts)
 
 
-def message_text(message: Message, *, timezone: str) -> str:
+class Summary(Value):
+    """The latest summary of a session, and what it stands for."""
+
+    kept: Compacted | None = None
+    task: int = 0
+    """In whose journal it is."""
+    is_own: bool = False
+    """It is in the journal of the turn under way."""
+
+    @property
+    def through(self) -> int:
+        """The last turn that is not shown."""
+        return self.kept.through if self.kept is not None else 0
+
+    @property
+    def entries(self) -> int:
+        """So many entries of the journal that it is in are not shown."""
+        return self.kept.entries if self.kept is not None else 0
+
+
+def latest_summary(past: Sequence[PastTurn], entries: Sequence[Entry]) -> Summary:
+    """The newest of the turn under way, else of the turns before."""
+    for entry in reversed(entries):
+        if isinstance(entry, Compacted):
+            return Summary(kept=entry, is_own=True)
+    for turn in reversed(past):
+        for entry in reversed(turn.entries):
+            if isinstance(entry, Compacted):
+                return Summary(kept=entry, task=turn.task.id)
+    return Summary()
+
+
+def shown_turns(past: Sequence[PastTurn], summary: Summary) -> list[PastTurn]:
+    """The earlier turns, or their parts, for which the summary does not stand."""
+    return [
+        replace(each, entries=each.entries[summary.entries :]) if each.task.id == summary.task else each
+        for each in past
+        if each.task.id > summary.through
+    ]
+
+
+def summary_part(kept: Compacted) -> UserPart:
+    """A summary as the model reads it. What the runtime itself keeps stands behind what a model wrote; both are fenced
+    where strangers' words went into them."""
+    text = f"{kept.text}\n{kept.facts.text}".strip()
+    if kept.trust is Trust.EXTERNAL:
+        text = fenced(text, key=f"summary {kept.through}", source="a summary of this session")
+    return UserPart(text=f"[runtime] What came before in this session, summarised:\n{text}")
+
+
+def tokens_of(parts: Iterable[ChatPart]) -> int:
+    """Estimated."""
+    return sum(estimate_tokens(_text_of(part)) for part in parts)
+
+
+def rendered(parts: Iterable[ChatPart]) -> str:
+    """A conversation as one text, for whoever summarises it."""
+    who = {UserPart: "heard", AssistantPart: "agent", ToolPart: "tool", SystemPart: "rules"}
+    return "\n\n".join(f"{who[type(part)]}: {_text_of(part)}" for part in parts)
+
+
+def message_text(message: Message, *, timezone: str, tokens_max: int = USUAL.message) -> str:
     """A message as the agent reads it: one line about it, then its text, fenced unless its author may instruct."""
+    text = cut(message.text, tokens_max, name=f"M{message.id}")
     files = "".join(
         f"\n[attached: {each.name}, {each.media_type}, {each.size_bytes} bytes]" for each in message.attachments
     )
     head = f"[M{message.id} {message.source.value} from {message.sender}, {local_time(message.at, timezone)}]"
     if message.trust is Trust.EXTERNAL:
-        return f"{head}\n{fenced(message.text + files, key=f'M{message.id}', source=message.sender)}"
-    return f"{head}\n{message.text}{files}"
+        return f"{head}\n{fenced(text + files, key=f'M{message.id}', source=message.sender)}"
+    return f"{head}\n{text}{files}"
 
 
 def fenced(text: str, *, key: str, source: str) -> str:
@@ -126,13 +215,15 @@ def local_time(at: Instant, timezone: str) -> str:
     return datetime.fromtimestamp(at / SECOND, tz=zone).isoformat(timespec="minutes")
 
 
-def _history(past: Sequence[PastTurn], messages: Mapping[int, Message], *, timezone: str) -> list[ChatPart]:
+def _history(
+    past: Sequence[PastTurn], messages: Mapping[int, Message], *, timezone: str, tokens_max: int
+) -> list[ChatPart]:
     """Earlier turns, oldest first, as many of the newest as fit."""
     kept: list[list[ChatPart]] = []
-    budget = HISTORY_TOKENS_MAX
+    budget = tokens_max
     for turn in reversed(past):
-        parts = _turn_parts(turn.task, turn.entries, messages, timezone=timezone, outcome_chars=OUTCOME_CHARS_MAX)
-        budget -= sum(estimate_tokens(_text_of(part)) for part in parts)
+        parts = turn_parts(turn.task, turn.entries, messages, timezone=timezone, is_past=True)
+        budget -= tokens_of(parts)
         if budget < 0:
             break
         kept.append(parts)
@@ -143,24 +234,30 @@ def _history(past: Sequence[PastTurn], messages: Mapping[int, Message], *, timez
     return head + [part for parts in reversed(kept) for part in parts]
 
 
-def _turn_parts(
+def turn_parts(
     task: Task,
     entries: Sequence[Entry],
     messages: Mapping[int, Message],
     *,
     timezone: str,
-    outcome_chars: int | None = None,
+    is_past: bool = False,
+    goal: bool = True,
+    message_tokens_max: int = USUAL.message,
 ) -> list[ChatPart]:
     """One turn as chat: its goal or messages, each reply, each result in the order of the calls."""
     parts: list[ChatPart] = []
-    if task.kind is TaskKind.GOAL:
+    outcome_chars = OUTCOME_CHARS_MAX if is_past else None
+    if goal and task.kind is TaskKind.GOAL:
         parts.append(UserPart(text=_goal_text(task, timezone=timezone)))
     outcomes = {entry.call_id: entry for entry in entries if isinstance(entry, ToolOutcome)}
     for entry in entries:
         match entry:
             case Input():
                 shown = [messages[each] for each in entry.messages if each in messages]
-                parts.extend(UserPart(text=message_text(each, timezone=timezone)) for each in shown)
+                parts.extend(
+                    UserPart(text=message_text(each, timezone=timezone, tokens_max=message_tokens_max))
+                    for each in shown
+                )
             case ModelAnswer():
                 parts.extend(_answer_parts(entry, outcomes, outcome_chars=outcome_chars))
             case Note(trust=Trust.EXTERNAL):
@@ -170,6 +267,8 @@ def _turn_parts(
                 parts.append(UserPart(text=f"[note from {entry.by}] {entry.text}"))
             case Answered() if not entry.call_id and entry.decision == "allow":
                 parts.append(UserPart(text=f"[{entry.by} lets you go on past the limit] {entry.text}".rstrip()))
+            case Compacted() | CompactionIntent():
+                pass  # stands before all that it does not stand for
             case Answered() | Judged() | ToolIntent() | ToolOutcome() | ModelIntent() | LimitReached():
                 pass  # shown through the results, or not the model's business
     return parts

@@ -26,23 +26,19 @@ def reserve(state: TurnState, tx: Tx, *, usd_micros: int, tokens: int, now: Inst
     if problem:
         return Fail(error=problem, error_class="budget")
     try:
-        tx.reserve(
-            agent=state.leash.then.id,
-            usd_micros=usd_micros,
-            limit_usd_micros=state.leash.then.limits.per_day_usd_micros,
-            fleet_limit_usd_micros=state.leash.fleet_limits.per_day_usd_micros,
-            now=now,
-            task=state.task.id,
-            tokens=tokens,
-            budgets=Budgets(
-                agent_tokens=state.leash.then.limits.per_day_tokens,
-                fleet_tokens=state.leash.fleet_limits.per_day_tokens,
-                task=state.task.spec.budget or _task_ceiling(state.leash.then.limits),
-            ),
-        )
+        _reserve(state, tx, usd_micros=usd_micros, tokens=tokens, now=now)
     except Overdrawn as refusal:
         return _stand_still(state, tx, refusal, now=now)
     return None
+
+
+def has_room(state: TurnState, tx: Tx, *, usd_micros: int, tokens: int, now: Instant) -> bool:
+    """Sets money and tokens aside where every budget has room for them; nobody is asked where one has not."""
+    try:
+        _reserve(state, tx, usd_micros=usd_micros, tokens=tokens, now=now)
+    except Overdrawn:
+        return False
+    return True
 
 
 def release(state: TurnState, tx: Tx, intent: ModelIntent, *, now: Instant) -> None:
@@ -107,6 +103,24 @@ def _ask(state: TurnState, tx: Tx, short: Short, *, limit: str, until_at: Instan
         ),
         now=now,
     ).id
+
+
+def _reserve(state: TurnState, tx: Tx, *, usd_micros: int, tokens: int, now: Instant) -> None:
+    limits, fleet = state.leash.then.limits, state.leash.fleet_limits
+    tx.reserve(
+        agent=state.leash.then.id,
+        usd_micros=usd_micros,
+        limit_usd_micros=limits.per_day_usd_micros,
+        fleet_limit_usd_micros=fleet.per_day_usd_micros,
+        now=now,
+        task=state.task.id,
+        tokens=tokens,
+        budgets=Budgets(
+            agent_tokens=limits.per_day_tokens,
+            fleet_tokens=fleet.per_day_tokens,
+            task=state.task.spec.budget or _task_ceiling(limits),
+        ),
+    )
 
 
 def _task_ceiling(limits: Limits) -> Ceiling:

@@ -6,15 +6,16 @@ The only room of a turn that awaits. Knows nothing of what a journal means.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from msgspec.structs import replace
 
+from ostinato.agents import compactor
 from ostinato.agents.leash import LeashMaker
 from ostinato.agents.live import LiveText
 from ostinato.agents.model_choices import TRANSIENT, ModelChoices, is_down
 from ostinato.agents.moves import Act, Advance, AskModel, Ended, Planned
-from ostinato.agents.prompt import PastTurn, chat_parts
+from ostinato.agents.prompt import PastTurn, chat_parts, tokens_of
 from ostinato.agents.turn_state import TurnState
 from ostinato.agents.turn_step import advance
 from ostinato.agents.unfit import Unfit, hold
@@ -23,7 +24,7 @@ from ostinato.domain.chat import HttpAttempt, ModelReply, ModelRequest, StopReas
 from ostinato.domain.ledger import Charge
 from ostinato.domain.message import Message
 from ostinato.domain.secret import KNOWN
-from ostinato.domain.step import Entry, Input, ModelAnswer, ModelIntent, ToolOutcome
+from ostinato.domain.step import Compacted, Entry, Input, ModelAnswer, ModelIntent, ToolOutcome
 from ostinato.domain.task import Fail, Outcome, Requeue, Retry, Task, TaskKind
 from ostinato.domain.values import Instant, Value
 from ostinato.engine.port import AttemptPort, Ending, Settled
@@ -115,6 +116,7 @@ class _Run:
         self._attempt = attempt
         self._live = live
         self._past: Past | None = None
+        self._estimated = 0
 
     async def until_ended(self, done: Advance) -> Outcome | Ending | Settled:
         """Model, tools, model, tools; the transaction in between says which."""
@@ -182,14 +184,19 @@ class _Run:
             self._past = await self._attempt.store.read(lambda tx: read_past(tx, state)) if state.has_past else Past()
             earlier = (entry for each in self._past.turns for entry in each.entries)
             state.learn_past((turn.task for turn in self._past.turns), self._past.messages.values(), earlier)
+        messages = {**self._past.messages, **state.messages}
+        await self._make_room(self._past.turns, messages)
         parts = chat_parts(
             state.leash.fixed,
             past=self._past.turns,
             task=state.task,
             entries=state.journal,
-            messages={**self._past.messages, **state.messages},
+            messages=messages,
             timezone=state.leash.timezone,
+            history_tokens_max=state.leash.context_limits.history,
+            message_tokens_max=state.leash.context_limits.message,
         )
+        self._estimated = tokens_of(parts) + state.leash.spec_tokens
         return ModelRequest(
             model=state.model.model,
             parts=parts,
@@ -199,6 +206,30 @@ class _Run:
             call=call,
             user=state.task.name,
         )
+
+    async def _make_room(self, past: Sequence[PastTurn], messages: Mapping[int, Message]) -> None:
+        """Folds what the prompt has no room for; what was begun before a crash is finished, with what was set aside."""
+        state, attempt = self._state, self._attempt
+        found = compactor.plan(state, past, messages)
+        if found is None:
+            return
+        plan, now = found, attempt.clock.now()
+        intent = compactor.begun(state.journal)
+        if intent is None:
+            intent = await attempt.store.run(lambda tx: compactor.intend(state, tx, plan, now=now))
+            state.journal.append(intent)
+        begun, attempts = intent, list[HttpAttempt]()
+        made = await compactor.write(state, plan, begun, on_attempt=attempts.append)
+        made = replace(made, facts=await attempt.store.read(lambda reads: compactor.facts_now(state, reads, plan)))
+
+        def within(tx: Tx) -> None:
+            for each in attempts:
+                price = state.choices.model(begun.model).price
+                tx.charge(_charge(state, 0, each, price=price), now=attempt.clock.now())
+            compactor.settle(state, tx, begun, made=made, now=attempt.clock.now())
+
+        await attempt.record([made], within=within)
+        state.journal.append(made)
 
     def _charges(
         self,
@@ -211,7 +242,7 @@ class _Run:
         """Ledger rows, one for each HTTP attempt, the reservation settled where the call is over, and what the outcome
         says about the model."""
         state, now = self._state, self._attempt.clock.now()
-        rows = [_charge(state, call, each) for each in attempts]
+        rows = [_charge(state, call, each, price=state.model.price) for each in attempts]
         down = failure is not None and bool(attempts) and is_down(failure, attempts[-1].status)
 
         def write(tx: Tx) -> None:
@@ -223,6 +254,9 @@ class _Run:
                 state.choices.went_wrong(tx, state.model, failure, task=state.task, now=now, down=down)
             if settled is not None:
                 intent, answer = settled
+                state.leash.gauge.learn(
+                    tx, state.model.name, estimated=self._estimated, counted=answer.usage.input_tokens
+                )
                 tx.settle(
                     agent=state.leash.then.id,
                     reserved_usd_micros=intent.reserved_usd_micros,
@@ -283,10 +317,16 @@ def _held(tx: Tx, task: Task, unfit: Unfit, *, now: Instant) -> Settled:
 
 def read_past(reads: Reads, state: TurnState) -> Past:
     """The earlier turns of a turn's session."""
-    tasks = reads.session_tasks(state.session, before=state.task.id, limit=PAST_TURNS_MAX)
-    turns = [PastTurn(task=each, entries=tuple(s.entry for s in reads.steps(each.id))) for each in reversed(tasks)]
+    turns: list[PastTurn] = []
+    through = 0
+    for task in reads.session_tasks(state.session, before=state.task.id, limit=PAST_TURNS_MAX):
+        if task.id <= through:
+            break  # a summary stands for it
+        turn = PastTurn(task=task, entries=tuple(each.entry for each in reads.steps(task.id)))
+        turns.append(turn)
+        through = max([through, *(each.through for each in turn.entries if isinstance(each, Compacted))])
     ids = [i for turn in turns for e in turn.entries if isinstance(e, Input) for i in e.messages]
-    return Past(turns=tuple(turns), messages=reads.messages_by_id(ids) if ids else {})
+    return Past(turns=tuple(reversed(turns)), messages=reads.messages_by_id(ids) if ids else {})
 
 
 async def _probe(tool: AnyTool | None, context: ToolContext, planned: Planned) -> bool | None:
@@ -344,8 +384,7 @@ def _cost(price: budget.Price, reply: ModelReply | HttpAttempt) -> int:
     )
 
 
-def _charge(state: TurnState, call: int, attempt: HttpAttempt) -> Charge:
-    price = state.model.price
+def _charge(state: TurnState, call: int, attempt: HttpAttempt, *, price: budget.Price | None) -> Charge:
     return Charge(
         task=state.task.id,
         agent=state.leash.then.id,

@@ -13,7 +13,7 @@ from ostinato.agents.model_choices import ModelChoices, last_intent
 from ostinato.agents.moves import Advance
 from ostinato.domain.chat import ToolCall
 from ostinato.domain.message import OWN_KINDS, Message, kind_of
-from ostinato.domain.step import Effect, Entry, Input, ModelAnswer, Note, ToolIntent, ToolOutcome
+from ostinato.domain.step import Compacted, Effect, Entry, Input, ModelAnswer, Note, ToolIntent, ToolOutcome
 from ostinato.domain.taint import touches
 from ostinato.domain.task import Task, TaskKind
 from ostinato.domain.values import Instant, Limits, Trust, digest_of
@@ -117,7 +117,7 @@ class TurnState:
         entries = tuple(entries)
         if is_tainted(entries):
             self.trust = Trust.EXTERNAL
-        if any(isinstance(each, ToolIntent | ModelAnswer) and each.private for each in entries):
+        if any(isinstance(each, ToolIntent | ModelAnswer | Compacted) and each.private for each in entries):
             self.private = True
 
     def _keep(self, messages: Iterable[Message]) -> None:
@@ -135,7 +135,7 @@ def is_tainted(entries: Iterable[Entry]) -> bool:
             case ToolIntent() | ToolOutcome():
                 if entry.outside:
                     return True
-            case Note() | ModelAnswer():
+            case Note() | ModelAnswer() | Compacted():
                 if entry.trust is Trust.EXTERNAL:
                     return True
             case _:

@@ -180,7 +180,8 @@ class _TurnStep:
             return self._failed or _wait_for_a_model(found, now=self._now)
         model = state.choices.model(found.model)
         self._take_inbox(first=not any(isinstance(each, Input) and each.agent_version for each in self._journal))
-        tokens = state.leash.prompt_tokens + state.past_tokens + self._turn_tokens()
+        estimated = state.leash.prompt_tokens + state.past_tokens + self._turn_tokens()
+        tokens = state.leash.gauge.tokens(self._tx, model.name, estimated)
         amount = prompt = 0
         if model.price is not None:
             amount = budget.reservation(model.price, prompt_tokens=tokens, output_tokens_max=model.output_tokens_max)

@@ -233,6 +233,7 @@ class FleetApp:
             workspaces=self.workspaces,
             toolbox=toolbox,
             fleet=self.settings.name,
+            context_limits=self.settings.context,
             fleet_limits=Limits(
                 per_day_usd_micros=self.settings.per_day_usd_micros, per_day_tokens=self.settings.per_day_tokens
             ),

@@ -186,6 +186,55 @@ class LimitReached(Value, tag="limit"):
     """How much was used by then."""
 
 
+class Facts(Value):
+    """What is kept word for word, newest last."""
+
+    questions: tuple[str, ...] = ()
+    running: tuple[str, ...] = ()
+    decisions: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """One line for each kind that there is."""
+        kinds = (
+            ("Open questions", self.questions),
+            ("Still running", self.running),
+            ("Decisions", self.decisions),
+            ("Files", self.files),
+        )
+        return "\n".join(f"{name}: {'; '.join(found)}" for name, found in kinds if found)
+
+
+class CompactionIntent(Value, tag="compaction_intent"):
+    """A summary is about to be written: by a model, for which money is reserved, or by the runtime (no model)."""
+
+    model: str = ""
+    reserved_usd_micros: int = 0
+    reserved_tokens: int = 0
+    prompt_tokens: int = 0
+    prompt_usd_micros: int = 0
+
+
+class Compacted(Value, tag="compaction"):
+    """From here on a summary stands for what came before it; all of that stays in the store."""
+
+    text: str
+    facts: Facts = Facts()
+    through: int = 0
+    """The last turn of the session (its task) that it stands for."""
+    entries: int = 0
+    """So many entries of this journal it stands for, too."""
+    model: str = ""
+    usage: Usage = Usage()
+    usd_micros: int | None = None
+    problem: str = ""
+    """Why no model has written it, where one should have."""
+    trust: Trust = Trust.OPERATOR
+    """The least trusted text that it was made from."""
+    private: bool = False
+
+
 class Note(Value, tag="note"):
     """A remark of the runtime or of a person in the journal."""
 
@@ -195,7 +244,19 @@ class Note(Value, tag="note"):
     """Less where an agent wrote it: such a remark decides nothing, and may hold text from outside."""
 
 
-Entry = Input | ModelIntent | ModelAnswer | Judged | ToolIntent | ToolOutcome | Answered | LimitReached | Note
+Entry = (
+    Input
+    | ModelIntent
+    | ModelAnswer
+    | Judged
+    | ToolIntent
+    | ToolOutcome
+    | Answered
+    | LimitReached
+    | CompactionIntent
+    | Compacted
+    | Note
+)
 """What a step can be."""
 
 

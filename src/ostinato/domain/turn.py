@@ -18,6 +18,8 @@ from ostinato.domain.step import (
     WITHDRAWN,
     Answered,
     Chosen,
+    Compacted,
+    CompactionIntent,
     Decision,
     Entry,
     Input,
@@ -168,6 +170,11 @@ class TurnView:
                 self.limits.append(entry)
             case Input():
                 self.noted = True
+            case CompactionIntent():
+                pass
+            case Compacted():
+                self.tokens += entry.usage.tokens
+                self.usd_micros += entry.usd_micros or 0
             case Note():
                 self._add_note(entry)
             case _:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from ostinato.agents.prompt import fixed_parts
+from ostinato.agents.prompt import fixed_parts, note_parts
 from ostinato.domain.chat import ToolSpec, estimate_tokens
 from ostinato.domain.duration import format_duration
 from ostinato.domain.errors import NotFound, OstinatoError, unknown_name
@@ -85,14 +85,17 @@ class FleetDefinitions:
         """What a turn of this agent begins with, in the order in which a model reads it."""
         definition = self._workspaces.current(agent)
         parts = [
-            _part(each.name, each.text)
-            for each in fixed_parts(agent=agent, fleet=self.name, files=definition.prompt_files)
+            _part(each.name, each.text, note=_cut_of(each.name, each.text, definition.prompt_files))
+            for each in fixed_parts(
+                agent=agent, fleet=self.name, files=definition.prompt_files, limits=self._settings.context
+            )
         ]
         specs = self._specs(definition.policy)
         if specs:
             parts.append(_part("tools", to_json(specs).decode(), note=", ".join(each.name for each in specs)))
         notes = self._workspaces.daily_notes(agent)
-        parts += [_part(name, text, note="changes with each turn", cached=False) for name, text in notes.items()]
+        shown = note_parts(notes, self._settings.context)
+        parts += [_part(each.name, each.text, note="changes with each turn", cached=False) for each in shown]
         return parts
 
     def add_agent(self, agent: str, *, purpose: str, skills: Sequence[str]) -> Sequence[str]:
@@ -287,6 +290,11 @@ def _heartbeat_card(heartbeat: Heartbeat) -> HeartbeatCard:
         model=heartbeat.model or "",
         session=heartbeat.session,
     )
+
+
+def _cut_of(name: str, shown: str, files: Mapping[str, str]) -> str:
+    whole = estimate_tokens(files.get(name, ""))
+    return f"cut: the file has {whole} tokens" if whole > estimate_tokens(shown) else ""
 
 
 def _part(name: str, text: str, *, note: str = "", cached: bool = True) -> ContextPart:

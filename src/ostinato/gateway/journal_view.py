@@ -13,6 +13,8 @@ import msgspec
 from ostinato.domain.step import (
     Answered,
     Chosen,
+    Compacted,
+    CompactionIntent,
     Entry,
     Input,
     Judged,
@@ -87,6 +89,11 @@ def _told(entry: Entry) -> _Told:
         case LimitReached():
             asks = f", asks in Q{entry.question}" if entry.question else ""
             return _Told(text=f"limit reached: {entry.limit} {entry.value:g}{asks}")
+        case CompactionIntent(model=model):
+            return _Told(text=f"a summary of what came before is written{f' by {model}' if model else ''}")
+        case Compacted():
+            why = f", by the runtime: {one_line(entry.problem)}" if entry.problem else ""
+            return _Told(text=f"what came before is summarised{why}: {quoted(entry.text)}")
         case Note():
             return _Told(text=f"note by {entry.by}: {quoted(entry.text)}")
         case _:

@@ -12,7 +12,7 @@ import msgspec
 from ostinato.domain.errors import Conflict, NotFound
 from ostinato.domain.message import Message, NewMessage, Session, check_owner, kind_of, main_session
 from ostinato.domain.person import Role
-from ostinato.domain.step import Input, LimitReached, ModelAnswer, Note, ToolOutcome
+from ostinato.domain.step import Compacted, Input, LimitReached, ModelAnswer, Note, ToolOutcome
 from ostinato.domain.task import ENDED, Task, TaskKind
 from ostinato.domain.values import Origin, Source
 from ostinato.gateway.context import Context
@@ -203,6 +203,8 @@ def transcript_of(tx: Reads, task: Task) -> list[TranscriptLine]:
                 lines.append(_line(task, step.at, who=agent, kind="tool", text=step_view(step).text, call=call))
             case LimitReached():
                 lines.append(_line(task, step.at, who="runtime", kind="limit", text=step_view(step).text))
+            case Compacted(text=text):
+                lines.append(_line(task, step.at, who="runtime", kind="summary", text=text))
             case Note(text=text, by=by):
                 lines.append(_line(task, step.at, who=by, kind="note", text=text))
             case _:

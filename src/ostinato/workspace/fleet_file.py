@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from ostinato.domain.budget import Price
+from ostinato.domain.compaction import ContextLimits
 from ostinato.domain.condition import compile_condition
 from ostinato.domain.errors import Invalid, NotFound, unknown_name
 from ostinato.domain.instant import zone_named
@@ -44,6 +45,7 @@ FLEET_FILE_KEYS: dict[str, tuple[str, ...]] = {
         "models",
         "tiers",
         "limits",
+        "context",
         "policy",
         "server",
         "retention",
@@ -80,6 +82,7 @@ FLEET_FILE_KEYS: dict[str, tuple[str, ...]] = {
     "tiers": (*TIERS, "escalate", "rules"),
     "tiers.rules": ("when", "tier", "effort"),
     "limits": LIMIT_KEYS,
+    "context": tuple(each.name for each in msgspec.structs.fields(ContextLimits)),
     "limits.per_call": BUDGET_KEYS,
     "limits.per_task": BUDGET_KEYS,
     "limits.per_day": BUDGET_KEYS,
@@ -161,6 +164,8 @@ class FleetSettings(Value):
     """Whether the tier `strong` takes over where the replies of a weaker model stay malformed."""
     limits: Limits = Limits()
     """Of a turn, for agents that set none themselves."""
+    context: ContextLimits = ContextLimits()
+    """What each part of a prompt may take."""
     per_day_usd_micros: int | None = None
     """Micro-dollars that the whole fleet may spend in a UTC day."""
     per_day_tokens: int | None = None
@@ -264,6 +269,7 @@ def parse_fleet(file: FileText, *, name: str) -> FleetSettings:
         model_rules=tuple(_model_rule(each, {*models, *tiers}) for each in chosen.groups("rules", keys["tiers.rules"])),
         escalates=chosen.flag("escalate", default=True),
         limits=msgspec.structs.replace(turn, per_day_usd_micros=None, per_day_tokens=None),
+        context=_context(_table(root, "context")),
         per_day_usd_micros=turn.per_day_usd_micros,
         per_day_tokens=turn.per_day_tokens,
         policy=parse_fleet_policy(_table(root, "policy")),
@@ -445,6 +451,15 @@ def _model_rule(fields: Fields, known: set[str]) -> ModelRule:
         raise fields.wrong("tier", unknown_name("tier", tier[:64], known), cure='For example tier = "strong".')
     effort = fields.choice("effort", EFFORTS, "medium") if fields.has("effort") else None
     return ModelRule(when=when, tier=tier, effort=effort, place=fields.place("when"))
+
+
+def _context(table: Fields) -> ContextLimits:
+    usual = ContextLimits()
+    sizes = {
+        name: table.integer(name, getattr(usual, name), least=100, most=CONTEXT_TOKENS_MAX)
+        for name in ("soul", "agents", "memory", "notes", "message", "history", "turn")
+    }
+    return ContextLimits(**sizes, summary=table.text("summary") or usual.summary)
 
 
 def _default_model(fleet: Fields, models: Mapping[str, ModelEntry], tiers: Mapping[str, tuple[str, ...]]) -> str | None:

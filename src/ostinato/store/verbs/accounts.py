@@ -14,7 +14,7 @@ from ostinato.domain.budget import Account, BudgetName, Ceiling, Spend, Unit, am
 from ostinato.domain.event import EventName
 from ostinato.domain.ledger import CUT_OFF, FLEET, NO_DAY, Charge, day_of
 from ostinato.domain.question import Question, QuestionState
-from ostinato.domain.step import ModelAnswer, ModelIntent, Step
+from ostinato.domain.step import Compacted, CompactionIntent, ModelAnswer, ModelIntent, Step
 from ostinato.domain.task import Task, TaskEvent, TaskState
 from ostinato.domain.values import Instant
 from ostinato.store.verbs import rows
@@ -74,12 +74,15 @@ class AccountVerbs(SessionVerbs):
     def _release_reserved(self, task: Task, *, now: Instant) -> None:
         """Money for a call that an ended task will not make; whoever sends a failed one on sets it aside again. A
         cancelled one may have been cut off in the middle of its call: the prompt is taken to have been paid for."""
-        step, intent = unanswered_call(self.steps(task.id))
+        journal = self.steps(task.id)
+        step, intent = unanswered_call(journal)
         if step is None or intent is None:
             return
+        summary = unwritten_summary(journal) or CompactionIntent()
         day = day_of(step.at)
         places = [(f"agent:{task.agent}", day), (FLEET, day), *self._trees(task.id)]
-        self._give_back(places, Spend(usd_micros=intent.reserved_usd_micros, tokens=intent.reserved_tokens))
+        held = Spend(usd_micros=intent.reserved_usd_micros, tokens=intent.reserved_tokens)
+        self._give_back(places, held + Spend(usd_micros=summary.reserved_usd_micros, tokens=summary.reserved_tokens))
         if task.state is not TaskState.CANCELLED or not intent.prompt_usd_micros:
             return
         spent = Spend(usd_micros=intent.prompt_usd_micros, tokens=intent.prompt_tokens)
@@ -98,7 +101,9 @@ class AccountVerbs(SessionVerbs):
         _, intent = unanswered_call(list(journal))
         if intent is None:
             return
+        summary = unwritten_summary(list(journal)) or CompactionIntent()
         amount = Spend(usd_micros=intent.reserved_usd_micros, tokens=intent.reserved_tokens)
+        amount += Spend(usd_micros=summary.reserved_usd_micros, tokens=summary.reserved_tokens)
         for place in ((f"agent:{task.agent}", day_of(now)), (FLEET, day_of(now)), *self._trees(task.id)):
             self._book(place, reserved=amount, spent=Spend())
 
@@ -149,6 +154,14 @@ def _above(task: Task) -> set[int]:
     """The task and everything that set it off, as far as its chain of causes tells."""
     causes = {int(each[1:]) for each in task.spec.causes if each[:1] == "T" and each[1:].isdecimal()}
     return causes | {task.id} | (set() if task.parent is None else {task.parent})
+
+
+def unwritten_summary(journal: list[Step]) -> CompactionIntent | None:
+    """The summary that was about to be written."""
+    last = next(
+        (each.entry for each in reversed(journal) if isinstance(each.entry, CompactionIntent | Compacted)), None
+    )
+    return last if isinstance(last, CompactionIntent) else None
 
 
 def unanswered_call(journal: list[Step]) -> tuple[Step, ModelIntent] | tuple[None, None]:
