@@ -116,6 +116,8 @@ SCENARIO: list[tuple[str, dict[str, Any]]] = [
     ("tokens.list", {}),
     ("tokens.revoke", {"token": "K2"}),
     ("tokens.revoke", {"token": "K1"}),
+    ("secrets.list", {}),
+    ("secrets.test", {"secret": "NOBODYS_KEY"}),
 ]
 
 
@@ -223,6 +225,7 @@ def test_the_scenario_meets_success_and_refusal_as_expected(tmp_path: Path) -> N
         ("fleet.backup", "invalid"),
         ("tokens.add", "invalid"),
         ("tokens.revoke", "conflict"),
+        ("secrets.test", "not_found"),
     ]
 
 

@@ -189,8 +189,7 @@ class Ways:
         outer = await self._connect(way, target)
         try:
             inner[1].write(b"HTTP/1.1 200 Connected\r\n\r\n")
-            async with asyncio.timeout(IDLE_S):
-                first = await inner[0].read(_CHUNK_BYTES)
+            first = await _first_words(inner[0])
             if foreign_name(first, target.host):
                 return
             outer[1].write(first)
@@ -245,6 +244,19 @@ def _tls() -> ssl.SSLContext:
     import ssl  # 20 ms, and few commands need it
 
     return ssl.create_default_context()
+
+
+async def _first_words(reader: asyncio.StreamReader) -> bytes:
+    """What the inner side says first; of TLS all of its first record, which may come in pieces."""
+    async with asyncio.timeout(IDLE_S):
+        said = await reader.read(_CHUNK_BYTES)
+    async with asyncio.timeout(HEAD_S):
+        while said[:1] == b"\x16" and len(said) < 5 + int.from_bytes(said[3:5]):
+            more = await reader.read(_CHUNK_BYTES)
+            if not more:
+                break
+            said += more
+    return said
 
 
 async def _pumped(one: Streams, other: Streams) -> None:
