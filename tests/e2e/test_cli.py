@@ -284,7 +284,10 @@ def test_a_task_is_followed_and_then_told_with_all_its_steps(running: Path) -> N
     view = document(running, "tasks", "show", task.lower())
     assert view["task"]["state"] == "done"
     assert view["model_calls"] == 2
-    assert document(running, "tasks", "explain", task)["lines"][:2] == ["asked for by operator", "clerk was named"]
+    assert document(running, "tasks", "explain", task)["lines"][:2] == [
+        "asked for by ann through operator",
+        "clerk was named",
+    ]
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from ostinato.agents.live import LiveText
+from ostinato.agents.rehearsal import Rehearsal
 from ostinato.app import definitions_of, make_state_folder
 from ostinato.cli.client import UnixConnection
 from ostinato.domain.chat import StopReason, ToolCall, Usage
@@ -43,6 +44,7 @@ from ostinato.gateway.server import LocalServer
 from ostinato.store.port import Claim, ClaimRequest, ScheduleRow, Store, Tx
 from ostinato.store.sqlite import open_store
 from ostinato.testing.clock import ManualClock
+from ostinato.tools.standard import standard_toolbox
 from ostinato.workspace.fleet_file import read_fleet
 from ostinato.workspace.init import add_agent, init_fleet
 from ostinato.workspace.registry import Workspaces
@@ -96,6 +98,7 @@ async def ground(folder: Path, *, past: bool = True) -> AsyncIterator[Ground]:
         fire=fire,
         node=NodeFacts(pid=7, version="test", started_at=clock.now()),
         live=LiveText(),
+        rehearsal=Rehearsal(store=store, workspaces=workspaces, toolbox=standard_toolbox()),
     )
     try:
         if past:
@@ -234,7 +237,8 @@ def _parked(tx: Tx, node: int) -> None:
     asked = tx.ask(
         NewQuestion(
             kind=QuestionKind.APPROVAL, text="Send it?", agent="clerk", task=claim.task, session=session,
-            call_id="1.0", action=action, reason="message.send is irreversible", expires_at=NOW + 86_400 * SECOND,
+            call_id="1.0", action=action, reason="message.send is irreversible", gate="irreversible",
+            expires_at=NOW + 86_400 * SECOND,
         ),
         now=NOW,
     )  # fmt: skip

@@ -126,7 +126,7 @@ class Leash:
         facts = toolbox.facts(tool, arguments, context)
         verdict = judge(facts, self.now.policy, permissions)
         if self.then.version != self.now.version:
-            before = replace(context, commands=_command_rules(self.then), secrets=self.then.tools.secrets)
+            before = replace(context, commands=command_rules(self.then), secrets=self.then.tools.secrets)
             earlier = judge(toolbox.facts(tool, arguments, before), self.then.policy, permissions)
             verdict = stricter(earlier, verdict)
         return verdict, facts
@@ -171,7 +171,7 @@ class Leash:
             timezone=self.timezone,
             policy=self.now.policy,
             files=FileRules(read=self.now.files_read, write=self.now.files_write),
-            commands=_command_rules(self.now),
+            commands=command_rules(self.now),
             secrets=self.now.tools.secrets,
             credentials={host: dict(headers) for host, headers in self.now.tools.credentials.items()},
             bound=intent.bound,
@@ -308,7 +308,8 @@ def _kept_texts(tx: Tx, files: Mapping[str, str]) -> dict[str, str]:
     return texts
 
 
-def _command_rules(agent: AgentDefinition) -> CommandRules | None:
+def command_rules(agent: AgentDefinition) -> CommandRules | None:
+    """Which commands an agent may run, and how; None: none."""
     rules = agent.tools.exec
     if rules is None:
         return None

@@ -84,9 +84,9 @@ class TurnState:
 
     @property
     def requesters(self) -> tuple[str, ...]:
-        """Everybody on whose behalf this turn works."""
+        """Everybody on whose behalf this turn works; `operator` is nobody in particular."""
         asked = (self.task.spec.requester, *(each.requester for each in self.messages.values()))
-        return tuple(dict.fromkeys(each for each in asked if each))
+        return tuple(dict.fromkeys(each for each in asked if each not in ("", "operator")))
 
     def draft_intent(self, call: ToolCall, arguments: dict[str, Any] | None) -> ToolIntent:
         """What a call would be: as irreversible as can be, until its tool has looked at it."""

@@ -10,7 +10,7 @@ import contextlib
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from msgspec.structs import replace
 
@@ -37,6 +37,9 @@ from ostinato.gateway.operation import Ask, Operation, View, read_request, reque
 from ostinato.store.port import ScheduleRow
 from ostinato.workspace.fleet_file import FLEET_FILE, read_fleet, read_store
 from ostinato.workspace.registry import Workspaces
+
+if TYPE_CHECKING:
+    from ostinato.agents.rehearsal import Rehearsal
 
 Request = TypeVar("Request", bound=Ask)
 Response = TypeVar("Response", bound=View)
@@ -104,6 +107,7 @@ async def open_context(fleet: Path, *, token: str | None, writes: bool) -> Async
                 state_dir=state_dir,
                 caller=caller,
                 fire=_fire_here(ground),
+                rehearsal=_rehearsal(ground),
             )
         finally:
             await store.close()
@@ -205,3 +209,13 @@ def copy_here(fleet: Path, target: str, *, password_env: str | None) -> Mapping[
                 return shelf.copy(source, filled)
         with shelf_in(present.url, password_env=present.password_env) as source, shelf_to_fill(state_dir) as filled:
             return shelf.copy(source, filled)
+
+
+def _rehearsal(ground: Ground) -> Rehearsal:
+    """Judges by the tools of the runtime; those of servers and of the fleet's own are known to a node alone."""
+    from ostinato.agents.rehearsal import Rehearsal
+    from ostinato.tools.commands import CommandPlace
+    from ostinato.tools.standard import standard_toolbox
+
+    toolbox = standard_toolbox(CommandPlace(fleet=ground.fleet.resolve(), state_dir=ground.fleet / STATE_FOLDER))
+    return Rehearsal(store=ground.store, workspaces=ground.workspaces, toolbox=toolbox)

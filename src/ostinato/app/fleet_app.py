@@ -86,6 +86,7 @@ class FleetApp:
         self.log = log or LogLines()
         self.meter = Meter(agents=self.settings.agent_metrics)
         self.store: Store | None = None
+        self.toolbox: Toolbox | None = None
         self.node: EngineNode | None = None
         self.ways: Ways | None = None
         self.plugins: Plugins | None = None
@@ -141,7 +142,7 @@ class FleetApp:
         self._ends.push_async_callback(ways.stop)
         colleagues, live = Colleagues(self.workspaces, elapsed_s=self.clock.elapsed_s), LiveText()
         inbox, fires = wakers_of(ground, colleagues, skipped=self.meter.skipped)
-        toolbox = self._toolbox()
+        toolbox = self.toolbox = self._toolbox()
         plugins = self.plugins = self._plugins(store, toolbox)
         self._ends.push_async_callback(plugins.stop)  # once the engine has stopped
         await plugins.start()
@@ -274,9 +275,11 @@ class FleetApp:
         )
 
     def _server(self, store: Store, live: LiveText, *, fires: Fires) -> LocalServer:
+        from ostinato.agents.rehearsal import Rehearsal
         from ostinato.gateway.http import HttpSettings, make_app
         from ostinato.gateway.server import LocalServer
 
+        assert self.toolbox is not None
         context = Context(
             store=store,
             clock=self.clock,
@@ -289,6 +292,7 @@ class FleetApp:
             ),
             live=live,
             meter=self.meter,
+            rehearsal=Rehearsal(store=store, workspaces=self.workspaces, toolbox=self.toolbox),
             servers=self.plugins.servers if self.plugins else None,
         )
         http = HttpSettings(context, unready=self._unready, surprised=self.log.surprise, closing=self._closing)

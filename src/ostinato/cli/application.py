@@ -56,6 +56,7 @@ GROUPS = {
     "tasks": "tasks_commands",
     "sessions": "sessions_commands",
     "approvals": "approvals_commands",
+    "tools": "tools_commands",
     "schedules": "schedules_commands",
     "dead": "dead_commands",
     "processes": "processes_commands",

@@ -5,7 +5,10 @@ Knows nothing of how operations work.
 
 from __future__ import annotations
 
-from typing import Annotated
+import difflib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
 
 import msgspec
 import typer
@@ -26,6 +29,7 @@ from ostinato.cli.options import (
 )
 from ostinato.cli.screen import Screen
 from ostinato.cli.words import when
+from ostinato.domain.errors import Invalid
 from ostinato.gateway import approvals_api
 from ostinato.gateway.views import QuestionView
 
@@ -35,6 +39,7 @@ def list_questions(
     state: Annotated[
         str, typer.Option("--state", metavar="STATE", help="pending, allowed, denied, answered, expired, all.")
     ] = "pending",
+    everything: Annotated[bool, typer.Option("--all", help="Settled ones, too: the same as --state all.")] = False,
     kind: Annotated[str | None, typer.Option("--kind", metavar="KIND", help="approval, ask, unknown, budget.")] = None,
     agent: OfAgent = None,
     task: OfTask = None,
@@ -48,6 +53,7 @@ def list_questions(
     Example: ostinato approvals list
     """
     screen = Screen()
+    state = "all" if everything else state
     request = approvals_api.WhichQuestions(state=state, kind=kind, agent=agent, task=task, before=before, limit=limit)
     found = Client(fleet).call(approvals_api.list_questions, request)
     if as_json:
@@ -89,6 +95,13 @@ def allow(
     more: Annotated[
         float | None, typer.Option("--more", metavar="SUM", help="How much more, where a limit asks: 2.50 dollars.")
     ] = None,
+    edit: Annotated[
+        Path | None, typer.Option("--edit", metavar="FILE", help="The same, from a file with JSON.")
+    ] = None,
+    always: Annotated[
+        list[str] | None,
+        typer.Option("--always", metavar="PATTERN", help="And its like for good: to=mail:*@example.com; or 'exact'."),
+    ] = None,
     reason: Reason = "",
     fleet: Fleet = None,
     as_json: Json = False,
@@ -97,10 +110,22 @@ def allow(
 
     Example: ostinato approvals allow Q7
     """
+    if edit is not None and arguments is not None:
+        raise Invalid("There are two edits", place="--edit", cure="Give --edit or --arguments.")
+    changed = json_argument(arguments, option="--arguments")
+    if edit is not None:
+        changed = json_argument(_text_of(edit), option=str(edit))
     request = approvals_api.AllowQuestion(
-        question=question, reason=reason, arguments=json_argument(arguments, option="--arguments"), more=more
+        question=question, reason=reason, arguments=changed, always=list(always or ()), more=more
     )
     _say_settled(Client(fleet).call(approvals_api.allow, request), as_json=as_json)
+
+
+def _text_of(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Invalid(f"It cannot be read: {error}", place=str(file), cure="Name a file with JSON.") from None
 
 
 def deny(question: QuestionId, *, reason: Reason = "", fleet: Fleet = None, as_json: Json = False) -> None:
@@ -143,6 +168,8 @@ def _show(screen: Screen, view: QuestionView) -> None:
             ("question", view.text),
             ("asked by", f"{view.agent}, for {view.task} in {view.session}"),
             ("why", f"{view.reason}{f' ({view.rule})' if view.rule else ''}"),
+            ("asks", view.asks),
+            ("on behalf of", ", ".join(view.requesters)),
             ("asked", when(view.created_at)),
             ("expires", f"{when(view.expires_at)}, which counts as a denial" if view.expires_at else ""),
             ("settled", f"by {view.decided_by or 'nobody'}, {when(view.decided_at)}" if view.decided_at else ""),
@@ -161,6 +188,9 @@ def _show(screen: Screen, view: QuestionView) -> None:
             screen.say("\nchanged by a person to:", style="strong")
             for name, value in view.edited.items():
                 _argument(screen, name, value)
+            screen.say("\nwhat that changes:", style="strong")
+            for line in _changes(view.arguments or {}, view.edited):
+                screen.say(f"  {line}")
         screen.say(f"digest {view.digest}", style="faint")
     if view.state == "pending":
         screen.say()
@@ -168,9 +198,25 @@ def _show(screen: Screen, view: QuestionView) -> None:
             screen.say(f"→ {command}")
 
 
+def _changes(before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]:
+    """The differences, line by line."""
+    old, new = _lines(before), _lines(after)
+    for line in difflib.unified_diff(old, new, lineterm="", n=1):
+        if not line.startswith(("---", "+++", "@@")):
+            yield line
+
+
+def _lines(arguments: dict[str, Any]) -> list[str]:
+    return [f"{name}: {line}" for name, value in sorted(arguments.items()) for line in _text(value).split("\n")]
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
 def _argument(screen: Screen, name: str, value: object) -> None:
     """In full, however long: what is not shown could be what matters."""
-    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    text = _text(value)
     if "\n" in text:
         screen.say(f"  {name}:")
         for line in text.split("\n"):
@@ -188,6 +234,54 @@ def _next(view: QuestionView) -> tuple[str, ...]:
     return allow_it, deny_it
 
 
+def list_permissions(
+    *,
+    agent: OfAgent = None,
+    everything: Annotated[bool, typer.Option("--all", help="Also those that were revoked.")] = False,
+    fleet: Fleet = None,
+    as_json: Json = False,
+) -> None:
+    """What people have allowed for good, and until when.
+
+    Example: ostinato approvals permissions
+    """
+    screen = Screen()
+    request = approvals_api.WhichPermissions(agent=agent, all=everything)
+    found = Client(fleet).call(approvals_api.list_permissions, request)
+    if as_json:
+        screen.json(found)
+        return
+    rows = [
+        (each.id, each.agent, each.tool, _meant(each), each.by, when(each.added_at), when(each.revoked_at))
+        for each in found.permissions
+    ]
+    screen.table(("PERMISSION", "AGENT", "TOOL", "FOR", "BY", "SINCE", "REVOKED"), rows, grow=3)
+
+
+def revoke(
+    permission: Annotated[str, typer.Argument(metavar="PERMISSION", help="P3, or just 3.")],
+    *,
+    fleet: Fleet = None,
+    as_json: Json = False,
+) -> None:
+    """Take back what was allowed for good: its gate asks again.
+
+    Example: ostinato approvals revoke P3
+    """
+    screen = Screen()
+    request = approvals_api.WhichPermission(permission=permission)
+    view = Client(fleet).call(approvals_api.revoke, request)
+    if as_json:
+        screen.json(view)
+    else:
+        screen.say(f"{view.id} is revoked: {view.agent} asks again before {view.tool}")
+
+
+def _meant(permission: approvals_api.PermissionView) -> str:
+    parts = {**{name: _text(value) for name, value in permission.exact.items()}, **permission.like}
+    return f"{permission.gate}: " + ", ".join(f"{name}={value}" for name, value in parts.items())
+
+
 HELP = "Questions that wait for a person."
 
 COMMANDS: Commands = {
@@ -196,4 +290,6 @@ COMMANDS: Commands = {
     "allow": allow,
     "deny": deny,
     "answer": answer,
+    "permissions": list_permissions,
+    "revoke": revoke,
 }

@@ -5,17 +5,23 @@ The first decision wins; an approval is bound to the exact action. Knows nothing
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import msgspec
+from msgspec.structs import replace
 
-from ostinato.domain.errors import Conflict, Invalid, unknown_name
+from ostinato.agents.rehearsal import Wanted
+from ostinato.domain.errors import Conflict, Denied, Invalid, unknown_name
+from ostinato.domain.permission import NewPermission, Permission, permission_from
 from ostinato.domain.person import Role
-from ostinato.domain.question import Answer, Question, QuestionKind, QuestionState
+from ostinato.domain.question import Answer, Question, QuestionKind, QuestionState, check_decider
+from ostinato.domain.step import Decision
 from ostinato.gateway.context import Context
-from ostinato.gateway.notation import parse_id
-from ostinato.gateway.operation import Ask, operation
+from ostinato.gateway.notation import iso, iso_or_none, parse_id
+from ostinato.gateway.operation import Ask, View, operation
 from ostinato.gateway.tasks_api import PageSize, Text, Word
+from ostinato.gateway.tools_api import rehearsal_of
 from ostinato.gateway.views import QuestionList, QuestionView, question_view
 from ostinato.store.port import QuestionFilter, Reads, Tx
 
@@ -38,13 +44,15 @@ class WhichQuestion(Ask):
 
 
 class AllowQuestion(Ask):
-    """Let the action happen, once. `arguments` replace the agent's where a person changes them first."""
+    """Let the action happen, once. `arguments` replace the agent's where a person changes them first; `always` allows
+    its like for good, by patterns such as `to=mail:*@example.com`."""
 
     question: Word
     reason: Text = ""
     arguments: dict[str, Any] | None = None
     more: Annotated[float, msgspec.Meta(gt=0, le=1_000_000_000)] | None = None
     """How much more, where a limit asks: dollars, or what else the limit counts; without it, the same once more."""
+    always: Annotated[list[Text], msgspec.Meta(max_length=32)] = []
 
 
 class DenyQuestion(Ask):
@@ -105,16 +113,54 @@ async def allow(context: Context, request: AllowQuestion) -> QuestionView:
             what = f"{question.name} asks for no more of anything"
             raise Invalid(what, place="key 'more'", cure="Leave it out.")
 
-    arguments = request.arguments if request.more is None else {"more": request.more}
-    return await _settle(context, number, state=QuestionState.ALLOWED, text=request.reason, check=check,
-                         arguments=arguments)  # fmt: skip
+    asked = await context.store.read(lambda tx: tx.question(number))
+    check(asked)
+    edited = asked
+    if request.arguments is not None:
+        bound = await _judged(context, asked, request.arguments)
+        edited = replace(asked, arguments=request.arguments, edited_bound=bound)
+    leave = _leave(edited, request.always, by=context.caller.name) if request.always else None
+    decision = Answer(
+        state=QuestionState.ALLOWED,
+        by=context.caller.name,
+        text=request.reason,
+        arguments=edited.arguments if request.more is None else {"more": request.more},
+        bound=edited.edited_bound,
+    )
+    return await _settle(context, number, decision, check=check, leave=leave)
+
+
+async def _judged(context: Context, asked: Question, arguments: dict[str, Any]) -> dict[str, Any]:
+    """What an edited action is bound to. Raises Invalid where its tool does not take it, Denied where the policy does
+    not: what a person edits is judged like what a model says."""
+    action = asked.action
+    assert action is not None, "an approval is about an action"
+    wanted = Wanted(agent=action.agent, tool=action.tool, arguments=arguments, trust=asked.trust, session=asked.session)
+    found = await rehearsal_of(context).judge(wanted, now=context.now)
+    if found.verdict is None or found.facts is None:
+        raise Invalid(f"{action.tool} does not take this: {found.problem}", place="key 'arguments'")
+    if found.verdict.decision is Decision.DENY:
+        what = f"The edited action is denied: {found.verdict.reason} [{found.verdict.rule}]"
+        raise Denied(what, cure="Edit it otherwise, or change the rule.")
+    return found.facts.bound
+
+
+def _leave(asked: Question, patterns: Sequence[str], *, by: str) -> NewPermission:
+    """The standing permission that a person gives along. Raises Invalid, and Denied where none may last."""
+    action = asked.allowed_action
+    if action is None or asked.kind is not QuestionKind.APPROVAL or not asked.gate:
+        raise Invalid(f"{asked.name} is no approval that could be given for good", place="key 'always'")
+    new = permission_from(
+        patterns, agent=action.agent, tool=action.tool, arguments=action.arguments, bound=action.bound
+    )
+    return replace(new, gate=asked.gate, by=by, question=asked.id)
 
 
 @operation("approvals.deny", "POST /api/v1/approvals/{question}/deny", role=Role.OPERATOR)
 async def deny(context: Context, request: DenyQuestion) -> QuestionView:
     """Refuse; the agent reads the reason as the result of its call."""
     number = parse_id(request.question, "Q")
-    return await _settle(context, number, state=QuestionState.DENIED, text=request.reason)
+    return await _settle(context, number, _answer(context, QuestionState.DENIED, request.reason))
 
 
 @operation("approvals.answer", "POST /api/v1/approvals/{question}/answer", role=Role.OPERATOR)
@@ -129,7 +175,11 @@ async def answer(context: Context, request: AnswerQuestion) -> QuestionView:
                 cure=f"ostinato approvals allow {question.name}, or deny {question.name} --reason ...",
             )
 
-    return await _settle(context, number, state=QuestionState.ANSWERED, text=request.text, check=check)
+    return await _settle(context, number, _answer(context, QuestionState.ANSWERED, request.text), check=check)
+
+
+def _answer(context: Context, state: QuestionState, text: str) -> Answer:
+    return Answer(state=state, by=context.caller.name, text=text)
 
 
 def _granted(question: Question, arguments: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -143,23 +193,100 @@ def _granted(question: Question, arguments: dict[str, Any] | None) -> dict[str, 
 async def _settle(
     context: Context,
     number: int,
+    decision: Answer,
     *,
-    state: QuestionState,
-    text: str,
-    check: Any = None,
-    arguments: dict[str, Any] | None = None,
+    check: Callable[[Question], None] | None = None,
+    leave: NewPermission | None = None,
 ) -> QuestionView:
-    now = context.now
+    now, caller = context.now, context.caller
 
     def write(tx: Tx) -> QuestionView:
-        question = tx.question(number)
+        asked = tx.question(number)
         if check is not None:
-            check(question)
-        granted = _granted(question, arguments)
-        decision = Answer(state=state, by=context.caller.name, text=text, arguments=granted)
-        return question_view(tx.answer(number, decision, now=now))
+            check(asked)
+        if asked.state is QuestionState.PENDING:  # else whoever came first is named, whoever comes now
+            people = {each.person: Role(each.role) for each in tx.tokens() if each.revoked_at is None}
+            check_decider(asked, caller.name, Role(caller.role), people=people, now=now)
+        granted = _granted(asked, decision.arguments)
+        settled = tx.answer(number, replace(decision, arguments=granted), now=now)
+        if leave is not None:
+            tx.add_permission(leave, now=now)
+        return question_view(settled)
 
     return await context.store.run(write)
+
+
+class WhichPermissions(Ask):
+    """Those that hold, or with `all` also the revoked ones; of one agent."""
+
+    agent: Word | None = None
+    all: bool = False
+
+
+class PermissionView(View):
+    """What a person has allowed for good."""
+
+    id: str
+    agent: str
+    tool: str
+    gate: str
+    exact: dict[str, Any]
+    like: dict[str, str]
+    bound: dict[str, Any]
+    by: str
+    question: str
+    added_at: str
+    revoked_at: str | None
+    revoked_by: str
+
+
+class PermissionList(View):
+    """Permissions, oldest first."""
+
+    permissions: list[PermissionView]
+
+
+class WhichPermission(Ask):
+    """A permission by its id, such as P3."""
+
+    permission: Word
+
+
+@operation("approvals.permissions", "GET /api/v1/permissions")
+async def list_permissions(context: Context, request: WhichPermissions) -> PermissionList:
+    """What people have allowed for good: each answers one gate, for one agent, one tool and matching arguments."""
+    found = await context.store.read(lambda tx: tx.permissions())
+    shown = [
+        permission_view(each)
+        for each in found
+        if (request.all or each.revoked_at is None) and request.agent in (None, each.agent)
+    ]
+    return PermissionList(permissions=shown)
+
+
+@operation("approvals.revoke", "POST /api/v1/permissions/{permission}/revoke", role=Role.OPERATOR)
+async def revoke(context: Context, request: WhichPermission) -> PermissionView:
+    """It answers nothing from now on: the gate asks again."""
+    number, now, actor = parse_id(request.permission, "P"), context.now, context.caller.name
+    return permission_view(await context.store.run(lambda tx: tx.revoke_permission(number, actor=actor, now=now)))
+
+
+def permission_view(permission: Permission) -> PermissionView:
+    """A permission, for people and programs."""
+    return PermissionView(
+        id=permission.name,
+        agent=permission.agent,
+        tool=permission.tool,
+        gate=permission.gate,
+        exact=permission.exact,
+        like=permission.like,
+        bound=permission.bound,
+        by=permission.by,
+        question=f"Q{permission.question}",
+        added_at=iso(permission.added_at),
+        revoked_at=iso_or_none(permission.revoked_at),
+        revoked_by=permission.revoked_by,
+    )
 
 
 def _member(kind: Any, name: str, what: str) -> Any:

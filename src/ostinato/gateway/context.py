@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ostinato.agents.live import LiveText
 from ostinato.domain.person import Role
@@ -18,6 +18,9 @@ from ostinato.engine.port import Clock
 from ostinato.gateway.metrics import Meter
 from ostinato.store.port import Retention, ScheduleRow, Store
 from ostinato.tools.mcp.port import ServerFacts
+
+if TYPE_CHECKING:
+    from ostinato.agents.rehearsal import Rehearsal
 
 
 class Caller(Value):
@@ -158,6 +161,7 @@ class Context:
         node: NodeFacts | None = None,
         live: LiveText | None = None,
         meter: Meter | None = None,
+        rehearsal: Rehearsal | None = None,
         servers: Callable[[], Sequence[ServerFacts]] | None = None,
     ) -> None:
         self.store = store
@@ -169,6 +173,8 @@ class Context:
         self.node = node
         """None: in the process of a command, with the engine off."""
         self.live = live
+        self.rehearsal = rehearsal
+        """Judges calls that nobody makes; None where no tools are known."""
         self.meter = meter
         """What was counted in this process; None where no node runs."""
         self.servers = servers
@@ -186,6 +192,7 @@ class Context:
             node=self.node,
             live=self.live,
             meter=self.meter,
+            rehearsal=self.rehearsal,
             servers=self.servers,
         )
 

@@ -96,7 +96,8 @@ async def wake(context: Context, request: WakeAgent) -> Woken:
     agent, now = (await context.card(request.agent)).id, context.now
     key = request.session or main_session(agent)
     check_owner(key, agent)
-    new = NewMessage(source=Source.WAKE, text=request.text or "Wake up.", sender=context.caller.name)
+    person = context.caller.name
+    new = NewMessage(source=Source.WAKE, text=request.text or "Wake up.", sender=person, requester=person)
     message = await context.store.run(
         lambda tx: tx.append_message(key, new, agent=agent, now=now, wake=not request.next)
     )

@@ -25,7 +25,7 @@ _LAST_AT = 253_402_300_799_000_000  # 9999-12-31T23:59:59Z: what a calendar can 
 _LOOKS_LIKE_DURATION = re.compile(r"[\d.]+ *[a-zA-Z]")
 _LOOKS_LIKE_INSTANT = re.compile(r"\d{4}-?\d\d-?\d\d")
 _HAS_ZONE = re.compile(r"T[\d:.,]+ *(Z|[+-]\d\d(:?\d\d)?)$", re.IGNORECASE)
-_NOUNS = {"T": "task", "Q": "question", "M": "message", "E": "event"}
+_NOUNS = {"T": "task", "Q": "question", "M": "message", "E": "event", "P": "permission"}
 
 
 def parse_id(text: str, letter: str) -> int:

@@ -28,6 +28,7 @@ from ostinato.gateway import (
     talk_api,
     task_story_api,
     tasks_api,
+    tools_api,
 )
 from ostinato.gateway.operation import AnyRoute, Operation, Stream
 
@@ -41,6 +42,7 @@ ROOMS: tuple[ModuleType, ...] = (
     sessions_api,
     talk_api,
     approvals_api,
+    tools_api,
     schedules_api,
     dead_api,
     processes_api,

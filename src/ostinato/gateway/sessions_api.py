@@ -139,6 +139,7 @@ async def append(context: Context, request: SendMessage) -> Message:
         source=Source.OPERATOR,
         text=request.text,
         sender=context.caller.name,
+        requester=context.caller.name,
         origin=Origin(channel="cli"),
         client_id=request.key,
     )

@@ -177,6 +177,7 @@ async def add(context: Context, request: AddTask) -> TaskRow:
     now = context.now
     spec = TaskSpec(
         goal=request.goal,
+        requester=context.caller.name,
         input=request.input,
         skills=tuple(request.skills),
         timeout_s=parse_duration(request.timeout) if request.timeout else None,

@@ -131,10 +131,14 @@ class QuestionView(View):
     edited: dict[str, Any] | None
     """The arguments that a person put in the place of the agent's."""
     digest: str | None
-    """What the approval is bound to."""
+    """What the approval is bound to: of the edited action, where a person has edited it."""
     bound: dict[str, Any] | None
     """What its tool found beside the arguments, and must find again when it acts: of a command, the program behind its
     name, the digests, the folder, the names of its variables."""
+    asks: str
+    """Whom it asks: a role or a person, and who else in the end."""
+    requesters: list[str]
+    """On whose behalf the turn works: they decide only where nobody else could."""
 
 
 class QuestionList(Page):
@@ -348,7 +352,7 @@ def attempt_view(attempt: Attempt) -> AttemptView:
 
 def question_view(question: Question) -> QuestionView:
     """A question, with the exact action."""
-    action = question.action
+    action, allowed = question.action, question.allowed_action
     return QuestionView(
         id=question.name,
         kind=question.kind.value,
@@ -368,8 +372,10 @@ def question_view(question: Question) -> QuestionView:
         tool=action.tool if action else None,
         arguments=action.arguments if action else None,
         edited=question.arguments,
-        digest=action.digest if action else None,
-        bound=action.bound if action else None,
+        digest=allowed.digest if allowed else None,
+        bound=allowed.bound if allowed else None,
+        asks=" or ".join(dict.fromkeys(each for each in (question.ask, question.escalate) if each)),
+        requesters=list(question.requesters),
     )
 
 

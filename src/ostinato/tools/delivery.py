@@ -199,7 +199,8 @@ class DeliveryHandler:
         intent = ToolIntent(call_id=approved.name, tool=tool.name, effect=tool.effect, arguments=arguments, key=key)
         context = replace(self._contexts(tx, task, intent=intent, now=now, repeated=repeated), session=approved.session)
         report = report_of(tool, arguments, context)
-        bound = action.bound if approved.arguments is None else report.bound
+        bound = action.bound if approved.arguments is None else approved.edited_bound
+        bound = report.bound if bound is None else bound
         intent, context = replace(intent, effect=report.effect, bound=bound), replace(context, bound=bound)
         verdict = judge(self._toolbox.facts(tool, arguments, context), context.policy)
         if verdict.decision is Decision.DENY:
