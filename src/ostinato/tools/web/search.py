@@ -62,7 +62,8 @@ class BraveSearch:
         address = f"{self._url}?{urlencode({'q': query, 'count': most})}"
         found = await _asked(self._client, address, key=self._key_env)
         web = found.get("web")
-        return [_hit(each, text="description") for each in _listed(web.get("results") if isinstance(web, dict) else ())]
+        results = _listed(web.get("results") if isinstance(web, dict) else ())
+        return [_hit(each, text="description") for each in results[:most]]
 
 
 async def _asked(client: WebClient, url: str, *, key: str = "") -> dict[str, Any]:
