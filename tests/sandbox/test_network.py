@@ -20,6 +20,7 @@ from ostinato.tools.sandbox.launch import landlock_or_none
 from ostinato.tools.sandbox.protected import prepare
 from ostinato.tools.sandbox.room import Errand, Room
 from ostinato.tools.sandbox.surroundings import environment
+from ostinato.tools.web.credentials import filled
 from ostinato.tools.web.guard import Guard
 from ostinato.tools.web.proxy import Ways
 from tests.conftest import run
@@ -155,6 +156,32 @@ def test_a_later_node_goes_on_at_the_way_of_a_process_that_lives() -> None:
                 await second.close(way.token)
                 await second.close(way.token)
                 assert not second.folder(way).exists()
+
+    run(story())
+
+
+def test_the_proxy_adds_the_credentials_of_a_host_and_lets_no_other_value_of_that_header_pass(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PROXY_KEY", "proxy-Key-445566")
+
+    async def story() -> None:
+        seen: list[bytes] = []
+        async with served(seen) as port:
+            ways = Ways(tmp_path / "ways", guard=Guard(), credentials=lambda way, to: filled(to, way.credentials))
+            host = f"localhost:{port}"
+            texts = {host: {"Authorization": "Bearer ${{ secrets.PROXY_KEY }}"}}
+            way = await ways.open(agent="me", network=(host,), credentials=texts)
+            assert b"proxy-Key" not in (ways.folder(way) / "way.json").read_bytes()
+            reader, writer = await asyncio.open_unix_connection(ways.folder(way) / "way")
+            writer.write(f"GET http://{host}/ HTTP/1.1\r\nauthorization: mine\r\nX-A: b\r\n\r\n".encode())
+            assert (await reader.read()).endswith(b"hello")
+            writer.close()
+            await ways.close(way.token)
+        head = seen[0].decode()
+        assert "Authorization: Bearer proxy-Key-445566" in head
+        assert "mine" not in head
+        assert "X-A: b" in head
 
     run(story())
 

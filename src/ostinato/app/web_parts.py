@@ -19,6 +19,7 @@ from ostinato.tools.web.place import WebPlace
 from ostinato.tools.web.proxy import Ways, ways_folder
 from ostinato.tools.web.search import BRAVE_URL, BraveSearch, Search, SearxSearch
 from ostinato.tools.web.target import Target
+from ostinato.tools.web.way import Way
 from ostinato.workspace.registry import Workspaces
 from ostinato.workspace.web_table import WebEntry
 
@@ -40,14 +41,15 @@ def web_place(web: WebEntry, state_dir: Path) -> WebPlace:
 
 
 def make_ways(web: WebEntry, *, fleet: Path, state_dir: Path, workspaces: Workspaces) -> Ways:
-    """The ways of commands to the network. Credentials are those of the agent's files as they are now."""
+    """The ways of commands to the network. Credentials are those that a process began with and the agent's files still
+    declare."""
 
-    def credentials(agent: str, target: Target) -> Mapping[str, str]:
+    def credentials(way: Way, target: Target) -> Mapping[str, str]:
         try:
-            declared = workspaces.current(agent).tools.credentials
+            declared = workspaces.current(way.agent).tools.credentials
         except OstinatoError:  # it is gone or broken, and gets nothing
             return {}
-        return filled(target, declared)
+        return filled(target, {host: text for host, text in way.credentials.items() if declared.get(host) == text})
 
     owner = fleet.stat().st_uid if os.geteuid() == 0 else None
     return Ways(ways_folder(state_dir), guard=guard_of(web), credentials=credentials, owner=owner)

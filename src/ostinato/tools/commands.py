@@ -80,6 +80,8 @@ class Wanted(Value):
     """Declared folders of programs, which it may read."""
     network: tuple[str, ...] = ()
     """Hosts that it may reach."""
+    credentials: dict[str, dict[str, str]] = {}
+    """What its proxy adds for some of them."""
 
     def bound(self, agent: str) -> dict[str, Any]:
         """What an approval is bound to, beside the arguments."""
@@ -117,6 +119,7 @@ def wanted_command(
         program=program,
         reads=folders,
         network=rules.network,
+        credentials=context.credentials,
         argv=(program.path, *argv[1:]),
         folder=folder,
         secrets=asked,
@@ -198,7 +201,7 @@ async def way_out(place: CommandPlace, wanted: Wanted, *, agent: str) -> AsyncIt
         return
     if place.ways is None:
         raise Denied("Commands have no network here")
-    way = await place.ways.open(agent=agent, network=wanted.network)
+    way = await place.ways.open(agent=agent, network=wanted.network, credentials=wanted.credentials)
     try:
         yield place.ways.folder(way)
     finally:

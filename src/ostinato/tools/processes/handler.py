@@ -161,7 +161,9 @@ class ProcessHandler:
             return None
         if self._place.ways is None:
             raise Denied("Commands have no network here")
-        return await self._place.ways.open(agent=agent, network=wanted.network, lasting=True)
+        return await self._place.ways.open(
+            agent=agent, network=wanted.network, credentials=wanted.credentials, lasting=True
+        )
 
     async def _close_way(self, handle: Handle) -> None:
         with contextlib.suppress(NotFound):

@@ -49,8 +49,8 @@ _DROPPED = ("host", "connection", "keep-alive", "te", "trailer", "upgrade", "exp
 _STATUS = {Invalid: 400, Denied: 403, Conflict: 409, Exhausted: 502}
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-Credentials = Callable[[str, Target], Mapping[str, str]]
-"""Agent and target -> headers that are added for it, with their secrets in them."""
+Credentials = Callable[[Way, Target], Mapping[str, str]]
+"""Way and target -> headers that are added for it, with their secrets in them."""
 
 
 def _stored_in(folder: Path) -> Way | None:
@@ -67,7 +67,7 @@ def ways_folder(state_dir: Path) -> Path:
     return Path("/run/ostinato-ways") / digest_of(os.fsencode(state_dir.resolve()))[:16]
 
 
-def no_credentials(_agent: str, _target: Target) -> Mapping[str, str]:
+def no_credentials(_way: Way, _target: Target) -> Mapping[str, str]:
     """Nothing is added for anybody."""
     return {}
 
@@ -85,9 +85,18 @@ class Ways:
         self._listening: dict[str, asyncio.Server] = {}
         self._connections: dict[str, set[asyncio.Task[None]]] = {}
 
-    async def open(self, *, agent: str, network: tuple[str, ...], lasting: bool = False) -> Way:
-        """A new way, at which somebody listens. `lasting`: its process may live through a restart of the node."""
-        way = Way(token=secrets.token_hex(16), agent=agent, network=network, lasting=lasting)
+    async def open(
+        self,
+        *,
+        agent: str,
+        network: tuple[str, ...],
+        credentials: Mapping[str, Mapping[str, str]] | None = None,
+        lasting: bool = False,
+    ) -> Way:
+        """A new way, at which somebody listens. `credentials`: texts of headers, by host; `lasting`: its process may
+        live through a restart of the node."""
+        given = {host: dict(headers) for host, headers in (credentials or {}).items()}
+        way = Way(token=secrets.token_hex(16), agent=agent, network=network, credentials=given, lasting=lasting)
         folder = self.folder(way)
         self._folder.mkdir(mode=0o711, parents=True, exist_ok=True)
         folder.mkdir(mode=0o700)
@@ -207,7 +216,7 @@ class Ways:
             raise Invalid("Bodies in pieces are not handed on", cure="Send a Content-Length.")
         left = _length(headers)
         encrypted = msgspec.structs.replace(target, scheme="https", port=443) if target.port == 80 else target
-        added = self._credentials(way.agent, encrypted)
+        added = self._credentials(way, encrypted)
         target = encrypted if added else target
         names = {each.lower() for each in added}
         headers = [each for each in headers if each.partition(":")[0].strip().lower() not in names]

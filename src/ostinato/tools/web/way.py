@@ -29,5 +29,7 @@ class Way(Value):
     agent: str
     network: tuple[str, ...]
     """Hosts as TOOLS.md declares them."""
+    credentials: dict[str, dict[str, str]] = {}
+    """Host -> header -> text with the names of secrets in it, as TOOLS.md had it when the process began."""
     lasting: bool = False
     """Its process may live through a restart of the node."""
