@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 from typing import Final
 
-from ostinato.domain.errors import Invalid
+from ostinato.domain.errors import Internal, Invalid
 
 FILE_NAME: Final = "ostinato.db"
 PART_BYTES: Final = 1_048_576
@@ -48,6 +48,22 @@ def sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
+def log_of(database: Path) -> Path:
+    """Where SQLite keeps the log of a database."""
+    return database.with_name(f"{database.name}-wal")
+
+
+def settle_names(directory: Path) -> None:
+    """Makes the name of a log that SQLite has just made durable, with everything that will be acknowledged in it.
+
+    SQLite syncs the folder itself, and goes on where that fails. Raises Internal.
+    """
+    try:
+        sync_directory(directory)
+    except OSError as error:
+        raise Internal(f"The state directory cannot be synced: {error.strerror}", cure="Look at the disk.") from error
+
+
 def write_log_again(database: Path) -> None:
     """Writes the log that an unclean end has left behind over itself, and syncs it.
 
@@ -56,7 +72,7 @@ def write_log_again(database: Path) -> None:
     meanwhile; readers see the same bytes. SQLite holds no lock on this file, so that opening it drops none.
     """
     try:
-        log = os.open(database.with_name(f"{database.name}-wal"), os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        log = os.open(log_of(database), os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
         return
     try:

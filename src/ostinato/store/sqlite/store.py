@@ -18,7 +18,7 @@ from ostinato.domain.errors import Internal, Invalid
 from ostinato.store.port import Listener, Reads, Store, Tx
 from ostinato.store.sqlite import copies
 from ostinato.store.sqlite.database import SqliteDatabase, connect, meaning_of, queries
-from ostinato.store.sqlite.directory import FILE_NAME, prepare_directory, write_log_again
+from ostinato.store.sqlite.directory import FILE_NAME, log_of, prepare_directory, settle_names, write_log_again
 from ostinato.store.sqlite.migrations import migrate
 from ostinato.store.sqlite.writer import CommitHook, Writer
 from ostinato.store.verbs.transaction import snapshot
@@ -129,6 +129,7 @@ def open_store(
         path = directory / FILE_NAME
         if alone:
             write_log_again(path)
+    is_new = path is not None and not log_of(path).exists()
     try:
         connection = connect(path)
         try:
@@ -138,6 +139,8 @@ def open_store(
                 connection.execute("PRAGMA synchronous = FULL")
                 connection.execute("PRAGMA wal_autocheckpoint = 0")
             migrate(connection, place=str(path or "memory"))
+            if directory is not None and is_new:
+                settle_names(directory)
         except BaseException:  # whatever it was: no connection stays behind
             connection.close()
             raise
