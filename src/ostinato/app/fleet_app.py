@@ -217,6 +217,7 @@ class FleetApp:
 
     def _handlers(self, toolbox: Toolbox, live: LiveText, colleagues: Colleagues) -> Sequence[Handler]:
         """Goals and turns by models, deliveries by tools."""
+        from ostinato.agents.coding import CodingHandler
         from ostinato.agents.leash import LeashMaker
         from ostinato.agents.model_choices import ModelChoices
         from ostinato.agents.turn_handler import TurnHandler
@@ -242,9 +243,10 @@ class FleetApp:
             elapsed_s=self.clock.elapsed_s,
             skills=self.plugins.skills if self.plugins else lambda granted: "",
         )
+        turns = [TurnHandler(each, leashes=leashes, models=asked, live=live, choices=choices) for each in MODELLED]
         processes = ProcessHandler(self._commands(), contexts=leashes.delivery_context, begun=self._look_after)
         return (
-            *(TurnHandler(each, leashes=leashes, models=asked, live=live, choices=choices) for each in MODELLED),
+            *(CodingHandler(each, leashes=leashes, place=self._commands()) for each in turns),
             Patient(DeliveryHandler(toolbox=toolbox, contexts=leashes.delivery_context, outbox=outbox)),
             Patient(processes),
         )

@@ -19,6 +19,9 @@ DEPTH_MAX = 5
 OPERATOR_SESSION = "operator:inbox"
 """Key of the session in which what agents tell the operator is kept. No agent reads it: append with `wake=False`."""
 
+PARENT = "parent"
+"""Where a result goes that its parent task alone waits for: it wakes that task, and is no message."""
+
 OPERATOR = "operator"
 """Owner of that session."""
 

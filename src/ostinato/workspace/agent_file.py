@@ -15,6 +15,7 @@ from ostinato.domain.errors import Invalid
 from ostinato.domain.gate import DEFAULT_GATES, Gate
 from ostinato.domain.instant import zone_named
 from ostinato.domain.values import Limits, Value, to_json
+from ostinato.workspace.command_rules import CodingCommand, parse_command
 from ostinato.workspace.fields import ID, ID_CURE, Fields
 from ostinato.workspace.front_matter import Node
 from ostinato.workspace.gate_rules import parse_gates
@@ -24,6 +25,8 @@ ABOUT_KEYS = ("title", "summary", "description", "read_when")
 
 AGENT_KEYS = (
     *ABOUT_KEYS,
+    "kind",
+    "command",
     "skills",
     "model",
     "effort",
@@ -61,6 +64,8 @@ class AgentSettings(Value):
     """The settings of AGENTS.md. The defaults are those of a file without any."""
 
     description: str = ""
+    command: CodingCommand | None = None
+    """The program that does its work (`kind: command`); None: models do."""
     skills: tuple[str, ...] = ()
     model: str | None = None
     """A tier or a model of the fleet; None: the fleet's default."""
@@ -91,6 +96,7 @@ def parse_agent_settings(node: Node, *, file: str, limits: Limits) -> AgentSetti
     fields.read("timezone", zone_named)
     return AgentSettings(
         description=fields.text("description"),
+        command=parse_command(fields),
         skills=_skills(fields),
         model=fields.text("model") or None,
         effort=fields.choice("effort", EFFORTS, "medium") if fields.has("effort") else None,

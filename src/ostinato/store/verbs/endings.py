@@ -11,6 +11,7 @@ from ostinato.domain.event import EventName
 from ostinato.domain.message import (
     OPERATOR,
     OPERATOR_SESSION,
+    PARENT,
     SAVE_TOOL,
     NewMessage,
     owner_of,
@@ -163,7 +164,8 @@ class EndingVerbs(AccountVerbs):
         if above is None:
             return
         cancelled = above.task.state is TaskState.CANCELLED and above.task.session == task_session(above.task.id)
-        if above.task.session is not None and not cancelled:  # nobody takes up again what was cancelled
+        told = task.spec.deliver != PARENT and not cancelled
+        if above.task.session is not None and told:  # nobody takes up again what was cancelled
             self._deliver_to(above.task.session, kept, or_agent=above.task.agent, now=now)
             above = self._kept(above.task.id)
         wait = above.task.wait

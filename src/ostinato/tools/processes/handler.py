@@ -137,6 +137,8 @@ class ProcessHandler:
                 stdin=task.spec.input["arguments"].get("stdin", ""),
                 terminal=terminal is not None,
             )
+            plain_variables = task.spec.input.get("environment", {})
+            errand = replace(errand, environment={**errand.environment, **plain_variables})
             given = Start(
                 backend=backend,
                 room=room,

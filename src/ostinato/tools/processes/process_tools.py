@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 from ostinato.domain.command import effect_of
 from ostinato.domain.errors import Denied, Exhausted, NotFound, OstinatoError
+from ostinato.domain.message import PARENT
 from ostinato.domain.step import Effect, ResultStatus
 from ostinato.domain.task import ENDED, UNFINISHED, NewTask, Task, TaskKind, TaskSpec, Wait, WaitKind
 from ostinato.domain.values import SECOND, Instant, Source
@@ -157,13 +158,23 @@ def _start(tx: Tx, context: ToolContext, arguments: Arguments, *, place: Command
     return ToolResult(text=f"{task.name} is started; its end comes as a message", data={"process": task.name})
 
 
-def add_process(tx: Tx, context: ToolContext, arguments: Arguments) -> Task:
-    """The task of a process, in the session of whoever starts it. Raises Exhausted where there are too many."""
+def add_process(
+    tx: Tx,
+    context: ToolContext,
+    arguments: Arguments,
+    *,
+    quiet: bool = False,
+    environment: Mapping[str, str] | None = None,
+) -> Task:
+    """The task of a process, in the session of whoever starts it; `quiet`: its end wakes the task that waits for it,
+    and is no message. `environment`: further plain variables. Raises Exhausted where there are too many."""
     live = TaskFilter(kinds=frozenset({TaskKind.PROCESS}), states=UNFINISHED, agent=context.agent)
     if len(tx.tasks(live, limit=PROCESSES_MAX)) >= PROCESSES_MAX:
         raise Exhausted(f"{PROCESSES_MAX} processes of yours run already", cure="End one of them: processes.kill.")
     rules = context.commands or CommandRules()
     starter = tx.task(context.task)
+    # An allowed action of a shared session is started by a delivery, which has no session.
+    elsewhere = None if starter.session == context.session else f"session:{context.session}"
     new = NewTask(
         kind=TaskKind.PROCESS,
         title=shlex.join(arguments["argv"])[:200],
@@ -173,14 +184,14 @@ def add_process(tx: Tx, context: ToolContext, arguments: Arguments) -> Task:
                 "bound": context.bound,
                 "session": context.session,
                 "effect": effect_of(arguments["argv"], rules.effects).value,
+                "environment": dict(environment or {}),
             },
             requester=context.requester,
             created_by=context.agent,
             trust=taint_of(context),
             trigger=Source.AGENT,
             causes=context.causes,
-            # An allowed action of a shared session is started by a delivery, which has no session.
-            deliver=None if starter.session == context.session else f"session:{context.session}",
+            deliver=PARENT if quiet else elsewhere,
         ),
         agent=context.agent,
         parent=context.task,

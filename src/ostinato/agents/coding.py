@@ -1,0 +1,245 @@
+"""Performs the tasks of agents of kind `command`: a program of another make does the work, as a process of its own, and
+the turn that looks after it is parked meanwhile.
+
+No model of ours is asked. The process is a child of the task; its end wakes the task, whose journal then gets what the
+program said of itself: its transcript, its last word, what it changed and what it says that it cost. Knows nothing of
+how processes are kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from msgspec.structs import replace
+
+from ostinato.agents.leash import Leash, LeashMaker
+from ostinato.agents.turn_handler import TurnHandler
+from ostinato.agents.unfit import Unfit
+from ostinato.agents.workbench import Workbench
+from ostinato.domain.chat import ToolCall
+from ostinato.domain.coding import CodingReport, read_report
+from ostinato.domain.errors import Denied, OstinatoError
+from ostinato.domain.ledger import Charge
+from ostinato.domain.message import Message
+from ostinato.domain.step import Decision, Effect, Entry, Input, ResultStatus, ToolIntent, ToolOutcome
+from ostinato.domain.task import (
+    ENDED,
+    UNFINISHED,
+    Done,
+    Fail,
+    Outcome,
+    Park,
+    Task,
+    TaskKind,
+    TaskResult,
+    Wait,
+    WaitKind,
+)
+from ostinato.domain.values import SECOND, Instant, Trust, digest_of
+from ostinato.engine.port import AttemptPort, Ending, Settled
+from ostinato.store.port import TaskFilter, Tx
+from ostinato.tools.commands import CommandPlace, wanted_command
+from ostinato.tools.port import ToolContext, capped
+from ostinato.tools.processes.handler import START_TOOL, about_of, handle_for
+from ostinato.tools.processes.process_tools import add_process
+from ostinato.tools.sandbox.spill import plain
+from ostinato.tools.sandbox.surroundings import without
+from ostinato.workspace.command_rules import GOAL, CodingCommand
+
+CALL = "command"
+INBOX_MAX = 20
+BUSY_S = 2.0
+"""Seconds after which a task looks again that waits for one of its agent's places."""
+
+DIFF_CHARS_MAX = 65_536
+
+
+class CodingHandler:
+    """The handler of turns for a fleet that has such agents; every other task goes on to `turns`."""
+
+    def __init__(self, turns: TurnHandler, *, leashes: LeashMaker, place: CommandPlace) -> None:
+        self.kind = turns.kind
+        self.timeout_s = turns.timeout_s
+        self._turns = turns
+        self._leashes = leashes
+        self._place = place
+
+    def open(self, tx: Tx, task: Task, *, now: Instant) -> None:
+        """A turn's first steps; a program's are taken when it is started."""
+        if self._command(task) is None:
+            self._turns.open(tx, task, now=now)
+
+    async def perform(self, attempt: AttemptPort) -> Outcome | Ending | Settled:
+        """Starts the program, goes on waiting for it, or tells what came of it."""
+        command = self._command(attempt.task)
+        if command is None:
+            return await self._turns.perform(attempt)
+        journal = await attempt.store.read(lambda tx: [step.entry for step in tx.steps(attempt.task.id)])
+        intent = next((each for each in journal if isinstance(each, ToolIntent) and each.call_id == CALL), None)
+        try:
+            if intent is None:
+                return await self._begin(attempt, command)
+            number = intent.bound["process"]
+            process = await attempt.store.read(lambda tx: tx.task(number))
+            if process.state not in ENDED:
+                return _wait_for(process)
+            return await self._end(attempt, process, intent=intent, command=command)
+        except OstinatoError as error:
+            return Fail(error=str(error), error_class="refused")
+
+    def _command(self, task: Task) -> CodingCommand | None:
+        try:
+            return self._leashes.current(task.agent or "").settings.command
+        except Unfit:
+            return None  # the handler of turns holds it, and says why
+
+    # --- its beginning ---
+
+    async def _begin(self, attempt: AttemptPort, command: CodingCommand) -> Outcome | Settled:
+        bench = await self._bench(attempt.task)
+        cwd = await bench.worktree(attempt.task.name) if command.worktree else "."
+        base = await bench.base(cwd)
+        return await attempt.store.run(lambda tx: self._start(tx, attempt, command, cwd=cwd, base=base))
+
+    async def _bench(self, task: Task) -> Workbench:
+        agent = self._leashes.current(task.agent or "")
+        return Workbench(await asyncio.to_thread(agent.folder.resolve), fleet=self._place.fleet, agent=agent.id)
+
+    def _start(self, tx: Tx, attempt: AttemptPort, command: CodingCommand, *, cwd: str, base: str) -> Outcome | Settled:
+        """The process and the intent that names it, in one commit; so it is started once."""
+        task, now = tx.check_claim(attempt.claim), attempt.clock.now()
+        leash = self._leashes.leash(tx, task, journal=())
+        which = TaskFilter(kinds=frozenset({TaskKind.PROCESS}), states=UNFINISHED, agent=task.agent)
+        if len(tx.tasks(which, limit=leash.now.concurrency)) >= leash.now.concurrency:
+            until_at = now + round(BUSY_S * SECOND)
+            return Park(wait=Wait(kind=WaitKind.TIME, until_at=until_at), reason="its agent is at work already")
+        messages = tx.inbox(task.session or "", limit=INBOX_MAX)
+        trust = _trust(task, messages)
+        arguments = _arguments(command, _goal(task, messages), cwd=cwd)
+        intent = ToolIntent(
+            call_id=CALL,
+            tool=START_TOOL,
+            effect=Effect.IRREVERSIBLE,
+            arguments=arguments,
+            key=digest_of(f"{task.id}/{task.journal}/{CALL}".encode())[:32],
+        )
+        context = leash.context(task, intent=intent, trust=trust, now=now, messages=messages)
+        _check(leash, context, arguments)
+        wanted = wanted_command(self._place, context, arguments, lasting=True)
+        context = replace(context, bound=wanted.bound(context.agent))
+        process = add_process(tx, context, arguments, quiet=True, environment=command.environment)
+        handle_for(self._place.state_dir, process).prepare(about_of(process))
+        if messages:
+            tx.advance_cursor(task.session or "", messages[-1].id, now=now)
+        files = dict(leash.keep_files(tx, now=now))
+        read = Input(messages=tuple(each.id for each in messages), files=files, agent_version=leash.then.version)
+        tx.record_steps(
+            attempt.claim, [read, replace(intent, bound={"process": process.id, "base": base, "cwd": cwd})], now=now
+        )
+        return Settled(task=tx.finish(attempt.claim, _wait_for(process), now=now))
+
+    # --- its end ---
+
+    async def _end(
+        self, attempt: AttemptPort, process: Task, *, intent: ToolIntent, command: CodingCommand
+    ) -> Outcome | Ending:
+        kept = without(await asyncio.to_thread(handle_for(self._place.state_dir, process).kept))
+        report = read_report(plain(kept.head + (b"\n" if kept.missing_bytes else b"") + kept.tail))
+        result = process.result
+        told = (result.text or result.error) if result is not None else process.reason
+        data: dict[str, Any] = (result.data if result is not None else None) or {}
+        problem = "" if data.get("exit") == 0 else told.partition("\n")[0] or f"{process.name} has ended"
+        if report.failed:
+            problem = f"{command.argv[0]} says: {report.failed}"
+        diff = await (await self._bench(attempt.task)).diff(intent.bound["cwd"], base=intent.bound["base"])
+        facts = {
+            "process": process.name,
+            "exit": data.get("exit"),
+            "seconds": data.get("seconds"),
+            "output": data.get("output", ""),
+            "diff": diff if len(diff) <= DIFF_CHARS_MAX else f"{diff[:DIFF_CHARS_MAX]}\n[{len(diff)} characters]",
+            "folder": intent.bound["cwd"],
+            **({"conversation": report.session} if report.session else {}),
+        }
+        entry: Entry = ToolOutcome(
+            call_id=CALL,
+            tool=START_TOOL,
+            status=ResultStatus.ERROR if problem else ResultStatus.OK,
+            text=capped("\n".join(part for part in (report.transcript, problem) if part)),
+            data=facts,
+            duration_ms=1_000 * (data.get("seconds") or 0.0),
+        )
+        now, charge = attempt.clock.now(), _charge(attempt.task, report, command=command)
+
+        def settle(tx: Tx) -> None:
+            if charge is not None:
+                tx.charge(charge, now=now)
+
+        done = Done(result=TaskResult(text=report.result, data=facts))
+        outcome: Outcome = Fail(error=problem, error_class="command") if problem else done
+        return Ending(outcome=outcome, entries=(entry,), within=settle)
+
+
+def _wait_for(process: Task) -> Park:
+    return Park(wait=Wait(kind=WaitKind.PROCESS, refs=(process.name,)), reason=f"waits for {process.name}")
+
+
+def _trust(task: Task, messages: Sequence[Message]) -> Trust:
+    found = {task.spec.trust, *(each.trust for each in messages)}
+    return next(each for each in (Trust.EXTERNAL, Trust.AGENT, Trust.OPERATOR) if each in found)
+
+
+def _goal(task: Task, messages: Sequence[Message]) -> str:
+    """What it is to do: the goal, and whatever was said about it."""
+    own = [task.title, task.spec.goal] if task.kind is TaskKind.GOAL else []
+    parts = list(
+        dict.fromkeys(each.strip() for each in (*own, *(message.text for message in messages)) if each.strip())
+    )
+    return "\n\n".join(parts).replace("\0", "")
+
+
+def _arguments(command: CodingCommand, goal: str, *, cwd: str) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "argv": command.argv_for(goal),
+        "cwd": cwd,
+        "stdin": command.stdin.replace(GOAL, goal),
+        "timeout_s": command.timeout_s,
+        "secrets": list(command.secrets),
+        "terminal": command.terminal,
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def _check(leash: Leash, context: ToolContext, arguments: dict[str, Any]) -> None:
+    """The gate. That a person wrote the command into AGENTS.md is the leave that it needs, unless the goal comes from
+    outside. Raises Denied."""
+    judged = leash.judge(ToolCall(id=CALL, name=START_TOOL, arguments=arguments), context=context, arguments=arguments)
+    if isinstance(judged, str):
+        raise Denied(judged)
+    verdict, _ = judged
+    from_outside = verdict.decision is Decision.ASK and context.trust is Trust.EXTERNAL
+    if verdict.decision is Decision.DENY or from_outside:
+        why = f"{verdict.reason} [{verdict.rule}]"
+        raise Denied(f"{why}; the goal comes from outside" if from_outside else why)
+
+
+def _charge(task: Task, report: CodingReport, *, command: CodingCommand) -> Charge | None:
+    """What the program says that it spent; nothing where it says nothing."""
+    if report.usd_micros is None and not report.input_tokens and not report.output_tokens:
+        return None
+    return Charge(
+        task=task.id,
+        agent=task.agent or "",
+        session=task.session or "",
+        trigger=task.spec.trigger.value,
+        call=1,
+        provider="command",
+        model=report.model or command.argv[0],
+        status=200,
+        input_tokens=report.input_tokens,
+        cached_tokens=report.cached_tokens,
+        output_tokens=report.output_tokens,
+        usd_micros=report.usd_micros,
+    )

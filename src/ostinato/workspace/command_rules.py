@@ -1,0 +1,68 @@
+"""`kind: command` and `command` of AGENTS.md: an agent whose work is done by a program of another make.
+
+Knows nothing of how the program is run; TOOLS.md grants it.
+"""
+
+from __future__ import annotations
+
+import re
+
+from ostinato.domain.values import Value
+from ostinato.workspace.fields import Fields
+
+KINDS = ("model", "command")
+COMMAND_KEYS = ("argv", "stdin", "timeout", "terminal", "worktree", "secrets", "environment")
+GOAL = "{goal}"
+"""Stands in `argv` and `stdin` for the goal."""
+
+TIMEOUT_S = 3_600.0
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}", re.ASCII)
+
+
+class CodingCommand(Value):
+    """The program that does an agent's work."""
+
+    argv: tuple[str, ...]
+    stdin: str = ""
+    timeout_s: float = TIMEOUT_S
+    terminal: bool = False
+    worktree: bool = False
+    """Each task works in a Git worktree of its own."""
+    secrets: tuple[str, ...] = ()
+    environment: dict[str, str] = {}
+    """Plain variables; what is secret is named in `secrets`."""
+
+    def argv_for(self, goal: str) -> list[str]:
+        """The words, with the goal in its place."""
+        return [each.replace(GOAL, goal) for each in self.argv]
+
+
+def parse_command(fields: Fields) -> CodingCommand | None:
+    """The command of an agent of kind `command`; None for every other. Raises Invalid."""
+    kind = fields.choice("kind", KINDS, "model")
+    group = fields.group("command", COMMAND_KEYS)
+    if kind == "model":
+        if group is not None:
+            raise fields.wrong("command", "The agent is not of kind 'command'", cure="Add: kind: command")
+        return None
+    if group is None or not group.texts("argv"):
+        cure = "For example: command: {argv: [codex, exec, --json, '{goal}']}"
+        raise fields.wrong("kind", "An agent of kind 'command' needs a command", cure=cure)
+    argv, stdin = group.texts("argv"), group.text("stdin")
+    if not any(GOAL in each for each in (*argv[1:], stdin)):
+        raise group.wrong("argv", "The goal has no place in the command", cure=f"Put {GOAL} into argv or stdin.")
+    environment = group.group("environment", ()) if group.has("environment") else None
+    variables = {name: environment.text(name) for name in environment.names()} if environment else {}
+    for name in (*variables, *group.texts("secrets")):
+        if not _VARIABLE.fullmatch(name):
+            raise group.wrong("environment", f"{name[:64]!r} is not the name of a variable", cure="Correct it.")
+    return CodingCommand(
+        argv=argv,
+        stdin=stdin,
+        timeout_s=group.duration_s("timeout", TIMEOUT_S, least=1.0),
+        terminal=group.flag("terminal", default=False),
+        worktree=group.flag("worktree", default=False),
+        secrets=group.texts("secrets"),
+        environment=variables,
+    )
