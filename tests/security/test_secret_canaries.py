@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 
 from ostinato.agents.live import LiveText
 from ostinato.app import FleetApp, call_here
-from ostinato.domain.secret import CHARS_MIN, KNOWN, Redactor, Secret, StreamRedactor, is_weak
+from ostinato.domain.secret import CHARS_MIN, KNOWN, STARS, Redactor, Secret, StreamRedactor, is_weak
 from ostinato.domain.task import NewTask, TaskKind, TaskSpec
 from ostinato.engine import vault
 from ostinato.gateway.log_lines import LogLines
@@ -335,3 +335,17 @@ def test_what_stands_in_any_text_by_chance_does_not_garble_what_is_stored(value:
     assert is_weak(value)
     redactor = Redactor([Secret("X", value)])
     assert redactor.stored(f"a {value} b") == f"a {value} b"
+
+
+@given(st.text(min_size=16, max_size=40), st.text(max_size=20), st.text(max_size=20))
+def test_the_net_under_the_store_catches_a_strong_value_in_texts_and_in_bytes(
+    value: str, before: str, after: str
+) -> None:
+    redactor = Redactor([Secret("X", value)])
+    if is_weak(value):
+        return
+    whole = before + value + after
+    assert value not in redactor.stored(whole) or value in STARS + before + after
+    assert value.encode() not in redactor.stored(whole.encode()) or value in STARS + before + after
+    assert redactor.stored(5) == 5
+    assert redactor.stored(None) is None

@@ -88,6 +88,8 @@ class Redactor:
         self._data: tuple[bytes, ...] = ()
         self._strong: tuple[bytes, ...] = ()
         self._probes: tuple[bytes, ...] = ()
+        self._text_probes: tuple[str, ...] = ()
+        self._shortest = 0  # of no meaning while there are no probes
         for each in secrets:
             self.learn(each)
 
@@ -101,7 +103,9 @@ class Redactor:
         self._data = tuple(each.encode() for each in self._forms)
         if not is_weak(value):
             self._strong = _longest_first({*self._strong, *(each.encode() for each in found)})
-            self._probes = tuple({each[:CHARS_MIN] for each in self._strong})
+            self._text_probes = tuple({each[:CHARS_MIN] for each in (*self._text_probes, *found)})
+            self._probes = tuple(each.encode() for each in self._text_probes)
+            self._shortest = min((*filter(None, (self._shortest,)), *map(len, found)))
         self._learned.add(hash(value))  # last: other threads may be reading
 
     @property
@@ -164,25 +168,22 @@ class Redactor:
         return head, tail
 
     def stored(self, value: Any) -> Any:
-        """The last net, under a store: a text or bytes as they are, unless they hold a strong secret."""
-        if not self._strong:
+        """The last net, under a store: a text or bytes as they are, unless they hold a strong secret. Nearly nothing
+        has even the beginning of one in it, and most is shorter than any: both are seen at once."""
+        kind = type(value)
+        if (kind is not str and kind is not bytes) or len(value) < self._shortest:
             return value
-        if isinstance(value, str) and len(value) >= CHARS_MIN:
-            data = value.encode(errors="surrogatepass")
-            netted = self._netted(data)
-            return value if netted is data else netted.decode(errors="surrogatepass")
-        if isinstance(value, bytes) and len(value) >= CHARS_MIN:
-            return self._netted(value)
+        for probe in self._probes if kind is bytes else self._text_probes:
+            if probe in value:
+                return self._netted(value)
         return value
 
-    def _netted(self, data: bytes) -> bytes:
-        """Nearly every text has not even the beginning of a secret in it, and short words are found much faster."""
-        if not any(each in data for each in self._probes):
-            return data
+    def _netted(self, value: str | bytes) -> str | bytes:
+        data = value.encode(errors="surrogatepass") if isinstance(value, str) else value
         for form in self._strong:
             if form in data:
                 data = data.replace(form, STARS.encode())
-        return data
+        return data.decode(errors="surrogatepass") if isinstance(value, str) else data
 
     def held_back(self, text: str) -> int:
         """Characters at the end of a text that may be the beginning of a secret."""
