@@ -22,6 +22,7 @@ LISTS = {
     *("tasks", "questions", "sessions", "schedules", "skips", "events", "nodes", "flags", "totals", "tokens"),
     *("placements", "served_pools", "move_to_pool"),
     "breakers",
+    "audit_latest",
     "pins",
     "permissions",
     "agent_tallies",

@@ -118,6 +118,8 @@ SCENARIO: list[tuple[str, dict[str, Any]]] = [
     ("processes.kill", {"process": "T1"}),
     ("cost.show", {"by": "agent", "since": "30d"}),
     ("cost.show", {"by": "colour"}),
+    ("audit.list", {"limit": 3}),
+    ("audit.check", {}),
     ("events.list", {"since": "1d"}),
     ("events.list", {"name": ["question"], "latest": True, "limit": 2}),
     ("fleet.stop", {"reason": "fire"}),

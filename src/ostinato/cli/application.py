@@ -57,6 +57,7 @@ GROUPS = {
     "sessions": "sessions_commands",
     "approvals": "approvals_commands",
     "tools": "tools_commands",
+    "audit": "audit_commands",
     "schedules": "schedules_commands",
     "dead": "dead_commands",
     "processes": "processes_commands",

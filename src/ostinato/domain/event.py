@@ -72,6 +72,7 @@ class EventName(enum.StrEnum):
     DISK_FULL = "disk.full"
     TURN_LIMITED = "turn.limited"
     BUDGET_WARNED = "budget.warned"
+    AUDIT_BROKEN = "audit.broken"
 
 
 class NewEvent(Value):

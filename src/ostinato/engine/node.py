@@ -20,6 +20,7 @@ from ostinato.domain.event import EventName, NewEvent
 from ostinato.domain.values import Value
 from ostinato.engine.alarm import Alarm
 from ostinato.engine.attempt import Stop
+from ostinato.engine.auditor import Auditor
 from ostinato.engine.completion import Completions
 from ostinato.engine.dispatcher import LocalDispatcher
 from ostinato.engine.lease import Lease, LeaseTimes
@@ -192,6 +193,7 @@ class EngineNode:
             due=alarm.learn,
         )
         pruner = Pruner(ground, self.settings.retention, lambda: worker.running > 0)
+        auditor = Auditor(ground)
         alarm.ring_for(rescuer.wake, scheduler.wake, worker.wake)
         if self.settings.lease is not None:
             lease_s = self.settings.lease.lease_s
@@ -199,7 +201,7 @@ class EngineNode:
             lease = Lease(node.id, renew, self._lose, times=self.settings.lease, notify=self._notify)
             self._begin(lease.start, lease.stop)
         self._begin(worker.start, self._drain)
-        for service in (alarm, rescuer, scheduler, pruner):
+        for service in (alarm, rescuer, scheduler, pruner, auditor):
             self._begin(service.start, service.stop)
 
     def _rescue_s(self) -> float:

@@ -11,6 +11,7 @@ from ostinato.domain.errors import NotFound, unknown_name
 from ostinato.gateway import (
     agents_api,
     approvals_api,
+    audit_api,
     cost_api,
     dead_api,
     events_api,
@@ -47,6 +48,7 @@ ROOMS: tuple[ModuleType, ...] = (
     dead_api,
     processes_api,
     cost_api,
+    audit_api,
     metrics_api,
     review_api,
     events_api,

@@ -98,6 +98,7 @@ _ABOUT_OTHERS = {
     EventName.QUESTION_REMINDED: "{question} of {agent} was asked once more: nobody has answered yet",
     EventName.QUESTION_ESCALATED: "{question} of {agent} was put to {to}, because nobody has answered",
     EventName.BUDGET_WARNED: "the budget {scope} is nearly used up",
+    EventName.AUDIT_BROKEN: "the record of what people did was tampered with",
     EventName.PERMISSION_ADDED: "{actor} allowed {agent} {tool} for good, as {permission} says",
     EventName.PERMISSION_REVOKED: "{actor} took back {permission}, of {agent} for {tool}",
     EventName.TAINT_CLEARED: "{actor} has looked at what strangers wrote into the files of {agent}",

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Protocol, TypeVar, runtime_checkable
 
+from ostinato.domain.audit import AuditRow
 from ostinato.domain.breaker import Breaker
 from ostinato.domain.budget import Ceiling
 from ostinato.domain.event import Event, EventName, NewEvent
@@ -291,6 +292,12 @@ class Reads(Protocol):
         """What servers and skills said when a person let them in, and what they say now; by name."""
 
     def pin(self, name: str) -> Pin | None: ...
+    def audit(self, *, after: tuple[int, int] = (-1, 0), limit: int = 500) -> list[AuditRow]:
+        """The chains of what people did, oldest first, behind the row of this incarnation and seq."""
+
+    def audit_latest(self, *, limit: int = 100) -> list[AuditRow]:
+        """The newest first."""
+
     def setting(self, name: str) -> str | None: ...
     def tokens(self) -> list[Token]:
         """Every token that there is or was, oldest first."""
@@ -477,6 +484,10 @@ class Tx(Reads, Protocol):
     def put_breaker(self, name: str, breaker: Breaker | None, *, now: Instant, task: int | None = None) -> None:
         """How a breaker stands now, in the commit of the outcome that moved it; None: closed, and nothing has failed.
         Announces when it begins and when it ends to refuse calls; `task` is whose call it was."""
+
+    def check_audit(self, *, now: Instant, limit: int = 500) -> tuple[int, str]:
+        """Looks at the next rows of the audit's chains from where the last look ended; returns how many, and what is
+        wrong. A break is told once."""
 
     def announce(self, event: NewEvent, *, now: Instant) -> None: ...
     def set_setting(self, name: str, value: str) -> None: ...

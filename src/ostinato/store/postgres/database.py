@@ -45,7 +45,7 @@ UNANSWERED: Final = frozenset(
         "drop_hold", "count_dependency", "spend_on_task", "add_attempt", "end_attempt", "count_steps", "add_session",
         "touch_session", "give_session", "add_message", "add_question", "settle_question", "remind_question",
         "add_to_account", "release_reserved", "open_account", "warn_account", "ask_account", "grant_account",
-        "forget_account", "add_charge", "add_node", "set_flag", "add_blob", "touch_blob",
+        "forget_account", "add_audit", "add_charge", "add_node", "set_flag", "add_blob", "touch_blob",
         "put_schedule", "remove_schedule", "add_fire", "forget_fires", "add_skip", "skip_schedule", "set_setting",
         "forget_steps", "forget_attempts", "forget_questions", "forget_dependencies", "forget_document", "forget_task",
         "forget_messages", "forget_session", "forget_blob_uses", "forget_blob", "put_breaker", "drop_breaker",
@@ -61,8 +61,9 @@ _TEXTS: Final = frozenset(
     {
         "actor", "agent", "agents", "answer", "arguments", "body", "boot", "bound", "by", "call_id", "client_id",
         "data", "deliver", "digest", "effort", "ended", "entry", "error", "heartbeat", "host", "ids", "key", "keys",
-        "kind", "kinds", "model", "name", "names", "outcome", "person", "pool", "pools", "probe", "project", "provider",
-        "reason", "result", "retry", "rule", "scope", "session", "source", "spec", "state", "states", "text",
+        "kind", "kinds", "model", "name", "names", "outcome", "person", "pool", "previous", "pools", "probe", "project",
+        "provider", "reason", "result", "retry", "rule", "scope", "session", "source", "spec", "state", "states",
+        "text",
         "title", "transaction", "trigger", "type", "condition", "value", "version", "wait", "writer",
     }
 )  # fmt: skip

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from operator import itemgetter
 from typing import Any, NamedTuple
 
+from ostinato.domain.audit import AuditRow
 from ostinato.domain.breaker import Breaker
 from ostinato.domain.errors import Invalid, NotFound
 from ostinato.domain.event import Event
@@ -348,6 +349,15 @@ class ReadVerbs:
     def next_due_at(self) -> Instant | None:
         """When the clock alone will have something to do."""
         return min((row[0] for row in self._db.all("next_due") if row[0] is not None), default=None)
+
+    def audit(self, *, after: tuple[int, int] = (-1, 0), limit: int = 500) -> list[AuditRow]:
+        """Rows of the audit's chains, in order."""
+        found = self._db.all("audit", incarnation=after[0], seq=after[1], limit=limit)
+        return [rows.audit_of(row) for row in found]
+
+    def audit_latest(self, *, limit: int = 100) -> list[AuditRow]:
+        """The newest rows of the audit first."""
+        return [rows.audit_of(row) for row in self._db.all("audit_latest", limit=limit)]
 
     def setting(self, name: str) -> str | None:
         """The value of a setting, or None."""

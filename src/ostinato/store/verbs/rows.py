@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from ostinato.domain.audit import AuditRow
 from ostinato.domain.breaker import Breaker, BreakerState
 from ostinato.domain.dependency import SKIPPED
 from ostinato.domain.event import Event, EventName
@@ -144,6 +145,12 @@ def attempt_of(row: Row) -> Attempt:
         error=error,
         ready_at=ready_at,
     )
+
+
+def audit_of(row: Row) -> AuditRow:
+    """A row of the audit from `audit_columns`."""
+    incarnation, seq, at, body, previous, digest = row
+    return AuditRow(incarnation=incarnation, seq=seq, at=at, body=body, previous=previous, digest=digest)
 
 
 def step_of(row: Row) -> Step:

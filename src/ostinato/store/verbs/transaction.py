@@ -1,20 +1,20 @@
 """All verbs in one: what `store.run` lends to a function.
 
 The rooms are stacked, each standing on those it needs: reads, work, tasks, sessions, accounts, endings, moves, claims,
-questions, ledger, schedules, nodes, settings, people, retention, breakers, pins, leashes. Handing calls on to separate
-objects was tried on paper: sixty methods that say nothing.
+questions, ledger, schedules, nodes, settings, people, retention, breakers, pins, leashes, audit. Handing calls on to
+separate objects was tried on paper: sixty methods that say nothing.
 """
 
 from __future__ import annotations
 
 from ostinato.store.port import Reads, Tx
+from ostinato.store.verbs.audit import AuditVerbs
 from ostinato.store.verbs.database import Database
-from ostinato.store.verbs.leashes import LeashVerbs
 from ostinato.store.verbs.memory import Memory
 from ostinato.store.verbs.reads import ReadVerbs
 
 
-class Transaction(LeashVerbs):
+class Transaction(AuditVerbs):
     """Every verb, over one database."""
 
 

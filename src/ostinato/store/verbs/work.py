@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from msgspec.structs import asdict
+
+from ostinato.domain.audit import BEGINNING, bound, is_audited
 from ostinato.domain.event import Event, EventName, NewEvent
 from ostinato.domain.task import Task, TaskKind
 from ostinato.domain.values import Instant
@@ -83,6 +86,7 @@ class Work(ReadVerbs):
         told = [(self._db.next_id("events"), each) for each in self._told]
         if told:
             self._db.many("add_event", [{"id": id_, **each._asdict()} for id_, each in told])
+            self._audit(told)
             self._told.clear()
         totals = self._totalled
         by_agent: dict[tuple[str, bool, str], int] = {}
@@ -101,6 +105,20 @@ class Work(ReadVerbs):
         self._tallied.clear()
         totals.clear()
         return told
+
+    def _audit(self, told: list[tuple[int, Told]]) -> None:
+        """What people did goes into the chain of this incarnation, in the commit that did it."""
+        audited = [(id_, each) for id_, each in told if is_audited(each.name, each.actor)]
+        if not audited:
+            return
+        node = self._db.one("last_node")
+        incarnation = (node[0] if node else None) or 0
+        seq, previous = self._db.one("audit_end", incarnation=incarnation) or (0, BEGINNING)
+        for id_, each in audited:
+            fact = {"event": id_, **{name: value for name, value in each._asdict().items() if name != "at"}}
+            row = bound(incarnation=incarnation, seq=seq + 1, at=each.at, fact=fact, previous=previous)
+            self._db.do("add_audit", **asdict(row))
+            seq, previous = row.seq, row.digest
 
     # --- for the rooms of verbs -----------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ostinato.testing.contract import (
     adding,
     asking,
+    auditing,
     breaking,
     cells,
     claiming,
@@ -44,5 +45,6 @@ ROOMS = (
     pinning,
     sharing,
     stopping,
+    auditing,
 )
 """Where the cases are."""

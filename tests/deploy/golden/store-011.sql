@@ -25,6 +25,18 @@ INSERT INTO "attempts" VALUES(3,1,1,1800000000000000,1800000000000000,'park','',
 INSERT INTO "attempts" VALUES(4,1,1,1800000000000000,1800000000000000,'park','',1800000000000000);
 INSERT INTO "attempts" VALUES(5,1,1,1800000000000000,1800000000000000,'retry','busy',1800000000000000);
 INSERT INTO "attempts" VALUES(6,1,1,1800000000000000,NULL,'','',1800000000000000);
+CREATE TABLE audit (
+    incarnation INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    body TEXT NOT NULL,
+    previous TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    PRIMARY KEY (incarnation, seq)
+) STRICT, WITHOUT ROWID;
+INSERT INTO "audit" VALUES(1,1,1800000000000000,'{"actor":"ann","agent":"clerk","data":null,"event":21,"name":"task.cancelled","reason":"no","session":"task:7","task":7}','','cfaf9a4410af2a87e8fe0817cce9592d06dc7c5c8e3c9a66d5e8f7fe1b4252c0');
+INSERT INTO "audit" VALUES(1,2,1800000000000000,'{"actor":"ann","agent":"sleeper","data":"{\"scope\":\"agent:sleeper\",\"flag\":\"paused\"}","event":31,"name":"flag.set","reason":"holidays","session":null,"task":null}','cfaf9a4410af2a87e8fe0817cce9592d06dc7c5c8e3c9a66d5e8f7fe1b4252c0','0a30536f7e3550abddc4925d4a44cfaf6c45f1cd53ec2accfed1bc10954cda19');
+INSERT INTO "audit" VALUES(1,3,1800000000000000,'{"actor":"runtime","agent":"clerk","data":"{\"version\":\"1\"}","event":32,"name":"agent.loaded","reason":"","session":null,"task":null}','0a30536f7e3550abddc4925d4a44cfaf6c45f1cd53ec2accfed1bc10954cda19','7282a53a9a08fc29434ce5af3180342800e89b0f65c42634f836eeb0e05fe7b6');
 CREATE TABLE blob_uses (
     digest TEXT NOT NULL,
     task INTEGER NOT NULL,
@@ -151,7 +163,7 @@ CREATE TABLE nodes (
     clean INTEGER NOT NULL,
     lease_until INTEGER NOT NULL
 , pools TEXT NOT NULL DEFAULT '["*"]') STRICT;
-INSERT INTO "nodes" VALUES(1,7,'machine.example','0.1.0','another boot',1800000000000000,NULL,0,26325717648,'["*"]');
+INSERT INTO "nodes" VALUES(1,7,'machine.example','0.1.0','another boot',1800000000000000,NULL,0,26634961133,'["*"]');
 CREATE TABLE permissions (
     id INTEGER PRIMARY KEY,
     agent TEXT NOT NULL,
@@ -407,4 +419,4 @@ CREATE INDEX permission_of_agent ON permissions (agent) WHERE revoked_at IS NULL
 CREATE INDEX question_again ON questions (ask_again_at) WHERE state = 'pending' AND ask_again_at IS NOT NULL;
 COMMIT;
 PRAGMA application_id = 5708400;
-PRAGMA user_version = 10;
+PRAGMA user_version = 11;

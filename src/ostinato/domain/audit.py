@@ -1,0 +1,93 @@
+"""The audit: what people decided, changed and stopped, each row bound by its digest to the one before it.
+
+A chain begins anew with each incarnation of a node, so that a break is confined to one. Whoever can write the database
+can forge a chain that nobody has looked at; what has been checked is kept as a mark, and a row behind it cannot change
+unseen. Knows nothing of where rows are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from ostinato.domain.event import EventName
+from ostinato.domain.values import Instant, Value, digest_of, to_json
+
+AUDITED = frozenset(
+    {
+        EventName.QUESTION_SETTLED,
+        EventName.FLAG_SET,
+        EventName.FLAG_CLEARED,
+        EventName.TOKEN_ADDED,
+        EventName.TOKEN_REVOKED,
+        EventName.TASK_APPROVED,
+        EventName.TASK_RETURNED,
+        EventName.TASK_CANCELLED,
+        EventName.TASK_REPLAYED,
+        EventName.TASK_DISMISSED,
+        EventName.TASK_CHANGED,
+        EventName.SCHEDULE_ADDED,
+        EventName.SCHEDULE_REMOVED,
+        EventName.AGENT_PLACED,
+        EventName.AGENT_LOADED,
+    }
+)
+"""Events that are kept in the audit, where somebody other than the runtime caused them, or settings changed."""
+
+BY_ITSELF = frozenset({EventName.AGENT_LOADED, EventName.AGENT_PLACED})
+"""Changes of settings, whoever the runtime noticed them for."""
+
+BEGINNING = ""
+"""What the first row of a chain is bound to."""
+
+
+class AuditRow(Value):
+    """One row of a chain."""
+
+    incarnation: int
+    """The node that was the newest when it was written; 0: none had ever run."""
+    seq: int
+    """From 1, without gaps."""
+    at: Instant
+    body: str
+    """What happened, as canonical JSON."""
+    previous: str
+    """Digest of the row before it."""
+    digest: str
+
+
+def is_audited(name: str, actor: str) -> bool:
+    """True where an event is a person's decision, a change of settings, or a stop."""
+    return name in AUDITED and (actor != "runtime" or name in BY_ITSELF)
+
+
+def bound(*, incarnation: int, seq: int, at: Instant, fact: dict[str, Any], previous: str) -> AuditRow:
+    """A new row at the end of a chain."""
+    body = to_json(fact).decode()
+    return AuditRow(
+        incarnation=incarnation,
+        seq=seq,
+        at=at,
+        body=body,
+        previous=previous,
+        digest=_digest(incarnation, seq, at, body=body, previous=previous),
+    )
+
+
+def first_break(rows: Iterable[AuditRow], *, seq: int = 0, digest: str = BEGINNING) -> str:
+    """What is wrong with the rows of one chain, in order, behind the row `seq` with this digest; empty: nothing."""
+    for row in rows:
+        name = f"row {row.seq} of incarnation {row.incarnation}"
+        if row.seq != seq + 1:
+            return f"before {name} there are {row.seq - seq - 1} rows missing"
+        if row.previous != digest:
+            return f"{name} is not bound to the row before it"
+        if row.digest != _digest(row.incarnation, row.seq, row.at, body=row.body, previous=row.previous):
+            return f"{name} was changed"
+        seq, digest = row.seq, row.digest
+    return ""
+
+
+def _digest(incarnation: int, seq: int, at: Instant, *, body: str, previous: str) -> str:
+    parts: Sequence[object] = (incarnation, seq, at, body, previous)
+    return digest_of(to_json(parts))

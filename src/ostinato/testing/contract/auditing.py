@@ -1,0 +1,50 @@
+"""The audit: what people did is in the chain in the commit that did it, and a row that was changed is found."""
+
+from __future__ import annotations
+
+from ostinato.domain.audit import first_break
+from ostinato.domain.errors import Conflict
+from ostinato.domain.task import TaskEvent
+from ostinato.store.port import Tx
+from ostinato.testing.contract.scene import Scene, case, refuses
+
+
+@case
+async def what_people_do_is_chained_and_what_the_runtime_does_is_not(scene: Scene) -> None:
+    task = await scene.add()
+    assert await scene.look_up("audit") == []
+    await scene.change("set_flag", "fleet", "paused", actor="ann", reason="lunch", now=scene.now)
+    await scene.change("clear_flag", "fleet", "paused", actor="ann", now=scene.now)
+    await scene.move(task, TaskEvent.CANCEL, reason="not needed")
+    rows = await scene.look_up("audit")
+    assert [each.seq for each in rows] == [1, 2, 3]
+    assert {each.incarnation for each in rows} == {scene.node}
+    assert first_break(rows) == ""
+    assert '"reason":"not needed"' in rows[-1].body
+    assert await scene.look_up("audit_latest", limit=2) == [rows[2], rows[1]]
+    assert await scene.look_up("audit", after=(scene.node, 2)) == rows[2:]
+
+
+@case
+async def what_is_undone_leaves_no_row(scene: Scene) -> None:
+    def stopped_half_way(tx: Tx) -> None:
+        tx.set_flag("fleet", "paused", actor="ann", reason="", now=scene.now)
+        raise Conflict("not now")
+
+    with refuses(Conflict, "not now"):
+        await scene.do(stopped_half_way)
+    assert await scene.look_up("audit") == []
+
+
+@case
+async def each_incarnation_has_a_chain_of_its_own_and_looking_goes_on_where_it_ended(scene: Scene) -> None:
+    for number in range(3):
+        await scene.change("set_flag", "fleet", "paused", actor="ann", reason=str(number), now=scene.now)
+    assert await scene.change("check_audit", now=scene.now, limit=2) == (2, "")
+    await scene.begin()
+    await scene.change("set_flag", "fleet", "halted", actor="bob", reason="", now=scene.now)
+    assert await scene.change("check_audit", now=scene.now, limit=100) == (2, "")
+    assert await scene.change("check_audit", now=scene.now) == (0, "")
+    rows = await scene.look_up("audit")
+    assert [each.seq for each in rows] == [1, 2, 3, 1]
+    assert rows[-1].incarnation > rows[0].incarnation
