@@ -142,6 +142,10 @@ SCENARIO: list[tuple[str, dict[str, Any]]] = [
     ("tokens.revoke", {"token": "K1"}),
     ("secrets.list", {}),
     ("secrets.test", {"secret": "NOBODYS_KEY"}),
+    ("mcp.list", {}),
+    ("pins.list", {}),
+    ("pins.show", {"pin": "mcp.nobody.nothing"}),
+    ("pins.accept", {"pin": "mcp.nobody.nothing", "digest": "0" * 12}),
 ]
 
 
@@ -258,6 +262,8 @@ def test_the_scenario_meets_success_and_refusal_as_expected(tmp_path: Path) -> N
         ("tokens.add", "invalid"),
         ("tokens.revoke", "conflict"),
         ("secrets.test", "not_found"),
+        ("pins.show", "not_found"),
+        ("pins.accept", "not_found"),
     ]
 
 
