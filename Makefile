@@ -4,7 +4,7 @@ PYTHON := .venv/bin/python
 # Debian packages that the tests need beside Python, git and make; `make system` installs them.
 PACKAGES := strace postgresql bubblewrap
 
-.PHONY: help demo run test check bench crash docs system environment
+.PHONY: help demo run test check bench crash gate docs system environment
 
 help:
 	@echo 'make demo     a fleet at work in one minute, with a scripted model: no money spent, nothing left running'
@@ -14,6 +14,7 @@ help:
 	@echo 'make check    format, lint, types, floors, house style, docs'
 	@echo 'make bench    the figures, each beside its bound'
 	@echo 'make crash    the crash tests at full length: kills, power cuts, full disks, half an hour of work'
+	@echo 'make gate     every branch of the gate, and how many mutants of it the tests find: some minutes'
 	@echo 'make docs     write the generated parts of the docs anew'
 	@echo 'make system   Debian packages that the tests need ($(PACKAGES)); needs root'
 
@@ -38,6 +39,13 @@ check: environment
 
 bench: environment
 	@$(PYTHON) -m benchmarks $(ARGS)
+
+gate: environment
+	@$(PYTHON) -m coverage run --branch --data-file=/tmp/ostinato-gate.coverage \
+		--include='*/domain/policy.py,*/domain/gate.py,*/domain/permission.py,*/domain/question.py,*/domain/host.py,*/domain/taint.py' \
+		-m pytest -q tests/domain
+	@$(PYTHON) -m coverage report --show-missing --fail-under=100 --data-file=/tmp/ostinato-gate.coverage
+	@$(PYTHON) -m tests.mutation $(ARGS)
 
 crash: environment
 	@OSTINATO_CRASH=full OSTINATO_FIGURES=docs/explanation/guarantees.json \

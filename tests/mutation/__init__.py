@@ -1,0 +1,1 @@
+"""Mutants of the gate's modules, on demand: `python -m tests.mutation`."""
