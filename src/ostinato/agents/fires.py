@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from ostinato.agents.command_check import Checked, CommandChecks
 from ostinato.agents.inbox import InboxTaker
 from ostinato.agents.intake import waiting_files, wake_file
 from ostinato.agents.unfit import REASON
@@ -49,9 +50,11 @@ class Fires:
         workspaces: Workspaces,
         inbox: InboxTaker,
         clock: Clock,
+        checks: CommandChecks | None = None,
         skipped: Callable[[str], None] = lambda reason: None,
     ) -> None:
-        """`skipped` is told why, once it is durable that a time was skipped."""
+        """`skipped` is told why, once it is durable that a time was skipped. Without `checks` no command is run."""
+        self._checks = checks
         self._skipped = skipped
         self._store = store
         self._workspaces = workspaces
@@ -61,6 +64,8 @@ class Fires:
     async def fire(self, row: ScheduleRow) -> bool:
         """Fires or skips one row that is due, once for each nominal time; True where the agent was woken."""
         fire = await self._prepare(row)
+        if fire.command and not await self._store.run(fire.hindrance):
+            fire.checked = await self._check(row.agent, fire)
         try:
             woken = await self._store.run(fire.decide)
         except NotFound:  # its file went, and the row with it, since it was seen to be due
@@ -73,7 +78,15 @@ class Fires:
         """Fires one row beside its own times, because a person asked for it: whatever its check and active hours say,
         unless `check`. Why the agent was not woken; empty: it was."""
         fire = await self._prepare(row)
+        if check and fire.command:
+            fire.checked = await self._check(row.agent, fire)
         return await self._store.run(lambda tx: fire.out_of_turn(tx, check=check))
+
+    async def _check(self, agent: str, fire: _Fire) -> Checked:
+        if self._checks is None:
+            return Checked(wakes=True, broken="the check is a command, and commands have no place here")
+        timeout_s, now = fire.command_timeout_s, self._clock.now()
+        return await self._checks.run(agent, fire.command, timeout_s=timeout_s, now=now)
 
     async def _prepare(self, row: ScheduleRow) -> _Fire:
         broken, agent, heartbeat = "", None, None
@@ -114,6 +127,10 @@ class _Fire:
         self._name = row.name.rpartition(":")[2]
         self.skipped = ""
         """Why this time was skipped, once it is decided."""
+        self.command = heartbeat.command if heartbeat else ()
+        self.command_timeout_s = heartbeat.command_timeout_s if heartbeat else 0.0
+        self.checked: Checked | None = None
+        """What its command said, where it was run."""
 
     def decide(self, tx: Tx) -> bool:
         """Wakes the agent, or says why not."""
@@ -141,6 +158,13 @@ class _Fire:
             self._escalate(tx, skips, reason)
         return False
 
+    def hindrance(self, tx: Tx) -> str:
+        """Why its command need not be run now; empty where it must."""
+        if self._row.next_at is None or self._row.next_at > self._now:
+            return "it is not due"
+        plan = due(self._rule(), nominal_at=self._row.next_at, now=self._now)
+        return "missed" if plan.fire_at is None else self._why_not(tx, plan.fire_at)
+
     def out_of_turn(self, tx: Tx, *, check: bool) -> str:
         """Wakes the agent now; with `check`, only where it would be woken by itself. Why not, else."""
         now = self._now
@@ -166,9 +190,12 @@ class _Fire:
             return ASLEEP
         overlap = rule.overlap or (Overlap.SKIP if heartbeat else Overlap.QUEUE)
         busy = self._busy(tx) if overlap is Overlap.SKIP else ""
-        if busy or heartbeat is None or heartbeat.check is None:
+        if busy or heartbeat is None:
             return busy
-        return self._checked(tx, heartbeat)
+        why = self._counted(tx, heartbeat) if heartbeat.check is not None else ""
+        if why or self.checked is None or self.checked.wakes or tx.inbox(main_session(row.agent), limit=1):
+            return why
+        return f"nothing to do: {self.checked.reason}"
 
     def _busy(self, tx: Tx) -> str:
         """What the fire before this one, or another in the same session, is still at work on."""
@@ -191,7 +218,7 @@ class _Fire:
             case _:
                 return session
 
-    def _checked(self, tx: Tx, heartbeat: Heartbeat) -> str:
+    def _counted(self, tx: Tx, heartbeat: Heartbeat) -> str:
         assert heartbeat.check is not None
         names = heartbeat.check.names
         facts = check_facts(tx, self._row, now=self._now, names=names)
@@ -217,8 +244,28 @@ class _Fire:
             for waiting in waiting_files(tx, row.agent, limit=COUNTED_MAX)[:EACH_MAX]:  # the oldest of them
                 wake_file(tx, waiting, self._message(nominal_at), now=now)
             return True
-        tx.append_message(self._session(nominal_at), self._message(nominal_at), agent=row.agent, now=now)
+        session = self._session(nominal_at)
+        self._hand_over(tx, session, nominal_at=nominal_at)
+        tx.append_message(session, self._message(nominal_at), agent=row.agent, now=now)
         return True
+
+    def _hand_over(self, tx: Tx, session: str, *, nominal_at: Instant) -> None:
+        """What the check said, as data beside the instructions; and that it is broken, where it is."""
+        checked, row = self.checked, self._row
+        if checked is None:
+            return
+        if checked.broken:
+            tx.announce(NewEvent(name=EventName.HEARTBEAT_FIRED, agent=row.agent, reason=checked.broken), now=self._now)
+        said = "\n".join(part for part in (checked.broken, checked.said) if part)
+        if said:
+            message = NewMessage(
+                source=Source.HEARTBEAT,
+                text=said,
+                sender=f"{self._name}.check",
+                trust=checked.trust,
+                client_id=f"{self._said.name}@{nominal_at}#check",
+            )
+            tx.append_message(session, message, agent=row.agent, now=self._now, wake=False)
 
     def _message(self, nominal_at: Instant) -> NewMessage:
         said = self._said

@@ -172,7 +172,10 @@ def _fire_here(ground: Ground) -> FireNow:
     """Fires one schedule without an engine: whoever it wakes works when a node runs."""
 
     async def fire(row: ScheduleRow, check: bool) -> str:
-        _, fires = wakers_of(ground, Colleagues(ground.workspaces))
+        from ostinato.tools.commands import CommandPlace
+
+        place = CommandPlace(fleet=ground.fleet.resolve(), state_dir=(ground.fleet / STATE_FOLDER).resolve())
+        _, fires = wakers_of(ground, Colleagues(ground.workspaces), commands=place)
         return await fires.fire_now(row, check=check)
 
     return fire

@@ -141,7 +141,7 @@ class FleetApp:
         await ways.resume()
         self._ends.push_async_callback(ways.stop)
         colleagues, live = Colleagues(self.workspaces, elapsed_s=self.clock.elapsed_s), LiveText()
-        inbox, fires = wakers_of(ground, colleagues, skipped=self.meter.skipped)
+        inbox, fires = wakers_of(ground, colleagues, skipped=self.meter.skipped, commands=self._commands())
         toolbox = self.toolbox = self._toolbox()
         plugins = self.plugins = self._plugins(store, toolbox)
         self._ends.push_async_callback(plugins.stop)  # once the engine has stopped

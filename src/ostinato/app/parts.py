@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ostinato.agents.inbox import InboxTaker
     from ostinato.domain.chat import ToolSpec
     from ostinato.store.sqlite import CommitHook
+    from ostinato.tools.commands import CommandPlace
 
 DATABASE_NAME = "ostinato.db"
 
@@ -99,9 +100,15 @@ def _specs_of(policy: Policy) -> Sequence[ToolSpec]:
 
 
 def wakers_of(
-    ground: Ground, colleagues: Colleagues, *, skipped: Callable[[str], None] = lambda reason: None
+    ground: Ground,
+    colleagues: Colleagues,
+    *,
+    skipped: Callable[[str], None] = lambda reason: None,
+    commands: CommandPlace | None = None,
 ) -> tuple[InboxTaker, Fires]:
-    """Whatever takes dropped files and fires heartbeats; `skipped` is told why one was for nothing."""
+    """Whatever takes dropped files and fires heartbeats; `skipped` is told why one was for nothing. `commands`: where
+    checks are run that are commands."""
+    from ostinato.agents.command_check import CommandChecks
     from ostinato.agents.fires import Fires
     from ostinato.agents.inbox import InboxTaker, InboxTimes
     from ostinato.agents.intake import Intake
@@ -116,4 +123,5 @@ def wakers_of(
         timezone=settings.timezone,
         times=InboxTimes(settle_s=settings.settle_s),
     )
-    return inbox, Fires(store=store, workspaces=workspaces, inbox=inbox, clock=clock, skipped=skipped)
+    checks = CommandChecks(workspaces=workspaces, place=commands) if commands is not None else None
+    return inbox, Fires(store=store, workspaces=workspaces, inbox=inbox, clock=clock, checks=checks, skipped=skipped)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -286,7 +287,9 @@ def _heartbeat_card(heartbeat: Heartbeat) -> HeartbeatCard:
         rule=rule_words(heartbeat.rule),
         active=texts.get("active", ""),
         timezone=texts.get("timezone", ""),
-        check=heartbeat.check.text if heartbeat.check else "",
+        check=" and ".join(
+            part for part in (heartbeat.check.text if heartbeat.check else "", shlex.join(heartbeat.command)) if part
+        ),
         model=heartbeat.model or "",
         session=heartbeat.session,
     )

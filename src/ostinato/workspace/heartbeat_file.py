@@ -21,7 +21,8 @@ from ostinato.workspace.front_matter import Node
 
 OWN_KEYS = ("check", "model", "effort", "session", "each", "escalate_after", "retry", "deliver")
 HEARTBEAT_KEYS = (*ABOUT_KEYS, *RULE_KEYS, *OWN_KEYS)
-CHECK_KEYS = ("when",)
+CHECK_KEYS = ("when", "command", "timeout")
+CHECK_TIMEOUT_S = 60.0
 RETRY_KEYS = ("attempts", "base", "max")
 
 ATTEMPTS_MAX = 100
@@ -59,7 +60,10 @@ class Heartbeat(Value):
     """Relative to the agent's folder."""
     rule: ScheduleRule
     check: CompiledCondition | None = None
-    """None: every fire wakes the model."""
+    """None: nothing that is counted is asked about."""
+    command: tuple[str, ...] = ()
+    """A check that is run: exit 0 wakes. Empty: none."""
+    command_timeout_s: float = CHECK_TIMEOUT_S
     model: str | None = None
     effort: str | None = None
     session: str = "main"
@@ -123,14 +127,16 @@ def parse_heartbeat(
     except Invalid as error:
         raise Invalid(error.message, place=error.place or fields.place(), cure=error.cure) from None
     check = fields.group("check", CHECK_KEYS)
-    if check is not None and not check.has("when"):
+    if check is not None and not (check.has("when") or check.texts("command")):
         raise check.wrong("when", "The check has no condition", cure='For example {when: "inbox.files > 0"}.')
     most = fields.integer("escalate_after", 0, least=1, most=1_000_000) if fields.has("escalate_after") else None
     return Heartbeat(
         name=name,
         file=file,
         rule=rule,
-        check=check.read("when", _compiled) if check else None,
+        check=check.read("when", _compiled) if check and check.has("when") else None,
+        command=check.texts("command") if check else (),
+        command_timeout_s=check.duration_s("timeout", CHECK_TIMEOUT_S, least=1.0) if check else CHECK_TIMEOUT_S,
         model=fields.text("model") or None,
         effort=fields.choice("effort", EFFORTS, "medium") if fields.has("effort") else None,
         session=fields.choice("session", SESSIONS, "main"),
