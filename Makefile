@@ -4,7 +4,7 @@ PYTHON := .venv/bin/python
 # Debian packages that the tests need beside Python, git and make; `make system` installs them.
 PACKAGES := strace postgresql bubblewrap
 
-.PHONY: help demo run test check bench crash gate docs system environment
+.PHONY: help demo run test check bench crash gate docs mcp-servers system environment
 
 help:
 	@echo 'make demo     a fleet at work in one minute, with a scripted model: no money spent, nothing left running'
@@ -15,6 +15,7 @@ help:
 	@echo 'make bench    the figures, each beside its bound'
 	@echo 'make crash    the crash tests at full length: kills, power cuts, full disks, half an hour of work'
 	@echo 'make gate     every branch of the gate, and how many mutants of it the tests find: some minutes'
+	@echo 'make mcp-servers  published MCP servers for the crash tests, pinned; needs node and npm'
 	@echo 'make docs     write the generated parts of the docs anew'
 	@echo 'make system   Debian packages that the tests need ($(PACKAGES)); needs root'
 
@@ -55,6 +56,14 @@ crash: environment
 
 docs: environment
 	@$(PYTHON) -m docs.generate
+
+# Not among PACKAGES: only the long form of the tests needs node.
+MCP_SERVERS := $(or $(OSTINATO_MCP_SERVERS),/var/tmp/ostinato-mcp)
+mcp-servers:
+	@npm install --silent --no-audit --no-fund --prefix $(MCP_SERVERS) \
+		@modelcontextprotocol/server-filesystem@2026.8.31 @modelcontextprotocol/server-memory@2026.8.31 \
+		@modelcontextprotocol/server-everything@2026.8.31
+	@chmod -R a+rX $(MCP_SERVERS)
 
 system:
 	@if [ "$$(id -u)" != 0 ]; then echo 'make system installs packages and needs root: sudo make system' >&2; exit 1; fi

@@ -45,8 +45,9 @@ PAGES_MAX = 20
 CONNECT_S = 10.0
 FOREVER_S = 10 * 365 * 86_400.0
 
-_NOT_DONE = frozenset((-32700, -32600, -32601, -32602))
-"""Codes of JSON-RPC that say that there was no such call: it could not be read, or its method or arguments are none."""
+_NOT_DONE = frozenset((-32601, -32602))
+"""Codes of JSON-RPC by which a server says that there was no such call: its method or arguments are none. Others may be
+the SDK's own, for answers that it cannot read: then the call may have happened."""
 
 _INFO = types.Implementation(name="ostinato", version=__version__)
 _TOOLS_CHANGED = "notifications/tools/list_changed"

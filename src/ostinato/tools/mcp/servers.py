@@ -28,6 +28,9 @@ BACKOFF_S = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
 STEADY_S = 60.0
 """A server that was up for so long begins again with the first pause."""
 
+CANCEL_AGAIN_S = 1.0
+"""A link that breaks in the moment in which it is ended may swallow that word: it is said again."""
+
 LISTINGS_PAUSE_S = 1.0
 """At least so long between two listings, however often a server says that its tools have changed."""
 
@@ -63,10 +66,13 @@ class McpServers:
 
     async def stop(self) -> None:
         """Ends them."""
-        for each in self._tasks:
-            each.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        for each in self._kept:
+            each.is_stopping = True
+        pending = set(self._tasks)
+        while pending:
+            for task in pending:
+                task.cancel()
+            _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_S)
         self._tasks = []
 
     def hear(self, events: Sequence[Event]) -> None:
@@ -103,6 +109,7 @@ class _Kept:
         self.server = server
         self.family = f"mcp.{server.name}"
         self.settled = asyncio.Event()
+        self.is_stopping = False
         self._place = place
         self._toolbox = toolbox
         self._store = store
@@ -141,6 +148,8 @@ class _Kept:
             self._link = None
             self._up.clear()
             self.settled.set()
+            if self.is_stopping:
+                return
             failures = 0 if loop.time() - began_s > STEADY_S else failures
             pause_s = self._backoff_s[min(failures, len(self._backoff_s) - 1)]
             self._say("error", f"the MCP server {self.server.name} is down, again in {pause_s:g} s: {self._problem}")
