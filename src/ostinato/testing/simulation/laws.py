@@ -201,13 +201,18 @@ def everything_ends_or_waits_for_something_named(run: Run) -> Findings:
 
 
 def no_budget_is_exceeded(run: Run) -> Findings:
-    """Neither an agent's days nor the fleet's."""
+    """Neither an agent's days nor the fleet's, with what people have granted."""
     days = len({day_of(each.at) for each in run.left.events})
+    granted: Counter[str] = Counter()
+    for question in run.left.questions:
+        if question.budget is not None and question.state is QuestionState.ALLOWED:
+            more = (question.arguments or {}).get("more", question.budget.step)
+            granted[question.budget.scope.removeprefix("agent:")] += round(float(more))
     spent = {each.name: each.usd_micros for each in run.left.spending}
     spent["fleet"] = sum(each.usd_micros for each in run.left.spending)
     for who, limit in run.left.limits.items():
-        if spent.get(who, 0) > limit * days:
-            yield f"{who} spent {spent[who]} of {limit} micro-dollars"
+        if spent.get(who, 0) > limit * days + granted[who]:
+            yield f"{who} spent {spent[who]} of {limit} micro-dollars, with {granted[who]} granted"
 
 
 def halted_means_nothing_new(run: Run) -> Findings:
