@@ -1,10 +1,15 @@
-"""A fleet's folder, a store and a toolbox, with servers that are kept up by the real thing."""
+"""A fleet's folder, a store and a toolbox, with servers that are kept up by the real thing.
+
+Run as a program it keeps one up until it is killed; its argument marks the server's process.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import os
+import sys
+import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +23,7 @@ from ostinato.tools.mcp.servers import McpServers
 from ostinato.tools.port import OutsideTool, ToolContext, ToolResult
 from ostinato.tools.standard import standard_toolbox
 from ostinato.tools.toolbox import Toolbox, perform
-from tests.sandbox.ground import PYTHON
+from tests.sandbox.ground import ORDINARY, PYTHON
 
 CONTEXT = ToolContext(
     task=1, call_id="1.0", key="k", agent="a", session="s", workspace=Path(), now=0, policy=Policy(agent="a")
@@ -109,3 +114,24 @@ def give(folder: Path, uid: int) -> None:
     if os.geteuid() == 0:
         for path in (folder, *folder.rglob("*")):
             os.chown(path, uid, uid)
+
+
+async def _keep_up(folder: Path, mark: str) -> None:
+    async with bench(folder, own_server("good", args=(*own_server("good").args, mark))) as b:
+        assert b.tools
+        sys.stdout.write("up\n")
+        sys.stdout.flush()
+        await asyncio.Event().wait()
+
+
+def _main() -> None:
+    with tempfile.TemporaryDirectory(prefix="ostinato-mcp-killed-", dir="/tmp") as made:
+        folder = Path(made)
+        folder.chmod(0o755)
+        (folder / "shared").mkdir()
+        give(folder, ORDINARY)
+        asyncio.run(_keep_up(folder, sys.argv[1]))
+
+
+if __name__ == "__main__":
+    _main()

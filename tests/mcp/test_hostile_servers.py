@@ -6,6 +6,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from ostinato.domain.policy import Policy, judge
 from ostinato.domain.step import Decision, Effect, ResultStatus
 from ostinato.store.sqlite import open_store
 from ostinato.tools.port import RESULT_BYTES_MAX
-from tests.conftest import run
+from tests.conftest import run, wait_until
 from tests.mcp.bench import CONTEXT, Bench, bench, own_server
 
 pytestmark = pytest.mark.slow
@@ -227,3 +229,16 @@ def test_an_irreversible_tool_of_a_server_asks_a_person_and_no_pattern_covers_it
             assert judge(facts, Policy(agent="a", tools=("mcp.*",))).decision is Decision.DENY
 
     run(story())
+
+
+def test_a_server_dies_with_a_node_that_is_killed() -> None:
+    mark = str(800_000 + int.from_bytes(os.urandom(2)))
+    node = subprocess.Popen([sys.executable, "-m", "tests.mcp.bench", mark], stdout=subprocess.PIPE, text=True)
+    try:
+        assert node.stdout is not None
+        assert node.stdout.readline() == "up\n"
+        assert _running(mark)
+    finally:
+        node.kill()
+        node.communicate()
+    wait_until(lambda: not _running(mark))
