@@ -42,15 +42,15 @@ with `strace` in a short run of its own. All scripts lie in `benchmarks/peers/`,
   pgqueuer both sides add a hundred at a time and wait for all.
 - A **turn** asks a model, calls a tool, asks again and ends; the model answers at once from a process of its own.
 
-**pgqueuer is faster, and keeps less.** Its tables are logged and every commit is synced, so it is no less durable; it
-is faster because a hundred jobs are three statements: one adds them, one picks them, one deletes them, each with a row
-in its log, all on the server. Ends gather in its memory and are written when a batch is full or a moment has passed: a
-death in between does these jobs again, and an end deletes its row whoever holds it by then. Not in its record: attempts
-with their node, times and error, results, who waits for whom, limits per agent and kind, tallies, and whoever awaits a
-job's own end. Here each task is claimed under a token that fences every later write, its end is a commit of its own that
-its caller awaits, and what follows from an end (dependants, deliveries, sessions) is decided in it, task by task, in
-Python: two thirds of the processor time is that ([profile](../explanation/profile.md)). Doing it in SQL for a hundred
-at a time would close the gap, and would say every rule a second time.
+**pgqueuer is faster, and keeps less.** Its tables are logged and every commit is synced, so it is no less durable. A
+hundred jobs are three statements: one adds them, one picks them, one deletes them, each with a row in its log, all on
+the server. Ends gather in its memory and are written when a batch is full or a moment has passed: a death in between
+does these jobs again, and an end deletes its row whoever holds it by then. Not in its record: attempts with their node,
+times and error, results, who waits for whom, limits per agent and kind, tallies; and nobody awaits one job's end. Here
+each task is claimed under a token that fences every later write, its end is on disk before its caller goes on, and what
+follows from an end (dependants, deliveries, sessions) is decided in the same commit, task by task, in Python: on SQLite
+statements are a third of a task's processor time, all that is two thirds ([profile](../explanation/profile.md)).
+Doing it in SQL for a hundred at a time would close the gap, and would say every rule a second time.
 
 | What | Ostinato | peer | ratio and settings |
 |---|---:|---:|---|
