@@ -94,19 +94,26 @@ FILES = {
 }
 
 
-@pytest.fixture
-def fleet() -> Iterator[Path]:
+@pytest.fixture(scope="module")
+def _ground() -> Iterator[Path]:
     made = Path(tempfile.mkdtemp(prefix="ostinato-tools-test-", dir="/tmp"))
     try:
         made.chmod(0o755)
-        for each in ("tools", "agents/other", ".ostinato"):
-            (made / each).mkdir(parents=True)
-        for name, text in FILES.items():
-            (made / "tools" / name).write_text(text)
-        give(made, ORDINARY)
         yield made
     finally:
         shutil.rmtree(made)
+
+
+@pytest.fixture
+def fleet(_ground: Path) -> Iterator[Path]:
+    for each in ("tools", "agents/other", ".ostinato"):
+        (_ground / each).mkdir(parents=True)
+    for name, text in FILES.items():
+        (_ground / "tools" / name).write_text(text)
+    give(_ground, ORDINARY)
+    yield _ground
+    for each in _ground.iterdir():
+        shutil.rmtree(each)
 
 
 class Hand:
