@@ -35,7 +35,7 @@ sys.exit(3 if "break" in goal else 0)
 """
 AGENT = """---
 kind: command
-command: {argv: [python3, coder.py, "{goal}"], timeout: 60s%s}
+command: {argv: [python3, -W, ignore, -W, ignore, coder.py, "{goal}"], timeout: 60s%s}
 ---
 """
 TOOLS = "---\nallow: [exec.start]\nexec: {commands: [python3, git], lasts: 5m}\n---\n"

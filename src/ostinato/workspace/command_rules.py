@@ -38,6 +38,14 @@ class CodingCommand(Value):
         return [each.replace(GOAL, goal) for each in self.argv]
 
 
+def words_of(fields: Fields, key: str) -> tuple[str, ...]:
+    """The words of a command, each as often and where it stands. Raises Invalid for what is no list of texts."""
+    found = fields.plain(key) if fields.has(key) else []
+    if not isinstance(found, list) or not all(isinstance(each, str) and "\0" not in each for each in found):
+        raise fields.wrong(key, "A command is a list of texts", cure="For example [git, status]; numbers need quotes.")
+    return tuple(found)
+
+
 def parse_command(fields: Fields) -> CodingCommand | None:
     """The command of an agent of kind `command`; None for every other. Raises Invalid."""
     kind = fields.choice("kind", KINDS, "model")
@@ -46,10 +54,10 @@ def parse_command(fields: Fields) -> CodingCommand | None:
         if group is not None:
             raise fields.wrong("command", "The agent is not of kind 'command'", cure="Add: kind: command")
         return None
-    if group is None or not group.texts("argv"):
+    if group is None or not words_of(group, "argv"):
         cure = "For example: command: {argv: [codex, exec, --json, '{goal}']}"
         raise fields.wrong("kind", "An agent of kind 'command' needs a command", cure=cure)
-    argv, stdin = group.texts("argv"), group.text("stdin")
+    argv, stdin = words_of(group, "argv"), group.text("stdin")
     if not any(GOAL in each for each in (*argv[1:], stdin)):
         raise group.wrong("argv", "The goal has no place in the command", cure=f"Put {GOAL} into argv or stdin.")
     environment = group.group("environment", ()) if group.has("environment") else None

@@ -16,6 +16,7 @@ from ostinato.domain.schedule import RULE_KEYS, ScheduleRule, parse_rule, rule_t
 from ostinato.domain.values import Value
 from ostinato.store.port import ScheduleRow
 from ostinato.workspace.agent_file import ABOUT_KEYS, EFFORTS
+from ostinato.workspace.command_rules import words_of
 from ostinato.workspace.fields import ID, ID_CURE, Fields
 from ostinato.workspace.front_matter import Node
 
@@ -127,7 +128,7 @@ def parse_heartbeat(
     except Invalid as error:
         raise Invalid(error.message, place=error.place or fields.place(), cure=error.cure) from None
     check = fields.group("check", CHECK_KEYS)
-    if check is not None and not (check.has("when") or check.texts("command")):
+    if check is not None and not (check.has("when") or words_of(check, "command")):
         raise check.wrong("when", "The check has no condition", cure='For example {when: "inbox.files > 0"}.')
     most = fields.integer("escalate_after", 0, least=1, most=1_000_000) if fields.has("escalate_after") else None
     return Heartbeat(
@@ -135,7 +136,7 @@ def parse_heartbeat(
         file=file,
         rule=rule,
         check=check.read("when", _compiled) if check and check.has("when") else None,
-        command=check.texts("command") if check else (),
+        command=words_of(check, "command") if check else (),
         command_timeout_s=check.duration_s("timeout", CHECK_TIMEOUT_S, least=1.0) if check else CHECK_TIMEOUT_S,
         model=fields.text("model") or None,
         effort=fields.choice("effort", EFFORTS, "medium") if fields.has("effort") else None,

@@ -29,6 +29,9 @@ NAMESPACES = 0x7E020000  # CLONE_NEW{NS,CGROUP,UTS,IPC,USER,PID,NET}
 NEW_TIME = 0x80  # CLONE_NEWTIME, for unshare only: in clone these bits are the exit signal
 FAMILIES = (1, 2, 10, 16)  # AF_UNIX, AF_INET, AF_INET6, AF_NETLINK
 DEATH_SIGNAL, SIGKILL = 1, 9  # PR_SET_PDEATHSIG: who would outlive its parent keeps its room alive
+SIGTERM = 15
+"""What programs ask for that want to be told of their parent's death, and that give up where they cannot be."""
+
 TERMINAL_INPUT = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX: typing on somebody else's terminal
 
 Machine = Literal["x86_64", "aarch64"]
@@ -128,6 +131,7 @@ def _lines(machine: str, *, namespaces: bool) -> list[tuple[str, Line]]:
     lines += [
         ("clone3", (_RET, _refuse(errno.ENOSYS), "", "")),  # its flags lie in memory; C libraries fall back to clone
         ("family", (_RET, _refuse(errno.EAFNOSUPPORT), "", "")),
+        ("pretend", (_RET, _refuse(0), "", "")),  # not done, and not refused: it dies with its parent all the same
         ("eperm", (_RET, _refuse(errno.EPERM), "", "")),
         ("kill", (_RET, KILL, "", "")),
         ("allow", (_RET, ALLOW, "", "")),  # once more: jumps go forward
@@ -148,7 +152,8 @@ def _by_arguments(*, namespaces: bool) -> list[tuple[str, Line]]:
         ("prctl", (_LD, _ARG0, "", "")),
         ("", (_JEQ, DEATH_SIGNAL, "", "allow")),
         ("", (_LD, _ARG1, "", "")),
-        ("", (_JEQ, SIGKILL, "allow", "eperm")),
+        ("", (_JEQ, SIGKILL, "allow", "")),
+        ("", (_JEQ, SIGTERM, "pretend", "eperm")),
         ("socketpair", (_LD, _ARG0, "", "")),
         ("", (_JEQ, FAMILIES[0], "allow", "family")),
         ("socket", (_LD, _ARG0, "", "")),
