@@ -22,6 +22,7 @@ from ostinato.domain.values import SECOND, Value
 from ostinato.gateway.context import Context
 from ostinato.gateway.sentences import one_line
 from ostinato.store.port import Examinable
+from ostinato.tools.processes.handle import Standing, handles
 from ostinato.tools.sandbox.preflight import Preflight, preflight
 
 Level = Literal["ok", "warn", "bad"]
@@ -69,6 +70,7 @@ def _machine(state_dir: Path) -> Iterator[Finding]:
     yield _guarded("state directory", lambda: _permissions(state_dir))
     yield _guarded("disk space", lambda: _space(state_dir))
     yield _guarded("disk speed", lambda: _fsync(state_dir))
+    yield _guarded("processes", lambda: _processes(state_dir))
 
 
 def _guarded(name: str, examination: Callable[[], Finding]) -> Finding:
@@ -104,6 +106,15 @@ def _permissions(state_dir: Path) -> Finding:
     if not os.access(state_dir, os.W_OK):
         return Finding(name=name, level="bad", text=f"{state_dir} cannot be written", cure="Use the fleet's own user.")
     return Finding(name=name, level="ok", text=f"{state_dir} (mode {mode:o})")
+
+
+def _processes(state_dir: Path) -> Finding:
+    """What outlives a node, and what systemd must leave alone then."""
+    runs = sum(each.look()[0] is Standing.RUNS for each in handles(state_dir))
+    text = f"{runs} run that outlive the node"
+    if "INVOCATION_ID" in os.environ:  # set by systemd for what it starts
+        text += "; systemd must signal the supervisor alone: KillMode=process"
+    return Finding(name="processes", level="ok", text=text)
 
 
 def _space(state_dir: Path) -> Finding:

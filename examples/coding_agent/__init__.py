@@ -1,0 +1,1 @@
+"""A coding agent of another make, played by a small program."""
