@@ -29,6 +29,8 @@ SCENARIO: list[tuple[str, dict[str, Any]]] = [
     ("agents.show", {"agent": "clerk"}),
     ("agents.show", {"agent": "clrk"}),
     ("agents.context", {"agent": "clerk"}),
+    ("agents.scale", {"agent": "clerk", "instances": 3}),
+    ("agents.scale", {"agent": "clerk"}),
     ("tasks.list", {}),
     ("tasks.list", {"all": True, "limit": 2}),
     ("tasks.list", {"state": ["failed", "done"], "before": "t3"}),

@@ -16,7 +16,6 @@ from ostinato.domain.step import Effect, ModelAnswer, ResultStatus, ToolIntent
 from ostinato.domain.task import Done, TaskKind, TaskResult, TaskState
 from ostinato.domain.values import Attachment, Origin, Source, Trust
 from ostinato.store.port import Claim, ClaimRequest, EventFilter, TaskFilter
-from ostinato.tools.port import Colleague
 from ostinato.tools.tasks import CREATED_MAX
 from tests.tools.conftest import Scene
 from tests.tools.desk import BEGINS_AT, Desk
@@ -86,11 +85,8 @@ def test_a_task_by_skills_goes_to_whoever_has_them_and_least_to_do(at_desk: Play
             made = await desk.call("tasks.create", {"title": "refund", "skills": ["REFUNDS"]})
             chosen.append(made.text.split()[2])
         assert chosen == ["billing", "technical", "billing", "technical"]
-        paused = (
-            Colleague(id="billing", skills=("refunds",), paused=True),
-            Colleague(id="technical", skills=("refunds",)),
-        )
-        made = await desk.call("tasks.create", {"title": "refund", "skills": ["refunds"]}, colleagues=paused)
+        await desk.store.run(lambda tx: tx.set_flag("agent:billing", "paused", actor="ann", reason="", now=BEGINS_AT))
+        made = await desk.call("tasks.create", {"title": "refund", "skills": ["refunds"]})
         assert made.text == "T6 for technical (ready)"
         nobody = await desk.call("tasks.create", {"title": "dance", "skills": ["dancing"]})
         assert nobody.text == "T7 for nobody yet: no agent has the skill dancing (blocked)"

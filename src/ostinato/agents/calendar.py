@@ -17,17 +17,22 @@ from functools import partial
 from msgspec import structs
 
 from ostinato.agents.unfit import release
+from ostinato.agents.vacancies import Vacancies
 from ostinato.domain.errors import NotFound, OstinatoError
 from ostinato.domain.event import EventName, NewEvent
 from ostinato.domain.schedule import next_fire
 from ostinato.domain.values import Instant, Value
 from ostinato.engine.port import Clock
 from ostinato.store.port import ScheduleRow, Store, Tx
+from ostinato.tools.router import SCALE, scaled
 from ostinato.workspace.registry import Brief, Workspaces
 
 SWEEP_S = 30.0
 """Seconds between the begins of two sweeps over all workspaces, unless the fleet is large: a new heartbeat is noticed
 after this at the latest."""
+
+VACANT_S = 3.0
+"""The same while a task waits for somebody who can do it: a look at a hundred agents takes two milliseconds."""
 
 AGENTS_PER_S = 60.0
 """Pace in a large fleet: a look at an agent takes 20 microseconds, so that the sweep costs an 800th of a core, and
@@ -51,7 +56,17 @@ class _Seen(Value):
 class Calendar:
     """The service that sweeps, some agents at a time."""
 
-    def __init__(self, *, store: Store, workspaces: Workspaces, clock: Clock, sweep_s: float = SWEEP_S) -> None:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        workspaces: Workspaces,
+        clock: Clock,
+        sweep_s: float = SWEEP_S,
+        vacancies: Vacancies | None = None,
+    ) -> None:
+        """`vacancies`: what is told of agents that have changed, since they may do what nobody could."""
+        self._vacancies = vacancies
         self._store = store
         self._workspaces = workspaces
         self._clock = clock
@@ -61,6 +76,7 @@ class Calendar:
         self._all: list[str] = []
         self._left: list[str] = []
         self._noticed: set[str] = set()
+        self._scales: Mapping[str, str] = {}
         self._looks_in = 0  # the thread in which the sweep itself looks
 
     def listen(self, wake: Callable[[], None]) -> Callable[[], None]:
@@ -88,6 +104,7 @@ class Calendar:
         if not self._left:
             self._all = await asyncio.to_thread(self._workspaces.ids)
             self._left = self._all[::-1]
+            await self._notice_scales()
             self._workspaces.drop_gone(self._all)
             gone = sorted(self._written.keys() - set(self._all))
         here = [self._left.pop() for _ in range(min(SLICE, len(self._left)))]
@@ -95,6 +112,7 @@ class Calendar:
         changed = await asyncio.to_thread(self._changed, here)
         await self._write([*gone, *changed])
         self._written.update(changed)
+        vacant = self._vacancies is not None and await self._vacancies.remain(list(changed), now=self._clock.now())
         for agent in gone:
             del self._written[agent]
         if self._first and not self._left:
@@ -103,7 +121,15 @@ class Calendar:
         if changed and self._left:
             return CHANGED_PAUSE_S
         share = min(1.0, len(here) / len(self._all)) if self._all else 1.0  # whoever was noticed is looked at twice
-        return max(self._sweep_s * share, len(here) / AGENTS_PER_S)
+        return max((VACANT_S if vacant else self._sweep_s) * share, len(here) / AGENTS_PER_S)
+
+    async def _notice_scales(self) -> None:
+        """Instances that somebody has set, perhaps at another node, are noticed as changes of files are."""
+        scales = await self._store.read(lambda reads: reads.settings(SCALE))
+        for agent in scales.keys() | self._scales.keys():
+            if scales.get(agent) != self._scales.get(agent):
+                self._written.pop(agent, None)
+        self._scales = scales
 
     def _changed(self, agents: list[str]) -> dict[str, str]:
         """Those whose version is not the one that was written last, with it: after a start all. Others look at files
@@ -147,6 +173,7 @@ def _remove(tx: Tx, names: Sequence[str], *, now: Instant) -> None:
 
 def _write(tx: Tx, *, batch: Sequence[_Seen], now: Instant) -> None:
     """Rows are read in the very transaction that writes them: a fire in between would be undone."""
+    scales = tx.settings(SCALE)
     for seen in batch:
         if seen.problem:
             tx.announce(NewEvent(name=EventName.AGENT_INVALID, agent=seen.agent, reason=seen.problem), now=now)
@@ -159,7 +186,8 @@ def _write(tx: Tx, *, batch: Sequence[_Seen], now: Instant) -> None:
             tx.put_schedule(row, now=now)
         if (brief := seen.brief) is not None:
             tx.place_agent(seen.agent, brief.pool, now=now)
-            data = {"version": brief.version, "heartbeats": len(wanted), "concurrency": brief.concurrency}
+            at_once = scaled(scales.get(seen.agent), brief.concurrency)
+            data = {"version": brief.version, "heartbeats": len(wanted), "concurrency": at_once}
             tx.announce(NewEvent(name=EventName.AGENT_LOADED, agent=seen.agent, data=data), now=now)
 
 

@@ -6,8 +6,10 @@ Knows nothing of stores: how busy somebody is, whoever routes looks up.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from fnmatch import fnmatchcase
 
+from ostinato.domain.errors import OstinatoError
 from ostinato.tools.port import Colleague
 from ostinato.workspace.registry import EXACT_MAX, Brief, Workspaces
 
@@ -32,6 +34,28 @@ class Colleagues:
             briefs = self._workspaces.briefs(look=len(self._briefs) <= EXACT_MAX)
             if briefs is not self._briefs:
                 self._briefs = briefs
-                self._found = tuple(Colleague(id=each.id, skills=each.skills) for each in briefs if not each.is_broken)
+                self._found = tuple(colleague_of(each) for each in briefs if not each.is_broken)
             self._good_until_s = self._elapsed_s() + COLLEAGUES_S
         return self._found
+
+
+def colleague_of(brief: Brief) -> Colleague:
+    """An agent as routing sees it."""
+    return Colleague(
+        id=brief.id,
+        skills=brief.skills,
+        concurrency=brief.concurrency,
+        per_day_usd_micros=brief.per_day_usd_micros,
+        per_day_tokens=brief.per_day_tokens,
+    )
+
+
+def delegates_of(workspaces: Workspaces, agent: str, among: Sequence[Colleague]) -> Sequence[Colleague]:
+    """Those of them to whom an agent may give tasks; none where it is gone or its files are broken."""
+    try:
+        delegates = workspaces.current(agent).delegates
+    except OstinatoError:
+        return ()
+    if delegates is None:
+        return among
+    return [each for each in among if each.id == agent or any(fnmatchcase(each.id, one) for one in delegates)]

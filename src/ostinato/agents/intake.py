@@ -13,11 +13,11 @@ from msgspec.structs import replace
 from ostinato.agents.unfit import is_unfit
 from ostinato.domain.event import EventName, NewEvent
 from ostinato.domain.message import NewMessage, check_owner
-from ostinato.domain.routing import Candidate, Route, missing, route
-from ostinato.domain.task import UNFINISHED, Join, NewTask, Task, TaskEvent, TaskKind, TaskSpec, TaskState
+from ostinato.domain.task import Join, NewTask, Task, TaskEvent, TaskKind, TaskSpec, TaskState
 from ostinato.domain.values import Attachment, Instant, Origin, Source, Trust, Value, digest_of, to_json
 from ostinato.store.port import Reads, TaskFilter, Tx
 from ostinato.tools.port import Colleague
+from ostinato.tools.router import Router
 from ostinato.workspace.inbox_item import InboxItem, ItemKind, RawAttachment
 from ostinato.workspace.mail import Mail, mail_as_text, read_mail
 
@@ -51,8 +51,15 @@ class _Content(Value):
 class Intake:
     """Turns items into tasks and messages."""
 
-    def __init__(self, *, colleagues: Callable[[], Sequence[Colleague]], default_agent: str | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        colleagues: Callable[[], Sequence[Colleague]],
+        default_agent: str | None = None,
+        router: Router | None = None,
+    ) -> None:
         self._colleagues = colleagues
+        self._router = router or Router()
         self._default_agent = default_agent
 
     def take(self, tx: Tx, item: InboxItem, *, wakes: bool, now: Instant) -> Taken:
@@ -79,55 +86,50 @@ class Intake:
         return taken
 
     def _task(self, tx: Tx, item: InboxItem, content: _Content, *, kept: tuple[Attachment, ...], now: Instant) -> Taken:
-        routed = self._route(tx, item)
-        if item.session is not None and routed.agent is not None:
-            check_owner(item.session, routed.agent)
-            tx.open_session(item.session, agent=routed.agent, now=now)  # or it would read what another agent is told
+        new = self._routed(tx, item, self._new_task(item, content, kept=kept), now=now)
+        if item.session is not None and new.agent is not None:
+            check_owner(item.session, new.agent)
+            tx.open_session(item.session, agent=new.agent, now=now)  # or it would read what another agent is told
         before = tx.latest_event()
-        task = tx.add_task(
-            NewTask(
-                kind=TaskKind.GOAL,
-                title=content.title,
-                spec=TaskSpec(
-                    goal=content.text,
-                    input=dict(item.input),
-                    skills=item.skills,
-                    requester="operator" if item.trust is Trust.OPERATOR else content.sender,
-                    trust=item.trust,
-                    trigger=Source.FILE,
-                    origin=content.origin,
-                    attachments=kept,
-                    timeout_s=item.timeout_s,
-                    deadline_at=item.deadline_at,
-                    model=item.model,
-                    join=Join.ANY if item.any else Join.ALL,
-                ),
-                agent=routed.agent,
-                session=item.session,
-                project=item.project,
-                type=item.type,
-                priority=item.priority,
-                not_before_at=item.not_before_at or 0,
-                draft=item.kind is ItemKind.PROPOSAL,
-                blocked=routed.blocked,
-                after=item.after,
-                key=item.key,
-                # By what was said, not by whom it was routed to: that may change before it is taken again.
-                body=digest_of(to_json(replace(item, file=""))),
-            ),
-            now=now,
-            actor="inbox",
-        )
+        task = tx.add_task(new, now=now, actor="inbox")
         return Taken(name=task.name, repeated=task.created_at != now and before == tx.latest_event())
 
-    def _route(self, tx: Reads, item: InboxItem) -> Route:
-        agent = item.agent or (self._default_agent if not item.skills else None)
-        if agent is None and not item.skills:
-            return Route(blocked="the file names neither an agent nor skills")
-        candidates = [Candidate(id=each.id, skills=each.skills, paused=each.paused) for each in self._colleagues()]
-        if agent is None:  # only those who could do it are looked up
-            candidates = [each if missing(each, item.skills) else _loaded(tx, each) for each in candidates]
-        return route(candidates, agent=agent, skills=item.skills)
+    def _new_task(self, item: InboxItem, content: _Content, *, kept: tuple[Attachment, ...]) -> NewTask:
+        return NewTask(
+            kind=TaskKind.GOAL,
+            title=content.title,
+            spec=TaskSpec(
+                goal=content.text,
+                input=dict(item.input),
+                skills=item.skills,
+                requester="operator" if item.trust is Trust.OPERATOR else content.sender,
+                trust=item.trust,
+                trigger=Source.FILE,
+                origin=content.origin,
+                attachments=kept,
+                timeout_s=item.timeout_s,
+                deadline_at=item.deadline_at,
+                model=item.model,
+                join=Join.ANY if item.any else Join.ALL,
+            ),
+            agent=item.agent or (self._default_agent if not item.skills else None),
+            session=item.session,
+            project=item.project,
+            type=item.type,
+            priority=item.priority,
+            not_before_at=item.not_before_at or 0,
+            draft=item.kind is ItemKind.PROPOSAL,
+            after=item.after,
+            key=item.key,
+            # By what was said, not by whom it was routed to: that may change before it is taken again.
+            body=digest_of(to_json(replace(item, file=""))),
+        )
+
+    def _routed(self, tx: Tx, item: InboxItem, new: NewTask, *, now: Instant) -> NewTask:
+        if new.agent is None and not item.skills:
+            routed = self._router.place(tx, new, self._colleagues(), now=now)  # a rule may give it to somebody
+            return routed if routed.agent else replace(new, blocked="the file names neither an agent nor skills")
+        return self._router.place(tx, new, self._colleagues(), now=now)
 
     def _message(
         self,
@@ -192,11 +194,6 @@ def waiting_files(tx: Reads, agent: str, *, limit: int) -> list[Task]:
     which = TaskFilter(agent=agent, kinds=frozenset({TaskKind.TURN}), states=frozenset({TaskState.BLOCKED}))
     found = [task for task in tx.tasks(which, limit=limit) if task.type == FILE_TYPE and not is_unfit(task)]
     return found[::-1]
-
-
-def _loaded(tx: Reads, candidate: Candidate) -> Candidate:
-    tally = tx.agent_tally(candidate.id)
-    return replace(candidate, unfinished=sum(tally.get(state.value, 0) for state in UNFINISHED))
 
 
 def wake_file(tx: Tx, task: Task, message: NewMessage, *, now: Instant) -> None:

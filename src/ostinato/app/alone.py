@@ -35,6 +35,7 @@ from ostinato.gateway.definitions import stand_in_settings
 from ostinato.gateway.keyring import keep, new_token
 from ostinato.gateway.operation import Ask, Operation, View, read_request, request_fields
 from ostinato.store.port import ScheduleRow
+from ostinato.tools.router import Router
 from ostinato.workspace.fleet_file import FLEET_FILE, read_fleet, read_store
 from ostinato.workspace.registry import Workspaces
 
@@ -107,6 +108,7 @@ async def open_context(fleet: Path, *, token: str | None, writes: bool) -> Async
                 state_dir=state_dir,
                 caller=caller,
                 fire=_fire_here(ground),
+                router=Router(settings.routing),
                 rehearsal=_rehearsal(ground),
             )
         finally:
@@ -175,7 +177,7 @@ def _fire_here(ground: Ground) -> FireNow:
         from ostinato.tools.commands import CommandPlace
 
         place = CommandPlace(fleet=ground.fleet.resolve(), state_dir=(ground.fleet / STATE_FOLDER).resolve())
-        _, fires = wakers_of(ground, Colleagues(ground.workspaces), commands=place)
+        _, fires = wakers_of(ground, Colleagues(ground.workspaces), Router(ground.settings.routing), commands=place)
         return await fires.fire_now(row, check=check)
 
     return fire

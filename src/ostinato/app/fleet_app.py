@@ -38,6 +38,7 @@ from ostinato.gateway.log_lines import LogLines
 from ostinato.gateway.metered import MeteredHandler, metered_models
 from ostinato.gateway.metrics import CommitTimes, Meter
 from ostinato.store.port import EVERY_POOL, ScheduleRow, Store
+from ostinato.tools.router import Router
 from ostinato.workspace.fleet_file import FLEET_FILE, read_fleet
 from ostinato.workspace.registry import Workspaces
 
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from ostinato.agents.fires import Fires
     from ostinato.agents.inbox import InboxTaker
     from ostinato.agents.live import LiveText
+    from ostinato.agents.vacancies import Vacancies
     from ostinato.app.plugins import Plugins
     from ostinato.engine.node import EngineNode
     from ostinato.engine.service import Service
@@ -53,6 +55,8 @@ if TYPE_CHECKING:
     from ostinato.tools.commands import CommandPlace
     from ostinato.tools.toolbox import Toolbox
     from ostinato.tools.web.proxy import Ways
+
+_LEARNED = frozenset({EventName.AGENT_LOADED, EventName.AGENT_SCALED})
 
 MODELLED = (TaskKind.GOAL, TaskKind.TURN)
 """Kinds of tasks that are done by asking models."""
@@ -85,6 +89,7 @@ class FleetApp:
         self.workspaces = Workspaces(fleet, defaults=self.settings.defaults)
         self.log = log or LogLines()
         self.meter = Meter(agents=self.settings.agent_metrics)
+        self.router = Router(self.settings.routing, elapsed_s=self.clock.elapsed_s)
         self.store: Store | None = None
         self.toolbox: Toolbox | None = None
         self.node: EngineNode | None = None
@@ -141,7 +146,7 @@ class FleetApp:
         await ways.resume()
         self._ends.push_async_callback(ways.stop)
         colleagues, live = Colleagues(self.workspaces, elapsed_s=self.clock.elapsed_s), LiveText()
-        inbox, fires = wakers_of(ground, colleagues, skipped=self.meter.skipped, commands=self._commands())
+        inbox, fires = wakers_of(ground, colleagues, self.router, skipped=self.meter.skipped, commands=self._commands())
         toolbox = self.toolbox = self._toolbox()
         plugins = self.plugins = self._plugins(store, toolbox)
         self._ends.push_async_callback(plugins.stop)  # once the engine has stopped
@@ -191,7 +196,7 @@ class FleetApp:
         from ostinato.app.web_parts import web_place
         from ostinato.tools.standard import standard_toolbox
 
-        return standard_toolbox(self._commands(), web=web_place(self.settings.web, self.state_dir))
+        return standard_toolbox(self._commands(), web=web_place(self.settings.web, self.state_dir), router=self.router)
 
     def _plugins(self, store: Store, toolbox: Toolbox) -> Plugins:
         from ostinato.app.plugins import Plugins
@@ -296,6 +301,7 @@ class FleetApp:
             meter=self.meter,
             rehearsal=Rehearsal(store=store, workspaces=self.workspaces, toolbox=self.toolbox),
             servers=self.plugins.servers if self.plugins else None,
+            router=self.router,
         )
         http = HttpSettings(context, unready=self._unready, surprised=self.log.surprise, closing=self._closing)
         return LocalServer(make_app(http), state_dir=self.state_dir, closing=self._closing)
@@ -304,10 +310,11 @@ class FleetApp:
         from ostinato.agents.calendar import Calendar
         from ostinato.agents.regulator import Regulator
         from ostinato.agents.scribe import Scribe
+        from ostinato.agents.vacancies import is_vacant
         from ostinato.engine.service import Ground, Service
 
         ground = Ground(store=store, clock=self.clock, notify=self.log.notice)
-        calendar = Calendar(store=store, workspaces=self.workspaces, clock=self.clock)
+        calendar = Calendar(store=store, workspaces=self.workspaces, clock=self.clock, vacancies=self._vacancies(store))
         scribe = Scribe(store=store, workspaces=self.workspaces, clock=self.clock)
         writing = Service("scribe", scribe.poll, ground)
 
@@ -318,8 +325,20 @@ class FleetApp:
         self._ends.callback(store.subscribe(wake))
         sweeping = Service("calendar", calendar.poll, ground)
         self._ends.callback(calendar.listen(sweeping.wake))
+        self._ends.callback(store.subscribe(lambda events: sweeping.wake() if is_vacant(events) else None))
         others = {"regulator": Regulator(store=store, clock=self.clock).poll, "inbox": inbox.poll}
         return (sweeping, *(Service(name, poll, ground) for name, poll in others.items()), writing)
+
+    def _vacancies(self, store: Store) -> Vacancies:
+        from ostinato.agents.colleagues import colleague_of, delegates_of
+        from ostinato.agents.vacancies import Vacancies
+
+        return Vacancies(
+            store=store,
+            colleagues=lambda: [colleague_of(b) for b in self.workspaces.briefs(look=False) if not b.is_broken],
+            router=self.router,
+            delegates=lambda agent, among: delegates_of(self.workspaces, agent, among),
+        )
 
     def _look_after(self) -> None:
         """A process may have begun."""
@@ -352,7 +371,7 @@ class FleetApp:
         clerk = Clerk(
             ClerkPlace(fleet=self.fleet, name=settings.name, timezone=settings.timezone),
             store=store,
-            intake=Intake(colleagues=colleagues, default_agent=settings.inbox_agent),
+            intake=Intake(colleagues=colleagues, default_agent=settings.inbox_agent, router=self.router),
             colleagues=colleagues,
             clock=self.clock,
         )
@@ -391,7 +410,7 @@ class FleetApp:
 
     def _learn(self, events: Sequence[Event]) -> None:
         """How many tasks an agent may work on at once may have changed with its files."""
-        loaded = [each for each in events if each.name is EventName.AGENT_LOADED and each.agent]
+        loaded = [each for each in events if each.name in _LEARNED and each.agent]
         if not loaded or self.node is None:
             return
         known = self._at_once | {each.agent: each.data.get("concurrency", 1) for each in loaded if each.agent}

@@ -20,6 +20,7 @@ from ostinato.domain.values import Value
 from ostinato.engine.port import Clock
 from ostinato.gateway.definitions import FleetDefinitions
 from ostinato.store.port import Store
+from ostinato.tools.router import Router
 from ostinato.workspace.fleet_file import FLEET_FILE, FleetSettings
 from ostinato.workspace.registry import Workspaces
 
@@ -102,6 +103,7 @@ def _specs_of(policy: Policy) -> Sequence[ToolSpec]:
 def wakers_of(
     ground: Ground,
     colleagues: Colleagues,
+    router: Router,
     *,
     skipped: Callable[[str], None] = lambda reason: None,
     commands: CommandPlace | None = None,
@@ -118,7 +120,7 @@ def wakers_of(
         fleet=ground.fleet,
         store=store,
         workspaces=workspaces,
-        intake=Intake(colleagues=colleagues, default_agent=settings.inbox_agent),
+        intake=Intake(colleagues=colleagues, default_agent=settings.inbox_agent, router=router),
         clock=clock,
         timezone=settings.timezone,
         times=InboxTimes(settle_s=settings.settle_s),

@@ -183,6 +183,30 @@ def resume(agent: AgentId, *, reason: Reason = "", fleet: Fleet = None, as_json:
     _leash(Client(fleet), agents_api.resume, _asked(agent, reason), as_json=as_json)
 
 
+def scale(
+    agent: AgentId,
+    instances: Annotated[
+        int | None, typer.Argument(metavar="[N]", min=1, help="Tasks at once; without it, as its files say.")
+    ] = None,
+    *,
+    reason: Reason = "",
+    fleet: Fleet = None,
+    as_json: Json = False,
+) -> None:
+    """Let an agent do more or fewer tasks at once; they share its queue. Holds until it is scaled anew.
+
+    Example: ostinato agents scale billing 4
+    """
+    request = agents_api.ScaleAgent(agent=agent, instances=instances, reason=reason)
+    screen, done = Screen(), Client(fleet).call(agents_api.scale, request)
+    if as_json:
+        screen.json(done)
+        return
+    says = "" if done.concurrency == done.files_say else f" (its files say {done.files_say})"
+    waiting = f"; {count(done.unfinished, 'task')} in its queue" if done.unfinished else ""
+    screen.say(f"{done.agent} does {count(done.concurrency, 'task')} at once{says}{waiting}")
+
+
 def _asked(agent: str, reason: str) -> agents_api.LeashAgent:
     return agents_api.LeashAgent(agent=agent, reason=reason)
 
@@ -221,7 +245,7 @@ def _show(screen: Screen, view: AgentView) -> None:
             ("folder", view.folder),
             ("skills", ", ".join(agent.skills)),
             ("model", agent.model or "the fleet's default"),
-            ("at once", count(view.concurrency, "task")),
+            ("at once", _at_once(view)),
             ("tools", ", ".join(view.tools) or "none: TOOLS.md grants none"),
             ("recipients", ", ".join(view.recipients)),
             ("asks", "\n".join(view.gates)),
@@ -251,6 +275,11 @@ def _show(screen: Screen, view: AgentView) -> None:
     screen.say(f"\nmore: ostinato events --since 3d --agent {agent.id}")
 
 
+def _at_once(view: AgentView) -> str:
+    says = "" if view.concurrency == view.files_say else f", scaled; its files say {view.files_say}"
+    return f"{count(view.concurrency, 'task')}{says}"
+
+
 def _beat(beat: agents_api.BeatView) -> str:
     parts = [beat.name if beat.name == "heartbeat" else f"heartbeat {beat.name}", beat.rule]
     parts += [f"active {beat.active} {beat.timezone}".rstrip()] if beat.active else []
@@ -266,6 +295,7 @@ COMMANDS: Commands = {
     "add": add,
     "context": show_context,
     "review": review,
+    "scale": scale,
     "pause": pause,
     "resume": resume,
     "drain": drain,

@@ -40,6 +40,16 @@ WATCH_S = 0.5
 Budget = Annotated[
     float | None, typer.Option("--budget", metavar="USD", min=0, help="Dollars it may spend with all that it sets off.")
 ]
+RoutedBy = Annotated[
+    str | None, typer.Option("--policy", metavar="POLICY", help="Who is best: cheapest, fastest, best, ...")
+]
+Skills = Annotated[list[str] | None, typer.Option("--skill", metavar="SKILL", help="Or: what they must be good at.")]
+Priority = Annotated[
+    int, typer.Option("--priority", metavar="N", min=-100, max=100, help="-100 to 100; higher is sooner.")
+]
+AfterTasks = Annotated[
+    list[str] | None, typer.Option("--after", metavar="TASK", help="Once this is done; T12:failure, T12:always.")
+]
 
 
 def add(
@@ -47,17 +57,10 @@ def add(
     *,
     goal: Annotated[str, typer.Option("--goal", metavar="TEXT", help="All of it; - reads standard input.")] = "",
     agent: Annotated[str | None, typer.Option("--agent", metavar="AGENT", help="Who does it.")] = None,
-    skill: Annotated[
-        list[str] | None, typer.Option("--skill", metavar="SKILL", help="Or: what they must be good at.")
-    ] = None,
+    skill: Skills = None,
     project: Annotated[str, typer.Option("--project", metavar="NAME", help="What it belongs to.")] = "",
-    priority: Annotated[
-        int, typer.Option("--priority", metavar="N", min=-100, max=100, help="-100 to 100; higher is sooner.")
-    ] = 0,
-    after: Annotated[
-        list[str] | None,
-        typer.Option("--after", metavar="TASK", help="Once this is done; T12:failure, T12:always."),
-    ] = None,
+    priority: Priority = 0,
+    after: AfterTasks = None,
     any_of: Annotated[bool, typer.Option("--any", help="Any one of --after is enough.")] = False,
     not_before: Annotated[str | None, typer.Option("--not-before", metavar="TIME", help="2h, or a time.")] = None,
     deadline: Annotated[str | None, typer.Option("--deadline", metavar="TIME", help="2h, or a time.")] = None,
@@ -68,6 +71,7 @@ def add(
     deliver: Annotated[
         str | None, typer.Option("--deliver", metavar="WHERE", help="operator, agent:NAME, session:KEY, file:PATH.")
     ] = None,
+    policy: RoutedBy = None,
     draft: Annotated[bool, typer.Option("--draft", help="It runs only once approved.")] = False,
     key: Annotated[str | None, typer.Option("--key", metavar="KEY", help="Adding it twice is then harmless.")] = None,
     fleet: Fleet = None,
@@ -94,6 +98,7 @@ def add(
         model=model,
         deliver=deliver,
         budget=budget,
+        policy=policy,
         draft=draft,
         key=key,
     )

@@ -29,6 +29,7 @@ AUDITED = frozenset(
         EventName.SCHEDULE_ADDED,
         EventName.SCHEDULE_REMOVED,
         EventName.AGENT_PLACED,
+        EventName.AGENT_SCALED,
         EventName.AGENT_LOADED,
     }
 )

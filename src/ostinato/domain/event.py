@@ -67,6 +67,7 @@ class EventName(enum.StrEnum):
     NODE_LOST = "node.lost"
     AGENT_LOADED = "agent.loaded"
     AGENT_PLACED = "agent.placed"
+    AGENT_SCALED = "agent.scaled"
     AGENT_INVALID = "agent.invalid"
     STORE_CHECKED = "store.checked"
     DISK_FULL = "disk.full"

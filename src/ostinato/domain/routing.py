@@ -80,13 +80,33 @@ class Candidate(Value):
     """It did the task's last relatives."""
 
 
+class Ranked(Value):
+    """How one candidate came out."""
+
+    id: str
+    reasons: tuple[str, ...]
+    """What speaks for and against it."""
+    score: float | None = None
+    """The weighted sum of its shares, 0 at best; None: it lacks a skill."""
+
+    @property
+    def words(self) -> str:
+        """In one line."""
+        return f"{self.id}: {'; '.join(self.reasons)}"
+
+
 class Route(Value):
     """Who gets a task. Without an agent `blocked` says why nobody can do it now."""
 
     agent: str | None = None
-    why: tuple[str, ...] = ()
-    """One line for each candidate that counts, best first."""
+    ranked: tuple[Ranked, ...] = ()
+    """The candidates that count, best first; then those that lack little."""
     blocked: str = ""
+
+    @property
+    def why(self) -> tuple[str, ...]:
+        """One line for each of them."""
+        return tuple(each.words for each in self.ranked)
 
 
 def route(
@@ -105,17 +125,20 @@ def route(
         found = next((each for each in candidates if each.id == agent), None)
         if found is None:
             raise NotFound(unknown_name("agent", agent, [each.id for each in candidates]))
-        return Route(agent=found.id, why=(f"{found.id}: asked for by name",))
+        return Route(agent=found.id, ranked=(Ranked(id=found.id, reasons=("asked for by name",)),))
     if not skills:
         return Route(blocked="neither an agent nor skills are named")
     able = [each for each in candidates if not missing(each, skills)]
     if not able:
-        return Route(blocked=_nobody(candidates, skills), why=_closest(candidates, skills))
+        return Route(blocked=_nobody(candidates, skills), ranked=_closest(candidates, skills))
     scale = _Scale(able, weights)
-    ranked = sorted((_is_hindered(each), scale.score(each), _load(each), each.id, each) for each in able)
-    has = ", ".join(skills)
-    why = tuple(f"{each.id}: has {has}; {scale.words(each)}" for *_, each in ranked[:EXPLAINED_MAX])
-    return Route(agent=ranked[0][-1].id, why=why)
+    best = sorted((_is_hindered(each), scale.score(each), _load(each), each.id, each) for each in able)
+    has = f"has {', '.join(skills)}"
+    ranked = tuple(
+        Ranked(id=each.id, reasons=(has, *scale.reasons(each, score)), score=score)
+        for _, score, _, _, each in best[:EXPLAINED_MAX]
+    )
+    return Route(agent=ranked[0].id, ranked=(*ranked, *_closest(candidates, skills)[: EXPLAINED_MAX - len(ranked)]))
 
 
 def missing(candidate: Candidate, skills: Sequence[str]) -> tuple[str, ...]:
@@ -145,10 +168,10 @@ class _Scale:
         )
         return round(sum(shares), 9)
 
-    def words(self, each: Candidate) -> str:
+    def reasons(self, each: Candidate, score: float) -> list[str]:
         """What speaks for and against a candidate, as far as it counts."""
         weights, record = self._weights, each.record
-        parts = [f"{each.unfinished} unfinished"]
+        parts = [f"{each.unfinished} unfinished" + (f", {each.concurrency} at once" if each.concurrency > 1 else "")]
         if weights.cost and record.usd_micros is not None:
             parts.append(f"${record.usd_micros / 1_000_000:.4f} a task")
         if weights.time and record.seconds is not None:
@@ -158,12 +181,12 @@ class _Scale:
         if weights.change and each.is_known:
             parts.append("did the last ones")
         if len(parts) > 1:
-            parts.append(f"score {self.score(each):.2f}")
+            parts.append(f"score {score:.2f}")
         if each.paused:
             parts.append("paused")
         if each.hindered:
             parts.append(each.hindered)
-        return "; ".join(parts)
+        return parts
 
 
 def _is_hindered(candidate: Candidate) -> bool:
@@ -187,7 +210,7 @@ def _nobody(candidates: Sequence[Candidate], skills: Sequence[str]) -> str:
     return f"no one agent has all of {', '.join(skills)}"
 
 
-def _closest(candidates: Sequence[Candidate], skills: Sequence[str]) -> tuple[str, ...]:
+def _closest(candidates: Sequence[Candidate], skills: Sequence[str]) -> tuple[Ranked, ...]:
     lacking = [(missing(each, skills), each.id) for each in candidates]
-    near = sorted((len(lacks), name, lacks) for lacks, name in lacking if len(lacks) < len(skills))
-    return tuple(f"{name}: lacks {', '.join(lacks)}" for _, name, lacks in near[:EXPLAINED_MAX])
+    near = sorted((len(lacks), name, lacks) for lacks, name in lacking if 0 < len(lacks) < len(skills))
+    return tuple(Ranked(id=name, reasons=(f"lacks {', '.join(lacks)}",)) for _, name, lacks in near[:EXPLAINED_MAX])

@@ -13,6 +13,7 @@ import msgspec
 from ostinato.domain.budget import Ceiling
 from ostinato.domain.errors import Conflict
 from ostinato.domain.retry import RetryPolicy
+from ostinato.domain.routing import RoutingPolicy
 from ostinato.domain.values import Attachment, Instant, Limits, Origin, Source, Trust, Value
 
 
@@ -215,6 +216,10 @@ class TaskSpec(Value):
     """The tools that a sub-agent was given of theirs; None: all."""
     join: Join = Join.ALL
     """Whether every dependency must be met, or any one."""
+    policy: RoutingPolicy | None = None
+    """What makes an agent the best for it; None: what its fleet says."""
+    routed: str = ""
+    """Why its agent got it when it was given to one for its skills."""
 
 
 class NewTask(Value):

@@ -12,8 +12,9 @@ from typing import Annotated
 import msgspec
 
 from ostinato.domain.errors import Conflict
+from ostinato.domain.event import EventName, NewEvent
 from ostinato.domain.person import Role
-from ostinato.domain.task import TaskState
+from ostinato.domain.task import UNFINISHED, TaskState
 from ostinato.domain.values import SECOND
 from ostinato.gateway.context import AgentCard, Context
 from ostinato.gateway.notation import iso_or_none
@@ -34,8 +35,11 @@ from ostinato.gateway.views import (
     task_rows,
 )
 from ostinato.store.port import EventFilter, Reads, TaskFilter, Tx
+from ostinato.tools.router import SCALE, scaled
 
 DAY = 86_400 * SECOND
+
+INSTANCES_MAX = 1_000
 
 AgentId = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 
@@ -63,6 +67,24 @@ class LeashAgent(Ask):
 
     agent: Word
     reason: Text = ""
+
+
+class ScaleAgent(Ask):
+    """How many of an agent's tasks run at once; null: as its files say."""
+
+    agent: Word
+    instances: Annotated[int, msgspec.Meta(ge=1, le=INSTANCES_MAX)] | None = None
+    reason: Text = ""
+
+
+class Scaled(View):
+    """How many of an agent's tasks run at once."""
+
+    agent: str
+    concurrency: int
+    files_say: int
+    unfinished: int
+    """Tasks that share its queue."""
 
 
 class ProblemView(View):
@@ -116,6 +138,8 @@ class AgentView(View):
     agent: AgentRow
     folder: str
     concurrency: int
+    files_say: int
+    """What `concurrency` would be without `agents scale`."""
     tools: list[str]
     recipients: list[str]
     gates: list[str]
@@ -196,7 +220,8 @@ async def show(context: Context, request: WhichAgent) -> AgentView:
         return AgentView(
             agent=agent_rows(tx, [card])[0],
             folder=card.folder,
-            concurrency=card.concurrency,
+            concurrency=scaled(tx.setting(f"{SCALE}{card.id}"), card.concurrency),
+            files_say=card.concurrency,
             tools=list(card.tools),
             recipients=list(card.recipients),
             gates=list(card.gates),
@@ -267,6 +292,26 @@ async def resume(context: Context, request: LeashAgent) -> Leashed:
         for name in held:
             tx.clear_flag(scope, name, actor=context.caller.name, reason=request.reason, now=now)
         return _leashed(tx, card)
+
+    return await context.store.run(write)
+
+
+@operation("agents.scale", "POST /api/v1/agents/{agent}/scale", role=Role.OPERATOR)
+async def scale(context: Context, request: ScaleAgent) -> Scaled:
+    """Let an agent do more or fewer tasks at once; they share its queue. It holds until it is scaled anew."""
+    card, now, most = await context.card(request.agent), context.now, request.instances
+
+    def write(tx: Tx) -> Scaled:
+        at_once = card.concurrency if most is None else most
+        tx.set_setting(f"{SCALE}{card.id}", "" if most is None else str(most))
+        data = {"concurrency": at_once, "files_say": card.concurrency}
+        scaled_now = NewEvent(
+            name=EventName.AGENT_SCALED, agent=card.id, actor=context.caller.name, reason=request.reason, data=data
+        )
+        tx.announce(scaled_now, now=now)
+        tally = tx.agent_tally(card.id)
+        unfinished = sum(tally.get(each.value, 0) for each in UNFINISHED)
+        return Scaled(agent=card.id, concurrency=at_once, files_say=card.concurrency, unfinished=unfinished)
 
     return await context.store.run(write)
 

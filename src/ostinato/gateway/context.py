@@ -18,6 +18,7 @@ from ostinato.engine.port import Clock
 from ostinato.gateway.metrics import Meter
 from ostinato.store.port import Retention, ScheduleRow, Store
 from ostinato.tools.mcp.port import ServerFacts
+from ostinato.tools.router import Router
 
 if TYPE_CHECKING:
     from ostinato.agents.rehearsal import Rehearsal
@@ -62,6 +63,8 @@ class AgentCard(Value):
     model: str = ""
     """As written; empty: the fleet's default."""
     concurrency: int = 1
+    per_day_usd_micros: int | None = None
+    per_day_tokens: int | None = None
     tools: tuple[str, ...] = ()
     recipients: tuple[str, ...] = ()
     gates: tuple[str, ...] = ()
@@ -163,6 +166,7 @@ class Context:
         meter: Meter | None = None,
         rehearsal: Rehearsal | None = None,
         servers: Callable[[], Sequence[ServerFacts]] | None = None,
+        router: Router | None = None,
     ) -> None:
         self.store = store
         self.clock = clock
@@ -179,6 +183,7 @@ class Context:
         """What was counted in this process; None where no node runs."""
         self.servers = servers
         """How the servers of tools stand; None where no node runs."""
+        self.router = router or Router()
 
     def as_caller(self, caller: Caller) -> Context:
         """The same, called by somebody else."""
@@ -194,6 +199,7 @@ class Context:
             meter=self.meter,
             rehearsal=self.rehearsal,
             servers=self.servers,
+            router=self.router,
         )
 
     async def cards(self) -> Sequence[AgentCard]:

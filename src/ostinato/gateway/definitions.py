@@ -201,6 +201,8 @@ class FleetDefinitions:
             skills=brief.skills,
             model=brief.model or "",
             concurrency=brief.concurrency,
+            per_day_usd_micros=brief.per_day_usd_micros,
+            per_day_tokens=brief.per_day_tokens,
             tools=brief.tools,
             problems=(*wrong, *found),
         )
@@ -251,6 +253,8 @@ def card_of(definition: AgentDefinition, *, problems: Sequence[Problem] = ()) ->
         skills=definition.skills,
         model=definition.model or "",
         concurrency=definition.concurrency,
+        per_day_usd_micros=definition.limits.per_day_usd_micros,
+        per_day_tokens=definition.limits.per_day_tokens,
         tools=definition.tools.granted,
         recipients=definition.tools.recipients,
         gates=tuple(gate_words(each) for each in definition.settings.gates),

@@ -15,8 +15,9 @@ from ostinato.gateway.follow import changes_of
 from ostinato.gateway.journal_view import step_view
 from ostinato.gateway.notation import iso, parse_id
 from ostinato.gateway.operation import View, operation, stream
+from ostinato.gateway.placing import CandidateView, Placing
 from ostinato.gateway.sentences import held_words, quoted
-from ostinato.gateway.tasks_api import WhichTask, contenders, why_here
+from ostinato.gateway.tasks_api import WhichTask
 from ostinato.gateway.views import EventView, StepView, event_views, next_command, waits_for
 from ostinato.store.port import EventFilter, QuestionFilter, Reads
 
@@ -31,6 +32,8 @@ class Explanation(View):
     agent: str | None
     state: str
     lines: list[str]
+    candidates: list[CandidateView] = []
+    """Whoever could do it, best first, then those who lack little; none where an agent was named."""
 
 
 class WhyLine(View):
@@ -78,13 +81,14 @@ async def explain(context: Context, request: WhichTask) -> Explanation:
     number = parse_id(request.task, "T")
 
     skills = (await context.store.read(lambda tx: tx.task(number))).spec.skills
-    cards = contenders(await context.cards(), skills) if skills else ()
+    where, now = Placing(context.router, await context.cards() if skills else ()), context.now
 
-    def read(tx: Reads) -> tuple[Task, list[Task], list[str]]:
+    def read(tx: Reads) -> tuple[Task, list[Task], list[str], list[CandidateView]]:
         task = tx.task(number)
-        return task, tx.dependencies(number), why_here(tx, task, cards)
+        lines, ranked = where.why_here(tx, task, now=now), where.candidates(tx, task, now=now)
+        return task, tx.dependencies(number), lines, ranked
 
-    task, after, lines = await context.store.read(read)
+    task, after, lines, ranked = await context.store.read(read)
     state = f"{task.state.value}{f': {task.reason}' if task.reason else ''}"
     lines.append(f"it is {state}")
     if task.state is TaskState.WAITING and waits_for(task):
@@ -93,7 +97,7 @@ async def explain(context: Context, request: WhichTask) -> Explanation:
         lines.append("it needs first: " + ", ".join(f"{each.name} ({each.state.value})" for each in missing))
     if task.not_before_at > context.now:
         lines.append(f"not before {iso(task.not_before_at)}")
-    return Explanation(task=task.name, agent=task.agent, state=task.state.value, lines=lines)
+    return Explanation(task=task.name, agent=task.agent, state=task.state.value, lines=lines, candidates=ranked)
 
 
 @operation("tasks.why", "GET /api/v1/tasks/{task}/why")

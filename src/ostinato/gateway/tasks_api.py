@@ -5,7 +5,6 @@ Knows nothing of HTTP or of screens.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -17,15 +16,16 @@ from ostinato.domain.errors import Conflict, Invalid, unknown_name
 from ostinato.domain.message import parse_deliver
 from ostinato.domain.person import Role
 from ostinato.domain.question import Answer, QuestionKind, QuestionState
-from ostinato.domain.routing import Candidate, missing, route
+from ostinato.domain.routing import RoutingPolicy
 from ostinato.domain.step import Input
-from ostinato.domain.task import UNFINISHED, Join, NewTask, Task, TaskEvent, TaskKind, TaskSpec, TaskState
+from ostinato.domain.task import Join, NewTask, Task, TaskEvent, TaskKind, TaskSpec, TaskState
 from ostinato.domain.task_query import QUERY_CHARACTERS_MAX, parse_query
 from ostinato.domain.values import digest_of, to_json
-from ostinato.gateway.context import AgentCard, Context
+from ostinato.gateway.context import Context
 from ostinato.gateway.journal_view import step_views
 from ostinato.gateway.notation import iso, parse_after, parse_id, parse_moment
 from ostinato.gateway.operation import Ask, View, operation
+from ostinato.gateway.placing import Placing, placing
 from ostinato.gateway.views import (
     AttemptView,
     FileView,
@@ -33,7 +33,6 @@ from ostinato.gateway.views import (
     StepView,
     TaskList,
     TaskRow,
-    agent_tallies,
     attempt_view,
     charged,
     file_view,
@@ -75,6 +74,8 @@ class AddTask(Ask):
     budget: Annotated[float, msgspec.Meta(ge=0, le=1_000_000)] | None = None
     """Dollars that it may spend with all that it sets off."""
     deliver: Word | None = None
+    policy: Word | None = None
+    """What makes an agent the best for it: balanced, least_loaded, cheapest, fastest or best."""
     draft: bool = False
     key: Word | None = None
 
@@ -186,10 +187,12 @@ async def add(context: Context, request: AddTask) -> TaskRow:
         deliver=parse_deliver(request.deliver) if request.deliver is not None else None,
         budget=None if request.budget is None else Ceiling(usd_micros=round(request.budget * 1_000_000)),
         join=Join.ANY if request.any else Join.ALL,
+        policy=None if request.policy is None else _member(RoutingPolicy, request.policy, "policy"),
     )
     new = NewTask(
         kind=TaskKind.GOAL,
         title=" ".join(request.title.split()) or request.title,
+        agent=request.agent,
         spec=spec,
         project=request.project,
         type=request.type,
@@ -201,14 +204,11 @@ async def add(context: Context, request: AddTask) -> TaskRow:
         body=digest_of(to_json(request)) if request.key else "",
     )
     if request.agent is not None:
-        cards: Sequence[AgentCard] = [await context.card(request.agent)]
-    else:
-        cards = contenders(await context.cards(), request.skills)
+        await context.card(request.agent)  # it exists
+    where = Placing(context.router, ()) if request.agent is not None else await placing(context)
 
     def write(tx: Tx) -> TaskRow:
-        chosen = route(candidates(tx, cards), agent=request.agent, skills=request.skills)
-        routed = msgspec.structs.replace(new, agent=chosen.agent, blocked=chosen.blocked)
-        return task_row(tx.add_task(routed, now=now, actor=context.caller.name), usd=0.0)
+        return task_row(tx.add_task(where.place(tx, new, now=now), now=now, actor=context.caller.name), usd=0.0)
 
     return await context.store.run(write)
 
@@ -247,8 +247,13 @@ async def show(context: Context, request: WhichTask) -> TaskView:
     number = parse_id(request.task, "T")
 
     task = await context.store.read(lambda tx: tx.task(number))
-    cards = contenders(await context.cards(), task.spec.skills) if task.spec.skills else ()
-    return await context.store.read(lambda tx: _task_view(tx, tx.task(number), cards))
+    where, now = Placing(context.router, await context.cards() if task.spec.skills else ()), context.now
+
+    def read(tx: Reads) -> TaskView:
+        task = tx.task(number)
+        return _task_view(tx, task, why_here=where.why_here(tx, task, now=now))
+
+    return await context.store.read(read)
 
 
 @operation("tasks.approve", "POST /api/v1/tasks/{task}/approve", role=Role.OPERATOR)
@@ -325,47 +330,6 @@ async def comment(context: Context, request: CommentTask) -> TaskRow:
     return await context.store.run(write)
 
 
-def contenders(cards: Sequence[AgentCard], skills: Sequence[str]) -> Sequence[AgentCard]:
-    """Those that have all the skills; everybody where nobody has, so that routing can say what is missing. Only these
-    need to be looked up in the store: a fleet may have ten thousand agents."""
-    if not skills:
-        return ()
-    return [each for each in cards if not missing(Candidate(id=each.id, skills=each.skills), skills)] or cards
-
-
-def candidates(tx: Reads, cards: Sequence[AgentCard]) -> list[Candidate]:
-    """Agents as routing sees them. Those whose files have errors cannot be chosen by skill."""
-    held = {each.scope for each in tx.flags()}
-    sound = [each for each in cards if len(cards) == 1 or not any(p.level == "error" for p in each.problems)]
-    tallies = agent_tallies(tx, [each.id for each in sound])
-    return [
-        Candidate(
-            id=each.id,
-            skills=each.skills,
-            paused=f"agent:{each.id}" in held,
-            unfinished=sum(tallies.get(each.id, {}).get(state.value, 0) for state in UNFINISHED),
-        )
-        for each in sound
-    ]
-
-
-def why_here(tx: Reads, task: Task, cards: Sequence[AgentCard]) -> list[str]:
-    """Who asked for a task and through what, and why it is with its agent, by today's files and load."""
-    causes = f", because of {' > '.join(task.spec.causes)}" if task.spec.causes else ""
-    trigger = task.spec.trigger.value
-    through = f" through {trigger}" if trigger != task.spec.requester else ""
-    lines = [f"asked for by {task.spec.requester}{through}{causes}"]
-    if task.spec.skills:
-        lines.append(f"needs {', '.join(task.spec.skills)}")
-        chosen = route(candidates(tx, cards), skills=task.spec.skills)
-        lines += [*chosen.why, *([chosen.blocked] if chosen.blocked else [])]
-    elif task.agent is not None:
-        lines.append(f"{task.agent} was named")
-    elif task.kind is TaskKind.GOAL:
-        lines.append("neither an agent nor skills are named")
-    return lines
-
-
 def _kinds(request: WhichTasks) -> frozenset[TaskKind]:
     if request.kind:
         return frozenset(_member(TaskKind, each, "kind") for each in request.kind)
@@ -382,10 +346,14 @@ def _member(kind: Any, name: str, what: str) -> Any:
 
 async def _decide(context: Context, request: DecideTask, moves: dict[TaskState, TaskEvent]) -> TaskRow:
     number, now = parse_id(request.task, "T"), context.now
+    approves = TaskEvent.APPROVE in moves.values()
+    where = await placing(context) if approves else None
 
     def write(tx: Tx) -> TaskRow:
         task = tx.task(number)
         event = moves.get(task.state) or next(iter(moves.values()))
+        if where is not None and task.state is TaskState.DRAFT:
+            where.place_again(tx, task, actor=context.caller.name, now=now)
         task = tx.move_task(number, event, actor=context.caller.name, reason=request.reason, now=now)
         if event is TaskEvent.APPROVE:
             task = _unheld(tx, task, actor=context.caller.name, now=now)
@@ -422,7 +390,7 @@ def _grant_more(tx: Tx, number: int, *, by: str, now: int) -> Task:
     return tx.task(number)
 
 
-def _task_view(tx: Reads, task: Task, cards: Sequence[AgentCard]) -> TaskView:
+def _task_view(tx: Reads, task: Task, *, why_here: list[str]) -> TaskView:
     steps = tx.steps(task.id)
     charges = tx.charges(task.id)
     cost, unpriced = charged(charges)
@@ -444,7 +412,7 @@ def _task_view(tx: Reads, task: Task, cards: Sequence[AgentCard]) -> TaskView:
         causes=list(task.spec.causes),
         deadline_at=iso(task.spec.deadline_at) if task.spec.deadline_at else None,
         files=[file_view(each) for each in task.spec.attachments],
-        why_here=why_here(tx, task, cards),
+        why_here=why_here,
         result=result.text if result else "",
         result_data=result.data if result else None,
         error=result.error if result else "",

@@ -13,7 +13,7 @@ from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 from ostinato.domain.audit import AuditRow
 from ostinato.domain.breaker import Breaker
-from ostinato.domain.budget import Ceiling
+from ostinato.domain.budget import Account, Ceiling
 from ostinato.domain.event import Event, EventName, NewEvent
 from ostinato.domain.ledger import Charge, Spending
 from ostinato.domain.message import Message, NewMessage, Session
@@ -22,6 +22,7 @@ from ostinato.domain.person import NewToken, Token
 from ostinato.domain.pin import Pin
 from ostinato.domain.question import Answer, NewQuestion, Question, QuestionKind, QuestionState
 from ostinato.domain.retry import RetryPolicy
+from ostinato.domain.routing import Record
 from ostinato.domain.step import Entry, Step
 from ostinato.domain.task import After, NewTask, Outcome, Task, TaskEvent, TaskKind, TaskState
 from ostinato.domain.values import Instant, Trust, Value
@@ -33,6 +34,12 @@ DEFAULT_POOL = "default"
 
 EVERY_POOL = "*"
 """As the pool of a node: it takes from all of them."""
+
+RECORD_TASKS = 50
+"""Tasks of a type that tell how good an agent is at it."""
+
+RECORD_REACH = 200
+"""Tasks of an agent among which they are looked for: some 200 rows along an index."""
 
 POISON_LOSSES = 3
 """Nodes that may die with the same task before it is set aside."""
@@ -253,6 +260,12 @@ class Reads(Protocol):
     def agent_tally(self, agent: str) -> Mapping[str, int]:
         """State -> tasks of every kind of one agent: one look at its counters, whatever the size of the fleet."""
 
+    def agent_record(self, agent: str, task_type: str) -> Record:
+        """What became of an agent's last RECORD_TASKS goals of a type within its last RECORD_REACH tasks."""
+
+    def account(self, scope: str, day: int) -> Account:
+        """What `agent:<id>`, `fleet` or `task:<id>` has used; all zero where there is nothing yet."""
+
     def spending(
         self, by: str, *, since_at: Instant, until_at: Instant | None = None, limit: int = 100
     ) -> list[Spending]:
@@ -299,6 +312,9 @@ class Reads(Protocol):
         """The newest first."""
 
     def setting(self, name: str) -> str | None: ...
+    def settings(self, prefix: str) -> Mapping[str, str]:
+        """Settings whose names begin so, by what follows in their names; an empty value is none."""
+
     def tokens(self) -> list[Token]:
         """Every token that there is or was, oldest first."""
 

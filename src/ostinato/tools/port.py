@@ -63,7 +63,10 @@ class Colleague(Value):
 
     id: str
     skills: tuple[str, ...] = ()
-    paused: bool = False
+    concurrency: int = 1
+    """Tasks that it may run at once, by its files."""
+    per_day_usd_micros: int | None = None
+    per_day_tokens: int | None = None
 
 
 class ToolContext(Value):

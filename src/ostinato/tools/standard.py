@@ -12,6 +12,7 @@ from ostinato.tools.files import file_tools
 from ostinato.tools.memory import memory_tools
 from ostinato.tools.messages import message_tools
 from ostinato.tools.processes.process_tools import process_tools
+from ostinato.tools.router import Router
 from ostinato.tools.tasks import task_tools
 from ostinato.tools.toolbox import Toolbox
 from ostinato.tools.turn import turn_tools
@@ -19,8 +20,10 @@ from ostinato.tools.web.place import WebPlace
 from ostinato.tools.web.web_tools import web_tools
 
 
-def standard_toolbox(commands: CommandPlace | None = None, *, web: WebPlace | None = None) -> Toolbox:
+def standard_toolbox(
+    commands: CommandPlace | None = None, *, web: WebPlace | None = None, router: Router | None = None
+) -> Toolbox:
     """A new box with all tools of the runtime. `commands`: where they run; `web`: what they ask by; None: those tools
-    are described only."""
-    inside = (*turn_tools(), *file_tools(), *memory_tools(), *task_tools(), *child_tools(), *message_tools())
+    are described only. `router`: who says which agent gets a task."""
+    inside = (*turn_tools(), *file_tools(), *memory_tools(), *task_tools(router), *child_tools(), *message_tools())
     return Toolbox((*inside, *exec_tools(commands), *process_tools(commands), *web_tools(web)))

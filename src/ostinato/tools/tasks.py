@@ -14,12 +14,12 @@ from msgspec.structs import replace
 from ostinato.domain.dependency import parted
 from ostinato.domain.errors import Denied, Exhausted, Invalid, NotFound, unknown_name
 from ostinato.domain.message import DEPTH_MAX
-from ostinato.domain.routing import Candidate, Route, missing, route
 from ostinato.domain.step import Effect, ModelAnswer, Note, ToolIntent
 from ostinato.domain.task import UNFINISHED, After, Join, NewTask, Task, TaskKind, TaskSpec, TaskState
 from ostinato.domain.values import Attachment, Source, Trust, digest_of, to_json
 from ostinato.store.port import Reads, TaskFilter, Tx
 from ostinato.tools.port import AnyTool, Arguments, StoreTool, ToolContext, ToolResult, object_schema, text_schema
+from ostinato.tools.router import Router
 
 CREATED_MAX = 50
 """Tasks that one turn makes; a model that always delegates stops here."""
@@ -35,40 +35,38 @@ TEXT_CHARS_MAX = 4_000
 _MAKERS = frozenset({"tasks.create", "tasks.propose"})
 
 
-def _create(tx: Tx, context: ToolContext, arguments: Arguments) -> ToolResult:
-    routed = _route(tx, context, arguments)
-    task = tx.add_task(_new_task(tx, context, arguments, routed=routed), now=context.now, actor=context.agent)
-    whom = f"for {task.agent}" if task.agent else f"for nobody yet: {routed.blocked}"
-    return ToolResult(text=f"{task.name} {whom} ({task.state.value})", data={"task": task.name})
+class _Makers:
+    """The two tools that make tasks, with whoever routes them."""
 
+    def __init__(self, router: Router) -> None:
+        self._router = router
 
-def _propose(tx: Tx, context: ToolContext, arguments: Arguments) -> ToolResult:
-    wants = arguments.get("agent") or arguments.get("skills")
-    routed = _route(tx, context, arguments) if wants else Route(blocked="no agent is chosen yet")
-    new = _new_task(tx, context, arguments, routed=routed, draft=True)
-    task = tx.add_task(new, now=context.now, actor=context.agent)
-    return ToolResult(text=f"{task.name} is proposed; a person decides", data={"task": task.name})
+    def create(self, tx: Tx, context: ToolContext, arguments: Arguments) -> ToolResult:
+        """A task that runs as soon as it can."""
+        task = tx.add_task(self._routed(tx, context, arguments), now=context.now, actor=context.agent)
+        whom = f"for {task.agent}" if task.agent else f"for nobody yet: {task.reason}"
+        return ToolResult(text=f"{task.name} {whom} ({task.state.value})", data={"task": task.name})
 
+    def propose(self, tx: Tx, context: ToolContext, arguments: Arguments) -> ToolResult:
+        """A draft; who does it may be left open."""
+        if arguments.get("agent") or arguments.get("skills"):
+            new = self._routed(tx, context, arguments)
+        else:
+            new = replace(_new_task(tx, context, arguments), blocked="no agent is chosen yet")
+        task = tx.add_task(replace(new, draft=True), now=context.now, actor=context.agent)
+        return ToolResult(text=f"{task.name} is proposed; a person decides", data={"task": task.name})
 
-def _route(tx: Reads, context: ToolContext, arguments: Arguments) -> Route:
-    """Who gets it, among those whom this agent may give tasks to."""
-    agent, skills = arguments.get("agent"), arguments.get("skills", [])
-    if agent is None and not skills:
-        raise Invalid("Name an agent or skills", cure="Nothing was created.")
-    allowed = [each for each in context.colleagues if _may_ask(context, each.id)]
-    if not allowed:
-        raise Denied("You may not give tasks to anybody", cure="Do it yourself, or propose it (tasks.propose).")
-    if agent is not None and agent not in {each.id for each in allowed}:
-        raise NotFound(unknown_name("agent", agent, [each.id for each in allowed]), cure="Nothing was created.")
-    candidates = [Candidate(id=each.id, skills=each.skills, paused=each.paused) for each in allowed]
-    if agent is None:  # only those who could do it are looked up
-        candidates = [each if missing(each, skills) else _loaded(tx, each) for each in candidates]
-    return route(candidates, agent=agent, skills=skills)
-
-
-def _loaded(tx: Reads, candidate: Candidate) -> Candidate:
-    tally = tx.agent_tally(candidate.id)
-    return replace(candidate, unfinished=sum(tally.get(state.value, 0) for state in UNFINISHED))
+    def _routed(self, tx: Tx, context: ToolContext, arguments: Arguments) -> NewTask:
+        """Who gets it, among those whom this agent may give tasks to."""
+        agent, skills = arguments.get("agent"), arguments.get("skills", [])
+        if agent is None and not skills:
+            raise Invalid("Name an agent or skills", cure="Nothing was created.")
+        allowed = [each for each in context.colleagues if _may_ask(context, each.id)]
+        if not allowed:
+            raise Denied("You may not give tasks to anybody", cure="Do it yourself, or propose it (tasks.propose).")
+        if agent is not None and agent not in {each.id for each in allowed}:
+            raise NotFound(unknown_name("agent", agent, [each.id for each in allowed]), cure="Nothing was created.")
+        return self._router.place(tx, _new_task(tx, context, arguments), allowed, now=context.now)
 
 
 def _may_ask(context: ToolContext, agent: str) -> bool:
@@ -77,7 +75,7 @@ def _may_ask(context: ToolContext, agent: str) -> bool:
     return any(fnmatchcase(agent, each) for each in context.delegates)
 
 
-def _new_task(tx: Reads, context: ToolContext, arguments: Arguments, *, routed: Route, draft: bool = False) -> NewTask:
+def _new_task(tx: Reads, context: ToolContext, arguments: Arguments) -> NewTask:
     if context.depth >= DEPTH_MAX:
         raise Exhausted(f"The chain of causes is {context.depth} tasks long already", cure="Finish, and say so.")
     _check_fan_out(tx, context)
@@ -102,12 +100,10 @@ def _new_task(tx: Reads, context: ToolContext, arguments: Arguments, *, routed: 
             deliver=f"session:{context.session}" if arguments.get("deliver") else None,
             join=Join.ANY if arguments.get("any") else Join.ALL,
         ),
-        agent=routed.agent,
+        agent=arguments.get("agent"),
         project=arguments.get("project") or tx.task(context.task).project,
         type=arguments.get("type", ""),
         priority=arguments.get("priority", 0),
-        draft=draft,
-        blocked=routed.blocked,
         depth=context.depth + 1,
         after=after,
         key=f"call:{context.key}",
@@ -218,8 +214,9 @@ def _comment(tx: Tx, context: ToolContext, arguments: Arguments) -> ToolResult:
     return ToolResult(text=f"noted on {task.name}")
 
 
-def task_tools() -> tuple[AnyTool, ...]:
-    """`tasks.create`, `propose`, `list`, `show` and `comment`."""
+def task_tools(router: Router | None = None) -> tuple[AnyTool, ...]:
+    """`tasks.create`, `propose`, `list`, `show` and `comment`; `router` says who gets what names only skills."""
+    makers = _Makers(router or Router())
     texts = {"type": "array", "items": {"type": "string"}, "maxItems": 20}
     wanted = {
         "title": text_schema(least=1, most=200),
@@ -240,14 +237,14 @@ def task_tools() -> tuple[AnyTool, ...]:
             description="Give a task to an agent, or to one with these skills. deliver: its result comes back here.",
             parameters=object_schema("title", **wanted, deliver={"type": "boolean"}),
             effect=Effect.IDEMPOTENT,
-            act=_create,
+            act=makers.create,
         ),
         StoreTool(
             name="tasks.propose",
             description="Propose a task; a person decides.",
             parameters=object_schema("title", **wanted),
             effect=Effect.IDEMPOTENT,
-            act=_propose,
+            act=makers.propose,
         ),
         StoreTool(
             name="tasks.list",

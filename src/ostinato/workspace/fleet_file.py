@@ -20,6 +20,7 @@ from ostinato.domain.errors import Invalid, NotFound, unknown_name
 from ostinato.domain.instant import zone_named
 from ostinato.domain.model_choice import RULE_VARIABLES, ModelRule
 from ostinato.domain.policy import Policy
+from ostinato.domain.routing_rule import Routing
 from ostinato.domain.values import Limits, Value
 from ostinato.store.port import Retention
 from ostinato.workspace.agent import FleetDefaults
@@ -29,6 +30,7 @@ from ostinato.workspace.file_text import FileText, Finding, read_text
 from ostinato.workspace.fleet_policy import POLICY_KEYS, parse_fleet_policy
 from ostinato.workspace.gate_rules import ESCALATE_KEYS, GATE_KEYS
 from ostinato.workspace.mcp_entries import MCP_EFFECTS, MCP_KEYS, McpEntry, parse_mcp
+from ostinato.workspace.routing_table import ROUTING_KEYS, parse_routing
 from ostinato.workspace.toml_nodes import parse_toml
 from ostinato.workspace.web_table import WEB_KEYS, WebEntry, parse_web
 
@@ -52,6 +54,7 @@ FLEET_FILE_KEYS: dict[str, tuple[str, ...]] = {
         "store",
         "engine",
         "inbox",
+        "routing",
         "tasks",
         "metrics",
         "otel",
@@ -94,6 +97,7 @@ FLEET_FILE_KEYS: dict[str, tuple[str, ...]] = {
     "store": ("kind", "url", "password_env", "lease"),
     "engine": ("tasks",),
     "inbox": ("agent", "settle"),
+    **ROUTING_KEYS,
     "tasks": ("file",),
     "metrics": ("agents",),
     "otel": ("endpoint", "contents"),
@@ -183,6 +187,8 @@ class FleetSettings(Value):
     """Who gets files of the fleet's inbox that name nobody."""
     settle_s: float = SETTLE_S
     """How long a file must have been left alone before it is taken, in seconds."""
+    routing: Routing = Routing()
+    """Which agent gets a task that names only skills."""
     tasks_file: bool = True
     """Whether TASKS.md and tasks/ are kept."""
     agent_metrics: bool = False
@@ -280,6 +286,7 @@ def parse_fleet(file: FileText, *, name: str) -> FleetSettings:
         tasks_max=engine.integer("tasks", 1, least=1, most=100_000) if engine.has("tasks") else None,
         inbox_agent=inbox.read("agent", check_agent_id),
         settle_s=inbox.duration_s("settle", SETTLE_S),
+        routing=parse_routing(root),
         tasks_file=_table(root, "tasks").flag("file", default=True),
         agent_metrics=_table(root, "metrics").flag("agents", default=False),
         otel_endpoint=_endpoint(_table(root, "otel")),
@@ -527,6 +534,7 @@ _TABLES = {
     "tasks_max": "[engine]",
     "inbox_agent": "[inbox]",
     "settle_s": "[inbox]",
+    "routing": "[routing]",
     "tasks_file": "[tasks]",
     "agent_metrics": "[metrics]",
     "otel_endpoint": "[otel]",

@@ -66,6 +66,8 @@ class Brief(Value):
     model: str | None = None
     concurrency: int = 1
     pool: str = "default"
+    per_day_usd_micros: int | None = None
+    per_day_tokens: int | None = None
     tools: tuple[str, ...] = ()
     heartbeats: tuple[Heartbeat, ...] = ()
     version: str = ""
@@ -132,8 +134,8 @@ class Workspaces:
         self._briefs_are_old = False
         self._briefs_until_s = float("-inf")
         self.changed: Callable[[str], None] | None = None
-        """Called with an agent's id, in whatever thread, when its heartbeats are seen to be new or others, or its files
-        to be broken or in order again."""
+        """Called with an agent's id, in whatever thread, when its heartbeats or skills are seen to be new or others, or
+        its files to be broken or in order again."""
 
     def ids(self) -> list[str]:
         """Every agent's id, sorted: the folders in agents/ whose names can be one."""
@@ -343,6 +345,8 @@ class Workspaces:
             model=definition.model,
             concurrency=definition.concurrency,
             pool=definition.pool,
+            per_day_usd_micros=definition.limits.per_day_usd_micros,
+            per_day_tokens=definition.limits.per_day_tokens,
             tools=self._once(definition.tools.granted),
             heartbeats=definition.heartbeats,
             version=definition.version,
@@ -364,9 +368,9 @@ def _again(error: OstinatoError) -> OstinatoError:
     return type(error)(error.message, place=error.place, cure=error.cure)
 
 
-def _waking(brief: Brief) -> tuple[bool, tuple[Heartbeat, ...]]:
-    """What decides whether an agent can be woken, and when."""
-    return brief.is_broken, brief.heartbeats
+def _waking(brief: Brief) -> tuple[bool, tuple[Heartbeat, ...], tuple[str, ...]]:
+    """What decides whether an agent can be woken, when, and what for."""
+    return brief.is_broken, brief.heartbeats, brief.skills
 
 
 def _problem(agent: str, error: OstinatoError) -> Problem:

@@ -30,21 +30,8 @@ class AccountVerbs(SessionVerbs):
 
     def _account(self, place: Place, most: Ceiling | None = None) -> Account:
         """As it stands; its own limits where none are named."""
-        scope, day = place
-        row = self._db.one("account", scope=scope, day=day)
-        if row is None:
-            return Account(scope=scope, day=day, most=most or Ceiling())
-        reserved, spent, reserved_tokens, spent_tokens, granted, granted_tokens, own, own_tokens, warned, question = row
-        return Account(
-            scope=scope,
-            day=day,
-            spent=Spend(usd_micros=spent, tokens=spent_tokens),
-            reserved=Spend(usd_micros=reserved, tokens=reserved_tokens),
-            granted=Spend(usd_micros=granted, tokens=granted_tokens),
-            most=most or Ceiling(usd_micros=own, tokens=own_tokens),
-            warned=bool(warned),
-            question=question,
-        )
+        account = self.account(*place)
+        return account if most is None else replace(account, most=most)
 
     def _trees(self, task: int | None) -> list[Place]:
         """Accounts of the task and of those that set it off, of which there are few and mostly none."""

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from ostinato.domain.audit import AuditRow
 from ostinato.domain.breaker import Breaker
+from ostinato.domain.budget import Account, Ceiling, Spend
 from ostinato.domain.errors import Invalid, NotFound
 from ostinato.domain.event import Event
 from ostinato.domain.ledger import Charge, Spending
@@ -16,12 +17,15 @@ from ostinato.domain.permission import Permission
 from ostinato.domain.person import Token
 from ostinato.domain.pin import Pin
 from ostinato.domain.question import Question
+from ostinato.domain.routing import Record
 from ostinato.domain.step import Step
 from ostinato.domain.taint import TAINTED_MAX
 from ostinato.domain.task import After, Condition, Task, TaskKind
-from ostinato.domain.values import Instant
+from ostinato.domain.values import SECOND, Instant
 from ostinato.store.port import (
     EVERY_POOL,
+    RECORD_REACH,
+    RECORD_TASKS,
     Attempt,
     EventFilter,
     Flag,
@@ -297,6 +301,34 @@ class ReadVerbs:
         """State -> tasks of one agent."""
         return {state: count for state, count in self._db.all("agent_tally", agent=agent) if count}
 
+    def agent_record(self, agent: str, task_type: str) -> Record:
+        """What became of an agent's last tasks of a type."""
+        row = self._db.one("agent_record", agent=agent, type=task_type, most=RECORD_TASKS, reach=RECORD_REACH)
+        done, failed, micros, time = row or (0, 0, None, None)
+        return Record(
+            done=done or 0,
+            failed=failed or 0,
+            usd_micros=micros,
+            seconds=None if time is None else time / SECOND,
+        )
+
+    def account(self, scope: str, day: int) -> Account:
+        """One account, with its own limits."""
+        row = self._db.one("account", scope=scope, day=day)
+        if row is None:
+            return Account(scope=scope, day=day, most=Ceiling())
+        reserved, spent, reserved_tokens, spent_tokens, granted, granted_tokens, own, own_tokens, warned, question = row
+        return Account(
+            scope=scope,
+            day=day,
+            spent=Spend(usd_micros=spent, tokens=spent_tokens),
+            reserved=Spend(usd_micros=reserved, tokens=reserved_tokens),
+            granted=Spend(usd_micros=granted, tokens=granted_tokens),
+            most=Ceiling(usd_micros=own, tokens=own_tokens),
+            warned=bool(warned),
+            question=question,
+        )
+
     def spending(
         self, by: str, *, since_at: Instant, until_at: Instant | None = None, limit: int = 100
     ) -> list[Spending]:
@@ -363,6 +395,12 @@ class ReadVerbs:
         """The value of a setting, or None."""
         value: str | None = _first(self._db.one("setting", name=name))
         return value
+
+    def settings(self, prefix: str) -> dict[str, str]:
+        """Settings whose names begin so."""
+        behind = prefix[:-1] + chr(ord(prefix[-1]) + 1)  # the first text that is behind all of them
+        found = self._db.all("settings_like", prefix=prefix, behind=behind)
+        return {name[len(prefix) :]: value for name, value in found if value}
 
     def permissions(self, agent: str | None = None) -> list[Permission]:
         """Every permission that there is or was; those that hold for one agent."""

@@ -21,6 +21,7 @@ from ostinato.testing.contract import (
     money,
     people,
     pinning,
+    routing,
     sharing,
     stopping,
 )
@@ -43,6 +44,7 @@ ROOMS = (
     money,
     people,
     pinning,
+    routing,
     sharing,
     stopping,
     auditing,

@@ -104,6 +104,10 @@ SELECT 1 FROM blob_uses WHERE digest = :digest LIMIT 1
 -- The value of a setting.
 SELECT value FROM settings WHERE name = :name
 
+-- name: settings_like
+-- Settings whose names lie between these two.
+SELECT name, value FROM settings WHERE name >= :prefix AND name < :behind ORDER BY name
+
 -- name: set_setting
 -- Its new value.
 INSERT INTO settings (name, value) VALUES (:name, :value) ON CONFLICT (name) DO UPDATE SET value = excluded.value

@@ -39,6 +39,18 @@ SELECT {task_columns} FROM tasks WHERE {task_filter} ORDER BY id DESC LIMIT :lim
 SELECT {task_columns} FROM tasks INDEXED BY task_of_agent
 WHERE agent = :agent AND {task_filter} ORDER BY id DESC LIMIT :limit
 
+-- name: agent_record
+-- What became of an agent's last goals of a type, among its last tasks: done, failed, mean cost, mean time.
+SELECT sum(CASE WHEN state = 'done' THEN 1 ELSE 0 END), sum(CASE WHEN state = 'failed' THEN 1 ELSE 0 END),
+    CAST(round(avg(usd_micros)) AS BIGINT),
+    CAST(round(avg(finished_at - (SELECT min(a.started_at) FROM attempts AS a WHERE a.task = last_ones.id))) AS BIGINT)
+FROM (
+    SELECT id, state, usd_micros, finished_at FROM (
+        SELECT id, kind, type, state, usd_micros, finished_at FROM tasks INDEXED BY task_of_agent
+        WHERE agent = :agent ORDER BY id DESC LIMIT :reach
+    ) AS latest WHERE kind = 'goal' AND type = :type AND state IN ('done', 'failed') ORDER BY id DESC LIMIT :most
+) AS last_ones
+
 -- name: tasks_of_kind
 -- The same for one kind, along the index of kinds.
 SELECT {task_columns} FROM tasks INDEXED BY task_of_kind

@@ -1,0 +1,120 @@
+"""What decides how a task is routed: its own policy, else the first rule of the fleet that holds, else its project's,
+else the fleet's.
+
+Knows nothing of agents, stores or the fleet's file; what comes of it is for `domain.routing.route`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from ostinato.domain.condition import CompiledCondition, Kind
+from ostinato.domain.errors import Invalid
+from ostinato.domain.routing import POLICIES, RoutingPolicy, Weights
+from ostinato.domain.task import NewTask, Task
+from ostinato.domain.values import Value
+
+ROUTING_VARIABLES: dict[str, Kind] = {
+    "task": {
+        "kind": str,
+        "title": str,
+        "goal": str,
+        "type": str,
+        "project": str,
+        "skills": list,
+        "priority": int,
+        "depth": int,
+    },
+    "created_by": str,
+    "trigger": str,
+    "requester": str,
+    "trust": str,
+}
+"""What a rule can ask about."""
+
+
+class RoutingRule(Value):
+    """Where the condition holds, this policy ranks the agents, or this agent gets the task."""
+
+    when: CompiledCondition
+    policy: RoutingPolicy | None = None
+    agent: str | None = None
+    place: str = ""
+    """Where it stands, for messages."""
+
+
+class Routing(Value):
+    """How a fleet routes."""
+
+    policy: RoutingPolicy = RoutingPolicy.BALANCED
+    weights: Weights | None = None
+    """In place of those of `policy`."""
+    projects: Mapping[str, RoutingPolicy] = {}
+    rules: tuple[RoutingRule, ...] = ()
+
+
+class Guidance(Value):
+    """What holds for one task."""
+
+    weights: Weights
+    why: str
+    """Which word decided."""
+    agent: str | None = None
+    """A rule gives it to this agent."""
+    missed: tuple[str, ...] = ()
+    """Rules that could not be judged, or name nobody who could do it, each with what went wrong."""
+
+
+def guidance(task: NewTask | Task, routing: Routing, *, able: Collection[str]) -> Guidance:
+    """How a task is to be routed. `able`: agents that could do it, among which a rule may choose. Never raises."""
+    if task.spec.policy is not None:
+        return _by(task.spec.policy, f"its own policy, {task.spec.policy.value}")
+    missed: list[str] = []
+    facts = _facts_of(task) if routing.rules else {}
+    for rule in routing.rules:
+        try:
+            holds = rule.when(facts)
+        except Invalid as error:
+            missed.append(f"{rule.place}: {error.message}")
+            continue
+        if not holds:
+            continue
+        why = f"the rule {rule.when.text}"
+        if rule.agent is not None and rule.agent in able:
+            return Guidance(weights=_fleet_weights(routing), why=why, agent=rule.agent, missed=tuple(missed))
+        if rule.policy is not None:
+            return _by(rule.policy, f"{why}, {rule.policy.value}", missed=missed)
+        missed.append(f"{rule.place}: {rule.agent} is no agent that could do it")
+    if (policy := routing.projects.get(task.project)) is not None:
+        return _by(policy, f"the policy of project {task.project}, {policy.value}", missed=missed)
+    own = "own weights" if routing.weights is not None else routing.policy.value
+    return Guidance(weights=_fleet_weights(routing), why=f"the fleet's policy, {own}", missed=tuple(missed))
+
+
+def _by(policy: RoutingPolicy, why: str, *, missed: Collection[str] = ()) -> Guidance:
+    return Guidance(weights=POLICIES[policy], why=why, missed=tuple(missed))
+
+
+def _fleet_weights(routing: Routing) -> Weights:
+    return POLICIES[routing.policy] if routing.weights is None else routing.weights
+
+
+def _facts_of(task: NewTask | Task) -> Mapping[str, Any]:
+    spec = task.spec
+    return {
+        "task": {
+            "kind": task.kind.value,
+            "title": task.title,
+            "goal": spec.goal,
+            "type": task.type,
+            "project": task.project,
+            "skills": list(spec.skills),
+            "priority": task.priority,
+            "depth": task.depth,
+        },
+        "created_by": spec.created_by,
+        "trigger": spec.trigger.value,
+        "requester": spec.requester,
+        "trust": spec.trust.value,
+    }

@@ -1,0 +1,97 @@
+"""Which agent gets a task, as the gateway asks for it and tells of it.
+
+Knows nothing of HTTP or of screens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ostinato.domain.routing import Route
+from ostinato.domain.task import NewTask, Task, TaskKind
+from ostinato.domain.values import Instant
+from ostinato.gateway.context import AgentCard, Context
+from ostinato.gateway.operation import View
+from ostinato.store.port import Reads, Tx
+from ostinato.tools.port import Colleague
+from ostinato.tools.router import Router
+
+
+class CandidateView(View):
+    """How one agent came out, by today's files and load."""
+
+    agent: str
+    chosen: bool
+    score: float | None
+    """The weighted sum of its shares, 0 at best; null: it lacks a skill."""
+    reasons: list[str]
+
+
+class Placing:
+    """The agents of a fleet as they are now, and whoever chooses among them."""
+
+    def __init__(self, router: Router, cards: Sequence[AgentCard]) -> None:
+        self._router = router
+        self._agents = [_colleague_of(each) for each in cards if not any(p.level == "error" for p in each.problems)]
+
+    def place(self, tx: Tx, new: NewTask, *, now: Instant) -> NewTask:
+        """The task with whoever gets it. One that names its agent keeps it, even while that agent's files are wrong."""
+        return new if new.agent is not None else self._router.place(tx, new, self._agents, now=now)
+
+    def place_again(self, tx: Tx, task: Task, *, actor: str, now: Instant) -> Task:
+        """Gives a task to somebody that nobody could do when it was made; it stays as it is where nobody can now."""
+        if task.agent is not None:
+            return task
+        chosen, _ = self._router.explain(tx, task, self._agents, after=_after(tx, task), now=now)
+        return task if chosen.agent is None else tx.change_task(task.id, actor=actor, agent=chosen.agent, now=now)
+
+    def why_here(self, tx: Reads, task: Task, *, now: Instant) -> list[str]:
+        """Who asked for a task and through what, and why it is with its agent, by today's files and load."""
+        causes = f", because of {' > '.join(task.spec.causes)}" if task.spec.causes else ""
+        trigger = task.spec.trigger.value
+        through = f" through {trigger}" if trigger != task.spec.requester else ""
+        lines = [f"asked for by {task.spec.requester}{through}{causes}"]
+        if task.spec.routed:
+            lines.append(f"given by {task.spec.routed}")
+        if task.spec.skills:
+            chosen, word = self._choose(tx, task, now=now)
+            lines.append(f"needs {', '.join(task.spec.skills)}")
+            lines += [f"now by {word}"] if chosen.agent else []
+            lines += [*chosen.why, *([chosen.blocked] if chosen.blocked else [])]
+        elif task.agent is not None and not task.spec.routed:
+            lines.append(f"{task.agent} was named")
+        elif task.agent is None and task.kind is TaskKind.GOAL:
+            lines.append("neither an agent nor skills are named")
+        return lines
+
+    def candidates(self, tx: Reads, task: Task, *, now: Instant) -> list[CandidateView]:
+        """Everybody who could do it, best first, then those who lack little; none where its agent was named."""
+        if not task.spec.skills:
+            return []
+        chosen, _ = self._choose(tx, task, now=now)
+        return [
+            CandidateView(agent=each.id, chosen=each.id == task.agent, score=each.score, reasons=list(each.reasons))
+            for each in chosen.ranked
+        ]
+
+    def _choose(self, tx: Reads, task: Task, *, now: Instant) -> tuple[Route, str]:
+        return self._router.explain(tx, task, self._agents, after=_after(tx, task), now=now)
+
+
+async def placing(context: Context) -> Placing:
+    """With all agents, looked up in a thread."""
+    return Placing(context.router, await context.cards())
+
+
+def _after(tx: Reads, task: Task) -> list[int]:
+    return [each.task for each in tx.waits_on(task.id)]
+
+
+def _colleague_of(card: AgentCard) -> Colleague:
+    return Colleague(
+        id=card.id,
+        skills=card.skills,
+        concurrency=card.concurrency,
+        per_day_usd_micros=card.per_day_usd_micros,
+        per_day_tokens=card.per_day_tokens,
+    )

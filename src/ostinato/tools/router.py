@@ -1,0 +1,183 @@
+"""Whoever makes a task asks here which agent gets it: gathers what `domain.routing` judges by, in one transaction.
+
+The one way in for all of them: tools, dropped files, commands, drafts that are approved, work that nobody could do
+before. What an agent is good at is looked up now and then, not for each task. Knows nothing of workspaces: agents are
+handed in as colleagues.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from msgspec.structs import replace
+
+from ostinato.domain.breaker import BreakerState
+from ostinato.domain.budget import Ceiling, Unit
+from ostinato.domain.errors import NotFound, unknown_name
+from ostinato.domain.event import EventName, NewEvent
+from ostinato.domain.ledger import day_of
+from ostinato.domain.question import QuestionState
+from ostinato.domain.routing import Candidate, Ranked, Record, Route, missing, route
+from ostinato.domain.routing_rule import Guidance, Routing, guidance
+from ostinato.domain.task import UNFINISHED, NewTask, Task
+from ostinato.domain.values import Instant
+from ostinato.store.port import Reads, Tx
+from ostinato.tools.port import Colleague
+
+SCALE = "scale."
+"""How the names of settings begin that say how many instances of an agent work at once."""
+
+RECORDS_S = 5.0
+"""How old what is known of an agent's work may be, in seconds."""
+
+RECORDS_MAX = 20_000
+"""Agents and types of tasks of which it is kept: some 6 MB."""
+
+ONE_BY_ONE_MAX = 50
+"""Candidates whose counters are looked up one by one; of more, all counters are read at once."""
+
+NOBODY_NAMED = "neither an agent nor skills are named"
+
+
+class Router:
+    """Routes for all who make tasks in this process. Used inside transactions."""
+
+    def __init__(
+        self,
+        routing: Routing = Routing(),  # noqa: B008 - frozen
+        *,
+        elapsed_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._routing = routing
+        self._elapsed_s = elapsed_s
+        self._records: dict[tuple[str, str], tuple[float, Record]] = {}
+
+    def place(self, tx: Tx, new: NewTask, agents: Sequence[Colleague], *, now: Instant) -> NewTask:
+        """The task with whoever gets it among `agents`, or with what is missing. Raises NotFound where it names an
+        agent that is not among them."""
+        if new.agent is not None:
+            known = [each.id for each in agents]
+            if new.agent not in known:
+                raise NotFound(unknown_name("agent", new.agent, known))
+            return new
+        chosen, guide = self._choose(tx, new, agents, after=[each.task for each in new.dependencies], now=now)
+        for each in guide.missed:
+            tx.announce(NewEvent(name=EventName.RULE_MISSED, agent=chosen.agent, reason=each), now=now)
+        if chosen.agent is None:
+            return replace(new, blocked=chosen.blocked)
+        others = len(chosen.ranked) - 1
+        why = f"{guide.why}: {chosen.ranked[0].words}{f' (first of {others + 1})' if others else ''}"
+        return replace(new, agent=chosen.agent, blocked="", spec=replace(new.spec, routed=why))
+
+    def explain(
+        self, tx: Reads, task: Task, agents: Sequence[Colleague], *, after: Sequence[int], now: Instant
+    ) -> tuple[Route, str]:
+        """How the task would be routed now, and which word would decide it."""
+        chosen, guide = self._choose(tx, task, agents, after=after, now=now)
+        return chosen, guide.why
+
+    def _choose(
+        self, tx: Reads, task: NewTask | Task, agents: Sequence[Colleague], *, after: Sequence[int], now: Instant
+    ) -> tuple[Route, Guidance]:
+        skills = task.spec.skills
+        everybody = [Candidate(id=each.id, skills=each.skills) for each in agents]
+        able = {each.id for each in everybody if not missing(each, skills)}
+        guide = guidance(task, self._routing, able=able)
+        if not skills and guide.agent is None:
+            return Route(blocked=NOBODY_NAMED), guide
+        known = self._relatives(tx, after)
+        seen = {each.id: each for each in self._look(tx, agents, able, task_type=task.type, known=known, now=now)}
+        candidates = [seen.get(each.id, each) for each in everybody]
+        if guide.agent is not None:
+            return _given(guide), guide
+        return route(candidates, skills=skills, weights=guide.weights), guide
+
+    def _look(
+        self,
+        tx: Reads,
+        agents: Sequence[Colleague],
+        able: set[str],
+        *,
+        task_type: str,
+        known: set[str],
+        now: Instant,
+    ) -> Iterable[Candidate]:
+        """Those who could do it, with everything that counts for and against them."""
+        if not able:
+            return
+        flags: dict[str, set[str]] = {}
+        for flag in tx.flags():
+            flags.setdefault(flag.scope, set()).add(flag.name)
+        troubled = {each.name: each.reason for each in tx.breakers() if each.state is not BreakerState.CLOSED}
+        scales = tx.settings(SCALE)
+        tallies = _tallies(tx, able)
+        for each in agents:
+            if each.id not in able:
+                continue
+            held = flags.get(f"agent:{each.id}", set())
+            yield Candidate(
+                id=each.id,
+                skills=each.skills,
+                paused="paused" in held,
+                unfinished=sum(tallies.get(each.id, {}).get(state.value, 0) for state in UNFINISHED),
+                concurrency=scaled(scales.get(each.id), each.concurrency),
+                hindered=_hindrance(tx, each, held=held, trouble=troubled.get(f"agent:{each.id}", ""), now=now),
+                record=self._record(tx, each.id, task_type),
+                is_known=each.id in known,
+            )
+
+    def _record(self, tx: Reads, agent: str, task_type: str) -> Record:
+        at, found = self._records.get((agent, task_type), (0.0, None))
+        if found is None or self._elapsed_s() - at > RECORDS_S:
+            found = tx.agent_record(agent, task_type)
+            if len(self._records) >= RECORDS_MAX:
+                self._records.clear()
+            self._records[agent, task_type] = self._elapsed_s(), found
+        return found
+
+    @staticmethod
+    def _relatives(tx: Reads, after: Sequence[int]) -> set[str]:
+        """Agents of the tasks that this one needs."""
+        found: set[str] = set()
+        for each in after:
+            try:
+                found.add(tx.task(each).agent or "")
+            except NotFound:  # whoever adds the task says so, and where
+                continue
+        return found
+
+
+def scaled(stored: str | None, concurrency: int) -> int:
+    """How many tasks of an agent run at once: what a person has said, else its files."""
+    return int(stored) if stored and stored.isdecimal() else concurrency
+
+
+def _given(guide: Guidance) -> Route:
+    agent = guide.agent or ""
+    return Route(agent=agent, ranked=(Ranked(id=agent, reasons=("a rule gives it",), score=0.0),))
+
+
+def _tallies(tx: Reads, agents: set[str]) -> Mapping[str, Mapping[str, int]]:
+    if len(agents) <= ONE_BY_ONE_MAX:
+        return {each: tx.agent_tally(each) for each in agents}
+    return tx.tallies().agents
+
+
+def _hindrance(tx: Reads, agent: Colleague, *, held: set[str], trouble: str, now: Instant) -> str:
+    """Why an agent cannot work now although nobody paused it; empty where it can."""
+    if held - {"paused"}:
+        return next(each for each in ("halted", "draining", *sorted(held)) if each in held)
+    if trouble:
+        return f"in trouble: {trouble}"
+    most = Ceiling(usd_micros=agent.per_day_usd_micros, tokens=agent.per_day_tokens)
+    if most.is_open:
+        return ""
+    account = replace(tx.account(f"agent:{agent.id}", day_of(now)), most=most)
+    if account.room(Unit.USD) == 0 or account.room(Unit.TOKENS) == 0:
+        return "no money left today"
+    try:  # what is left was too little for a call, and nobody has granted more
+        asked = None if account.question is None else tx.question(account.question)
+    except NotFound:
+        return ""
+    return "no money left today" if asked is not None and asked.state is not QuestionState.ALLOWED else ""

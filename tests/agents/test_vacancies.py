@@ -1,0 +1,83 @@
+"""Work that nobody can do says so at once, and goes on when somebody appears who can."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ostinato.agents.calendar import VACANT_S, Calendar
+from ostinato.agents.colleagues import colleague_of, delegates_of
+from ostinato.agents.vacancies import Vacancies
+from ostinato.domain.task import NewTask, Task, TaskKind, TaskSpec, TaskState
+from ostinato.tools.router import Router
+from tests.agents.fleet import Fleet, running, write_fleet
+from tests.conftest import run
+
+FILES = {"agents/helper/AGENTS.md": "---\nskills: [mail]\n---\n", "model.yaml": 'default: {text: "done"}'}
+LATIN = "---\nskills: [latin]\n---\n"
+
+
+def calendar_of(fleet: Fleet) -> Calendar:
+    vacancies = Vacancies(
+        store=fleet.store,
+        colleagues=lambda: [colleague_of(each) for each in fleet.workspaces.briefs(look=False) if not each.is_broken],
+        router=Router(),
+        delegates=lambda agent, among: delegates_of(fleet.workspaces, agent, among),
+    )
+    return Calendar(store=fleet.store, workspaces=fleet.workspaces, clock=fleet.clock, vacancies=vacancies)
+
+
+async def add(fleet: Fleet, *, after: tuple[int, ...] = (), maker: str = "", skill: str = "latin") -> Task:
+    """A goal that names a skill, routed as every other."""
+    new = NewTask(
+        kind=TaskKind.GOAL, title="read Cicero", spec=TaskSpec(skills=(skill,), created_by=maker), after=after
+    )
+    agents, now = fleet.colleagues(), fleet.clock.now()
+    return await fleet.store.run(lambda tx: tx.add_task(Router().place(tx, new, agents, now=now), now=now))
+
+
+def test_a_task_that_nobody_can_do_is_done_once_an_agent_is_there_or_learns_it(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with running(tmp_path, FILES) as fleet:
+            calendar = calendar_of(fleet)
+            task, greek = await add(fleet), await add(fleet, skill="greek")
+            assert (task.state, task.reason) == (TaskState.BLOCKED, "no agent has the skill latin")
+            assert await calendar.poll() == VACANT_S, "it is looked more often while somebody waits"
+            write_fleet(tmp_path, {"agents/scholar/AGENTS.md": LATIN})
+            await calendar.poll()
+            assert (await fleet.until(task.id)).agent == "scholar"
+            write_fleet(tmp_path, {"agents/helper/AGENTS.md": "---\nskills: [mail, greek]\n---\n"})
+            assert await calendar.poll() > VACANT_S
+            assert (await fleet.until(greek.id)).agent == "helper"
+
+    run(story())
+
+
+def test_what_waits_for_others_too_gets_its_agent_and_goes_on_waiting(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with running(tmp_path, FILES, start=False) as fleet:
+            calendar = calendar_of(fleet)
+            first = await fleet.goal("helper", "go")
+            task = await add(fleet, after=(first.id,))
+            write_fleet(tmp_path, {"agents/scholar/AGENTS.md": LATIN})
+            await calendar.poll()
+            found = await fleet.store.read(lambda reads: reads.task(task.id))
+            assert (found.agent, found.state) == ("scholar", TaskState.BLOCKED)
+            assert first.name in found.reason
+
+    run(story())
+
+
+def test_nobody_gets_a_task_whom_its_maker_may_not_ask(tmp_path: Path) -> None:
+    async def story() -> None:
+        only = {"agents/helper/AGENTS.md": "---\nskills: [mail]\ndelegates: [friend]\n---\n"}
+        async with running(tmp_path, FILES | only, start=False) as fleet:
+            calendar = calendar_of(fleet)
+            task = await add(fleet, maker="helper")
+            write_fleet(tmp_path, {"agents/scholar/AGENTS.md": LATIN})
+            await calendar.poll()
+            assert (await fleet.store.read(lambda reads: reads.task(task.id))).agent is None
+            write_fleet(tmp_path, {"agents/friend/AGENTS.md": LATIN})
+            await calendar.poll()
+            assert (await fleet.store.read(lambda reads: reads.task(task.id))).agent == "friend"
+
+    run(story())
