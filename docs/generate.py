@@ -7,18 +7,16 @@ A page says `<!-- generated: NAME -->` ... `<!-- end -->`; `BLOCKS` says how NAM
 from __future__ import annotations
 
 import enum
-import inspect
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
-
+from docs import leash
+from docs.leash import table
 from docs.promises import figures, promises
 from ostinato.cli.reference import reference as commands
 from ostinato.domain.task import TRANSITIONS, TaskKind, TaskState, WaitKind
-from ostinato.domain.values import Limits
 from ostinato.gateway.reference import operations, structs
 from ostinato.tools.describe import reference
 
@@ -29,13 +27,6 @@ BLOCK = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTA
 def names(members: type[enum.StrEnum]) -> str:
     """The members of an enum in one line."""
     return ", ".join(f"`{each.value}`" for each in members)
-
-
-def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A Markdown table."""
-    columns = list(head)
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join("| " + " | ".join(each) + " |" for each in lines)
 
 
 def moves() -> str:
@@ -50,30 +41,17 @@ def moves() -> str:
     return f"{diagram}\n\n" + table(("In", "can"), ((state, can or "nothing: it has ended") for state, can in rows))
 
 
-def field_notes(struct: type) -> dict[str, str]:
-    """The text below each field of a struct, as the code has it."""
-    found = re.findall(r'^    (\w+): .*\n    """([^"]*)"""', inspect.getsource(struct), re.MULTILINE)
-    return {name: " ".join(text.split()) for name, text in found}
-
-
-def limits() -> str:
-    """The limits of a turn with their defaults."""
-    notes = field_notes(Limits)
-    rows = ((f"`{each.name}`", str(each.default), notes[each.name]) for each in msgspec.structs.fields(Limits))
-    return table(("Limit", "Default", "Meaning"), rows)
-
-
 BLOCKS: dict[str, Callable[[], str]] = {
     "kinds": lambda: names(TaskKind),
     "moves": moves,
     "waits": lambda: names(WaitKind),
-    "limits": limits,
     "cli": commands,
     "operations": operations,
     "answers": structs,
     "tools": reference,
     "promises": promises,
     "figures": figures,
+    **leash.PARTS,
 }
 
 

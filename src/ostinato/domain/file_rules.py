@@ -14,8 +14,11 @@ Parts = tuple[str, ...]
 """A path's names, without `.` and empty ones; the root is `()`."""
 
 PATH_BYTES_MAX = 1_024
+"""Of one path."""
 NAME_BYTES_MAX = 255  # NAME_MAX of Linux and its file systems
+"""Of one name in a path."""
 PARTS_MAX = 32
+"""Names in one path."""
 
 OWN_PREFIX = ".ostinato"
 """Temporary files and the trash of the runtime begin with this."""

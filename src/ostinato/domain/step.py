@@ -23,6 +23,14 @@ class Effect(enum.StrEnum):
     IRREVERSIBLE = "irreversible"
 
 
+EFFECTS = {
+    Effect.READ: "changes nothing; done again when its result was lost",
+    Effect.IDEMPOTENT: "the same when done twice; done again, with the same key",
+    Effect.REVERSIBLE: "can be undone; never repeated by itself",
+    Effect.IRREVERSIBLE: "cannot be undone, as far as anybody has said; never repeated by itself, and asked first",
+}
+"""What each effect means for people who judge a tool."""
+
 REPEATABLE = frozenset({Effect.READ, Effect.IDEMPOTENT})
 """Effects that may run again when the result was lost."""
 

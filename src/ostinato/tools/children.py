@@ -33,6 +33,7 @@ TIMEOUT_S = 1_800.0
 """Seconds from its start to a child's deadline, unless it is given others."""
 
 TIMEOUT_MAX_S = 7 * 86_400.0
+"""The longest deadline that a child can be given."""
 
 
 def _spawn(tx: Tx, context: ToolContext, arguments: Arguments) -> ToolResult:

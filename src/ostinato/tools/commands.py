@@ -35,7 +35,9 @@ COMMAND_BYTES_MAX = 524_288
 """Bytes of all words: a quarter of what Linux takes with the environment."""
 
 STDIN_BYTES_MAX = 1_048_576
+"""What a command is given to read."""
 WALL_S_MAX = 86_400.0
+"""The longest that a call may ask for; the agent's `timeout` and `lasts` still hold."""
 
 FILES_MAX = 64
 """Files in the workspace that one command may name; more of them cannot be vouched for."""

@@ -22,7 +22,9 @@ SHOWN_BYTES_MAX = 60_000
 """Of a file's text in one result: below the cap of results, so that the line about the rest fits."""
 
 SEARCHED_FILES_MAX = 2_000
+"""Files that one search looks into."""
 SEARCHED_BYTES_MAX = 33_554_432
+"""Of all files together that one search looks into."""
 FOUND_MAX = 100
 """Lines that one search shows."""
 

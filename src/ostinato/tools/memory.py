@@ -25,6 +25,7 @@ MEMORY_BYTES_MAX = 12_000
 """Of MEMORY.md, which is part of every prompt: about 3,000 tokens."""
 
 NOTE_CHARS_MAX = 4_000
+"""Of one entry of a daily note."""
 
 _READ = FileRules(read=(MEMORY_FILE, NOTES_FOLDER))
 _NOTE = FileRules(read=(NOTES_FOLDER,), write=(NOTES_FOLDER,))

@@ -24,6 +24,7 @@ OUTBOX_TOOL = "mail.outbox"
 """What a delivery of a mail performs; no agent can call it."""
 
 TEXT_CHARS_MAX = 50_000
+"""Of one message."""
 
 
 def _send(tx: Tx, context: ToolContext, arguments: Arguments) -> ToolResult:

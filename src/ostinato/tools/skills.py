@@ -41,7 +41,9 @@ READ_TOOL = "skills.read"
 MAIN_FILE = "SKILL.md"
 
 SKILLS_MAX = 200
+"""Skills of a fleet."""
 FILES_MAX = 64
+"""Files of one skill."""
 SKILL_BYTES_MAX = 61_440
 """Bytes of all files of a skill: whoever accepts it is shown every one of them."""
 

@@ -25,6 +25,7 @@ CREATED_MAX = 50
 """Tasks that one turn makes; a model that always delegates stops here."""
 
 LISTED_MAX = 50
+"""Tasks that a list shows."""
 SCANNED_MAX = 300
 """Newest goals among which a list looks for those that the agent created."""
 

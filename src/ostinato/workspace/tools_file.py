@@ -32,6 +32,22 @@ TOOLS_KEYS = (
     "mcp",
     "uses",
 )
+GRANTS: Mapping[str, tuple[str, str]] = {
+    "allow": (
+        "tools, by name or pattern; a pattern never covers what cannot be undone",
+        "no tool but `finish` and `ask`",
+    ),
+    "deny": ("takes tools out of what is allowed", "nothing is taken out"),
+    "files": ("which parts of its folder tools read (`read`) and write (`write`)", "all is read, nothing written"),
+    "exec": ("programs that commands may be, their effects, folders, time and hosts", "no command"),
+    "network": ("hosts that tools may reach, at public addresses", "no host"),
+    "recipients": ("whom messages may reach", "nobody"),
+    "secrets": ("secrets that commands and `credentials` may name", "no secret"),
+    "credentials": ("headers with secrets in them, for requests to one host", "none"),
+    "mcp": ("tools of servers, one by one", "no tool of a server"),
+    "uses": ("skills", "no skill"),
+}
+"""Key -> what it gives, and what holds without it."""
 PLACED_KEYS = ("allow", "deny", "files", "exec", "network", "recipients")
 """Keys whose places verdicts name."""
 FILES_KEYS = ("read", "write")

@@ -50,9 +50,13 @@ PROCESSES_MAX = 16
 """Of one agent at once."""
 
 LISTED_MAX = 50
+"""Processes that a list shows."""
 WRITTEN_CHARS_MAX = 262_144
+"""Of one input to a process."""
 WAIT_S = 3_600.0
+"""How long `processes.wait` waits, unless it is told."""
 WAIT_S_MAX = 86_400.0
+"""How long it waits at most."""
 _BEGINNING_S, _BEGINNING_MAX = 0.02, 500
 
 

@@ -29,10 +29,15 @@ FOLDER = "tools"
 FAMILY = "python"
 
 FILES_MAX = 100
+"""Files in `tools/`."""
 FILE_BYTES_MAX = 262_144
+"""Of one such file."""
 TOOLS_MAX = 256
+"""Tools of all files together."""
 DESCRIPTION_CHARS_MAX = 1_000
+"""Of what a tool says of itself."""
 TIMEOUT_S_MAX = 3_600.0
+"""The longest that one call may be given."""
 
 LOOK_S = 0.5
 """How often the folder is looked at: one look costs some 20 µs."""

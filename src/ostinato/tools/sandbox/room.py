@@ -33,6 +33,7 @@ class Bounds(Value):
     """What one command may use up. Each ends the command, and its result says which one did."""
 
     wall_s: float = 600.0
+    """Seconds from its beginning: `exec.timeout`, `exec.lasts`."""
     silence_s: float | None = None
     """Seconds without output; None: it may be as silent as it likes."""
     cpu_s: float = 3_600.0

@@ -27,7 +27,10 @@ ALLOW = 0x7FFF0000
 KILL = 0x80000000  # SECCOMP_RET_KILL_PROCESS
 NAMESPACES = 0x7E020000  # CLONE_NEW{NS,CGROUP,UTS,IPC,USER,PID,NET}
 NEW_TIME = 0x80  # CLONE_NEWTIME, for unshare only: in clone these bits are the exit signal
-FAMILIES = (1, 2, 10, 16)  # AF_UNIX, AF_INET, AF_INET6, AF_NETLINK
+SOCKETS = {1: "Unix", 2: "IPv4", 10: "IPv6", 16: "netlink"}
+"""Families of sockets that a command may have (AF_*), within its private network; the fall-back has none."""
+
+FAMILIES = tuple(SOCKETS)
 DEATH_SIGNAL, SIGKILL = 1, 9  # PR_SET_PDEATHSIG: who would outlive its parent keeps its room alive
 SIGTERM = 15
 """What programs ask for that want to be told of their parent's death, and that give up where they cannot be."""

@@ -20,9 +20,15 @@ _SPECIAL = """
     203.0.113.0/24 224.0.0.0/4 240.0.0.0/4 2001::/23 2001:db8::/32 2002::/16 2620:4f:8000::/48 3fff::/20
     168.63.129.16/32
 """
-_INSIDE = tuple(map(ipaddress.ip_network, _SPECIAL.split()))
-_PUBLIC_6 = ipaddress.IPv6Network("2000::/3")
-_TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")  # NAT64: the last 32 bits are the IPv4 address that is meant
+INSIDE = tuple(map(ipaddress.ip_network, _SPECIAL.split()))
+"""Networks that are not out in the public."""
+
+PUBLIC_6 = ipaddress.IPv6Network("2000::/3")
+"""Where IPv6 is public, but for those above."""
+
+TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")
+"""NAT64: the last 32 bits are the IPv4 address that is meant."""
+
 _NEVER = "0.0.0.0/8 169.254.0.0/16 168.63.129.16/32 100.100.100.200/32 192.0.0.0/24 224.0.0.0/3 fd00:ec2::/32"
 NEVER = tuple(map(ipaddress.ip_network, _NEVER.split()))
 """What nobody can allow: services that hand a machine's own credentials to whoever asks, and what is no host at all."""
@@ -31,11 +37,11 @@ NEVER = tuple(map(ipaddress.ip_network, _NEVER.split()))
 def is_public(address: Address) -> bool:
     """True where it is out on the internet, as far as its number tells."""
     if isinstance(address, ipaddress.IPv6Address):
-        if address in _TRANSLATED:
+        if address in TRANSLATED:
             return is_public(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
-        if address.scope_id is not None or address not in _PUBLIC_6:
+        if address.scope_id is not None or address not in PUBLIC_6:
             return False
-    return not any(address in each for each in _INSIDE)
+    return not any(address in each for each in INSIDE)
 
 
 def is_own(address: Address) -> bool:

@@ -27,11 +27,13 @@ if TYPE_CHECKING:
     import aiohttp
 
 REDIRECTS_MAX = 3
+"""That one request follows, each judged anew."""
 BODY_BYTES_MAX = 4_194_304
 """Of an answer, unpacked; what is beyond is not read."""
 TOTAL_S = 45.0
 """From the first look-up to the last byte, redirects included."""
 CONNECT_S = 15.0
+"""Until a host has answered a connection."""
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _KEEPING = (307, 308)

@@ -32,9 +32,11 @@ from ostinato.tools.web.target import Target, parse_authority, parse_target
 from ostinato.tools.web.way import SOCKET_NAME, Way
 
 HEAD_BYTES_MAX = 16_384
+"""Of the head of a request."""
 HEAD_S = 15.0
 """Seconds until the head of a request is whole."""
 CONNECT_S = 20.0
+"""Until a host has answered a connection."""
 IDLE_S = 600.0
 """Seconds without a byte in either direction, after which a connection is closed."""
 CONNECTIONS_MAX = 64

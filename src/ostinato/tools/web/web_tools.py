@@ -26,9 +26,12 @@ from ostinato.tools.web.place import MORE_TOOL, WebPlace, told
 from ostinato.tools.web.target import URL_CHARS_MAX, declared_hosts, parse_target
 
 TIMEOUT_S = 60.0
+"""Of one call."""
 HITS_MAX = 20
+"""Pages that a search returns at most."""
 HITS = 8
 BODY_CHARS_MAX = 1_000_000
+"""Of a body that is sent."""
 
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}", re.ASCII)
 _OURS = frozenset(
