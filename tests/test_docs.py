@@ -24,7 +24,8 @@ from tests.console import examples, matches, run_page
 from tests.tidy.rule import ROOT
 
 DOCS = ROOT / "docs"
-PAGES = sorted([*DOCS.rglob("*.md"), *ROOT.glob("*.md")])
+EXAMPLES = ROOT / "examples"
+PAGES = sorted([*DOCS.rglob("*.md"), *ROOT.glob("*.md"), *EXAMPLES.glob("**/README.md")])
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 
 GLOSSARY = """
@@ -208,6 +209,26 @@ def environment(home: Path) -> dict[str, str]:
     path = f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"
     marks = {name: value for name, value in os.environ.items() if name.startswith("OSTINATO_TEST_")}
     return {"HOME": str(home), "PATH": path, "LANG": "C.UTF-8", "TERM": "dumb", "COLUMNS": "120", **marks}
+
+
+RUNS = re.compile(
+    r"^\| .* \| `(?:python -m examples\.(\w+)\.demo|make demo)` \| \[(\w+)\]\(\2/README\.md\) \|$", re.MULTILINE
+)
+
+
+def test_every_example_is_told_about_and_run_by_a_test() -> None:
+    told = {name: module or "support_inbox" for module, name in RUNS.findall((EXAMPLES / "README.md").read_text())}
+    there = {each.parent.name for each in EXAMPLES.glob("*/demo.py")}
+    assert told == {name: name for name in there}
+    tests = "".join(each.read_text() for each in (ROOT / "tests").glob("*/test_*.py"))
+    assert [name for name in sorted(there) if f'"examples.{name}.demo"' not in tests] == []
+
+
+def test_every_example_tells_its_story_at_the_top() -> None:
+    for demo in EXAMPLES.glob("*/demo.py"):
+        assert f"\n\n    python -m examples.{demo.parent.name}.demo" in demo.read_text(), demo
+        page = (demo.parent / "README.md").read_text()
+        assert f"    python -m examples.{demo.parent.name}.demo\n" in page or "    make demo\n" in page
 
 
 TESTED_PAGES = [page for page in PAGES if list(examples(page.read_text()))]

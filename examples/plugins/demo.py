@@ -10,6 +10,7 @@ of rules, no money is spent, and the fleet is a copy that goes away. Exits with 
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import shutil
 import sys
@@ -17,9 +18,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ostinato.app import FleetApp, build
+from ostinato.app import FleetApp
 from ostinato.cli.client import Client
 from ostinato.gateway import approvals_api, pins_api, tasks_api
+from ostinato.gateway.log_lines import LogLines
 from ostinato.gateway.operation import Nothing
 from ostinato.store.port import Store
 
@@ -46,7 +48,7 @@ def main() -> int:
 
 async def play(fleet: Path) -> int:
     """From the first task to the note in the file."""
-    app = build(fleet)
+    app = FleetApp(fleet, log=LogLines(io.StringIO()))
     await app.start()
     try:
         return await _story(app, Client(fleet), fleet)
