@@ -17,6 +17,7 @@ from ostinato.domain.task import Join, NewTask, Task, TaskEvent, TaskKind, TaskS
 from ostinato.domain.values import Attachment, Instant, Origin, Source, Trust, Value, digest_of, to_json
 from ostinato.store.port import Reads, TaskFilter, Tx
 from ostinato.tools.port import Colleague
+from ostinato.tools.proposing import compared
 from ostinato.tools.router import Router
 from ostinato.workspace.inbox_item import InboxItem, ItemKind, RawAttachment
 from ostinato.workspace.mail import Mail, mail_as_text, read_mail
@@ -86,7 +87,8 @@ class Intake:
         return taken
 
     def _task(self, tx: Tx, item: InboxItem, content: _Content, *, kept: tuple[Attachment, ...], now: Instant) -> Taken:
-        new = self._routed(tx, item, self._new_task(item, content, kept=kept), now=now)
+        new = self._new_task(item, content, kept=kept)
+        new = self._routed(tx, item, compared(tx, new) if new.draft else new, now=now)
         if item.session is not None and new.agent is not None:
             check_owner(item.session, new.agent)
             tx.open_session(item.session, agent=new.agent, now=now)  # or it would read what another agent is told

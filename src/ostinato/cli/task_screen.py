@@ -26,6 +26,7 @@ def show_task(screen: Screen, view: TaskView) -> None:
             ("state", f"{state}{waits}{why}"),
             ("agent", task.agent or "nobody"),
             ("why here", "\n".join(view.why_here)),
+            ("much like", ", ".join(view.like)),
             ("kind", task.kind if task.kind != "goal" else ""),
             ("project", task.project),
             ("priority", str(task.priority) if task.priority else ""),

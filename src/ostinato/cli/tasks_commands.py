@@ -43,6 +43,9 @@ Budget = Annotated[
 RoutedBy = Annotated[
     str | None, typer.Option("--policy", metavar="POLICY", help="Who is best: cheapest, fastest, best, ...")
 ]
+DelegationKey = Annotated[
+    str | None, typer.Option("--delegation", metavar="KEY", help="The same work: not done twice at a time.")
+]
 Skills = Annotated[list[str] | None, typer.Option("--skill", metavar="SKILL", help="Or: what they must be good at.")]
 Priority = Annotated[
     int, typer.Option("--priority", metavar="N", min=-100, max=100, help="-100 to 100; higher is sooner.")
@@ -72,6 +75,7 @@ def add(
         str | None, typer.Option("--deliver", metavar="WHERE", help="operator, agent:NAME, session:KEY, file:PATH.")
     ] = None,
     policy: RoutedBy = None,
+    delegation: DelegationKey = None,
     draft: Annotated[bool, typer.Option("--draft", help="It runs only once approved.")] = False,
     key: Annotated[str | None, typer.Option("--key", metavar="KEY", help="Adding it twice is then harmless.")] = None,
     fleet: Fleet = None,
@@ -99,6 +103,7 @@ def add(
         deliver=deliver,
         budget=budget,
         policy=policy,
+        delegation=delegation,
         draft=draft,
         key=key,
     )

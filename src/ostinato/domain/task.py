@@ -218,6 +218,12 @@ class TaskSpec(Value):
     """Whether every dependency must be met, or any one."""
     policy: RoutingPolicy | None = None
     """What makes an agent the best for it; None: what its fleet says."""
+    delegation: str = ""
+    """Key of the work: no two unfinished tasks have the same. Empty: none."""
+    like: tuple[str, ...] = ()
+    """Tasks that were much like it when it was proposed."""
+    plan: str = ""
+    """The plan that it belongs to."""
     routed: str = ""
     """Why its agent got it when it was given to one for its skills."""
 

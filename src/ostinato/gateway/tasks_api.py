@@ -42,6 +42,7 @@ from ostinato.gateway.views import (
     task_usd,
 )
 from ostinato.store.port import QuestionFilter, Reads, TaskFilter, Tx
+from ostinato.tools.proposing import once
 
 Title = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Text = Annotated[str, msgspec.Meta(max_length=200_000)]
@@ -76,6 +77,8 @@ class AddTask(Ask):
     deliver: Word | None = None
     policy: Word | None = None
     """What makes an agent the best for it: balanced, least_loaded, cheapest, fastest or best."""
+    delegation: Word | None = None
+    """Key of the work: while a task with it is unfinished, that one is given back. A draft has one by what it says."""
     draft: bool = False
     key: Word | None = None
 
@@ -153,6 +156,8 @@ class TaskView(View):
     deadline_at: str | None
     files: list[FileView]
     """What came with it."""
+    like: list[str]
+    """Tasks that were much like it when it was proposed."""
     why_here: list[str]
     """Why this agent has it."""
     result: str
@@ -187,6 +192,7 @@ async def add(context: Context, request: AddTask) -> TaskRow:
         deliver=parse_deliver(request.deliver) if request.deliver is not None else None,
         budget=None if request.budget is None else Ceiling(usd_micros=round(request.budget * 1_000_000)),
         join=Join.ANY if request.any else Join.ALL,
+        delegation=request.delegation or "",
         policy=None if request.policy is None else _member(RoutingPolicy, request.policy, "policy"),
     )
     new = NewTask(
@@ -208,7 +214,8 @@ async def add(context: Context, request: AddTask) -> TaskRow:
     where = Placing(context.router, ()) if request.agent is not None else await placing(context)
 
     def write(tx: Tx) -> TaskRow:
-        return task_row(tx.add_task(where.place(tx, new, now=now), now=now, actor=context.caller.name), usd=0.0)
+        work = once(tx, new) if request.draft or request.delegation else new
+        return task_row(tx.add_task(where.place(tx, work, now=now), now=now, actor=context.caller.name), usd=0.0)
 
     return await context.store.run(write)
 
@@ -412,6 +419,7 @@ def _task_view(tx: Reads, task: Task, *, why_here: list[str]) -> TaskView:
         causes=list(task.spec.causes),
         deadline_at=iso(task.spec.deadline_at) if task.spec.deadline_at else None,
         files=[file_view(each) for each in task.spec.attachments],
+        like=list(task.spec.like),
         why_here=why_here,
         result=result.text if result else "",
         result_data=result.data if result else None,

@@ -24,7 +24,7 @@ from ostinato.domain.question import Answer, NewQuestion, Question, QuestionKind
 from ostinato.domain.retry import RetryPolicy
 from ostinato.domain.routing import Record
 from ostinato.domain.step import Entry, Step
-from ostinato.domain.task import After, NewTask, Outcome, Task, TaskEvent, TaskKind, TaskState
+from ostinato.domain.task import After, NewTask, Outcome, Task, TaskEvent, TaskKind, TaskSpec, TaskState
 from ostinato.domain.values import Instant, Trust, Value
 
 T = TypeVar("T")
@@ -231,6 +231,9 @@ class Reads(Protocol):
         """As `tasks`, in a bounded time among millions: looks at some ten thousand tasks, and says from which id on to
         go on with `before`, even where the page is not full; None: there are no older ones."""
 
+    def tasks_keyed(self, prefix: str, *, limit: int = 500) -> list[Task]:
+        """Tasks whose idempotency keys begin so, in the order in which they were added."""
+
     def dependencies(self, task: int) -> list[Task]: ...
     def dependants(self, task: int) -> list[Task]: ...
     def waits_on(self, task: int) -> list[After]:
@@ -330,9 +333,10 @@ class Tx(Reads, Protocol):
 
     def add_task(self, new: NewTask, *, now: Instant, actor: str = "runtime") -> Task:
         """Draft, blocked or ready, with its event and counters; the same key gives the same task back (`Conflict` if
-        its body differs). Unknown dependencies are `NotFound`. A goal without a session gets `task:<id>`. What needs
-        something that can no longer come (a failure that did not happen) is cancelled as skipped, then and whenever
-        that turns out, with all that can only follow it."""
+        its body differs), and so does the same `spec.delegation` while that task is unfinished. Unknown dependencies
+        are `NotFound`. A goal without a session gets `task:<id>`. What needs something that can no longer come (a
+        failure that did not happen) is cancelled as skipped, then and whenever that turns out, with all that can only
+        follow it."""
 
     def claim(self, request: ClaimRequest, *, now: Instant) -> list[Task]:
         """Highest priority first, oldest first within it; flags, limits and due times respected; attempt counted, token
@@ -377,6 +381,10 @@ class Tx(Reads, Protocol):
         not_before_at: Instant | None = None,
         project: str | None = None,
     ) -> Task: ...
+    def edit_draft(self, task: int, *, title: str, spec: TaskSpec, actor: str, now: Instant) -> Task:
+        """What a draft says, changed before anybody approves it; `Conflict` for what is no draft, or is now the same
+        work as another task."""
+
     def note_task(self, task: int, text: str, *, by: str, now: Instant, trust: Trust = Trust.OPERATOR) -> None:
         """A comment: a Note step in the current journal and an event."""
 

@@ -19,6 +19,7 @@ from ostinato.domain.task import UNFINISHED, After, Join, NewTask, Task, TaskKin
 from ostinato.domain.values import Attachment, Source, Trust, digest_of, to_json
 from ostinato.store.port import Reads, TaskFilter, Tx
 from ostinato.tools.port import AnyTool, Arguments, StoreTool, ToolContext, ToolResult, object_schema, text_schema
+from ostinato.tools.proposing import once
 from ostinato.tools.router import Router
 
 CREATED_MAX = 50
@@ -44,18 +45,23 @@ class _Makers:
 
     def create(self, tx: Tx, context: ToolContext, arguments: Arguments) -> ToolResult:
         """A task that runs as soon as it can."""
-        task = tx.add_task(self._routed(tx, context, arguments), now=context.now, actor=context.agent)
+        new = self._routed(tx, context, arguments)
+        task = tx.add_task(new, now=context.now, actor=context.agent)
+        if task.key != new.key:
+            return _there_already(task)
         whom = f"for {task.agent}" if task.agent else f"for nobody yet: {task.reason}"
-        return ToolResult(text=f"{task.name} {whom} ({task.state.value})", data={"task": task.name})
+        return ToolResult(text=f"{task.name} {whom} ({task.state.value}){_like(task)}", data={"task": task.name})
 
     def propose(self, tx: Tx, context: ToolContext, arguments: Arguments) -> ToolResult:
         """A draft; who does it may be left open."""
         if arguments.get("agent") or arguments.get("skills"):
             new = self._routed(tx, context, arguments)
         else:
-            new = replace(_new_task(tx, context, arguments), blocked="no agent is chosen yet")
+            new = replace(once(tx, _new_task(tx, context, arguments)), blocked="no agent is chosen yet")
         task = tx.add_task(replace(new, draft=True), now=context.now, actor=context.agent)
-        return ToolResult(text=f"{task.name} is proposed; a person decides", data={"task": task.name})
+        if task.key != new.key:
+            return _there_already(task)
+        return ToolResult(text=f"{task.name} is proposed; a person decides{_like(task)}", data={"task": task.name})
 
     def _routed(self, tx: Tx, context: ToolContext, arguments: Arguments) -> NewTask:
         """Who gets it, among those whom this agent may give tasks to."""
@@ -67,7 +73,17 @@ class _Makers:
             raise Denied("You may not give tasks to anybody", cure="Do it yourself, or propose it (tasks.propose).")
         if agent is not None and agent not in {each.id for each in allowed}:
             raise NotFound(unknown_name("agent", agent, [each.id for each in allowed]), cure="Nothing was created.")
-        return self._router.place(tx, _new_task(tx, context, arguments), allowed, now=context.now)
+        return self._router.place(tx, once(tx, _new_task(tx, context, arguments)), allowed, now=context.now)
+
+
+def _there_already(task: Task) -> ToolResult:
+    """The same work is not given away twice."""
+    text = f"{task.name} is the same work already ({task.state.value}, {task.agent or 'nobody'}); nothing was created"
+    return ToolResult(text=text, data={"task": task.name, "existing": True})
+
+
+def _like(task: Task) -> str:
+    return f". Much like {', '.join(task.spec.like)}: is it wanted twice?" if task.spec.like else ""
 
 
 def _may_ask(context: ToolContext, agent: str) -> bool:
@@ -100,6 +116,7 @@ def _new_task(tx: Reads, context: ToolContext, arguments: Arguments) -> NewTask:
             causes=context.causes,
             deliver=f"session:{context.session}" if arguments.get("deliver") else None,
             join=Join.ANY if arguments.get("any") else Join.ALL,
+            delegation=arguments.get("delegation", ""),
         ),
         agent=arguments.get("agent"),
         project=arguments.get("project") or tx.task(context.task).project,
@@ -231,6 +248,7 @@ def task_tools(router: Router | None = None) -> tuple[AnyTool, ...]:
         "priority": {"type": "integer", "minimum": -100, "maximum": 100},
         "type": text_schema(most=60),
         "project": text_schema(most=60),
+        "delegation": text_schema("the same work, however it is worded", most=200),
     }
     return (
         StoreTool(

@@ -146,6 +146,7 @@ class MoveVerbs(EndingVerbs):
         journal = self.steps(kept.task.id)
         if kept.task.kind is TaskKind.TURN and kept.task.session:
             self._check_turn(kept.task.session)
+        self._check_work(kept.task)
         effects = effects_of(journal) if fresh else []
         changes: dict[str, Any] = {"failures": 0, "losses": 0, "dismissed": False, "result": None}
         if fresh:

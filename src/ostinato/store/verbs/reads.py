@@ -165,6 +165,11 @@ class ReadVerbs:
         """State -> tasks of the whole fleet."""
         return {name[6:]: count for name, count in self._db.all("totals") if name.startswith("tasks.")}
 
+    def tasks_keyed(self, prefix: str, *, limit: int = 500) -> list[Task]:
+        """Tasks whose keys begin so, oldest first."""
+        found = self._db.all("tasks_keyed", prefix=prefix, behind=_behind(prefix), limit=limit)
+        return [rows.kept_of(row).task for row in found]
+
     def dependencies(self, task: int) -> list[Task]:
         """What a task waits for."""
         return self._tasks_of("dependencies", task)
@@ -398,8 +403,7 @@ class ReadVerbs:
 
     def settings(self, prefix: str) -> dict[str, str]:
         """Settings whose names begin so."""
-        behind = prefix[:-1] + chr(ord(prefix[-1]) + 1)  # the first text that is behind all of them
-        found = self._db.all("settings_like", prefix=prefix, behind=behind)
+        found = self._db.all("settings_like", prefix=prefix, behind=_behind(prefix))
         return {name[len(prefix) :]: value for name, value in found if value}
 
     def permissions(self, agent: str | None = None) -> list[Permission]:
@@ -461,6 +465,11 @@ class ReadVerbs:
         """Bytes and estimated rows."""
         spans = {f"rows.{table}": count for table, count in self._db.all("row_estimates")}
         return {**self._db.size(), **spans}
+
+
+def _behind(prefix: str) -> str:
+    """The first text behind all those that begin so."""
+    return prefix[:-1] + chr(ord(prefix[-1]) + 1)
 
 
 def _first(row: Row | None) -> Any:

@@ -15,7 +15,7 @@ from ostinato.domain.errors import Conflict, NotFound
 from ostinato.domain.event import EventName
 from ostinato.domain.message import task_session
 from ostinato.domain.step import Entry, Input, entry_to_json
-from ostinato.domain.task import ENDED, After, NewTask, Task, TaskEvent, TaskKind, TaskState, next_state
+from ostinato.domain.task import ENDED, After, NewTask, Task, TaskEvent, TaskKind, TaskSpec, TaskState, next_state
 from ostinato.domain.values import Instant, digest_of, to_json
 from ostinato.store.port import DEFAULT_POOL
 from ostinato.store.verbs import rows
@@ -64,9 +64,43 @@ class TaskVerbs(Work):
                         cure="Use a new key for a new task.",
                     )
                 return self.task(task)
+        if new.spec.delegation and (live := self._live(new.spec.delegation)) is not None:
+            return self.task(live)
         if new.kind is TaskKind.TURN and new.session:
             self._check_turn(new.session)
         return self._insert(new, body=body, now=now, actor=actor).task
+
+    def _live(self, delegation: str) -> int | None:
+        """The unfinished task that does this work."""
+        row = self._db.one("live_delegation", delegation=delegation)
+        return None if row is None else row[0]
+
+    def _check_work(self, task: Task) -> None:
+        """Conflict where another task does the same work by now."""
+        live = self._live(task.spec.delegation) if task.spec.delegation else None
+        if live is not None and live != task.id:
+            raise Conflict(f"T{live} does the same work as {task.name}", cure=f"See it: ostinato tasks show T{live}.")
+
+    def edit_draft(self, task: int, *, title: str, spec: TaskSpec, actor: str, now: Instant) -> Task:
+        """Other words for what nobody has approved yet; Conflict for anything else."""
+        kept = self._kept(task)
+        if kept.task.state is not TaskState.DRAFT:
+            cure = "Only drafts are edited. Cancel it, and add another; or leave a comment."
+            raise Conflict(f"{kept.task.name} is {kept.task.state.value}, no draft", cure=cure)
+        edited = replace(kept, task=replace(kept.task, title=title, spec=spec, updated_at=now))
+        self._check_work(edited.task)
+        text: str | None = rows.to_text(spec)
+        self._db.do("drop_task_document", task=task)
+        if text is not None and len(text) > rows.SPEC_INLINE_MAX:
+            self._db.do("add_task_document", task=task, spec=text)
+            text = None
+        self._db.do("edit_task", id=task, title=title, spec=text, delegation=spec.delegation or None, now=now)
+        self._remember(edited)
+        before = kept.task.spec
+        changed = [each for each in spec.__struct_fields__ if getattr(before, each) != getattr(spec, each)]
+        changed += ["title"] if title != kept.task.title else []
+        self._tell_of(edited.task, EventName.TASK_CHANGED, now=now, actor=actor, data={"edited": changed})
+        return edited.task
 
     def _check_turn(self, session: str) -> None:
         """One turn at a time: Conflict where an unfinished one will read the session's messages."""
@@ -187,6 +221,7 @@ class TaskVerbs(Work):
             body=body,
             reason=task.reason,
             spec=spec,
+            delegation=new.spec.delegation or None,
         )
         if new.spec.attachments:
             self._note_blobs([each.digest for each in new.spec.attachments], task=task.id)

@@ -30,6 +30,23 @@ SELECT state, result FROM tasks WHERE id = :id
 -- The task that an idempotency key belongs to, and the digest of what it was added with.
 SELECT id, body FROM tasks WHERE key = :key
 
+-- name: live_delegation
+-- The one unfinished task that does this work.
+SELECT id FROM tasks INDEXED BY task_of_delegation
+WHERE delegation = :delegation AND state != 'done' AND state != 'cancelled' AND state != 'failed'
+
+-- name: tasks_keyed
+-- Tasks whose keys lie between these two.
+SELECT {task_columns} FROM tasks WHERE key >= :prefix AND key < :behind ORDER BY id LIMIT :limit
+
+-- name: edit_task
+-- What a draft says.
+UPDATE tasks SET title = :title, spec = :spec, delegation = :delegation, updated_at = :now WHERE id = :id
+
+-- name: drop_task_document
+-- A long specification that is replaced.
+DELETE FROM task_documents WHERE task = :task
+
 -- name: tasks
 -- A page of tasks, newest first.
 SELECT {task_columns} FROM tasks WHERE {task_filter} ORDER BY id DESC LIMIT :limit
@@ -171,11 +188,11 @@ UPDATE tasks SET awaited = 1 WHERE id = :id
 INSERT INTO tasks (
     id, kind, state, title, agent, session, pool, project, type, priority, not_before_at, created_at, updated_at,
     ready_at, due_at, attempts, failures, losses, token, journal, steps, unfinished, held, awaited, parent, depth, key, body,
-    reason, dismissed, seen, endings, tokens, usd_micros, spec
+    reason, dismissed, seen, endings, tokens, usd_micros, spec, delegation
 ) VALUES (
     :id, :kind, :state, :title, :agent, :session, :pool, :project, :type, :priority, :not_before_at, :now, :now,
     :ready_at, :due_at, 0, 0, 0, 0, 1, 0, :unfinished, :held, 0, :parent, :depth, :key, :body,
-    :reason, 0, 0, 0, 0, 0, :spec
+    :reason, 0, 0, 0, 0, 0, :spec, :delegation
 )
 
 -- name: add_task_document
