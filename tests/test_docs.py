@@ -11,14 +11,17 @@ import re
 import sys
 import tomllib
 from collections.abc import Callable, Iterable, Iterator
+from inspect import signature
 from pathlib import Path
 
 import pytest
 
 from docs import generate
 from docs.promises import PROMISES, exists, store_of
+from ostinato import tool
 from ostinato.domain.errors import OstinatoError
 from ostinato.domain.event import EventName
+from ostinato.domain.step import Effect
 from ostinato.domain.task import TaskEvent, TaskKind, TaskState, WaitKind
 from tests.console import examples, matches, run_page
 from tests.tidy.rule import ROOT
@@ -31,7 +34,8 @@ every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relati
 GLOSSARY = """
 fleet, agent, trigger, session, message, task, journal, step, attempt, token, turn, park, tool, effect, policy, verdict,
 gate, question, route, binding, room, delegation matrix, workflow, stage, run, breaker, budget, dead letter, node,
-supervisor, pool, blob
+supervisor, pool, blob, sub-agent, compaction, permission, taint, sandbox, skill, server, pin, withheld, secret,
+person, role, audit, shim
 """
 
 
@@ -45,6 +49,20 @@ def error_codes(of: type[OstinatoError] = OstinatoError) -> Iterator[str]:
         yield from error_codes(each)
 
 
+def extras() -> Iterator[str]:
+    """What can be installed beside the rest."""
+    yield from tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+
+
+VARIABLE = re.compile(r"\bOSTINATO_[A-Z_]*[A-Z]\b|\b(?:XDG_CONFIG_HOME|NO_COLOR|INVOCATION_ID|PGPASSFILE)\b")
+
+
+def variables() -> Iterator[str]:
+    """Environment variables that the code names, and those of the tests that people set."""
+    for path in ((ROOT / "src").rglob("*.py"), (ROOT / "Makefile",)):
+        yield from (name for each in path for name in VARIABLE.findall(each.read_text()))
+
+
 REGISTRIES: dict[str, tuple[str, Callable[[], Iterable[str]]]] = {
     "words": ("glossary.md", lambda: " ".join(GLOSSARY.split()).split(", ")),
     "task states": ("tasks.md", lambda: TaskState),
@@ -53,6 +71,10 @@ REGISTRIES: dict[str, tuple[str, Callable[[], Iterable[str]]]] = {
     "waits": ("tasks.md", lambda: WaitKind),
     "events": ("events.md", lambda: EventName),
     "error codes": ("errors.md", error_codes),
+    "effects": ("tools.md", lambda: Effect),
+    "extras": ("environment.md", extras),
+    "environment variables": ("environment.md", variables),
+    "keys of a tool in Python": ("../how-to/write-a-tool-in-python.md", lambda: signature(tool).parameters),
 }
 """What there is: the page of docs/reference that names it, and where the code lists it."""
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import re
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+from ostinato import workspace
 from ostinato.domain.condition import compile_condition
 from ostinato.domain.gate import DEFAULT_GATES
 from ostinato.workspace import agent_file, gate_rules, tools_file
@@ -54,7 +58,7 @@ def test_a_section_describes_exactly_the_keys_of_its_file(title: str) -> None:
 @pytest.mark.parametrize(
     "keys",
     [
-        agent_file.PER_DAY_KEYS,
+        agent_file.BUDGET_KEYS,
         agent_file.PRODUCES_KEYS,
         agent_file.ABOUT_KEYS,
         tools_file.FILES_KEYS,
@@ -122,3 +126,26 @@ def test_every_condition_of_the_reference_is_one() -> None:
 def test_parse_heartbeat_needs_settings_to_fire() -> None:
     node = Node(value={"title": Node("x", 2)}, line=2)
     assert parse_heartbeat(node, agent="a", name="a", file="a.md", place="a.md", text="", timezone="UTC") is None
+
+
+def keys_of(module: ModuleType) -> dict[str, tuple[str, ...]]:
+    """What a room calls the keys or words of a file: constants that end in KEYS, WORDS, KINDS, EFFECTS and the like."""
+    named = {name: value for name, value in vars(module).items() if re.fullmatch(r"[A-Z][A-Z_]*", name)}
+    return {
+        name: value
+        for name, value in named.items()
+        if isinstance(value, tuple) and all(isinstance(each, str) for each in value)
+    }
+
+
+@pytest.mark.parametrize("room", [each.name for each in pkgutil.iter_modules(workspace.__path__)])
+def test_every_fixed_word_of_a_file_is_named_wherever_it_is_read(room: str) -> None:
+    pages = [REFERENCE / f"{name}.md" for name in ("workspace", "fleet-file", "tasks-file", "models")]
+    code = " ".join(re.findall(r"`[^`\n]*`", "\n".join(each.read_text() for each in pages)))
+    keys = keys_of(importlib.import_module(f"{workspace.__name__}.{room}"))
+    lacks = {
+        name: missing
+        for name, words in keys.items()
+        if (missing := [each for each in words if not re.search(rf"\b{re.escape(each)}\b", code)])
+    }
+    assert lacks == {}
