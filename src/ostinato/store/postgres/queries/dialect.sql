@@ -48,6 +48,10 @@ AND (:text = '' OR strpos(lower(title), lower(:text)) > 0)
 SELECT {message_columns} FROM messages
 WHERE id IN (SELECT value::bigint FROM json_array_elements_text(:ids::json) AS each_id (value))
 
+-- name: tasks_by_id
+-- These tasks.
+SELECT {task_columns} FROM tasks WHERE id IN (SELECT value::bigint FROM json_array_elements_text(:ids::json) AS each_id (value))
+
 -- name: claim_task
 -- Takes one task, or several, each if it can still be claimed.
 UPDATE tasks SET

@@ -22,6 +22,10 @@ AND (:text = '' OR instr(lower(title), lower(:text)) > 0)
 -- One task.
 SELECT {task_columns} FROM tasks WHERE id = :id
 
+-- name: tasks_by_id
+-- These tasks.
+SELECT {task_columns} FROM tasks WHERE id IN (SELECT value FROM json_each(:ids))
+
 -- name: task_state
 -- Only where a task stands, and its result.
 SELECT state, result FROM tasks WHERE id = :id
