@@ -96,13 +96,19 @@ def _asleep(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # --- without a fleet ---
 
 
+def spent_on_children_s() -> float:
+    """Seconds of processor time of commands that have ended: what a busy machine does not stretch, as it does a clock."""
+    spent = os.times()
+    return spent.children_user + spent.children_system
+
+
 @pytest.mark.slow
 def test_the_version_is_told_in_no_time(tmp_path: Path) -> None:
     times = []
     for _ in range(5):
-        began = time.perf_counter()
+        began = spent_on_children_s()
         assert done(tmp_path, "--version") == f"ostinato {__version__}\n"
-        times.append(time.perf_counter() - began)
+        times.append(spent_on_children_s() - began)
     assert min(times) < 0.15
 
 
