@@ -1,14 +1,14 @@
 """Ostinato, a runtime for fleets of AI agents that keep working when nobody is watching.
 
 This module carries the version and loads nothing, so that `ostinato --version` stays quick; what files of Python tools
-import (`tool`, `Call`, `Refused`) is loaded when it is asked for.
+import (`tool`, `agent` and their kind) is loaded when it is asked for.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-_LATE = ("tool", "Call", "Refused")
+_LATE = ("tool", "agent", "Call", "Context", "Refused", "CallFailed")
 
 __version__ = "0.1.0"
 

@@ -283,6 +283,9 @@ BUGS = {
     "a result is recorded before its intent": Bug(
         plant=_result_before_intent, scenario="parallel tools", finding="twice"
     ),
+    "a function acts before its intent is written": Bug(
+        plant=_result_before_intent, scenario="python agent", finding="twice"
+    ),
     "a reply is journaled after its use": Bug(plant=_reply_after_use, scenario="chain", finding="asked again"),
     "a turn repeats an irreversible intent": Bug(plant=_irreversible_again, scenario="chain", finding="twice"),
     "a file leaves its inbox before the commit": Bug(plant=_file_moved_first, scenario="inbox file", finding="lost"),

@@ -6,8 +6,9 @@ nothing of nodes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from ostinato.domain.message import NewMessage
 from ostinato.domain.task import NewTask, TaskKind, TaskSpec
@@ -71,6 +72,8 @@ class Scenario(Value):
     work: tuple[str, ...] = ()
     """Everything that agents write, path and text."""
     faults: tuple[Fault, ...] = ()
+    function: Callable[..., Awaitable[Any]] | None = None
+    """What its agents of kind `python` do."""
     services: frozenset[str] = frozenset()
     """`calendar`, `inbox`: what it is about, beside the engine and the scribe."""
 

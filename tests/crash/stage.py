@@ -33,6 +33,7 @@ from ostinato.store.port import EventFilter, Reads, Store, Tx
 from ostinato.tools.standard import standard_toolbox
 from ostinato.tools.toolbox import Toolbox
 from tests.crash.deeds import deeds
+from tests.crash.function import InLoop
 from tests.crash.outside import Line, Outside, What
 from tests.crash.person import Person, poisoned
 from tests.crash.record import record_of, survey_of
@@ -79,6 +80,9 @@ class Stage(FleetApp):
     def _models(self) -> Any:
         scenario = self.parts.scenario
         return Voice(scenario.script, outside=self.parts.outside, clock=self.clock, faults=scenario.faults)
+
+    def _functions(self) -> InLoop:
+        return InLoop(self.parts.scenario, outside=self.parts.outside, clock=self.clock)
 
     def _engine(self, store: Store, handlers: Sequence[Handler], *, fires: Fires, lock: FleetLock) -> EngineNode:
         node = super()._engine(store, handlers, fires=fires, lock=lock)

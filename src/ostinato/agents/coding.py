@@ -15,8 +15,6 @@ from typing import Any
 from msgspec.structs import replace
 
 from ostinato.agents.leash import Leash, LeashMaker
-from ostinato.agents.turn_handler import TurnHandler
-from ostinato.agents.unfit import Unfit
 from ostinato.agents.workbench import Workbench
 from ostinato.domain.chat import ToolCall
 from ostinato.domain.coding import CodingReport, read_report
@@ -57,25 +55,21 @@ DIFF_CHARS_MAX = 65_536
 
 
 class CodingHandler:
-    """The handler of turns for a fleet that has such agents; every other task goes on to `turns`."""
+    """The handler of turns and goals for such agents."""
 
-    def __init__(self, turns: TurnHandler, *, leashes: LeashMaker, place: CommandPlace) -> None:
-        self.kind = turns.kind
-        self.timeout_s = turns.timeout_s
-        self._turns = turns
+    def __init__(self, kind: TaskKind, *, leashes: LeashMaker, place: CommandPlace) -> None:
+        self.kind = kind
+        self.timeout_s = 3_600.0
         self._leashes = leashes
         self._place = place
 
     def open(self, tx: Tx, task: Task, *, now: Instant) -> None:
-        """A turn's first steps; a program's are taken when it is started."""
-        if self._command(task) is None:
-            self._turns.open(tx, task, now=now)
+        """Nothing: a program's first steps are taken when it is started."""
 
     async def perform(self, attempt: AttemptPort) -> Outcome | Ending | Settled:
         """Starts the program, goes on waiting for it, or tells what came of it."""
-        command = self._command(attempt.task)
-        if command is None:
-            return await self._turns.perform(attempt)
+        command = self._leashes.current(attempt.task.agent or "").settings.command
+        assert command is not None, "no other agent's task comes here"
         journal = await attempt.store.read(lambda tx: [step.entry for step in tx.steps(attempt.task.id)])
         intent = next((each for each in journal if isinstance(each, ToolIntent) and each.call_id == CALL), None)
         try:
@@ -88,12 +82,6 @@ class CodingHandler:
             return await self._end(attempt, process, intent=intent, command=command)
         except OstinatoError as error:
             return Fail(error=str(error), error_class="refused")
-
-    def _command(self, task: Task) -> CodingCommand | None:
-        try:
-            return self._leashes.current(task.agent or "").settings.command
-        except Unfit:
-            return None  # the handler of turns holds it, and says why
 
     # --- its beginning ---
 

@@ -38,3 +38,14 @@ class Gauge:
             with contextlib.suppress(ValueError):
                 self._kept[model] = float(reads.setting(f"{SETTING}{model}") or EVEN)
         return self._kept[model]
+
+
+class NoGauge(Gauge):
+    """Of turns without a model: nothing counts."""
+
+    def tokens(self, reads: Reads, model: str, estimated: int) -> int:
+        """None."""
+        return 0
+
+    def learn(self, tx: Tx, model: str, *, estimated: int, counted: int) -> None:
+        """Nothing is learned."""

@@ -6,6 +6,7 @@ now. The gate is outside the model. Knows nothing of how a turn goes on.
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +15,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from ostinato.agents.bounds import narrowed
-from ostinato.agents.gauge import Gauge
+from ostinato.agents.gauge import Gauge, NoGauge
 from ostinato.agents.prompt import PromptPart, fixed_parts, note_parts
 from ostinato.agents.unfit import Unfit
 from ostinato.domain.chat import ToolCall, ToolSpec, estimate_tokens
@@ -31,7 +32,7 @@ from ostinato.domain.values import Attachment, Instant, Limits, Trust, Value, di
 from ostinato.engine.vault import learn
 from ostinato.store.port import Tx
 from ostinato.tools.port import AnyTool, Colleague, CommandRules, ToolContext
-from ostinato.tools.toolbox import Toolbox
+from ostinato.tools.toolbox import Lent, Toolbox
 from ostinato.workspace.agent import AgentDefinition, is_agent_file
 from ostinato.workspace.registry import Workspaces
 
@@ -219,6 +220,12 @@ class LeashMaker:
         self._kept: set[str] = set()
         self._kept_day = 0
         self._notes: dict[str, tuple[float, Mapping[str, str]]] = {}
+
+    def lending(self, *tools: AnyTool) -> LeashMaker:
+        """The same for a turn without a model: with tools of its own, and no prompt that would count."""
+        made = copy.copy(self)
+        made.toolbox, made.gauge, made._fixed = Lent(self.toolbox, tools), NoGauge(), {}
+        return made
 
     def leash(self, tx: Tx, task: Task, *, journal: Sequence[Entry]) -> Leash:
         """The leash of a task's turn. Raises Unfit where the agent's files are broken, or it is gone."""

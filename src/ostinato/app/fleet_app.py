@@ -44,6 +44,7 @@ from ostinato.workspace.registry import Workspaces
 
 if TYPE_CHECKING:
     from ostinato.agents.fires import Fires
+    from ostinato.agents.function_model import Functions
     from ostinato.agents.inbox import InboxTaker
     from ostinato.agents.live import LiveText
     from ostinato.agents.vacancies import Vacancies
@@ -223,8 +224,10 @@ class FleetApp:
     def _handlers(self, toolbox: Toolbox, live: LiveText, colleagues: Colleagues) -> Sequence[Handler]:
         """Goals and turns by models, deliveries by tools."""
         from ostinato.agents.coding import CodingHandler
+        from ostinato.agents.kinds import KindHandler
         from ostinato.agents.leash import LeashMaker
         from ostinato.agents.model_choices import ModelChoices
+        from ostinato.agents.python_agent import PythonHandler
         from ostinato.agents.turn_handler import TurnHandler
         from ostinato.agents.unfit import Patient
         from ostinato.tools.delivery import DeliveryHandler
@@ -248,13 +251,27 @@ class FleetApp:
             elapsed_s=self.clock.elapsed_s,
             skills=self.plugins.skills if self.plugins else lambda granted: "",
         )
-        turns = [TurnHandler(each, leashes=leashes, models=asked, live=live, choices=choices) for each in MODELLED]
+        functions = self._functions()
+
+        def turns(kind: TaskKind) -> Handler:
+            return KindHandler(
+                models=TurnHandler(kind, leashes=leashes, models=asked, live=live, choices=choices),
+                command=CodingHandler(kind, leashes=leashes, place=self._commands()),
+                python=Patient(PythonHandler(kind, leashes=leashes, live=live, functions=functions)),
+                leashes=leashes,
+            )
+
         processes = ProcessHandler(self._commands(), contexts=leashes.delivery_context, begun=self._look_after)
         return (
-            *(CodingHandler(each, leashes=leashes, place=self._commands()) for each in turns),
+            *map(turns, MODELLED),
             Patient(DeliveryHandler(toolbox=toolbox, contexts=leashes.delivery_context, outbox=outbox)),
             Patient(processes),
         )
+
+    def _functions(self) -> Functions:
+        """What agents of kind `python` do."""
+        assert self.plugins is not None
+        return self.plugins.python
 
     def _engine(self, store: Store, handlers: Sequence[Handler], *, fires: Fires, lock: FleetLock) -> EngineNode:
         from ostinato.engine.lease import LeaseTimes

@@ -53,7 +53,7 @@ class Plugins:
             dialler=_dialler,
             say=say,
         )
-        self._python = PythonTools(fleet.resolve(), toolbox=toolbox, say=say)
+        self.python = PythonTools(fleet.resolve(), toolbox=toolbox, say=say)
         self._skills = Skills(fleet.resolve(), toolbox=toolbox, store=store, now=clock.now, say=say)
         self._deaf: Callable[[], None] | None = None
 
@@ -61,7 +61,7 @@ class Plugins:
         """Offers what was accepted before; servers start beside."""
         self._deaf = self._store.subscribe(self._hear)
         await self._servers.start()
-        await self._python.start()
+        await self.python.start()
         await self._skills.start()
 
     async def stop(self) -> None:
@@ -70,7 +70,7 @@ class Plugins:
             self._deaf()
             self._deaf = None
         await self._servers.stop()
-        await self._python.stop()
+        await self.python.stop()
         await self._skills.stop()
 
     def _hear(self, events: Sequence[Event]) -> None:

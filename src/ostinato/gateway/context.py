@@ -62,6 +62,8 @@ class AgentCard(Value):
     skills: tuple[str, ...] = ()
     model: str = ""
     """As written; empty: the fleet's default."""
+    function: str = ""
+    """What an agent of kind `python` does."""
     concurrency: int = 1
     per_day_usd_micros: int | None = None
     per_day_tokens: int | None = None

@@ -19,12 +19,29 @@ async def plugin_problems(context: Context) -> Sequence[Problem]:
     """All of it; looks at the files anew, and at what servers offered when they were seen last."""
     root = context.definitions.root
     skills, unfit = await asyncio.to_thread(read_skills, root / FOLDER)
-    findings: list[ToolFinding | SkillFinding] = [*await examine(root), *unfit]
+    python, functions = await examine(root)
+    findings: list[ToolFinding | SkillFinding] = [*python, *unfit]
     found = [
         Problem(level="error", place=each.place, message=each.message, cure=getattr(each, "cure", ""))
         for each in findings
     ]
+    found += await _unknown_functions(context, functions)
     return [*found, *await _unknown_skills(context, {each.name for each in skills}), *await _not_offered(context)]
+
+
+async def _unknown_functions(context: Context, known: frozenset[str]) -> list[Problem]:
+    """Functions that do the work of agents and are not there."""
+    return [
+        Problem(
+            level="error",
+            place=f"agents/{card.id}/AGENTS.md, key 'function'",
+            message=unknown_name("function", card.function, known),
+            cure=f"Mark it with @agent in tools/{card.function.partition('.')[0]}.py.",
+            agent=card.id,
+        )
+        for card in await context.cards()
+        if card.function and card.function not in known
+    ]
 
 
 async def _unknown_skills(context: Context, known: set[str]) -> list[Problem]:

@@ -170,6 +170,27 @@ class Toolbox:
         return problems
 
 
+class Lent(Toolbox):
+    """A toolbox with tools of one turn beside, that no model is shown; what changes in the one changes here."""
+
+    def __init__(self, box: Toolbox, own: Iterable[AnyTool]) -> None:
+        super().__init__(own)
+        self._box = box
+        self._validators = box._validators
+
+    def get(self, name: str) -> AnyTool | None:
+        """The turn's own, or the box's."""
+        return super().get(name) or self._box.get(name)
+
+    def tool(self, name: str, policy: Policy) -> AnyTool:
+        """The turn's own, or the box's; raises Invalid as that does."""
+        return super().get(name) or self._box.tool(name, policy)
+
+    def specs(self, policy: Policy) -> tuple[ToolSpec, ...]:
+        """None: no model is asked."""
+        return ()
+
+
 def _added(tools: Mapping[str, AnyTool], more: Iterable[AnyTool]) -> dict[str, AnyTool]:
     found = dict(tools)
     for tool in more:

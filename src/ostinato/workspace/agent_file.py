@@ -15,7 +15,7 @@ from ostinato.domain.errors import Invalid
 from ostinato.domain.gate import DEFAULT_GATES, Gate
 from ostinato.domain.instant import zone_named
 from ostinato.domain.values import Limits, Value, to_json
-from ostinato.workspace.command_rules import CodingCommand, parse_command
+from ostinato.workspace.command_rules import CodingCommand, parse_command, parse_function
 from ostinato.workspace.fields import ID, ID_CURE, Fields
 from ostinato.workspace.front_matter import Node
 from ostinato.workspace.gate_rules import parse_gates
@@ -27,6 +27,7 @@ AGENT_KEYS = (
     *ABOUT_KEYS,
     "kind",
     "command",
+    "function",
     "skills",
     "model",
     "effort",
@@ -65,7 +66,9 @@ class AgentSettings(Value):
 
     description: str = ""
     command: CodingCommand | None = None
-    """The program that does its work (`kind: command`); None: models do."""
+    """The program that does its work (`kind: command`); None: others do."""
+    function: str = ""
+    """The function that does its work (`kind: python`), `file.function`; empty: others do."""
     skills: tuple[str, ...] = ()
     model: str | None = None
     """A tier or a model of the fleet; None: the fleet's default."""
@@ -97,6 +100,7 @@ def parse_agent_settings(node: Node, *, file: str, limits: Limits) -> AgentSetti
     return AgentSettings(
         description=fields.text("description"),
         command=parse_command(fields),
+        function=parse_function(fields),
         skills=_skills(fields),
         model=fields.text("model") or None,
         effort=fields.choice("effort", EFFORTS, "medium") if fields.has("effort") else None,

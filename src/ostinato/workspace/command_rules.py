@@ -1,6 +1,7 @@
-"""`kind: command` and `command` of AGENTS.md: an agent whose work is done by a program of another make.
+"""`kind` of AGENTS.md, and what goes with it: an agent whose work is done by a program of another make (`command`), or
+by a function of the fleet's own (`python`).
 
-Knows nothing of how the program is run; TOOLS.md grants it.
+Knows nothing of how either is run; TOOLS.md grants what they may do.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ import re
 from ostinato.domain.values import Value
 from ostinato.workspace.fields import Fields
 
-KINDS = ("model", "command")
+KINDS = ("model", "command", "python")
 COMMAND_KEYS = ("argv", "stdin", "timeout", "terminal", "worktree", "secrets", "environment")
 GOAL = "{goal}"
 """Stands in `argv` and `stdin` for the goal."""
 
 TIMEOUT_S = 3_600.0
 
+_FUNCTION = re.compile(r"[a-z][a-z0-9_]{0,47}\.[A-Za-z][A-Za-z0-9_]{0,63}", re.ASCII)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}", re.ASCII)
 
 
@@ -50,7 +52,7 @@ def parse_command(fields: Fields) -> CodingCommand | None:
     """The command of an agent of kind `command`; None for every other. Raises Invalid."""
     kind = fields.choice("kind", KINDS, "model")
     group = fields.group("command", COMMAND_KEYS)
-    if kind == "model":
+    if kind != "command":
         if group is not None:
             raise fields.wrong("command", "The agent is not of kind 'command'", cure="Add: kind: command")
         return None
@@ -74,3 +76,16 @@ def parse_command(fields: Fields) -> CodingCommand | None:
         secrets=group.texts("secrets"),
         environment=variables,
     )
+
+
+def parse_function(fields: Fields) -> str:
+    """The function of an agent of kind `python`, `file.function`; empty for every other. Raises Invalid."""
+    kind, name = fields.choice("kind", KINDS, "model"), fields.text("function")
+    if kind != "python":
+        if name:
+            raise fields.wrong("function", "The agent is not of kind 'python'", cure="Add: kind: python")
+        return ""
+    if not _FUNCTION.fullmatch(name):
+        words = f"{name[:80]!r} is not a function" if name else "An agent of kind 'python' needs a function"
+        raise fields.wrong("function" if name else "kind", words, cure="For 'chase' of tools/bills.py: bills.chase")
+    return name

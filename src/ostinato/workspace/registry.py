@@ -64,6 +64,7 @@ class Brief(Value):
     description: str = ""
     skills: tuple[str, ...] = ()
     model: str | None = None
+    function: str = ""
     concurrency: int = 1
     pool: str = "default"
     per_day_usd_micros: int | None = None
@@ -343,6 +344,7 @@ class Workspaces:
             description=definition.description,
             skills=self._once(definition.skills),
             model=definition.model,
+            function=definition.settings.function,
             concurrency=definition.concurrency,
             pool=definition.pool,
             per_day_usd_micros=definition.limits.per_day_usd_micros,

@@ -14,6 +14,7 @@ from tests.crash.scenarios import (
     limit,
     own_files,
     parallel_tools,
+    python_agent,
     retries,
     shared_approval,
     waiting_mail,
@@ -33,5 +34,6 @@ SCENARIOS: Mapping[str, Scenario] = {
         waiting_mail.SCENARIO,
         shared_approval.SCENARIO,
         heartbeats.SCENARIO,
+        python_agent.SCENARIO,
     )
 }

@@ -15,13 +15,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ostinato.domain.errors import Conflict, OstinatoError
+from ostinato.domain.errors import Conflict, NotFound, OstinatoError, unknown_name
 from ostinato.domain.secret import KNOWN
 from ostinato.domain.step import Effect
 from ostinato.domain.values import Value
 from ostinato.tools.port import Arguments, CallReport, OutsideTool, ToolContext, ToolResult
 from ostinato.tools.python.worker import syntax_problem
-from ostinato.tools.python.workers import START_S, Sources, Workers
+from ostinato.tools.python.workers import START_S, Sources, Worker, Workers
 from ostinato.tools.standard import standard_toolbox
 from ostinato.tools.toolbox import Toolbox, compiled
 
@@ -54,6 +54,37 @@ class ToolFinding(Value):
     cure: str = ""
 
 
+class AgentFunction(Value):
+    """A function that agents of `kind: python` can have, as its file was when it was described."""
+
+    name: str
+    sources: Sources
+    secrets: tuple[str, ...] = ()
+    timeout_s: float = 300.0
+    """How long it may work between two steps."""
+
+
+class Hired:
+    """A worker for one run of an agent's function."""
+
+    def __init__(self, workers: Workers, worker: Worker, function: AgentFunction, *, agent: str) -> None:
+        self._workers = workers
+        self._worker = worker
+        self._function = function
+        self._agent = agent
+        self.send, self.hear = worker.send, worker.hear
+
+    async def end(self, *, fit: bool) -> None:
+        """Ends the worker, or keeps one that is `fit` for another run."""
+        if not fit:
+            await self._worker.end()
+            return
+        function = self._function
+        self._workers.give_back(
+            self._worker, function.sources, function.name, agent=self._agent, secrets=function.secrets
+        )
+
+
 Stamp = tuple[tuple[str, int, int, int], ...]
 
 
@@ -68,6 +99,25 @@ class PythonTools:
         self._stamp: Stamp = ()
         self._looking: asyncio.Task[None] | None = None
         self.findings: tuple[ToolFinding, ...] = ()
+        self.agents: dict[str, AgentFunction] = {}
+        """What agents of `kind: python` can do, by name."""
+
+    def function(self, name: str) -> AgentFunction:
+        """The function of an agent. Raises NotFound, with what is wrong with its file."""
+        found = self.agents.get(name)
+        if found is None:
+            file = f"{FOLDER}/{name.partition('.')[0]}.py"
+            problem = next((each for each in self.findings if each.place.partition(":")[0] in (file, FOLDER)), None)
+            if problem is not None:
+                raise NotFound(problem.message, place=problem.place, cure=problem.cure)
+            words = unknown_name("function", name, self.agents)
+            raise NotFound(words, place=file, cure="An agent's function is marked with @agent.")
+        return found
+
+    async def hire(self, function: AgentFunction, *, agent: str) -> Hired:
+        """A worker that has loaded the function's file. Raises an OstinatoError or OSError where there can be none."""
+        worker = await self._workers.lend(function.sources, function.name, agent=agent, secrets=function.secrets)
+        return Hired(self._workers, worker, function, agent=agent)
 
     async def start(self) -> None:
         """Loads the files, and looks after them from then on."""
@@ -101,7 +151,8 @@ class PythonTools:
             await self.look()
 
     async def _made(self, sources: Sources) -> tuple[list[OutsideTool], list[ToolFinding], dict[str, str]]:
-        """Tools, findings, and why tools that were there before cannot be had now."""
+        """Tools, findings, and why tools that were there before cannot be had now; notes the functions of agents."""
+        self.agents = {}
         if not any(not name.startswith("_") for name in sources.texts):
             return [], [], {}
         try:
@@ -111,6 +162,8 @@ class PythonTools:
             finding = ToolFinding(place=FOLDER, message=f"Python tools cannot run: {message}", cure=cure)
             return [], [finding], self._gone(finding.message)
         tools, findings = list[OutsideTool](), [_finding(each) for each in described.problems]
+        for each in described.agents:
+            self.agents[str(each["name"])] = _agent_function(each, sources)
         taken = {each.name.partition(".")[0] for each in self._toolbox if each.name not in self._own()} | {*_RESERVED}
         for said in described.tools[:TOOLS_MAX]:
             try:
@@ -170,6 +223,15 @@ class PythonTools:
         return ToolResult(text=KNOWN.text(text))
 
 
+def _agent_function(said: dict[str, Any], sources: Sources) -> AgentFunction:
+    return AgentFunction(
+        name=str(said["name"]),
+        sources=sources,
+        secrets=tuple(sorted(str(each) for each in said["secrets"])),
+        timeout_s=min(max(float(said["timeout_s"]), 0.1), TIMEOUT_S_MAX),
+    )
+
+
 class _Deed(Value):
     """A tool, as its file was when it was described."""
 
@@ -187,14 +249,14 @@ def _report(deed: _Deed, context: ToolContext, _arguments: Arguments) -> CallRep
     return CallReport(effect=deed.effect, refusal=refusal, bound={"files": deed.sources.digest})
 
 
-async def examine(fleet: Path) -> tuple[ToolFinding, ...]:
-    """What is wrong with a fleet's Python tools, for people: loads them once more."""
+async def examine(fleet: Path) -> tuple[tuple[ToolFinding, ...], frozenset[str]]:
+    """What is wrong with a fleet's Python files, and the functions of agents that they hold: loads them once more."""
     tools = PythonTools(fleet, toolbox=standard_toolbox(), say=lambda level, text: None)
     try:
         await tools.look()
     finally:
         await tools.stop()
-    return tools.findings
+    return tools.findings, frozenset(tools.agents)
 
 
 def read_sources(folder: Path) -> tuple[Sources, list[ToolFinding]]:

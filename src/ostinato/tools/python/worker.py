@@ -1,5 +1,5 @@
-"""The program that loads a fleet's Python tools and performs their calls, one after the other; and what such files
-import: `tool`, `Call`, `Refused`.
+"""The program that loads a fleet's Python files and performs their tools and agents, one after the other; and what such
+files import: `tool`, `agent`, `Call`, `Context`, `Refused`, `CallFailed`.
 
 Standard library only, and handed over as text: it runs in a room where this package need not be readable, under
 whatever Python the fleet's owner has. There it stands in for `ostinato` itself. Own code turns annotations into schemas
@@ -19,7 +19,8 @@ import sys
 import traceback
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from importlib.machinery import ModuleSpec
 from typing import Any, TypeVar
 
@@ -49,6 +50,16 @@ class Call:
         """True: an earlier attempt may have done it already, with the same key."""
 
 
+class CallFailed(Exception):
+    """What an agent's function asked for did not come about. `status`: error, invalid, denied, pending (a person will
+    decide, and the turn cannot wait), or unknown (it may have happened)."""
+
+    def __init__(self, status: str, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+        self.text = text
+
+
 def tool(
     *, effect: str = "irreversible", secrets: str | tuple[str, ...] = (), timeout_s: float = 60.0,
     outward: bool = False, outside: bool = False,
@@ -69,6 +80,130 @@ def tool(
         return function
 
     return mark
+
+
+def agent(*, secrets: str | tuple[str, ...] = (), timeout_s: float = 300.0) -> Callable[[F], F]:
+    """Makes a function of one `Context`, sync or async, what an agent of `kind: python` does; what it returns is the
+    result. `secrets`: as of tools. `timeout_s`: how long it may work between two steps, in seconds."""
+    names = (secrets,) if isinstance(secrets, str) else tuple(secrets)
+
+    def mark(function: F) -> F:
+        function.__ostinato_agent__ = {"secrets": names, "timeout_s": float(timeout_s)}  # type: ignore[attr-defined]  # the mark that a worker looks for
+        return function
+
+    return mark
+
+
+Said = dict[str, Any]
+"""What an agent's function and the node say to each other."""
+
+_inside: ContextVar[str] = ContextVar("inside", default="")
+"""The key of the step whose function is at work."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Message:
+    """What somebody wrote to the agent."""
+
+    text: str
+    source: str
+    trust: str
+
+
+class Context:
+    """What an agent's function works with. The function is run again from its start whenever its task goes on: steps
+    that have their result are not done again, so that it must ask for them in the same order. In a sync function
+    `once` and `call` return their result, in an async one they are awaited. One step at a time, in the order in which
+    they are asked for."""
+
+    def __init__(self, facts: Said, exchange: Callable[[Said], Awaitable[Said]], *, loop: Any = None) -> None:
+        """`loop`: of a sync function, the loop that speaks for it."""
+        self.goal: str = facts["goal"]
+        self.input: dict[str, Any] = facts["input"]
+        self.messages = tuple(Message(**each) for each in facts["messages"])
+        self.agent: str = facts["agent"]
+        self.task: int = facts["task"]
+        self._exchange = exchange
+        self._loop = loop
+        self._turn = asyncio.Lock()
+        self._keys: set[str] = set()
+        self.logged: list[str] = []
+
+    def once(self, key: str, fn: Callable[..., Any], *, effect: str = "irreversible", timeout_s: float = 60.0) -> Any:
+        """The result of `fn`, called once for this key; what it returned is kept in the journal, as JSON. A
+        `fn` with a parameter is given its `Call`. `effect` decides what a crash in the middle of it means."""
+        if effect not in EFFECTS:
+            raise ValueError(f"effect {effect!r} is none of {', '.join(EFFECTS)}")
+        if not 0 < len(key) <= 200:
+            raise ValueError("a key is a text of 1 to 200 characters")
+        if key in self._keys:
+            raise ValueError(f"the key {key!r} is used twice")
+        self._keys.add(key)
+        return self._wait(self._step({"once": key, "effect": effect, "timeout_s": float(timeout_s)}, fn))
+
+    def call(self, name: str, /, **arguments: Any) -> Any:
+        """The text that a tool returns, under the agent's policy and gates. Raises CallFailed."""
+        return self._wait(self._step({"call": name, "arguments": _as_json(arguments)}, None))
+
+    def log(self, *words: Any) -> None:
+        """Says something in the transcript."""
+        self.logged.append(" ".join(map(str, words))[:2_000])
+
+    def said(self, message: Said) -> Said:
+        """A message with what was logged before it."""
+        logged, self.logged = "\n".join(self.logged)[:20_000], []
+        return {**message, "logged": logged}
+
+    def _wait(self, work: Any) -> Any:
+        return work if self._loop is None else asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    async def _step(self, wanted: Said, fn: Callable[..., Any] | None) -> Any:
+        if _inside.get():
+            raise RuntimeError(f"the step {_inside.get()!r} cannot have steps of its own")
+        async with self._turn:
+            answer = await self._exchange(self.said(wanted))
+            if "go" in answer:
+                answer = await self._exchange(await self._do(wanted["once"], fn, Call(**answer["go"])))
+        if "refused" in answer:
+            raise Refused(answer["refused"])
+        if "failed" in answer:
+            raise CallFailed(answer["failed"], answer["text"])
+        return answer["ok"]
+
+    async def _do(self, key: str, fn: Any, call: Call) -> Said:
+        before = _inside.set(key)
+        try:
+            found = fn(call) if inspect.signature(fn).parameters else fn()
+            return {"did": _as_json(await found if inspect.isawaitable(found) else found)}
+        except Refused as error:
+            return {"refused": " ".join(str(error).split())[:2_000]}
+        except Exception as error:  # whatever it raises: the node decides what that means
+            return {"raised": _words(error), "line": _line(error, None)}
+        finally:
+            _inside.reset(before)
+
+
+def _as_json(value: Any) -> Any:
+    """What a journal can keep of a value. Raises TypeError for what it cannot."""
+    plain = dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
+    return json.loads(json.dumps(plain, allow_nan=False))
+
+
+async def perform_agent(function: Callable[..., Any], facts: Said, exchange: Callable[[Said], Awaitable[Said]]) -> Said:
+    """One run of an agent's function; its last word, for the node."""
+    plain = not inspect.iscoroutinefunction(function)
+    context = Context(facts, exchange, loop=asyncio.get_running_loop() if plain else None)
+    try:
+        result = await (asyncio.to_thread(function, context) if plain else function(context))
+        data = None if result is None or isinstance(result, str) else _as_json(result)
+        end: Said = {"end": _text(result), "data": data if data is None or isinstance(data, dict) else {"value": data}}
+    except Refused as error:
+        end = {"end": "", "refused": " ".join(str(error).split())[:2_000]}
+    except CallFailed as error:
+        end = {"end": "", "failed": error.status, "text": error.text[:2_000]}
+    except Exception as error:  # whatever it raises: the node decides what that means
+        end = {"end": "", "raised": _words(error), "line": _line(error, None)}
+    return context.said(end)
 
 
 _PLAIN: dict[Any, str] = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
@@ -199,10 +334,14 @@ class _Finder:
         exec(compile(self.texts[name], f"{SOURCE}{name}.py", "exec"), module.__dict__)
 
 
-def load(texts: dict[str, str], only: str | None = None) -> tuple[dict[str, _Function], list[dict[str, Any]]]:
-    """The tools of these files (name without `.py` -> text), and what is wrong with them."""
+Loaded = tuple[dict[str, _Function], dict[str, Callable[..., Any]], list[dict[str, Any]]]
+
+
+def load(texts: dict[str, str], only: str | None = None) -> Loaded:
+    """The tools and the agents of these files (name without `.py` -> text), and what is wrong with them."""
     sys.meta_path.insert(0, _Finder(texts))
     found: dict[str, _Function] = {}
+    agents: dict[str, Callable[..., Any]] = {}
     problems: list[dict[str, Any]] = []
     for name in sorted(texts) if only is None else [only]:
         if name.startswith("_"):
@@ -213,6 +352,9 @@ def load(texts: dict[str, str], only: str | None = None) -> tuple[dict[str, _Fun
             problems.append({"file": f"{name}.py", "line": _line(error, name), "message": _words(error)})
             continue
         for each in vars(module).values():
+            if hasattr(each, "__ostinato_agent__") and getattr(each, "__module__", "") == name:
+                problems += _problem_of(name, each)
+                agents[f"{name}.{each.__name__}"] = each
             if hasattr(each, "__ostinato_tool__") and getattr(each, "__module__", "") == name:
                 try:
                     full = f"{name}.{each.__name__}"
@@ -221,14 +363,25 @@ def load(texts: dict[str, str], only: str | None = None) -> tuple[dict[str, _Fun
                     line = each.__code__.co_firstlineno if hasattr(each, "__code__") else 1
                     message = f"{each.__name__}: {error}"
                     problems.append({"file": f"{name}.py", "line": line, "message": message})
-    return found, problems
+    return found, agents, problems
 
 
-def _line(error: BaseException, name: str) -> int:
+def _problem_of(file: str, function: Any) -> list[dict[str, Any]]:
+    """What keeps a function from being an agent's."""
+    if callable(function) and len(inspect.signature(function).parameters) == 1:
+        return []
+    line = function.__code__.co_firstlineno if hasattr(function, "__code__") else 1
+    message = f"{function.__name__}: the function of an agent has one parameter, its context"
+    return [{"file": f"{file}.py", "line": line, "message": message}]
+
+
+def _line(error: BaseException, name: str | None) -> int:
+    """The last line of a file (None: of any of the fleet's) that an error has passed."""
     if isinstance(error, SyntaxError) and error.filename == f"{SOURCE}{name}.py":
         return error.lineno or 1
+    wanted = SOURCE if name is None else f"{SOURCE}{name}.py"
     frames = traceback.extract_tb(error.__traceback__)
-    return next((each.lineno or 1 for each in reversed(frames) if each.filename == f"{SOURCE}{name}.py"), 1)
+    return next((each.lineno or 1 for each in reversed(frames) if each.filename.startswith(wanted)), 1)
 
 
 def _words(error: BaseException) -> str:
@@ -255,20 +408,31 @@ def main() -> None:
     os.dup2(2, 1)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     stand_in = types.ModuleType("ostinato")
-    stand_in.__dict__.update(tool=tool, Call=Call, Refused=Refused)
+    for each in (tool, agent, Call, Context, Refused, CallFailed):
+        setattr(stand_in, each.__name__, each)
     sys.modules["ostinato"] = stand_in
     first = json.loads(heard.readline())
     sys.path += first["path"]
-    functions, problems = load(first["files"], first.get("only"))
+    functions, agents, problems = load(first["files"], first.get("only"))
 
     def answer(message: dict[str, Any]) -> None:
         said.write(json.dumps(message).encode() + b"\n")
         said.flush()
 
-    answer({"tools": [each.described() for each in functions.values()], "problems": problems})
+    marks = [{"name": name, **each.__ostinato_agent__} for name, each in agents.items()]  # type: ignore[attr-defined]  # the mark
+    answer({"tools": [each.described() for each in functions.values()], "agents": marks, "problems": problems})
     loop = asyncio.new_event_loop()
+
+    async def exchange(message: Said) -> Said:
+        answer(message)
+        found: Said = json.loads(await loop.run_in_executor(None, heard.readline))
+        return found
+
     for line in heard:
         wanted = json.loads(line)
+        if "run" in wanted:
+            answer(loop.run_until_complete(perform_agent(agents[wanted["run"]], wanted["facts"], exchange)))
+            continue
         try:
             call = Call(**wanted["call"])
             result = loop.run_until_complete(functions[wanted["tool"]].perform(wanted["arguments"], call))

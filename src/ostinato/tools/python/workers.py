@@ -15,7 +15,7 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,7 @@ class Described(Value):
     """What a worker says of a fleet's files."""
 
     tools: tuple[dict[str, Any], ...] = ()
+    agents: tuple[dict[str, Any], ...] = ()
     problems: tuple[dict[str, Any], ...] = ()
 
 
@@ -116,6 +117,18 @@ class Worker:
             raise Raised(f"{answer['raised']} (tools/{tool.partition('.')[0]}.py:{answer.get('line')})")
         return str(answer.get("text", ""))
 
+    async def send(self, message: Mapping[str, Any]) -> None:
+        """Says something to the function of an agent. Raises an OstinatoError where the worker is lost."""
+        self.used_s = time.monotonic()
+        await self._resident.send(to_json(message))
+
+    async def hear(self) -> dict[str, Any]:
+        """What that function says next. Raises an OstinatoError where the worker is lost."""
+        try:
+            return await self._hear()
+        except ValueError as error:
+            raise Conflict(f"The worker said what is no line of JSON: {error}") from error
+
     async def end(self) -> None:
         """Ends it, and all that it started."""
         await self._resident.end()
@@ -170,6 +183,17 @@ class Workers:
                     self._idle.setdefault(key, []).append(worker)
                 else:
                     await worker.end()
+
+    async def lend(self, sources: Sources, function: str, *, agent: str, secrets: tuple[str, ...]) -> Worker:
+        """A worker for one run of an agent's function, which whoever has it must end, or give back."""
+        only = function.partition(".")[0]
+        await self._sweep(sources.digest)
+        idle = self._idle.get((sources.digest, agent, only, *secrets))
+        return idle.pop() if idle else await self._begin(sources, secrets=secrets, only=only)
+
+    def give_back(self, worker: Worker, sources: Sources, function: str, *, agent: str, secrets: Sequence[str]) -> None:
+        """Keeps a worker whose function has ended for the next one who wants such a worker."""
+        self._idle.setdefault((sources.digest, agent, function.partition(".")[0], *secrets), []).append(worker)
 
     async def end(self) -> None:
         """Ends all that have nothing to do; whoever is at work ends with its call."""

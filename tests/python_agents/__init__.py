@@ -1,0 +1,1 @@
+"""Agents whose work is done by functions."""

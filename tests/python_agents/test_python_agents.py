@@ -1,0 +1,160 @@
+"""Agents of kind `python`, in real rooms: a function does the goal, and parks, fails and is refused as a turn is."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from ostinato.domain.question import Answer, QuestionState
+from ostinato.domain.step import Judged, ModelAnswer, ToolIntent, ToolOutcome
+from ostinato.domain.task import Task, TaskState
+from ostinato.store.port import QuestionFilter
+from tests.conftest import run
+from tests.processes.yard import Yard, folder, yard
+from tests.sandbox.ground import as_owner
+
+__all__ = ["folder"]
+
+pytestmark = pytest.mark.slow
+
+KEEPER = """
+import asyncio, os
+from ostinato import CallFailed, Call, Context, Refused, agent
+
+@agent()
+async def keep(ctx: Context):
+    ctx.log("begins with", ctx.goal)
+    if "refuse" in ctx.goal:
+        raise Refused("not today")
+    if "odd" in ctx.goal:
+        ctx.input["file"].close()
+    first, second = await asyncio.gather(
+        ctx.once("one", lambda: {"n": 1}, effect="read"), ctx.once("two", slow, effect="idempotent"))
+    try:
+        await ctx.call("files.write", path="SOUL.md", text="mine")
+    except CallFailed as failed:
+        denied = failed.status
+    await ctx.call("files.write", path="out/a.txt", text=str(first["n"] + second))
+    if "send" in ctx.goal:
+        sent = await ctx.call("message.send", to="mail:a@example.com", subject="S", text="T")
+        ctx.log("sent")
+    sees = [each for each in ("/FLEET", "/FLEET/.ostinato", "/FLEET/agents/helper") if os.path.exists(each)]
+    return {"sum": first["n"] + second, "denied": denied, "sees": sees}
+
+async def slow(call: Call) -> int:
+    await asyncio.sleep(0.01)
+    return 41 if len(call.key) == 32 and not call.repeated else 0
+
+@agent(timeout_s=20)
+def plain(ctx):
+    n = ctx.once("n", lambda: 20)
+    return f"{ctx.agent} {n + 1}"
+"""
+AGENT = "---\nkind: python\nfunction: keeper.{}\n---\n"
+TOOLS = """---
+allow: [files.write, message.send]
+files: {write: [out/]}
+recipients: ["mail:*@example.com"]
+---
+"""
+
+
+def furnish(folder: Path, function: str = "keep", text: str = KEEPER) -> None:
+    (folder / "agents/helper").mkdir(parents=True)
+    (folder / "agents/helper/AGENTS.md").write_text(AGENT.format(function))
+    (folder / "tools").mkdir()
+    (folder / "tools/keeper.py").write_text(text.replace("/FLEET", str(folder)))
+    if os.geteuid() == 0:
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, as_owner()["user"], as_owner()["group"])
+
+
+async def allow(fleet: Yard) -> str:
+    """Says yes to the only question; what it was about."""
+    (question,) = await fleet.store.read(lambda reads: reads.questions(QuestionFilter()))
+    answer = Answer(state=QuestionState.ALLOWED, by="ann")
+    await fleet.store.run(lambda tx: tx.answer(question.id, answer, now=fleet.now()))
+    return question.text
+
+
+async def error_of(fleet: Yard, task: int) -> tuple[TaskState, str]:
+    found: Task = await fleet.ended(task)
+    assert found.result is not None
+    return found.state, found.result.error
+
+
+def test_a_function_does_goals_step_by_step_and_goes_on_after_a_person_and_a_restart(folder: Path) -> None:
+    async def story() -> None:
+        furnish(folder)
+        async with yard(folder, "default: {text: no model is asked}", tools=TOOLS) as fleet:
+            goal = await fleet.goal("send it")
+            parked = await fleet.until_parked(goal)
+            assert parked.reason == "waits for Q1"
+            await fleet.stop()
+            await fleet.start()
+            assert await allow(fleet) == "May helper call message.send?"
+            ended = await fleet.ended(goal)
+            assert ended.state is TaskState.DONE, ended
+            assert ended.result is not None
+            assert ended.result.data == {"sum": 42, "denied": "denied", "sees": []}
+            assert (ended.usd_micros, ended.tokens) == (0, 0)
+            assert (fleet.workspace / "out/a.txt").read_text() == "42"
+            journal = await fleet.journal(goal)
+            assert [each.tool for each in journal if isinstance(each, ToolIntent)] == [
+                "once", "once", "files.write", "message.send", "finish"
+            ]  # fmt: skip
+            said = [each.text for each in journal if isinstance(each, ModelAnswer)]
+            assert (said[0], said[-1]) == ("begins with send it", "sent")
+            assert [e.decision.value for e in journal if isinstance(e, Judged)] == [
+                "allow", "allow", "deny", "allow", "ask", "allow"
+            ]  # fmt: skip
+            assert len([each for each in journal if isinstance(each, ToolOutcome)]) == 6
+
+            state, error = await error_of(fleet, await fleet.goal("refuse it"))
+            assert (state, error) == (TaskState.FAILED, "keeper.keep refuses: not today")
+
+            goal = await fleet.goal("odd")
+            waiting = await fleet.until(lambda: _tried(fleet, goal))
+            assert "KeyError: 'file' (tools/keeper.py:11)" in waiting.reason
+
+            goal = await fleet.goal("send another")
+            await fleet.until_parked(goal)
+            file = folder / "tools/keeper.py"
+            file.write_text(KEEPER.replace('"one"', '"first"'))
+            assert fleet.app is not None
+            assert fleet.app.plugins is not None
+            await fleet.app.plugins.python.look()
+            await allow(fleet)
+            state, error = await error_of(fleet, goal)
+            assert state is TaskState.FAILED
+            assert error.startswith(
+                "keeper.keep now asks for once('first') where it asked for once('one') before (step"
+            )
+
+    run(story())
+
+
+async def _tried(fleet: Yard, task: int) -> Task | None:
+    found = await fleet.store.read(lambda reads: reads.task(task))
+    return found if found.attempts and found.state is TaskState.READY else None
+
+
+def test_a_sync_function_works_too_and_a_file_that_is_broken_only_delays(folder: Path) -> None:
+    async def story() -> None:
+        furnish(folder, "plain", "def x(:\n")
+        async with yard(folder, "default: {text: no}", tools=TOOLS) as fleet:
+            goal = await fleet.goal("do it")
+            parked = await fleet.until_parked(goal)
+            assert "tools/keeper.py:1" in parked.reason
+            (folder / "tools/keeper.py").write_text(KEEPER)
+            assert fleet.app is not None
+            assert fleet.app.plugins is not None
+            await fleet.app.plugins.python.look()
+            again = await fleet.goal("do it again")
+            ended = await fleet.ended(again)
+            assert ended.result is not None
+            assert ended.result.text == "helper 21"
+
+    run(story())
