@@ -9,7 +9,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -97,7 +96,7 @@ def _asleep(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def spent_on_children_s() -> float:
-    """Seconds of processor time of commands that have ended: what a busy machine does not stretch, as it does a clock."""
+    """Seconds of processor time of commands that have ended, which a busy machine does not stretch."""
     spent = os.times()
     return spent.children_user + spent.children_system
 
