@@ -96,6 +96,8 @@ EXAMPLES: list[Entry] = [
         {"type": "tool_result", "call_id": "1.0", "tool": "t", "status": "ok", "text": "done", "duration_ms": 5.0},
         {"type": "answer", "question": 7, "decision": "allow", "by": "ann", "arguments": {"a": 2}},
         {"type": "limit", "limit": "steps", "value": 40.0, "question": 8},
+        {"type": "compaction_intent", "model": "m"},
+        {"type": "compaction", "text": "So far", "problem": "no money"},
         {"type": "note", "text": "Look here."},
     )
 ]
@@ -113,6 +115,8 @@ def test_every_kind_of_step_is_told() -> None:
         't: ok: "done"',
         "Q7: allow by ann, with changed arguments",
         "limit reached: steps 40, asks in Q8",
+        "a summary of what came before is written by m",
+        'what came before is summarised, by the runtime: no money: "So far"',
         'note by runtime: "Look here."',
     ]
     assert told[2].usd is None

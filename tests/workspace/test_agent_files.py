@@ -277,7 +277,7 @@ def raise_with_place(text: str) -> None:
         ("HEARTBEAT.md", "session: main", "here is none of them"),
         ("HEARTBEAT.md", "every: 15m\nsession: other", "Known: 'isolated', 'main'"),
         ("HEARTBEAT.md", "every: 15m\ncheck: {}", "The check has no condition"),
-        ("HEARTBEAT.md", "every: 15m\ncheck: inbox.files > 0", "has no keys of its own. Its keys are: when."),
+        ("HEARTBEAT.md", "every: 15m\ncheck: inbox.files > 0", "has no keys of its own. Its keys are: when,"),
         ("HEARTBEAT.md", "every: 15m\ncheck: {when: 'inbox.fles > 0'}", "Did you mean 'files'?"),
         ("SOUL.md", "model: x", "Unknown key 'model'"),
     ],

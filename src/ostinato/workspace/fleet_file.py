@@ -541,6 +541,7 @@ _TABLES = {
     "otel_contents": "[otel]",
     "mcp": "[mcp]",
     "web": "[web]",
+    "context": "[context]",
 }
 """Where the settings stand that are not in [fleet]."""
 
