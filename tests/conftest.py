@@ -39,7 +39,7 @@ settings.register_profile(
     max_examples=400 if os.environ.get("OSTINATO_CRASH") == "full" else 60,
     suppress_health_check=[HealthCheck.too_slow],
 )
-settings.load_profile("house")
+settings.load_profile(os.environ.get("OSTINATO_EXAMPLES", "house"))  # tests.mutation has its own
 
 
 def run(work: Coroutine[Any, Any, T], *, timeout_s: float = RUN_TIMEOUT_S) -> T:

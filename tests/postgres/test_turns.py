@@ -21,6 +21,7 @@ from ostinato.store.port import QuestionFilter, TaskFilter
 from ostinato.store.postgres import open_postgres
 from ostinato.tools.port import Arguments, OutsideTool, ToolContext, ToolResult, object_schema
 from tests.agents.fleet import ENDED, PARKED, Fleet, write_fleet
+from tests.agents.test_late_results import outlive
 from tests.agents.test_turns import decide, files
 from tests.conftest import run
 from tests.crash.siege import FULL
@@ -190,3 +191,7 @@ def lived(
         return died
 
     return run(story()), found(url, world)
+
+
+def test_what_a_tool_has_done_for_a_lost_claim_is_kept_as_evidence(database: str, tmp_path: Path) -> None:
+    run(outlive(tmp_path, open_postgres(database)))

@@ -49,6 +49,10 @@ _CACHED_MAX = 512
 """Versions of agents whose fixed prompt is kept ready; a few kilobytes each."""
 
 
+def _no_limit() -> int | None:
+    return None
+
+
 class _Fixed(Value):
     """What depends on nothing but an agent's files."""
 
@@ -111,9 +115,10 @@ class Leash:
         context: ToolContext,
         arguments: dict[str, Any] | None,
         permissions: Sequence[Permission] = (),
+        budget_left: Callable[[], int | None] = _no_limit,
     ) -> tuple[Verdict, CallFacts] | str:
         """What is wrong with the call itself, in words; or the stricter verdict of then and now, and what it was judged
-        by. Never raises."""
+        by. Never raises. `budget_left`, micro-dollars, is asked for calls that cost something."""
         if arguments is None:
             return call.problem or "the arguments are not a JSON object"
         toolbox = self._maker.toolbox
@@ -125,10 +130,14 @@ class Leash:
         if problem:
             return problem
         facts = toolbox.facts(tool, arguments, context)
+        if facts.cost_usd_micros:
+            facts = replace(facts, budget_left_usd_micros=budget_left())
         verdict = judge(facts, self.now.policy, permissions)
         if self.then.version != self.now.version:
             before = replace(context, commands=command_rules(self.then), secrets=self.then.tools.secrets)
-            earlier = judge(toolbox.facts(tool, arguments, before), self.then.policy, permissions)
+            facts_then = toolbox.facts(tool, arguments, before)
+            facts_then = replace(facts_then, budget_left_usd_micros=facts.budget_left_usd_micros)
+            earlier = judge(facts_then, self.then.policy, permissions)
             verdict = stricter(earlier, verdict)
         return verdict, facts
 

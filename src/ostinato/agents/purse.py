@@ -41,6 +41,17 @@ def has_room(state: TurnState, tx: Tx, *, usd_micros: int, tokens: int, now: Ins
     return True
 
 
+def left(state: TurnState, tx: Tx, *, now: Instant) -> int | None:
+    """Micro-dollars that a call may still cost; None: no limit."""
+    return tx.budget_left(
+        agent=state.leash.then.id,
+        limit_usd_micros=state.leash.then.limits.per_day_usd_micros,
+        fleet_limit_usd_micros=state.leash.fleet_limits.per_day_usd_micros,
+        task=state.task.id,
+        now=now,
+    )
+
+
 def release(state: TurnState, tx: Tx, intent: ModelIntent, *, now: Instant) -> None:
     """Gives back what a call had set aside that will not be made."""
     tx.settle(

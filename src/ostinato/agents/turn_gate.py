@@ -7,10 +7,12 @@ does next.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from msgspec.structs import replace
 
+from ostinato.agents import purse
 from ostinato.agents.turn_state import TurnState
 from ostinato.domain.chat import ToolCall
 from ostinato.domain.instant import local, zone_named
@@ -118,13 +120,15 @@ class TurnGate:
         state = self._state
         state.leash.renew()
         context = state.context(state.draft_intent(call, arguments), now=self._now)
-        judged = state.leash.judge(call, context=context, arguments=arguments)
+        judge = partial(
+            state.leash.judge, call, context=context, arguments=arguments,
+            budget_left=lambda: purse.left(state, self._tx, now=self._now),
+        )  # fmt: skip
+        judged = judge()
         if isinstance(judged, str) or judged[0].decision is not Decision.ASK:
             return judged
         permissions = self._tx.permissions(state.leash.then.id)
-        if not permissions:
-            return judged
-        return state.leash.judge(call, context=context, arguments=arguments, permissions=permissions)
+        return judge(permissions=permissions) if permissions else judged
 
     def _reads_taint(self, tool: AnyTool, arguments: dict[str, Any]) -> bool:
         paths = tool.reads(arguments)

@@ -21,12 +21,14 @@ from ostinato.agents.turn_step import advance
 from ostinato.agents.unfit import Unfit, hold
 from ostinato.domain import budget
 from ostinato.domain.chat import HttpAttempt, ModelReply, ModelRequest, StopReason, ToolCall
+from ostinato.domain.errors import Fenced
+from ostinato.domain.event import EventName, NewEvent
 from ostinato.domain.ledger import Charge
 from ostinato.domain.message import Message
 from ostinato.domain.secret import KNOWN
 from ostinato.domain.step import Compacted, Entry, Input, ModelAnswer, ModelIntent, ToolOutcome
 from ostinato.domain.task import Fail, Outcome, Requeue, Retry, Task, TaskKind
-from ostinato.domain.values import Instant, Value
+from ostinato.domain.values import Instant, Value, digest_of
 from ostinato.engine.port import AttemptPort, Ending, Settled
 from ostinato.models.port import Model, ModelFailed, Models
 from ostinato.store.port import Claim, Reads, Tx
@@ -35,6 +37,9 @@ from ostinato.tools.toolbox import perform
 
 PAST_TURNS_MAX = 40
 """Earlier turns of a shared session that are read for its history."""
+
+LATE_CHARS_MAX = 2_000
+"""Of a result that came too late, its begin is kept; its digest says which one it was."""
 
 
 class Past(Value):
@@ -153,8 +158,24 @@ class _Run:
             claim = self._attempt.claim
             task = await store.run(lambda tx: hold(tx, claim, unfit, produced=produced, within=within, now=now))
             return Advance(journal=(*state.journal, *produced), messages=(), move=Ended(task=task))
+        except Fenced as fenced:
+            await self._keep_late(produced, fenced)
+            raise
         state.took_place(done)
         return done
+
+    async def _keep_late(self, produced: Sequence[Entry], fenced: Fenced) -> None:
+        """What a tool has done after the claim was gone is told, and changes nothing: whoever holds the task now finds
+        an intent without a result, and people find here what became of it."""
+        told = late_events(self._state, self._attempt.claim, produced, reason=fenced.message)
+        now = self._attempt.clock.now()
+
+        def tell(tx: Tx) -> None:
+            for each in told:
+                tx.announce(each, now=now)
+
+        if told:
+            await self._attempt.store.run(tell)
 
     async def _ask(self, call: int) -> tuple[ModelAnswer | Outcome, Callable[[Tx], None]]:
         """The model's reply, or how the attempt ends without one; and what to write into the ledger."""
@@ -282,7 +303,11 @@ class _Run:
                 assert outcome is not None, "only one call at a time is doubtful"
                 if index == len(running) - 1:
                     return [outcome]
-                await self._attempt.record([outcome])
+                try:
+                    await self._attempt.record([outcome])
+                except Fenced as fenced:
+                    await self._keep_late([outcome], fenced)
+                    raise
                 self._state.journal.append(outcome)
         finally:
             for each in running:
@@ -401,3 +426,26 @@ def _charge(state: TurnState, call: int, attempt: HttpAttempt, *, price: budget.
         duration_ms=attempt.duration_ms,
         error=attempt.error,
     )
+
+
+def late_events(state: TurnState, claim: Claim, produced: Sequence[Entry], *, reason: str) -> list[NewEvent]:
+    """Evidence of results that came too late: the claim's token, the call, how it ended, and the begin of its text."""
+    return [
+        NewEvent(
+            name=EventName.TASK_LATE,
+            task=claim.task,
+            agent=state.leash.then.id,
+            session=state.session,
+            reason=reason,
+            data={
+                "token": claim.token,
+                "call": each.call_id,
+                "tool": each.tool,
+                "status": each.status.value,
+                "text": each.text[:LATE_CHARS_MAX],
+                "digest": digest_of(each.text.encode()),
+            },
+        )
+        for each in produced
+        if isinstance(each, ToolOutcome)
+    ]

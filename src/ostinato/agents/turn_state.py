@@ -13,7 +13,7 @@ from ostinato.agents.model_choices import ModelChoices, last_intent
 from ostinato.agents.moves import Advance
 from ostinato.domain.chat import ToolCall
 from ostinato.domain.message import OWN_KINDS, Message, kind_of
-from ostinato.domain.step import Compacted, Effect, Entry, Input, ModelAnswer, Note, ToolIntent, ToolOutcome
+from ostinato.domain.step import Compacted, Effect, Entry, Input, ModelAnswer, ToolIntent, ToolOutcome, is_tainted
 from ostinato.domain.taint import touches
 from ostinato.domain.task import Task, TaskKind
 from ostinato.domain.values import Instant, Limits, Trust, digest_of
@@ -125,19 +125,3 @@ class TurnState:
             self.messages[message.id] = message
             if message.trust is Trust.EXTERNAL:
                 self.trust = Trust.EXTERNAL
-
-
-def is_tainted(entries: Iterable[Entry]) -> bool:
-    """True where strangers wrote something that these entries brought along: a result, an agent's remark, or whatever a
-    reply came from."""
-    for entry in entries:
-        match entry:
-            case ToolIntent() | ToolOutcome():
-                if entry.outside:
-                    return True
-            case Note() | ModelAnswer() | Compacted():
-                if entry.trust is Trust.EXTERNAL:
-                    return True
-            case _:
-                pass
-    return False

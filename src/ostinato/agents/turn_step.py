@@ -16,7 +16,7 @@ from ostinato.agents.breakers import Refusal
 from ostinato.agents.model_choices import Pick, last_intent, told_of, tried
 from ostinato.agents.moves import Act, Advance, AskModel, Ended, Move, Planned
 from ostinato.agents.turn_gate import TurnGate
-from ostinato.agents.turn_state import TurnState, is_tainted
+from ostinato.agents.turn_state import TurnState
 from ostinato.domain import budget, turn
 from ostinato.domain.chat import ToolCall, estimate_tokens
 from ostinato.domain.event import EventName, NewEvent
@@ -34,6 +34,7 @@ from ostinato.domain.step import (
     ResultStatus,
     ToolIntent,
     ToolOutcome,
+    is_tainted,
 )
 from ostinato.domain.task import Done, Fail, Outcome, Park, Retry, TaskResult, Wait, WaitKind
 from ostinato.domain.values import SECOND, Instant, Trust

@@ -5,6 +5,7 @@ Knows nothing of how operations work.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -17,6 +18,9 @@ from ostinato.domain.errors import Denied
 from ostinato.gateway import agents_api, review_api
 from ostinato.gateway.agents_api import AgentView, Leashed
 from ostinato.gateway.operation import Operation
+
+FILES_SHOWN = 8
+"""Paths on one line; programs get all of them."""
 
 
 def list_agents(*, fleet: Fleet = None, as_json: Json = False) -> None:
@@ -109,6 +113,9 @@ def show_context(agent: AgentId, *, fleet: Fleet = None, as_json: Json = False) 
     ]
     screen.table(("PART", "TOKENS", "SIZE", "CACHED", "NOTE"), rows)
     screen.say(f"about {view.tokens} tokens before history and messages")
+    if view.tainted:
+        screen.say(f"Each turn begins tainted, as strangers had a hand in {_few(view.tainted)}", style="warn")
+        screen.say(f"Look at them, and then: ostinato agents trust {view.agent}")
 
 
 def review(
@@ -207,6 +214,38 @@ def scale(
     screen.say(f"{done.agent} does {count(done.concurrency, 'task')} at once{says}{waiting}")
 
 
+def trust(
+    agent: AgentId,
+    files: Annotated[
+        list[str] | None, typer.Argument(metavar="[FILE]...", help="As `agents show` names them; none: all of them.")
+    ] = None,
+    *,
+    reason: Reason = "",
+    fleet: Fleet = None,
+    as_json: Json = False,
+) -> None:
+    """Say that you have looked at files which strangers had a hand in: reading them taints nobody any more.
+
+    Example: ostinato agents trust triage MEMORY.md
+    """
+    screen = Screen()
+    request = agents_api.TrustFiles(agent=agent, files=list(files or ()), reason=reason)
+    done = Client(fleet).call(agents_api.trust, request)
+    if as_json:
+        screen.json(done)
+    elif not done.files:
+        screen.say(f"Nothing of {done.agent} is marked.")
+    else:
+        screen.say(f"{count(len(done.files), 'file')} of {done.agent} taint nobody any more: {_few(done.files)}")
+        if done.left:
+            screen.say(f"still marked: {_few(done.left)}")
+
+
+def _few(files: Sequence[str]) -> str:
+    rest = len(files) - FILES_SHOWN
+    return ", ".join(files[:FILES_SHOWN]) + (f" and {rest} more (--json)" if rest > 0 else "")
+
+
 def _asked(agent: str, reason: str) -> agents_api.LeashAgent:
     return agents_api.LeashAgent(agent=agent, reason=reason)
 
@@ -253,6 +292,7 @@ def _show(screen: Screen, view: AgentView) -> None:
             ("next wake", when(agent.next_wake_at) if agent.next_wake_at else ""),
             ("tasks", ", ".join(f"{number} {state}" for state, number in agent.tasks.items()) or "none yet"),
             ("today", money(view.usd_today, unpriced=view.unpriced_calls_today)),
+            ("tainted", f"{_few(view.tainted_files)} → ostinato agents trust {agent.id}" if view.tainted_files else ""),
             ("stop", view.stop),
         ]
     )
@@ -300,4 +340,5 @@ COMMANDS: Commands = {
     "resume": resume,
     "drain": drain,
     "kill": kill,
+    "trust": trust,
 }

@@ -28,6 +28,8 @@ AUDITED = frozenset(
         EventName.TASK_CHANGED,
         EventName.SCHEDULE_ADDED,
         EventName.SCHEDULE_REMOVED,
+        EventName.TAINT_CLEARED,
+        EventName.PERMISSION_REVOKED,
         EventName.AGENT_PLACED,
         EventName.AGENT_SCALED,
         EventName.AGENT_LOADED,

@@ -35,6 +35,7 @@ class EventName(enum.StrEnum):
     TASK_DISMISSED = "task.dismissed"
     TASK_CHANGED = "task.changed"
     TASK_NOTED = "task.noted"
+    TASK_LATE = "task.late"
     MESSAGE_APPENDED = "message.appended"
     QUESTION_ASKED = "question.asked"
     QUESTION_SETTLED = "question.settled"

@@ -39,5 +39,5 @@ def _covers(declaration: str, name: str, port: int | None) -> bool:
     if not wanted and port is not None and port not in DEFAULT_PORTS:
         return False
     if pattern.startswith("*."):
-        return name.endswith(pattern[1:]) and len(name) > len(pattern) - 1
+        return name.endswith(pattern[1:])  # a name that `_HOST` takes never begins with a point
     return name == pattern.removesuffix(".")

@@ -6,6 +6,7 @@ Transcript, timeline and cost are views over these. Contents are deltas and dige
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -293,3 +294,19 @@ def entry_from_json(data: bytes | str) -> Entry:
     """Reads back what `entry_to_json` wrote."""
     entry: Entry = _decoder.decode(data)
     return entry
+
+
+def is_tainted(entries: Iterable[Entry]) -> bool:
+    """True where strangers wrote something that these entries brought along: a result, an agent's remark, or whatever a
+    reply came from."""
+    for entry in entries:
+        match entry:
+            case ToolIntent() | ToolOutcome():
+                if entry.outside:
+                    return True
+            case Note() | ModelAnswer() | Compacted():
+                if entry.trust is Trust.EXTERNAL:
+                    return True
+            case _:
+                pass
+    return False

@@ -14,6 +14,7 @@ import msgspec
 from ostinato.domain.errors import Conflict
 from ostinato.domain.event import EventName, NewEvent
 from ostinato.domain.person import Role
+from ostinato.domain.taint import touches
 from ostinato.domain.task import UNFINISHED, TaskState
 from ostinato.domain.values import SECOND
 from ostinato.gateway.context import AgentCard, Context
@@ -87,6 +88,14 @@ class Scaled(View):
     """Tasks that share its queue."""
 
 
+class TrustFiles(Ask):
+    """Files of an agent that a person has looked at: they do not count as written by strangers. None named: all."""
+
+    agent: Word
+    files: Annotated[list[Text], msgspec.Meta(max_length=100)] = []
+    reason: Text = ""
+
+
 class ProblemView(View):
     """Something wrong in a file: where, what, and what to do."""
 
@@ -157,6 +166,8 @@ class AgentView(View):
     skips: list[SkipView]
     usd_today: float | None
     unpriced_calls_today: int
+    tainted_files: list[str]
+    """Files that hold text from strangers; whoever reads them is tainted. A folder ends with `/`, `./` is all."""
 
 
 class ContextPartView(View):
@@ -175,6 +186,8 @@ class ContextView(View):
     agent: str
     parts: list[ContextPartView]
     tokens: int
+    tainted: list[str]
+    """Which of its files make each turn begin tainted."""
 
 
 class AddedAgent(View):
@@ -194,6 +207,14 @@ class Leashed(View):
     """Its tasks that are at work this moment."""
     procedure: str
     """What else belongs to stopping it, as its AGENTS.md says (`stop`)."""
+
+
+class TrustedFiles(View):
+    """What had been marked, and is so no longer; and what still is."""
+
+    agent: str
+    files: list[str]
+    left: list[str]
 
 
 @operation("agents.list", "GET /api/v1/agents")
@@ -237,6 +258,7 @@ async def show(context: Context, request: WhichAgent) -> AgentView:
             skips=[skip_view(each) for each in tx.skips(agent=card.id, since_at=now - DAY, limit=20)],
             usd_today=spent.usd_micros / 1_000_000 if spent else 0.0,
             unpriced_calls_today=spent.unpriced_calls if spent else 0,
+            tainted_files=list(tx.tainted_files(card.id)),
         )
 
     return await context.store.read(read)
@@ -248,7 +270,10 @@ async def show_context(context: Context, request: WhichAgent) -> ContextView:
     card = await context.card(request.agent)
     found = await asyncio.to_thread(context.definitions.context, card.id)
     parts = [ContextPartView(**msgspec.structs.asdict(each)) for each in found]
-    return ContextView(agent=card.id, parts=parts, tokens=sum(each.tokens for each in parts))
+    marked = await context.store.read(lambda tx: tx.tainted_files(card.id))
+    shown = await asyncio.to_thread(context.definitions.shown_files, card.id)
+    tainted = [each for each in marked if any(touches(name, [each]) for name in shown)]
+    return ContextView(agent=card.id, parts=parts, tokens=sum(each.tokens for each in parts), tainted=tainted)
 
 
 @operation("agents.add", "POST /api/v1/agents", role=Role.ADMIN)
@@ -312,6 +337,18 @@ async def scale(context: Context, request: ScaleAgent) -> Scaled:
         tally = tx.agent_tally(card.id)
         unfinished = sum(tally.get(each.value, 0) for each in UNFINISHED)
         return Scaled(agent=card.id, concurrency=at_once, files_say=card.concurrency, unfinished=unfinished)
+
+    return await context.store.run(write)
+
+
+@operation("agents.trust", "POST /api/v1/agents/{agent}/trust", role=Role.OPERATOR)
+async def trust(context: Context, request: TrustFiles) -> TrustedFiles:
+    """Say that a person has looked at files which strangers had a hand in: whoever reads them is not tainted by it."""
+    card, now = await context.card(request.agent), context.now
+
+    def write(tx: Tx) -> TrustedFiles:
+        cleared = tx.clear_taint(card.id, request.files, actor=context.caller.name, reason=request.reason, now=now)
+        return TrustedFiles(agent=card.id, files=list(cleared), left=list(tx.tainted_files(card.id)))
 
     return await context.store.run(write)
 

@@ -120,6 +120,9 @@ class Definitions(Protocol):
     def context(self, agent: str) -> Sequence[ContextPart]:
         """Each part of an agent's prompt with its tokens."""
 
+    def shown_files(self, agent: str) -> Sequence[str]:
+        """Files of the agent's own hand that its prompt shows."""
+
     def add_agent(self, agent: str, *, purpose: str, skills: Sequence[str]) -> Sequence[str]:
         """Writes a new workspace; the paths of its files within the fleet. Conflict where it exists."""
 

@@ -99,6 +99,10 @@ class FleetDefinitions:
         parts += [_part(each.name, each.text, note="changes with each turn", cached=False) for each in shown]
         return parts
 
+    def shown_files(self, agent: str) -> Sequence[str]:
+        """Files of the agent's own hand that its prompt shows."""
+        return ("MEMORY.md", *self._workspaces.daily_notes(agent))
+
     def add_agent(self, agent: str, *, purpose: str, skills: Sequence[str]) -> Sequence[str]:
         """A new workspace, secure by default; the paths of its files."""
         return add_agent(self.root, agent, purpose=purpose, skills=skills)

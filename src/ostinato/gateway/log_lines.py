@@ -44,6 +44,7 @@ BAD = frozenset(
         EventName.FILE_REFUSED,
         EventName.TASK_RETRIED,
         EventName.TURN_LIMITED,
+        EventName.TASK_LATE,
         EventName.AUDIT_BROKEN,
     }
 )

@@ -424,6 +424,17 @@ class Tx(Reads, Protocol):
         where they have a budget of their own; `Overdrawn` (with the amounts) where a budget has no room: nothing was
         set aside. Told once for each budget and period that it is nearly used up."""
 
+    def budget_left(
+        self,
+        *,
+        agent: str,
+        limit_usd_micros: int | None,
+        fleet_limit_usd_micros: int | None,
+        task: int,
+        now: Instant,
+    ) -> int | None:
+        """Micro-dollars that the agent's day, the fleet's day and the task's own budgets leave; None: no limit."""
+
     def settle(
         self,
         *,
@@ -523,8 +534,11 @@ class Tx(Reads, Protocol):
     def taint_files(self, agent: str, paths: Iterable[str], *, task: int, now: Instant) -> None:
         """These files, or folders that end with `/`, hold text from strangers."""
 
-    def clear_taint(self, agent: str, *, actor: str, reason: str = "", now: Instant) -> int:
-        """A person has looked at an agent's files: none counts as written by strangers any more; how many did."""
+    def clear_taint(
+        self, agent: str, paths: Sequence[str] = (), *, actor: str, reason: str = "", now: Instant
+    ) -> tuple[str, ...]:
+        """A person has looked at these files of an agent, or at all: they do not count as written by strangers any
+        more; which did. `NotFound` for one that is not marked, and then nothing has changed."""
 
     def add_token(self, new: NewToken, *, actor: str, now: Instant) -> Token:
         """Keeps the digest of a person's token; `Conflict` where it is kept already."""

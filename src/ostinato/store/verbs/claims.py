@@ -11,7 +11,7 @@ from ostinato.domain.errors import Fenced, Internal
 from ostinato.domain.event import EventName
 from ostinato.domain.message import task_session
 from ostinato.domain.retry import delay_s
-from ostinato.domain.step import Entry
+from ostinato.domain.step import Entry, is_tainted
 from ostinato.domain.task import (
     ENDED,
     Cancelled,
@@ -29,7 +29,7 @@ from ostinato.domain.task import (
     claim_number,
     next_token,
 )
-from ostinato.domain.values import SECOND, Instant
+from ostinato.domain.values import SECOND, Instant, Trust
 from ostinato.store.port import Claim, ClaimRequest
 from ostinato.store.verbs import rows
 from ostinato.store.verbs.moves import MoveVerbs
@@ -180,7 +180,7 @@ class ClaimVerbs(MoveVerbs):
                 more.update(wait=wait, reason=reason, due_at=wait.until_at)
             case Fail(error=error, error_class=error_class):
                 event, name = TaskEvent.FAIL, "fail"
-                more.update(result=TaskResult(error=error, error_class=error_class), reason=error)
+                more.update(result=self._failure(task, error, error_class), reason=error)
             case Requeue(reason=reason):
                 event, name, more["reason"] = TaskEvent.REQUEUE, "requeue", reason
             case Cancelled(reason=reason):
@@ -196,7 +196,7 @@ class ClaimVerbs(MoveVerbs):
         delay = delay_s(kept.task.spec.retry, failures=failures, chance=chance, asked_s=outcome.after_s)
         self._end_attempt(kept.task, "retry" if delay is not None else "fail", error=outcome.error, now=now)
         if delay is None:
-            result = TaskResult(error=outcome.error, error_class=outcome.error_class)
+            result = self._failure(kept.task, outcome.error, outcome.error_class)
             data = {"failures": failures}
             return self._move(
                 kept, TaskEvent.FAIL, now=now, losses=0, failures=failures, result=result, reason=outcome.error,
@@ -207,3 +207,8 @@ class ClaimVerbs(MoveVerbs):
             kept, TaskEvent.RETRY, now=now, losses=0, failures=failures, reason=outcome.error, due_at=due_at,
             data={"failures": failures, "delay_s": round(delay, 3)},
         )  # fmt: skip
+
+    def _failure(self, task: Task, error: str, error_class: str) -> TaskResult:
+        """What a task failed with; it has read no less for that."""
+        tainted = task.steps > 0 and is_tainted(step.entry for step in self.steps(task.id))
+        return TaskResult(error=error, error_class=error_class, trust=Trust.EXTERNAL if tainted else Trust.OPERATOR)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from ostinato.domain.errors import Conflict, NotFound
 from ostinato.domain.event import EventName
 from ostinato.domain.permission import NewPermission, Permission
-from ostinato.domain.taint import EVERYTHING, TAINTED_MAX
+from ostinato.domain.taint import EVERYTHING, TAINTED_MAX, normal
 from ostinato.domain.values import Instant
 from ostinato.store.verbs import rows
 from ostinato.store.verbs.pins import PinVerbs
+
+TOLD_MAX = 100
+"""Paths that an event names; how many there were it says in any case."""
 
 
 class LeashVerbs(PinVerbs):
@@ -50,11 +53,22 @@ class LeashVerbs(PinVerbs):
             self._db.do("taint_file", agent=agent, name=name, task=task, now=now)
             known.add(name)
 
-    def clear_taint(self, agent: str, *, actor: str, reason: str = "", now: Instant) -> int:
-        """A person has looked at the files: none counts as written by strangers. How many did."""
-        cleared = self._db.do("clear_taint", agent=agent)
+    def clear_taint(
+        self, agent: str, paths: Sequence[str] = (), *, actor: str, reason: str = "", now: Instant
+    ) -> tuple[str, ...]:
+        """A person has looked at these files, or at all: they do not count as written by strangers. Which did."""
+        tainted = self.tainted_files(agent)
+        cleared = tainted
+        if paths:
+            wanted = {normal(each) for each in paths}
+            cleared = tuple(each for each in tainted if normal(each) in wanted)
+            missing = sorted(wanted - {normal(each) for each in cleared})
+            if missing:
+                cure = f"Marked are: {', '.join(tainted[:20]) or 'none'}."
+                raise NotFound(f"{missing[0]!r} of {agent} is not marked as written by strangers", cure=cure)
+        for each in cleared:
+            self._db.do("clear_taint", agent=agent, name=each)
         if cleared:
-            self._tell(
-                EventName.TAINT_CLEARED, now=now, agent=agent, actor=actor, reason=reason, data={"files": cleared}
-            )
+            data = {"files": len(cleared), "paths": list(cleared[:TOLD_MAX])}
+            self._tell(EventName.TAINT_CLEARED, now=now, agent=agent, actor=actor, reason=reason, data=data)
         return cleared

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from ostinato.domain.budget import Ceiling, Overdrawn, Spend
+from ostinato.domain.budget import Ceiling, Overdrawn, Spend, Unit
 from ostinato.domain.ledger import FLEET, NO_DAY, day_of
 from ostinato.domain.question import QuestionState
 from ostinato.domain.step import Note
 from ostinato.domain.values import Instant
 from ostinato.store.port import NO_BUDGETS, Budgets
-from ostinato.store.verbs.accounts import unanswered_call
+from ostinato.store.verbs.accounts import Place, unanswered_call
 from ostinato.store.verbs.moves import SENT_ON
 from ostinato.store.verbs.questions import QuestionVerbs
 
@@ -29,12 +29,12 @@ class LedgerVerbs(QuestionVerbs):
         budgets: Budgets = NO_BUDGETS,
     ) -> None:
         """Sets money and tokens aside, or says which budget has no room."""
-        day, amount = day_of(now), Spend(usd_micros=usd_micros, tokens=tokens)
+        amount = Spend(usd_micros=usd_micros, tokens=tokens)
         if task is not None and not budgets.task.is_open:
             self._open_account(task, budgets.task)
         agents = Ceiling(usd_micros=limit_usd_micros, tokens=budgets.agent_tokens)
         fleets = Ceiling(usd_micros=fleet_limit_usd_micros, tokens=budgets.fleet_tokens)
-        days = (((f"agent:{agent}", day), agents), ((FLEET, day), fleets))
+        days = _days(agent, agents, fleets, now=now)
         trees = self._trees(task)
         accounts = [self._account(place, most) for place, most in days if not most.is_open]
         accounts += [self._account(place) for place in trees]
@@ -46,6 +46,22 @@ class LedgerVerbs(QuestionVerbs):
             self._warn(account, amount, task=task, agent=agent, now=now)
         for place in (*(place for place, _ in days), *trees):
             self._book(place, reserved=amount, spent=Spend())
+
+    def budget_left(
+        self,
+        *,
+        agent: str,
+        limit_usd_micros: int | None,
+        fleet_limit_usd_micros: int | None,
+        task: int,
+        now: Instant,
+    ) -> int | None:
+        """The least that any of these budgets has left."""
+        agents, fleets = Ceiling(usd_micros=limit_usd_micros), Ceiling(usd_micros=fleet_limit_usd_micros)
+        accounts = [self._account(place, most) for place, most in _days(agent, agents, fleets, now=now)]
+        accounts += [self._account(place) for place in self._trees(task)]
+        rooms = (each.room(Unit.USD) for each in accounts)
+        return min((each for each in rooms if each is not None), default=None)
 
     def _open_account(self, task: int, most: Ceiling) -> None:
         """The account of a task with a budget of its own, with the limits that hold now."""
@@ -100,3 +116,9 @@ class LedgerVerbs(QuestionVerbs):
 
 def _negative(amount: Spend) -> Spend:
     return Spend(usd_micros=-amount.usd_micros, tokens=-amount.tokens)
+
+
+def _days(agent: str, agents: Ceiling, fleets: Ceiling, *, now: Instant) -> tuple[tuple[Place, Ceiling], ...]:
+    """Today's accounts of the agent and of the fleet, with their limits."""
+    day = day_of(now)
+    return ((f"agent:{agent}", day), agents), ((FLEET, day), fleets)

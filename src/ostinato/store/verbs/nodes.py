@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ostinato.domain.event import EventName
-from ostinato.domain.task import TaskEvent, TaskResult, TaskState
+from ostinato.domain.task import TaskEvent, TaskState
 from ostinato.domain.values import SECOND, Instant
 from ostinato.store.port import DEFAULT_POOL, EVERY_POOL, POISON_LOSSES, Node
 from ostinato.store.verbs import rows
@@ -92,7 +92,7 @@ class NodeVerbs(ScheduleVerbs):
             self._move(kept, TaskEvent.REQUEUE, reason=reason, losses=losses, data={"losses": losses}, now=now)
             return
         error = f"{losses} nodes in a row died with it"
-        result = TaskResult(error=error, error_class="poison")
+        result = self._failure(task, error, "poison")
         moved = self._move(kept, TaskEvent.FAIL, reason=error, losses=losses, result=result, now=now)
         self._end(moved, now=now)
 

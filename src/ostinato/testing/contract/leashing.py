@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from ostinato.domain.budget import Ceiling
 from ostinato.domain.errors import Conflict, NotFound
 from ostinato.domain.event import EventName
 from ostinato.domain.permission import NewPermission
 from ostinato.domain.taint import EVERYTHING, TAINTED_MAX
+from ostinato.store.port import Budgets
 from ostinato.testing.contract.scene import Scene, case, refuses
 
 NEW = NewPermission(
@@ -47,11 +49,49 @@ async def files_are_tainted_once_and_until_a_person_has_looked(scene: Scene) -> 
     await scene.do(lambda tx: tx.taint_files("a", ["out/x.md"], task=2, now=scene.now))
     assert await scene.see(lambda reads: reads.tainted_files("a")) == ("notes/", "out/x.md")
     assert await scene.see(lambda reads: reads.tainted_files("b")) == ()
-    assert await scene.do(lambda tx: tx.clear_taint("a", actor="ann", now=scene.now)) == 2
+    assert await scene.do(lambda tx: tx.clear_taint("a", actor="ann", now=scene.now)) == ("notes/", "out/x.md")
     assert await scene.see(lambda reads: reads.tainted_files("a")) == ()
-    assert await scene.do(lambda tx: tx.clear_taint("a", actor="ann", now=scene.now)) == 0
+    assert await scene.do(lambda tx: tx.clear_taint("a", actor="ann", now=scene.now)) == ()
     (event,) = await scene.told(EventName.TAINT_CLEARED)
-    assert (event.agent, event.actor, event.data) == ("a", "ann", {"files": 2})
+    assert (event.agent, event.actor, event.data["files"]) == ("a", "ann", 2)
+
+
+@case
+async def a_person_may_look_at_one_file_and_leave_the_others_marked(scene: Scene) -> None:
+    await scene.do(lambda tx: tx.taint_files("a", ["./out//x.md", "notes/"], task=1, now=scene.now))
+    await scene.do(lambda tx: tx.taint_files("b", ["out/x.md"], task=1, now=scene.now))
+    with refuses(NotFound, "SOUL.md"):
+        await scene.change("clear_taint", "a", ["out/x.md", "SOUL.md"], actor="ann", now=scene.now)
+    assert await scene.do(lambda tx: tx.clear_taint("a", ["out/x.md"], actor="ann", now=scene.now)) == ("./out//x.md",)
+    assert await scene.see(lambda reads: reads.tainted_files("a")) == ("notes/",)
+    assert await scene.see(lambda reads: reads.tainted_files("b")) == ("out/x.md",)
+    (event,) = await scene.told(EventName.TAINT_CLEARED)
+    assert event.data == {"files": 1, "paths": ["./out//x.md"]}
+    (row,) = await scene.see(lambda reads: reads.audit(limit=10))
+    assert "taint.cleared" in row.body
+
+
+@case
+async def what_a_day_and_a_task_leave_is_the_least_of_their_budgets(scene: Scene) -> None:
+    task = await scene.add()
+
+    async def left(agent: int | None, fleet: int | None) -> int | None:
+        return await scene.do(
+            lambda tx: tx.budget_left(
+                agent="a", limit_usd_micros=agent, fleet_limit_usd_micros=fleet, task=task.id, now=scene.now
+            )
+        )
+
+    assert await left(None, None) is None
+    assert await left(100, None) == 100
+    await scene.do(
+        lambda tx: tx.reserve(
+            agent="a", usd_micros=30, limit_usd_micros=100, fleet_limit_usd_micros=None, now=scene.now, task=task.id,
+            budgets=Budgets(task=Ceiling(usd_micros=50)),
+        )
+    )  # fmt: skip
+    assert (await left(None, None), await left(100, None)) == (20, 20), "the task's own"
+    assert (await left(40, None), await left(None, 35), await left(10, None)) == (10, 5, 0)
 
 
 @case

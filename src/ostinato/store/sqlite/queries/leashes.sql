@@ -31,5 +31,5 @@ INSERT INTO tainted_files (agent, path, task, at) VALUES (:agent, :name, :task, 
 ON CONFLICT (agent, path) DO UPDATE SET task = excluded.task, at = excluded.at
 
 -- name: clear_taint
--- A person has looked at all of them.
-DELETE FROM tainted_files WHERE agent = :agent
+-- A person has looked at it.
+DELETE FROM tainted_files WHERE agent = :agent AND path = :name

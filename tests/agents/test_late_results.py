@@ -1,0 +1,88 @@
+"""A zombie: an attempt whose claim is gone while its tool goes on. What the tool did is told, and changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from ostinato.domain.event import EventName
+from ostinato.domain.step import Effect, ToolIntent, ToolOutcome
+from ostinato.domain.task import Task, TaskKind, TaskState
+from ostinato.domain.values import digest_of
+from ostinato.store.port import ClaimRequest, EventFilter, Store
+from ostinato.tools.port import Arguments, OutsideTool, ToolContext, ToolResult, object_schema
+from tests.agents.fleet import Fleet, write_fleet
+from tests.agents.test_turns import files
+from tests.conftest import run
+
+SCRIPT = "default: {calls: [{tool: test.send, args: {}}]}"
+LEASH = {
+    "agents/helper/TOOLS.md": "---\nallow: [test.send]\n---\n",
+    "agents/helper/AGENTS.md": "---\ngates_off: [irreversible]\n---\n",
+}
+SENT = "sent as number 17 " + "x" * 3_000
+
+
+class Zombie:
+    """A tool that nobody can stop, as one that waits in another thread."""
+
+    def __init__(self) -> None:
+        self.begun, self.end = asyncio.Event(), asyncio.Event()
+        self.tool = OutsideTool(
+            name="test.send", description="Send.", parameters=object_schema(), effect=Effect.IRREVERSIBLE,
+            act=self._act,
+        )  # fmt: skip
+
+    async def _act(self, _context: ToolContext, _arguments: Arguments) -> ToolResult:
+        self.begun.set()
+        while not self.end.is_set():
+            try:
+                await self.end.wait()
+            except asyncio.CancelledError:
+                continue
+        return ToolResult(text=SENT)
+
+
+async def outlive(folder: Path, store: Store | None) -> None:
+    """Another node takes the task over while the tool of the first is at work."""
+    zombie = Zombie()
+    fleet = Fleet(write_fleet(folder, files(SCRIPT) | LEASH), tools=(zombie.tool,), store=store)
+    await fleet.node.start()
+    goal = await fleet.goal("helper", "send it")
+    await zombie.begun.wait()
+    try:
+        await _outlive(fleet, goal, zombie)
+    finally:
+        zombie.end.set()
+        await fleet.node.stop()
+        await fleet.store.close()
+        await fleet.models.close()
+
+
+async def _outlive(fleet: Fleet, goal: Task, zombie: Zombie) -> None:
+    now, late = fleet.clock.now(), EventFilter(names=frozenset({EventName.TASK_LATE}))
+    other = await fleet.store.run(
+        lambda tx: tx.start_node(pid=1, host="other", version="test", lease_s=60.0, exclusive=True, now=now)
+    )
+    request = ClaimRequest(node=other.id, kinds=(TaskKind.GOAL,))
+    (taken,) = await fleet.store.run(lambda tx: tx.claim(request, now=now))
+    zombie.end.set()
+
+    async def told() -> bool:
+        return bool(await fleet.store.read(lambda reads: reads.events(late)))
+
+    await fleet.wait(told)
+    (event,) = await fleet.store.read(lambda reads: reads.events(late))
+    assert (event.task, event.agent, event.data["token"]) == (goal.id, "helper", taken.token - 1)
+    assert (event.data["tool"], event.data["status"]) == ("test.send", "ok")
+    assert (event.data["text"], event.data["digest"]) == (SENT[:2_000], digest_of(SENT.encode()))
+    assert "not held by claim" in event.reason
+    task = await fleet.store.read(lambda reads: reads.task(goal.id))
+    assert (task.state, task.token, task.node) == (TaskState.RUNNING, taken.token, other.id), "it is the other's"
+    journal = await fleet.journal(goal.id)
+    assert isinstance(journal[-1], ToolIntent), "whoever holds it now must find the doubt"
+    assert not any(isinstance(each, ToolOutcome) for each in journal)
+
+
+def test_what_a_tool_has_done_for_a_lost_claim_is_kept_as_evidence(tmp_path: Path) -> None:
+    run(outlive(tmp_path, None))
