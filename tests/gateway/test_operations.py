@@ -104,6 +104,7 @@ SCENARIO: list[tuple[str, dict[str, Any]]] = [
     ("agents.kill", {"agent": "clerk", "reason": "wrong"}),
     ("agents.resume", {"agent": "clerk"}),
     ("agents.resume", {"agent": "clerk"}),
+    ("agents.trust", {"agent": "clerk"}),
     ("agents.add", {"agent": "sales", "purpose": "Sells.", "skills": ["sales"]}),
     ("agents.add", {"agent": "sales"}),
     ("dead.list", {}),
