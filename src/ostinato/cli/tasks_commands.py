@@ -26,6 +26,7 @@ from ostinato.cli.options import (
     json_argument,
     text_argument,
 )
+from ostinato.cli.plan_commands import decide_tree, edit, plan, show_tree
 from ostinato.cli.screen import Screen
 from ostinato.cli.task_screen import show_task
 from ostinato.cli.words import money, when
@@ -43,6 +44,7 @@ Budget = Annotated[
 RoutedBy = Annotated[
     str | None, typer.Option("--policy", metavar="POLICY", help="Who is best: cheapest, fastest, best, ...")
 ]
+Tree = Annotated[bool, typer.Option("--tree", help="With all that belongs to it: its plan, or what it depends on.")]
 DelegationKey = Annotated[
     str | None, typer.Option("--delegation", metavar="KEY", help="The same work: not done twice at a time.")
 ]
@@ -212,11 +214,14 @@ def _full_page(client: Client, request: tasks_api.WhichTasks) -> TaskList:
     return msgspec.structs.replace(found, tasks=tasks)
 
 
-def show(task: TaskId, *, fleet: Fleet = None, as_json: Json = False) -> None:
+def show(task: TaskId, *, tree: Tree = False, fleet: Fleet = None, as_json: Json = False) -> None:
     """One task: why this agent, each attempt and step with time, tokens and cost, questions, files, result.
 
     Example: ostinato tasks show T12
     """
+    if tree:
+        show_tree(task, fleet=fleet, as_json=as_json)
+        return
     screen = Screen()
     view = Client(fleet).call(tasks_api.show, tasks_api.WhichTask(task=task))
     if as_json:
@@ -225,19 +230,29 @@ def show(task: TaskId, *, fleet: Fleet = None, as_json: Json = False) -> None:
         show_task(screen, view)
 
 
-def approve(task: TaskId, *, reason: Reason = "", fleet: Fleet = None, as_json: Json = False) -> None:
+def approve(
+    task: TaskId, *, tree: Tree = False, reason: Reason = "", fleet: Fleet = None, as_json: Json = False
+) -> None:
     """Let a draft run, or accept a result that waits for it.
 
     Example: ostinato tasks approve T12
     """
+    if tree:
+        decide_tree(task, approves=True, reason=reason, fleet=fleet, as_json=as_json)
+        return
     _decide(Client(fleet), tasks_api.approve, _asked(task, reason), as_json=as_json)
 
 
-def reject(task: TaskId, *, reason: Reason = "", fleet: Fleet = None, as_json: Json = False) -> None:
+def reject(
+    task: TaskId, *, tree: Tree = False, reason: Reason = "", fleet: Fleet = None, as_json: Json = False
+) -> None:
     """Refuse a draft, or return a result; the reason is what the agent reads.
 
     Example: ostinato tasks reject T12 --reason "the second paragraph is wrong"
     """
+    if tree:
+        decide_tree(task, approves=False, reason=reason, fleet=fleet, as_json=as_json)
+        return
     _decide(Client(fleet), tasks_api.reject, _asked(task, reason), as_json=as_json)
 
 
@@ -401,6 +416,8 @@ HELP = "Tasks: the units of work."
 
 COMMANDS: Commands = {
     "add": add,
+    "plan": plan,
+    "edit": edit,
     "list": list_tasks,
     "show": show,
     "approve": approve,

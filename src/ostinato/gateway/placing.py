@@ -32,17 +32,17 @@ class Placing:
 
     def __init__(self, router: Router, cards: Sequence[AgentCard]) -> None:
         self._router = router
-        self._agents = [_colleague_of(each) for each in cards if not any(p.level == "error" for p in each.problems)]
+        self.agents = [_colleague_of(each) for each in cards if not any(p.level == "error" for p in each.problems)]
 
     def place(self, tx: Tx, new: NewTask, *, now: Instant) -> NewTask:
         """The task with whoever gets it. One that names its agent keeps it, even while that agent's files are wrong."""
-        return new if new.agent is not None else self._router.place(tx, new, self._agents, now=now)
+        return new if new.agent is not None else self._router.place(tx, new, self.agents, now=now)
 
     def place_again(self, tx: Tx, task: Task, *, actor: str, now: Instant) -> Task:
         """Gives a task to somebody that nobody could do when it was made; it stays as it is where nobody can now."""
         if task.agent is not None:
             return task
-        chosen, _ = self._router.explain(tx, task, self._agents, after=_after(tx, task), now=now)
+        chosen, _ = self._router.explain(tx, task, self.agents, after=_after(tx, task), now=now)
         return task if chosen.agent is None else tx.change_task(task.id, actor=actor, agent=chosen.agent, now=now)
 
     def why_here(self, tx: Reads, task: Task, *, now: Instant) -> list[str]:
@@ -75,7 +75,7 @@ class Placing:
         ]
 
     def _choose(self, tx: Reads, task: Task, *, now: Instant) -> tuple[Route, str]:
-        return self._router.explain(tx, task, self._agents, after=_after(tx, task), now=now)
+        return self._router.explain(tx, task, self.agents, after=_after(tx, task), now=now)
 
 
 async def placing(context: Context) -> Placing:

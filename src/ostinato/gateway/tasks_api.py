@@ -363,13 +363,13 @@ async def _decide(context: Context, request: DecideTask, moves: dict[TaskState, 
             where.place_again(tx, task, actor=context.caller.name, now=now)
         task = tx.move_task(number, event, actor=context.caller.name, reason=request.reason, now=now)
         if event is TaskEvent.APPROVE:
-            task = _unheld(tx, task, actor=context.caller.name, now=now)
+            task = unheld(tx, task, actor=context.caller.name, now=now)
         return task_row(task, usd=task_usd(tx, task))
 
     return await context.store.run(write)
 
 
-def _unheld(tx: Tx, task: Task, *, actor: str, now: int) -> Task:
+def unheld(tx: Tx, task: Task, *, actor: str, now: int) -> Task:
     """A draft that nobody could do when it was proposed, and that was given to somebody since, waits for nobody now.
     Going on without what it depends on stays a decision of its own."""
     if task.state is not TaskState.BLOCKED or task.agent is None:

@@ -18,11 +18,11 @@ LIKE_MAX = 5
 """Tasks that a proposal is said to be like."""
 
 
-def once(tx: Reads, new: NewTask) -> NewTask:
-    """The task with the key of its work, and the names of unfinished tasks that are much like it. Called before anybody
-    is chosen: who has least to do is not part of the work."""
-    key = delegation_key(new)
-    return compared(tx, replace(new, spec=replace(new.spec, delegation=key)))
+def once(tx: Reads, new: NewTask, *, like: bool = True) -> NewTask:
+    """The task with the key of its work, and the names of unfinished tasks that are much `like` it. Called before
+    anybody is chosen: who has least to do is not part of the work."""
+    keyed = replace(new, spec=replace(new.spec, delegation=delegation_key(new)))
+    return compared(tx, keyed) if like else keyed
 
 
 def compared(tx: Reads, new: NewTask) -> NewTask:

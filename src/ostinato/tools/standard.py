@@ -11,6 +11,7 @@ from ostinato.tools.exec_tools import exec_tools
 from ostinato.tools.files import file_tools
 from ostinato.tools.memory import memory_tools
 from ostinato.tools.messages import message_tools
+from ostinato.tools.plans import plan_tools
 from ostinato.tools.processes.process_tools import process_tools
 from ostinato.tools.router import Router
 from ostinato.tools.tasks import task_tools
@@ -25,5 +26,13 @@ def standard_toolbox(
 ) -> Toolbox:
     """A new box with all tools of the runtime. `commands`: where they run; `web`: what they ask by; None: those tools
     are described only. `router`: who says which agent gets a task."""
-    inside = (*turn_tools(), *file_tools(), *memory_tools(), *task_tools(router), *child_tools(), *message_tools())
+    inside = (
+        *turn_tools(),
+        *file_tools(),
+        *memory_tools(),
+        *task_tools(router),
+        *plan_tools(router),
+        *child_tools(),
+        *message_tools(),
+    )
     return Toolbox((*inside, *exec_tools(commands), *process_tools(commands), *web_tools(web)))

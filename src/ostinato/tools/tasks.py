@@ -18,7 +18,16 @@ from ostinato.domain.step import Effect, ModelAnswer, Note, ToolIntent
 from ostinato.domain.task import UNFINISHED, After, Join, NewTask, Task, TaskKind, TaskSpec, TaskState
 from ostinato.domain.values import Attachment, Source, Trust, digest_of, to_json
 from ostinato.store.port import Reads, TaskFilter, Tx
-from ostinato.tools.port import AnyTool, Arguments, StoreTool, ToolContext, ToolResult, object_schema, text_schema
+from ostinato.tools.port import (
+    AnyTool,
+    Arguments,
+    Colleague,
+    StoreTool,
+    ToolContext,
+    ToolResult,
+    object_schema,
+    text_schema,
+)
 from ostinato.tools.proposing import once
 from ostinato.tools.router import Router
 
@@ -68,7 +77,7 @@ class _Makers:
         agent, skills = arguments.get("agent"), arguments.get("skills", [])
         if agent is None and not skills:
             raise Invalid("Name an agent or skills", cure="Nothing was created.")
-        allowed = [each for each in context.colleagues if _may_ask(context, each.id)]
+        allowed = delegates_among(context)
         if not allowed:
             raise Denied("You may not give tasks to anybody", cure="Do it yourself, or propose it (tasks.propose).")
         if agent is not None and agent not in {each.id for each in allowed}:
@@ -84,6 +93,11 @@ def _there_already(task: Task) -> ToolResult:
 
 def _like(task: Task) -> str:
     return f". Much like {', '.join(task.spec.like)}: is it wanted twice?" if task.spec.like else ""
+
+
+def delegates_among(context: ToolContext) -> list[Colleague]:
+    """Those to whom this agent may give tasks."""
+    return [each for each in context.colleagues if _may_ask(context, each.id)]
 
 
 def _may_ask(context: ToolContext, agent: str) -> bool:
@@ -131,7 +145,7 @@ def _new_task(tx: Reads, context: ToolContext, arguments: Arguments) -> NewTask:
 
 def _dependency(tx: Reads, context: ToolContext, text: str) -> After:
     name, on = parted(text)
-    return After(task=_visible(tx, context, name).id, on=on)
+    return After(task=visible_task(tx, context, name).id, on=on)
 
 
 def taint_of(context: ToolContext) -> Trust:
@@ -161,7 +175,7 @@ def _attached(context: ToolContext, names: Sequence[str]) -> tuple[Attachment, .
     return tuple(known[name] for name in names)
 
 
-def _visible(tx: Reads, context: ToolContext, name: str) -> Task:
+def visible_task(tx: Reads, context: ToolContext, name: str) -> Task:
     """A task that this agent may know of, by its name; raises NotFound alike for one that is hidden or missing."""
     digits = name.strip().upper().removeprefix("T")
     try:
@@ -204,7 +218,7 @@ def _line_of(task: Task) -> str:
 
 
 def _show(tx: Tx, context: ToolContext, arguments: Arguments) -> ToolResult:
-    task = _visible(tx, context, arguments["task"])
+    task = visible_task(tx, context, arguments["task"])
     lines = [_line_of(task)]
     if task.spec.goal:
         lines.append(f"goal: {_shortened(task.spec.goal)}")
@@ -227,7 +241,7 @@ def _shortened(text: str) -> str:
 
 
 def _comment(tx: Tx, context: ToolContext, arguments: Arguments) -> ToolResult:
-    task = _visible(tx, context, arguments["task"])
+    task = visible_task(tx, context, arguments["task"])
     tx.note_task(task.id, arguments["text"], by=context.agent, now=context.now, trust=taint_of(context))
     return ToolResult(text=f"noted on {task.name}")
 

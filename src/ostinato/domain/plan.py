@@ -1,0 +1,171 @@
+"""A plan: a graph of tasks that somebody proposes, checked as a whole before any of them is made.
+
+Knows nothing of stores, agents or files: names of other tasks (`T12`) are taken as they are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from ostinato.domain.dependency import parted
+from ostinato.domain.errors import Exhausted, Invalid, unknown_name
+from ostinato.domain.task import Condition
+from ostinato.domain.values import Value
+
+TASKS_MAX = 500
+"""Tasks of one plan: more than anybody reads before approving them."""
+
+FAN_OUT_MAX = 50
+"""Tasks of a plan that wait for the same one."""
+
+DEPTH_MAX = 30
+"""Tasks of a plan that wait for each other in a row."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,59}", re.ASCII)
+_TASK = re.compile(r"[Tt]\d{1,15}", re.ASCII)
+
+
+class PlanTask(Value, forbid_unknown_fields=True):
+    """One task of a plan. `after` names others of it, or tasks that exist: `collect`, `collect:failure`, `T12`."""
+
+    name: str
+    title: str = ""
+    """Empty: its name."""
+    goal: str = ""
+    agent: str | None = None
+    skills: tuple[str, ...] = ()
+    type: str = ""
+    priority: int = 0
+    input: dict[str, Any] = {}
+    after: tuple[str, ...] = ()
+    any: bool = False
+    """Any one of `after` is enough."""
+    budget: float | None = None
+    """Dollars that it may spend with all that it sets off."""
+
+
+class Plan(Value, forbid_unknown_fields=True):
+    """Tasks, and what they may cost together."""
+
+    tasks: tuple[PlanTask, ...]
+    project: str = ""
+    budget: float | None = None
+    """Dollars for all of them; those that name no budget share what the others leave."""
+
+
+class Edge(Value):
+    """What a task waits for: another of its plan, or a task that exists."""
+
+    to: str
+    on: Condition
+    exists: bool = False
+
+
+def read_plan(data: Any) -> Plan:
+    """A plan from plain data, checked. Raises Invalid with what is wrong and where, Exhausted beyond a limit."""
+    try:
+        plan = msgspec.convert(data, Plan)
+    except msgspec.ValidationError as error:
+        raise Invalid(f"This is no plan: {error}", cure="It needs `tasks`, each with a `name`.") from None
+    ordered(plan)
+    _check_budgets(plan)
+    return plan
+
+
+def edges_of(task: PlanTask, names: Mapping[str, PlanTask]) -> tuple[Edge, ...]:
+    """What a task waits for. Raises Invalid for a name that is not in the plan."""
+    found = []
+    for text in task.after:
+        name, on = parted(text)
+        if name not in names and not _TASK.fullmatch(name):
+            raise Invalid(unknown_name("task", name[:60], names), place=f"task {task.name!r}, key 'after'")
+        found.append(Edge(to=name, on=on, exists=name not in names))
+    return tuple(found)
+
+
+def ordered(plan: Plan) -> tuple[PlanTask, ...]:
+    """The tasks, each behind all that it waits for, else in the order given. Raises Invalid for wrong names and
+    for a circle, with its path; Exhausted beyond a limit."""
+    names = _names(plan)
+    needs = {each.name: [edge.to for edge in edges_of(each, names) if not edge.exists] for each in plan.tasks}
+    _check_shape(needs)
+    left = {name: len(set(before)) for name, before in needs.items()}
+    followers: dict[str, list[str]] = {name: [] for name in names}
+    for name, before in needs.items():
+        for each in dict.fromkeys(before):
+            followers[each].append(name)
+    depth = dict.fromkeys(names, 1)
+    found, free = [], [name for name in names if not left[name]]
+    for name in free:  # grows while it is walked
+        found.append(names[name])
+        for each in followers[name]:
+            left[each] -= 1
+            depth[each] = max(depth[each], depth[name] + 1)
+            if not left[each]:
+                free.append(each)
+    if len(found) < len(names):
+        raise Invalid(f"The plan goes in a circle: {' → '.join(_circle(needs, left))}", cure="Take one `after` away.")
+    if max(depth.values()) > DEPTH_MAX:
+        raise Exhausted(f"{max(depth.values())} tasks wait for each other in a row", cure=f"At most {DEPTH_MAX}.")
+    return tuple(found)
+
+
+def budgets(plan: Plan) -> dict[str, int | None]:
+    """Micro-dollars of each task by name: its own, else its share of what the others leave; None: none."""
+    own = {each.name: None if each.budget is None else round(each.budget * 1_000_000) for each in plan.tasks}
+    free = [name for name, sum_ in own.items() if sum_ is None]
+    if plan.budget is None or not free:
+        return own
+    left = round(plan.budget * 1_000_000) - sum(each for each in own.values() if each is not None)
+    return {**own, **dict.fromkeys(free, max(0, left) // len(free))}
+
+
+def _names(plan: Plan) -> dict[str, PlanTask]:
+    if not plan.tasks:
+        raise Invalid("The plan has no tasks", cure="Name at least one.")
+    if len(plan.tasks) > TASKS_MAX:
+        raise Exhausted(f"The plan has {len(plan.tasks)} tasks", cure=f"At most {TASKS_MAX}; make several plans.")
+    names: dict[str, PlanTask] = {}
+    for each in plan.tasks:
+        if not _NAME.fullmatch(each.name) or _TASK.fullmatch(each.name):
+            cure = "Letters, digits, '_', '.' and '-', at most 60, and not like T12."
+            raise Invalid(f"{each.name[:60]!r} cannot be the name of a task", cure=cure)
+        if each.name in names:
+            raise Invalid(f"Two tasks are called {each.name!r}", cure="Rename one of them.")
+        names[each.name] = each
+    return names
+
+
+def _check_shape(needs: Mapping[str, Sequence[str]]) -> None:
+    waiting: dict[str, int] = {}
+    for before in needs.values():
+        for each in set(before):
+            waiting[each] = waiting.get(each, 0) + 1
+    for name, count in waiting.items():
+        if count > FAN_OUT_MAX:
+            raise Exhausted(f"{count} tasks wait for {name!r}", cure=f"At most {FAN_OUT_MAX}; put tasks in between.")
+
+
+def _check_budgets(plan: Plan) -> None:
+    wrong = [each.name for each in plan.tasks if each.budget is not None and not 0 <= each.budget <= 1_000_000]
+    if wrong or (plan.budget is not None and not 0 <= plan.budget <= 1_000_000):
+        raise Invalid(
+            f"The budget of {wrong[0] if wrong else 'the plan'} is out of range", cure="0 to 1000000 dollars."
+        )
+    total = sum(each.budget or 0.0 for each in plan.tasks)
+    if plan.budget is not None and total > plan.budget + 1e-9:
+        raise Exhausted(f"The tasks may cost ${total:.2f}, the plan ${plan.budget:.2f}", cure="Lower some budgets.")
+
+
+def _circle(needs: Mapping[str, Sequence[str]], left: Mapping[str, int]) -> list[str]:
+    """One circle among the tasks that never came free, from a task back to itself."""
+    name = next(each for each, count in left.items() if count)
+    path: list[str] = []
+    while name not in path:
+        path.append(name)
+        name = next(each for each in needs[name] if left[each])
+    return [*path[path.index(name) :], name]
