@@ -17,7 +17,8 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "tools.md"
 NAMES = {
     "finish", "ask", "files.read", "files.list", "files.search", "files.write", "files.append", "files.edit",
     "files.delete", "memory.read", "memory.search", "memory.note", "memory.curate", "tasks.create", "tasks.propose",
-    "tasks.plan", "tasks.list", "tasks.show", "tasks.comment", "message.send", "spawn", "children.list", "children.wait",
+    "tasks.plan", "tasks.list", "tasks.show", "tasks.comment", "message.send", "spawn", "children.list",
+    "children.wait",
     "children.steer", "children.cancel",
     "exec.run", "exec.read", "exec.start", "processes.list", "processes.wait", "processes.log", "processes.write",
     "processes.keys", "processes.resize", "processes.kill", "http.get", "http.post", "web.read", "web.search",
