@@ -20,6 +20,9 @@ def test_the_example_writes_exactly_what_a_person_has_allowed() -> None:
         line.split(":")[0].split(maxsplit=1)[1] for line in lines if line.startswith("  Q") and " before " in line
     ]
     assert decided == ["allowed", "allowed, changed", "denied", "allowed", "expired"]
+    told = [line for line in lines if line.startswith("  the agent: denied")]
+    assert told[0].endswith(" said no: she has paid already")
+    assert told[1] == "  the agent: denied: nobody answered in time"
     assert lines[-4:] == [
         "  ann@example.com: You owe 120 EUR.",
         "  ben@example.com: You owe 20 EUR.",

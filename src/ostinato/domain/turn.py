@@ -314,13 +314,21 @@ def _stage_of(view: TurnView, call: ToolCall) -> PendingCall | AskUnknown | int:
         if answer.decision == WITHDRAWN:  # nobody has decided: the gate speaks again, and asks anew
             return PendingCall(call=call, stage=Stage.JUDGE, arguments=call.arguments)
         if answer.decision != "allow":
-            refusal = f"{answer.decision} by {answer.by}" + (f": {answer.text}" if answer.text else "")
+            refusal = refusal_of(answer)
             return PendingCall(call=call, stage=Stage.REFUSE, arguments=call.arguments, refusal=refusal, answer=answer)
         used = answer.arguments if answer.arguments is not None else call.arguments
         return PendingCall(call=call, stage=Stage.PERFORM, arguments=used, answer=answer)
     if verdict.decision is Decision.DENY:
         return PendingCall(call=call, stage=Stage.REFUSE, arguments=call.arguments, refusal=verdict.reason)
     return PendingCall(call=call, stage=Stage.PERFORM, arguments=call.arguments)
+
+
+def refusal_of(answer: Answered) -> str:
+    """What a model reads where a person has not allowed its call."""
+    said = f": {answer.text}" if answer.text else ""
+    if answer.decision == "expired":
+        return f"nobody answered in time{said}"
+    return f"{answer.by} said no{said}" if answer.decision == "deny" else f"{answer.decision} by {answer.by}{said}"
 
 
 def _after_intent(view: TurnView, call: ToolCall, intent: ToolIntent) -> PendingCall | AskUnknown | int:
