@@ -24,6 +24,7 @@ from ostinato.domain.values import Instant, Source
 from ostinato.engine.clock import SystemClock
 from ostinato.engine.limits import EngineLimits
 from ostinato.engine.node import EngineNode, NodeSettings
+from ostinato.engine.port import Handler
 from ostinato.models.catalogue import FleetModels
 from ostinato.models.settings import ModelSettings
 from ostinato.store.port import ScheduleRow, Store
@@ -102,10 +103,7 @@ class Fleet:
 
     def _node(self) -> EngineNode:
         kinds = (TaskKind.GOAL, TaskKind.TURN)
-        turns = [
-            TurnHandler(kind, leashes=self.leashes, models=self.models, live=self.live, choices=self.choices)
-            for kind in kinds
-        ]
+        turns = [self._turns(kind) for kind in kinds]
         deliveries = DeliveryHandler(
             toolbox=self.toolbox, contexts=self.leashes.delivery_context, outbox=self.folder / "outbox"
         )
@@ -117,6 +115,9 @@ class Fleet:
             fire=self._fire,
             notify=lambda notice: None,
         )
+
+    def _turns(self, kind: TaskKind) -> Handler:
+        return TurnHandler(kind, leashes=self.leashes, models=self.models, live=self.live, choices=self.choices)
 
     async def _fire(self, row: ScheduleRow) -> None:
         await self.fires.fire(row)

@@ -34,9 +34,9 @@ class InLoop:
         """The scenario's, under any name."""
         return AgentFunction(name=name, sources=Sources())
 
-    async def hire(self, function: AgentFunction, *, agent: str) -> _Worker:
+    async def hire(self, function: AgentFunction, *, agent: str) -> Run:
         """A run of it."""
-        return _Worker(partial(self._scenario.function, say=self._say))  # type: ignore[arg-type]  # only asked of such
+        return Run(partial(self._scenario.function, say=self._say))  # type: ignore[arg-type]  # only asked of such
 
     async def _say(self, call_id: str, name: str, effect: Effect, call: Call) -> None:
         self._outside.say(
@@ -45,7 +45,7 @@ class InLoop:
         await self._clock.sleep(PAUSE_S)
 
 
-class _Worker:
+class Run:
     """One run, as a worker would do it."""
 
     def __init__(self, function: Any) -> None:

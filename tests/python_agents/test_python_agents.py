@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 
 import pytest
 
+from ostinato.cli.client import Client
 from ostinato.domain.question import Answer, QuestionState
 from ostinato.domain.step import Judged, ModelAnswer, ToolIntent, ToolOutcome
-from ostinato.domain.task import Task, TaskState
+from ostinato.domain.task import Task, TaskEvent, TaskState
+from ostinato.gateway import fleet_api
+from ostinato.gateway.operation import Nothing
 from ostinato.store.port import QuestionFilter
-from tests.conftest import run
+from tests.conftest import run, wait_until
 from tests.processes.yard import Yard, folder, yard
 from tests.sandbox.ground import as_owner
 
@@ -20,7 +24,7 @@ __all__ = ["folder"]
 pytestmark = pytest.mark.slow
 
 KEEPER = """
-import asyncio, os
+import asyncio, os, time
 from ostinato import CallFailed, Call, Context, Refused, agent
 
 @agent()
@@ -49,7 +53,7 @@ async def slow(call: Call) -> int:
 
 @agent(timeout_s=20)
 def plain(ctx):
-    n = ctx.once("n", lambda: 20)
+    n = ctx.once("n", (lambda: time.sleep(600)) if ctx.goal == "wait" else lambda: 20, timeout_s=500)
     return f"{ctx.agent} {n + 1}"
 """
 AGENT = "---\nkind: python\nfunction: keeper.{}\n---\n"
@@ -141,20 +145,43 @@ async def _tried(fleet: Yard, task: int) -> Task | None:
     return found if found.attempts and found.state is TaskState.READY else None
 
 
-def test_a_sync_function_works_too_and_a_file_that_is_broken_only_delays(folder: Path) -> None:
+def test_a_broken_file_only_delays_check_names_its_line_and_a_cancelled_task_ends_its_worker(folder: Path) -> None:
     async def story() -> None:
         furnish(folder, "plain", "def x(:\n")
         async with yard(folder, "default: {text: no}", tools=TOOLS) as fleet:
-            goal = await fleet.goal("do it")
-            parked = await fleet.until_parked(goal)
-            assert "tools/keeper.py:1" in parked.reason
-            (folder / "tools/keeper.py").write_text(KEEPER)
             assert fleet.app is not None
             assert fleet.app.plugins is not None
-            await fleet.app.plugins.python.look()
-            again = await fleet.goal("do it again")
-            ended = await fleet.ended(again)
+            python = fleet.app.plugins.python
+            parked = await fleet.until_parked(await fleet.goal("do it"))
+            assert "tools/keeper.py:1" in parked.reason
+            (folder / "tools/keeper.py").write_text(f"{KEEPER}\n@agent()\ndef two(one, more): ...\n")
+            (folder / "agents/lost").mkdir()
+            (folder / "agents/lost/AGENTS.md").write_text(AGENT.format("kept"))
+            await python.look()
+            found = await asyncio.to_thread(Client(folder).call, fleet_api.check, Nothing())
+            places = {each.place: each.message for each in found.problems}
+            assert "one parameter" in places["tools/keeper.py:34"]
+            assert "Did you mean 'keeper.keep'?" in places["agents/lost/AGENTS.md, key 'function'"]
+            ended = await fleet.ended(await fleet.goal("do it again"))
             assert ended.result is not None
             assert ended.result.text == "helper 21"
 
+            before = children()  # the worker of the last task is kept, and does the next
+            goal = await fleet.goal("wait")
+            await fleet.until(lambda: _intended(fleet, goal))
+            await fleet.store.run(
+                lambda tx: tx.move_task(goal, TaskEvent.CANCEL, actor="ann", reason="no", now=fleet.now())
+            )
+            assert (await fleet.ended(goal)).state is TaskState.CANCELLED
+            await asyncio.to_thread(wait_until, lambda: children() < before)
+
     run(story())
+
+
+def children() -> int:
+    """Processes that this one has begun."""
+    return len(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
+
+
+async def _intended(fleet: Yard, task: int) -> bool | None:
+    return any(isinstance(each, ToolIntent) for each in await fleet.journal(task)) or None

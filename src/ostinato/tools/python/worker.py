@@ -353,8 +353,9 @@ def load(texts: dict[str, str], only: str | None = None) -> Loaded:
             continue
         for each in vars(module).values():
             if hasattr(each, "__ostinato_agent__") and getattr(each, "__module__", "") == name:
-                problems += _problem_of(name, each)
-                agents[f"{name}.{each.__name__}"] = each
+                wrong = _problem_of(name, each)
+                problems += wrong
+                agents |= {} if wrong else {f"{name}.{each.__name__}": each}
             if hasattr(each, "__ostinato_tool__") and getattr(each, "__module__", "") == name:
                 try:
                     full = f"{name}.{each.__name__}"
