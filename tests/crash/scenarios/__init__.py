@@ -17,6 +17,7 @@ from tests.crash.scenarios import (
     python_agent,
     retries,
     shared_approval,
+    tree,
     waiting_mail,
 )
 
@@ -35,5 +36,6 @@ SCENARIOS: Mapping[str, Scenario] = {
         shared_approval.SCENARIO,
         heartbeats.SCENARIO,
         python_agent.SCENARIO,
+        tree.SCENARIO,
     )
 }
