@@ -1,10 +1,12 @@
-"""Tools that a fleet brings with it, at work: a price from a Python function, filed by a server of its own.
+"""Tools that a fleet brings with it, at work: a price from a Python function, filed by a server of its own, and booked
+by an agent that is a Python function.
 
     python -m examples.plugins.demo
 
 The function runs in a worker, the server in a room of its own; neither reaches the fleet's state. The server's tool is
 irreversible, because nobody has declared otherwise: the story says yes in the place of a person. The model is a file
-of rules, no money is spent, and the fleet is a copy that goes away. Exits with 1 unless the note was filed once.
+of rules, no money is spent, and the fleet is a copy that goes away. Exits with 1 unless the note was filed and booked
+once.
 """
 
 from __future__ import annotations
@@ -83,9 +85,14 @@ async def _story(app: FleetApp, client: Client, fleet: Path) -> int:
             return bool((await call(tasks_api.show, tasks_api.WhichTask(task=task.id))).task.state == "done")
 
         await _until(app.store, done)
-    filed = await asyncio.to_thread((fleet / "notes/purchases.txt").read_text)
-    print(f"filed: {filed.strip()}")
-    return 0 if filed == "40 chairs: ok: 4320 EUR\n" else 1
+        filed = await asyncio.to_thread((fleet / "notes/purchases.txt").read_text)
+        print(f"filed: {filed.strip()}")
+        task = await call(tasks_api.add, tasks_api.AddTask(title=filed.strip(), agent="clerk"))
+        await _until(app.store, done)
+    booked = (await call(tasks_api.show, tasks_api.WhichTask(task=task.id))).result
+    print(f"the clerk's function has booked: {booked}")
+    kept = await asyncio.to_thread((fleet / "agents/clerk/book.txt").read_text)
+    return 0 if (filed, kept) == ("40 chairs: ok: 4320 EUR\n", f"{booked}\n") else 1
 
 
 async def _until(store: Store, holds: Any) -> None:

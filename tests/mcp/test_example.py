@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
+
+from examples.plugins import demo
 
 
 @pytest.mark.slow
-def test_the_example_files_its_note_once_after_a_person_has_said_yes() -> None:
-    command = [sys.executable, "-m", "examples.plugins.demo"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr[-2_000:]
-    assert done.stdout.splitlines()[-3:] == [
+def test_the_example_files_its_note_once_after_a_person_has_said_yes(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", "")  # the story sets it, and it is put back
+    assert demo.main() == 0
+    assert capsys.readouterr().out.splitlines()[-4:] == [
         "Q1 asks: before mcp.notes.add(text='40 chairs: ok: 4320 EUR')",
         "Q1 is allowed",
         "filed: 40 chairs: ok: 4320 EUR",
+        "the clerk's function has booked: 40 chairs, 4320 EUR, as entry 7",
     ]

@@ -53,27 +53,22 @@ def test_a_server_reaches_its_folder_and_nothing_else_of_the_fleet(folder: Path)
     run(story())
 
 
-@pytest.mark.parametrize(
-    ("behaviour", "status", "words"),
-    [
-        ("refuses", ResultStatus.ERROR, "no such thing"),
-        ("fails", ResultStatus.ERROR, "it did not work"),
-        ("breaks", ResultStatus.UNKNOWN, "may have happened"),
-        ("dies", ResultStatus.UNKNOWN, "may have happened"),
-        ("endless", ResultStatus.UNKNOWN, "may have happened"),
-        ("nonsense", ResultStatus.UNKNOWN, "may have happened"),
-        ("bigger", ResultStatus.UNKNOWN, "may have happened"),
-        ("silent", ResultStatus.UNKNOWN, "no result within"),
-    ],
-)
-def test_a_call_that_breaks_off_is_unknown_and_is_made_once(
-    folder: Path, behaviour: str, status: ResultStatus, words: str
-) -> None:
+def test_a_call_that_breaks_off_is_unknown_and_is_made_once(folder: Path) -> None:
+    broken = (ResultStatus.UNKNOWN, "may have happened")
+    wanted = {
+        "refuses": (ResultStatus.ERROR, "no such thing"),
+        "fails": (ResultStatus.ERROR, "it did not work"),
+        **dict.fromkeys(("breaks", "dies", "endless", "nonsense", "bigger"), broken),
+        "silent": (ResultStatus.UNKNOWN, "no result within"),
+    }
+
     async def story() -> None:
-        async with bench(folder, own_server(behaviour, timeout_s=0.5)) as b:
-            result = await b.call("mcp.own.echo", text="once")
+        servers = [own_server(each, each, timeout_s=0.5 if each == "silent" else 10.0) for each in wanted]
+        async with bench(folder, *servers) as b:
+            found = await asyncio.gather(*(b.call(f"mcp.{each}.echo", text=each) for each in wanted))
+        for result, (status, words) in zip(found, wanted.values(), strict=True):
             assert (result.status, words in result.text) == (status, True), result.text
-        assert (folder / "shared/calls").read_text().splitlines() == ["once"]
+        assert sorted((folder / "shared/calls").read_text().splitlines()) == sorted(wanted)
 
     run(story())
 
@@ -116,18 +111,15 @@ def test_names_and_schemas_that_nobody_can_vouch_for_are_left_out_and_named(fold
     run(story())
 
 
-@pytest.mark.parametrize(
-    ("behaviour", "why"), [("chatters", "lines"), ("mute", "in time"), ("unlawful", "inputSchema.type")]
-)
-def test_a_server_that_says_too_much_nothing_or_what_is_no_list_is_ended(
-    folder: Path, behaviour: str, why: str
-) -> None:
+def test_a_server_that_says_too_much_nothing_or_what_is_no_list_is_ended(folder: Path) -> None:
+    whys = {"chatters": "lines", "mute": "in time", "unlawful": "inputSchema.type"}
+
     async def story() -> None:
-        async with bench(folder, own_server(behaviour, start_s=1.0)) as b:
+        servers = (own_server(each, each, start_s=1.0 if each == "mute" else 15.0) for each in whys)
+        async with bench(folder, *servers) as b:
             assert b.tools == []
-            (facts,) = b.servers.facts()
-            assert facts.state == "down"
-            assert why in facts.problem
+            for facts in b.servers.facts():
+                assert (facts.state, whys[facts.name] in facts.problem) == ("down", True), facts
 
     run(story())
 

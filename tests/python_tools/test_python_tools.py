@@ -145,9 +145,17 @@ async def hand(fleet: Path) -> AsyncIterator[Hand]:
         await tools.stop()
 
 
-def test_a_typed_function_is_a_tool_and_gets_what_its_annotations_say(fleet: Path) -> None:
+def test_a_typed_function_is_a_tool_and_a_file_that_cannot_be_loaded_keeps_no_other_from_working(fleet: Path) -> None:
     async def story() -> None:
         async with hand(fleet) as h:
+            findings = {each.place: each.message for each in h.tools.findings}
+            assert set(findings) == {
+                *("tools/missing.py:3", "tools/wrong.py:1", "tools/odd.py:2", "tools/ends.py:2"),
+                *("tools/files.py", "tools/Bad-Name.py"),
+            }
+            assert "no type" in findings["tools/odd.py:2"]
+            assert h.box.get("files.copy") is None
+            assert h.box.get("odd.fine") is not None
             find = h.tool("crm.find")
             assert (find.effect, find.description) == (Effect.READ, "Find a customer. By any part of the name.")
             assert find.parameters["required"] == ["name"]
@@ -201,21 +209,6 @@ def test_a_worker_reaches_nothing_of_the_fleet_and_no_secret_but_its_own(
             assert h.box.facts(key, {}, replace(CONTEXT, secrets=("CRM_KEY",))).refusal == ""
             mine = await h.call("crm.key", secrets=("CRM_KEY",))
             assert mine.text == "16 ['CRM_KEY']"
-
-    run(story())
-
-
-def test_a_file_that_cannot_be_loaded_is_a_finding_with_its_line_and_keeps_no_other_from_working(fleet: Path) -> None:
-    async def story() -> None:
-        async with hand(fleet) as h:
-            findings = {each.place: each.message for each in h.tools.findings}
-            assert set(findings) == {
-                *("tools/missing.py:3", "tools/wrong.py:1", "tools/odd.py:2", "tools/ends.py:2"),
-                *("tools/files.py", "tools/Bad-Name.py"),
-            }
-            assert "no type" in findings["tools/odd.py:2"]
-            assert (await h.call("odd.fine")).text == "fine"
-            assert h.box.get("files.copy") is None
 
     run(story())
 
