@@ -37,7 +37,7 @@ from tests.crash.bugs import BUGS
 from tests.crash.lockstep import LockstepStore, NoThreads
 from tests.crash.outside import Line, Outside, What, read_outside
 from tests.crash.record import OUTSIDE
-from tests.crash.scenarios import SCENARIOS, zombie
+from tests.crash.scenarios import SCENARIOS, forest, zombie
 from tests.crash.stage import Parts, play, serve
 
 LOOK_S = 0.001
@@ -50,7 +50,12 @@ LEASE = LeaseTimes(lease_s=5.0, renew_s=1.0, stall_s=20.0, tick_s=0.1)
 """Renewed so seldom that a node that was stopped goes on for a moment before it learns that it is not wanted any more,
 and so often that nobody waits for that."""
 
-ALL = {**SCENARIOS, zombie.SCENARIO.name: zombie.SCENARIO, load.NAME: load.SCENARIO}
+ALL = {
+    **SCENARIOS,
+    zombie.SCENARIO.name: zombie.SCENARIO,
+    forest.SCENARIO.name: forest.SCENARIO,
+    load.NAME: load.SCENARIO,
+}
 
 TOKEN = "ost_crash"
 """Whoever shows it may do everything."""
