@@ -171,12 +171,13 @@ def test_a_workspace_loads_runs_a_turn_and_has_no_tools(stand: Stand, name: str)
     assert stand.call("GET", "/api/v1/sessions/operator:inbox")[0] == 404
 
 
-def test_a_megabyte_of_files_is_more_than_a_turn_reads_without_asking(stand: Stand) -> None:
+def test_files_that_are_too_large_are_cut_to_their_limits_and_it_is_told(stand: Stand) -> None:
     task = stand.add_task("Say who you are", agent="library")["id"]
-    view = stand.wait_ended(task, states={"waiting"})
-    (question,) = view["questions"]
-    assert question["kind"] == "budget"
-    assert "tokens" in question["text"]
+    assert stand.wait_ended(task)["task"]["state"] == "done"
+    _, context = stand.call("GET", "/api/v1/agents/library/context")
+    cut = {part["name"]: part["tokens"] for part in context["parts"] if part["note"].startswith("cut: the file has")}
+    assert cut.keys() >= {"SOUL.md", "AGENTS.md", "MEMORY.md"}
+    assert max(cut.values()) <= 16_100
 
 
 def test_nothing_surprises_the_node_that_runs_them_all(stand: Stand) -> None:
