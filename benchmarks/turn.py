@@ -10,7 +10,7 @@ import asyncio
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -71,8 +71,8 @@ def model_process(directory: Path) -> Iterator[str]:
 class Turns:
     """A node that performs turns."""
 
-    def __init__(self, directory: Path, url: str) -> None:
-        for name, text in FILES.items():
+    def __init__(self, directory: Path, url: str, *, files: Mapping[str, str] = FILES) -> None:
+        for name, text in files.items():
             path = directory / "agents" / AGENT / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
@@ -128,8 +128,8 @@ async def _no_fire(row: ScheduleRow) -> None:
 
 
 @asynccontextmanager
-async def running(directory: Path, url: str) -> AsyncIterator[Turns]:
-    turns = Turns(directory, url)
+async def running(directory: Path, url: str, *, files: Mapping[str, str] = FILES) -> AsyncIterator[Turns]:
+    turns = Turns(directory, url, files=files)
     await turns.node.start()
     try:
         for _ in range(20):

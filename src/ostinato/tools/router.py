@@ -18,7 +18,7 @@ from ostinato.domain.errors import NotFound, unknown_name
 from ostinato.domain.event import EventName, NewEvent
 from ostinato.domain.ledger import day_of
 from ostinato.domain.question import QuestionState
-from ostinato.domain.routing import Candidate, Ranked, Record, Route, missing, route
+from ostinato.domain.routing import Candidate, Ranked, Record, Route, has_all, route
 from ostinato.domain.routing_rule import Guidance, Routing, guidance
 from ostinato.domain.task import UNFINISHED, NewTask, Task
 from ostinato.domain.values import Instant
@@ -81,16 +81,16 @@ class Router:
         self, tx: Reads, task: NewTask | Task, agents: Sequence[Colleague], *, after: Sequence[int], now: Instant
     ) -> tuple[Route, Guidance]:
         skills = task.spec.skills
-        everybody = [Candidate(id=each.id, skills=each.skills) for each in agents]
-        able = {each.id for each in everybody if not missing(each, skills)}
+        able = {each.id for each in agents if has_all(each.skills, skills)}
         guide = guidance(task, self._routing, able=able)
         if not skills and guide.agent is None:
             return Route(blocked=NOBODY_NAMED), guide
         known = self._relatives(tx, after)
-        seen = {each.id: each for each in self._look(tx, agents, able, task_type=task.type, known=known, now=now)}
-        candidates = [seen.get(each.id, each) for each in everybody]
         if guide.agent is not None:
             return _given(guide), guide
+        candidates = list(self._look(tx, agents, able, task_type=task.type, known=known, now=now))
+        if not candidates or isinstance(task, Task):  # where nobody can, and where it is told, the others count too
+            candidates += [Candidate(id=each.id, skills=each.skills) for each in agents if each.id not in able]
         return route(candidates, skills=skills, weights=guide.weights), guide
 
     def _look(
