@@ -13,38 +13,59 @@ from types import ModuleType
 
 import msgspec
 
-from ostinato.domain import budget, command, file_rules, message, turn
+from ostinato.agents import coding, function_model
+from ostinato.domain import budget, file_rules, message, plan, turn
 from ostinato.domain.duration import format_duration
 from ostinato.domain.file_rules import HIDDEN, LEASH
 from ostinato.domain.gate import DEFAULT_GATES, Gate
 from ostinato.domain.policy import CallFacts, Policy, judge
 from ostinato.domain.step import EFFECTS, Decision
 from ostinato.domain.values import Limits
-from ostinato.tools import children, commands, files, memory, messages, port, skills, tasks, toolbox
-from ostinato.tools.mcp import answers, offers
+from ostinato.tools import (
+    children,
+    commands,
+    files,
+    mail,
+    memory,
+    messages,
+    plans,
+    port,
+    proposing,
+    router,
+    safe_files,
+    skills,
+    tasks,
+    toolbox,
+)
+from ostinato.tools.mcp import answers, offers, sdk
 from ostinato.tools.port import Tool, nobody, nowhere
-from ostinato.tools.processes import process_tools
-from ostinato.tools.python import family, workers
-from ostinato.tools.sandbox import landlock, protected, room, surroundings, syscall_filter
+from ostinato.tools.processes import handle, process_tools, shim, warden
+from ostinato.tools.python import family, worker, workers
+from ostinato.tools.sandbox import landlock, protected, resident, room, spill, surroundings, syscall_filter, tree
 from ostinato.tools.standard import standard_toolbox
 from ostinato.tools.toolbox import is_unaddressed
-from ostinato.tools.web import addresses, client, guard, proxy, web_tools
+from ostinato.tools.web import addresses, client, guard, markdown, proxy, search, target, web_tools
 from ostinato.tools.web.way import VARIABLES
 from ostinato.workspace.tools_file import GRANTS
 
 BOUNDED: Mapping[str, tuple[ModuleType, ...]] = {
     "a call": (toolbox, port),
-    "files and memory": (file_rules, files, memory),
-    "tasks and messages": (tasks, message, messages),
+    "files and memory": (file_rules, safe_files, files, memory),
+    "tasks and messages": (tasks, message, messages, mail),
+    "plans": (plan, plans, proposing),
     "sub-agents": (children,),
-    "commands": (command, commands, process_tools),
-    "the web": (client, guard, proxy, web_tools),
-    "Python tools": (family, workers),
-    "MCP servers": (offers, answers),
+    "commands": (commands, spill, process_tools, handle, shim),
+    "the web": (client, guard, proxy, web_tools, target, markdown, search),
+    "Python tools and agents": (family, workers, worker, function_model),
+    "coding agents": (coding,),
+    "MCP servers": (offers, answers, sdk),
     "skills": (skills,),
     "turns, budgets": (turn, budget),
 }
 """Where limits stand that nobody can set: what of -> modules."""
+
+INNER = (router, warden, tree, resident)
+"""Modules of the tools whose limits no agent meets: they bound the runtime's own work."""
 
 FAMILIES = {
     "exec.": "a command in its room",

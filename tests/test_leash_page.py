@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 import re
 from collections.abc import Iterable
 from types import ModuleType
@@ -9,6 +10,7 @@ from types import ModuleType
 import pytest
 
 from docs import leash
+from ostinato import tools
 from ostinato.domain.file_rules import HIDDEN, LEASH
 from ostinato.domain.gate import DEFAULT_GATES
 from ostinato.domain.step import EFFECTS, Effect
@@ -80,9 +82,13 @@ def unexplained(module: ModuleType) -> list[str]:
     ]
 
 
+def source_of(module: str) -> str:
+    """The text of a module, which is not loaded: some are programs."""
+    return (ROOT / "src" / f"{module.replace('.', '/')}.py").read_text()
+
+
 def _is_own(name: str, module: ModuleType) -> bool:
-    source = (ROOT / "src" / f"{module.__name__.replace('.', '/')}.py").read_text()
-    return name[0] != "_" and re.search(rf"^{name}\b.* = ", source, re.MULTILINE) is not None
+    return name[0] != "_" and re.search(rf"^{name}\b.* = ", source_of(module.__name__), re.MULTILINE) is not None
 
 
 @pytest.mark.parametrize("what", leash.BOUNDED)
@@ -90,6 +96,14 @@ def test_every_limit_that_nobody_sets_says_what_it_is_of(what: str) -> None:
     for module in leash.BOUNDED[what]:
         assert unexplained(module) == [], module.__name__
         assert lacking((name for name, _, _ in leash.limits_in(module)), PAGE) == []
+
+
+def test_every_module_of_the_tools_is_looked_at() -> None:
+    looked_at = {module.__name__ for modules in (*leash.BOUNDED.values(), leash.INNER) for module in modules}
+    names = [each.name for each in pkgutil.walk_packages(tools.__path__, f"{tools.__name__}.") if not each.ispkg]
+    assert len(names) > 40
+    others = [name for name in names if name not in looked_at]
+    assert [name for name in others if re.search(r"^[A-Z]\w*_MAX\w*\b.* = ", source_of(name), re.MULTILINE)] == []
 
 
 def test_the_verdicts_of_the_page_are_those_of_the_gate() -> None:

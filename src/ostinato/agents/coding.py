@@ -48,10 +48,12 @@ from ostinato.workspace.command_rules import GOAL, CodingCommand
 
 CALL = "command"
 INBOX_MAX = 20
+"""Messages that one run of a program is given."""
 BUSY_S = 2.0
 """Seconds after which a task looks again that waits for one of its agent's places."""
 
 DIFF_CHARS_MAX = 65_536
+"""Of the diff that a result carries; all of it is in the worktree."""
 
 
 class CodingHandler:

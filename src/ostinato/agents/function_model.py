@@ -38,6 +38,7 @@ ONCE = "once"
 """The tool that a function's own steps are in its journal."""
 
 STEP_S_MAX = 3_600.0
+"""The longest that a function may work between two steps."""
 LOOK_AGAIN_S = 30.0
 """How long a task waits for a file that cannot be loaded."""
 

@@ -19,6 +19,7 @@ ADDRESS = r"[A-Za-z0-9_%+'.-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})*"
 """One address and nothing beside it, so that a declared `mail:*@example.com` cannot be met by a list of two."""
 
 SUBJECT_CHARS_MAX = 200
+"""Of the subject of a letter."""
 _MESSAGE_ID = re.compile(r"<[!-;=?-~]{1,250}@[!-;=?-~]{1,250}>")  # printable ASCII but < and >
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

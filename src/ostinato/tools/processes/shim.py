@@ -43,8 +43,11 @@ INPUT_BYTES_MAX = 1_048_576
 """What may wait to be read by the process; more is refused."""
 
 LINE_BYTES_MAX = 2_097_152
+"""Of one request to a shim."""
 CALLERS_MAX = 64
+"""Callers that a shim listens to at once."""
 STATUS_BYTES_MAX = 8_192
+"""Of what bubblewrap says about its child."""
 
 BEGAN, EXIT, SOCKET = "began", "exit.json", "s"
 

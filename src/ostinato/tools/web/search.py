@@ -17,6 +17,7 @@ from ostinato.tools.web.target import parse_target
 
 BRAVE_URL = "https://api.search.brave.com/res/v1/web/search"
 TITLE_CHARS_MAX = 200
+"""Of the title of one page."""
 TEXT_CHARS_MAX = 500
 """Of what a provider says about one page."""
 
