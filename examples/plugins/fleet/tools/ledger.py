@@ -8,16 +8,16 @@ from ostinato import Call, Context, Refused, agent
 
 
 @agent()
-async def book(ctx: Context) -> str:
+async def book(context: Context) -> str:
     """Each step is done once, however often the function is run again."""
-    found = re.match(r"(\d+) (chair|desk)s", ctx.goal)
+    found = re.match(r"(\d+) (chair|desk)s", context.goal)
     if found is None:
         raise Refused("There is nothing here that could be booked.")
     count, item = int(found[1]), found[2]
-    price = await ctx.call("prices.quote", item=item, count=count)
-    entry = await ctx.once("entry", take_a_number, effect="idempotent")
+    price = await context.call("prices.quote", item=item, count=count)
+    entry = await context.once("entry", take_a_number, effect="idempotent")
     line = f"{count} {item}s, {price}, as entry {entry}"
-    await ctx.call("files.write", path="book.txt", text=f"{line}\n")
+    await context.call("files.write", path="book.txt", text=f"{line}\n")
     return line
 
 
