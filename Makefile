@@ -43,8 +43,10 @@ bench: environment
 
 gate: environment
 	@$(PYTHON) -m coverage run --branch --data-file=/tmp/ostinato-gate.coverage \
-		--include='*/domain/policy.py,*/domain/gate.py,*/domain/permission.py,*/domain/question.py,*/domain/host.py,*/domain/taint.py' \
-		-m pytest -q tests/domain
+		--include='*/domain/policy.py,*/domain/gate.py,*/domain/permission.py,*/domain/question.py,*/domain/host.py,*/domain/taint.py,*/agents/turn_gate.py' \
+		-m pytest -q -p no:cacheprovider tests/domain/test_policy.py tests/domain/test_permission.py tests/domain/test_question.py \
+			tests/domain/test_deciders.py tests/domain/test_host.py tests/domain/test_taint.py \
+			tests/agents/test_turn_gate.py tests/agents/test_turns.py tests/security/test_taint.py
 	@$(PYTHON) -m coverage report --show-missing --fail-under=100 --data-file=/tmp/ostinato-gate.coverage
 	@$(PYTHON) -m tests.mutation $(ARGS)
 

@@ -36,7 +36,7 @@ MODULES = {
     "domain.question": ("domain/test_question.py", "domain/test_deciders.py"),
     "domain.host": ("domain/test_host.py",),
     "domain.taint": ("domain/test_taint.py",),
-    "agents.turn_gate": ("agents/test_turn_gate.py",),
+    "agents.turn_gate": ("agents/test_turn_gate.py", "agents/test_turns.py", "security/test_taint.py"),
 }
 """Module -> its tests."""
 

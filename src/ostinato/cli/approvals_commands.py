@@ -73,13 +73,26 @@ def list_questions(
         screen.say(f"older ones: ostinato approvals list --before {found.next}")
 
 
-def show(question: QuestionId, *, fleet: Fleet = None, as_json: Json = False) -> None:
-    """One question with the exact action in full: what you see is what will be done.
+def show(
+    question: QuestionId,
+    *,
+    edit: Annotated[
+        Path | None, typer.Option("--edit", metavar="FILE", help="As it would be with these arguments, from JSON.")
+    ] = None,
+    fleet: Fleet = None,
+    as_json: Json = False,
+) -> None:
+    """One question with the exact action in full: what you see is what will be done. With --edit, what your change of
+    it comes to, before you decide.
 
     Example: ostinato approvals show Q7
     """
-    screen = Screen()
-    view = Client(fleet).call(approvals_api.show, approvals_api.WhichQuestion(question=question))
+    screen, client = Screen(), Client(fleet)
+    if edit is None:
+        view = client.call(approvals_api.show, approvals_api.WhichQuestion(question=question))
+    else:
+        request = approvals_api.EditQuestion(question=question, arguments=_text_of(edit))
+        view = client.call(approvals_api.edited, request)
     if as_json:
         screen.json(view)
     else:

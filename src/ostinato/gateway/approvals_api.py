@@ -21,7 +21,7 @@ from ostinato.gateway.context import Context
 from ostinato.gateway.notation import iso, iso_or_none, parse_id
 from ostinato.gateway.operation import Ask, View, operation
 from ostinato.gateway.tasks_api import PageSize, Text, Word
-from ostinato.gateway.tools_api import rehearsal_of
+from ostinato.gateway.tools_api import json_object, rehearsal_of
 from ostinato.gateway.views import QuestionList, QuestionView, question_view
 from ostinato.store.port import QuestionFilter, Reads, Tx
 
@@ -41,6 +41,14 @@ class WhichQuestion(Ask):
     """One question."""
 
     question: Word
+
+
+class EditQuestion(Ask):
+    """Other arguments for an action that waits; nothing is decided."""
+
+    question: Word
+    arguments: Annotated[str, msgspec.Meta(max_length=100_000)]
+    """JSON."""
 
 
 class AllowQuestion(Ask):
@@ -95,6 +103,25 @@ async def show(context: Context, request: WhichQuestion) -> QuestionView:
     return question_view(await context.store.read(lambda tx: tx.question(number)))
 
 
+@operation("approvals.edited", "GET /api/v1/approvals/{question}/edited")
+async def edited(context: Context, request: EditQuestion) -> QuestionView:
+    """What an action would be with other arguments, judged as it would be when a person allows it so. Nothing is
+    decided or written."""
+    number = parse_id(request.question, "Q")
+    asked = await context.store.read(lambda tx: tx.question(number))
+    _check_editable(asked)
+    if asked.state is not QuestionState.PENDING:
+        raise Conflict(f"{asked.name} is already {asked.state.value}", cure="There is nothing left to edit.")
+    arguments = json_object(request.arguments)
+    return question_view(replace(asked, arguments=arguments, edited_bound=await _judged(context, asked, arguments)))
+
+
+def _check_editable(question: Question) -> None:
+    if question.kind is not QuestionKind.APPROVAL:
+        what = f"{question.name} asks for no approval of an action, so it has no arguments to change"
+        raise Invalid(what, place="key 'arguments'", cure="Leave them out.")
+
+
 @operation("approvals.allow", "POST /api/v1/approvals/{question}/allow", role=Role.OPERATOR)
 async def allow(context: Context, request: AllowQuestion) -> QuestionView:
     """Allow an action once, as it is or with changed arguments; or let a limit be passed once more."""
@@ -105,10 +132,8 @@ async def allow(context: Context, request: AllowQuestion) -> QuestionView:
             raise Conflict(
                 f"{question.name} asks for an answer", cure=f'ostinato approvals answer {question.name} "..."'
             )
-        if request.arguments is not None and question.kind is not QuestionKind.APPROVAL:
-            what = f"{question.name} asks for no approval of an action, so it has no arguments to change"
-            raise Invalid(what, place="key 'arguments'", cure="Leave them out.")
-
+        if request.arguments is not None:
+            _check_editable(question)
         if request.more is not None and question.kind is not QuestionKind.BUDGET:
             what = f"{question.name} asks for no more of anything"
             raise Invalid(what, place="key 'more'", cure="Leave it out.")

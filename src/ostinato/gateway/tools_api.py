@@ -105,7 +105,7 @@ async def check(context: Context, request: CheckCall) -> CallView:
     wanted = Wanted(
         agent=request.agent,
         tool=request.tool,
-        arguments=_arguments(request.arguments),
+        arguments=json_object(request.arguments),
         requester=request.requester,
         trust=trust,
         private=request.private,
@@ -113,7 +113,8 @@ async def check(context: Context, request: CheckCall) -> CallView:
     return _call_view(wanted, await rehearsal_of(context).judge(wanted, now=context.now))
 
 
-def _arguments(text: str) -> dict[str, Any]:
+def json_object(text: str) -> dict[str, Any]:
+    """The arguments that a text holds as JSON. Raises Invalid."""
     try:
         found = msgspec.json.decode(text.encode())
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:

@@ -1,0 +1,117 @@
+"""The gate's part in a turn: what expires is told, what costs is held to the budget, what failed stays tainted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ostinato.domain.question import QuestionState
+from ostinato.domain.step import Answered, Decision, Effect, Judged, ResultStatus, ToolIntent, ToolOutcome
+from ostinato.domain.task import TaskState
+from ostinato.domain.values import SECOND, Trust
+from ostinato.tools.port import Arguments, OutsideTool, ToolContext, ToolResult, object_schema
+from tests.agents.fleet import ENDED, running
+from tests.agents.test_turns import SEND, decide, files, letters, only_question
+from tests.conftest import run
+
+GATED = """---
+gates_off: [irreversible]
+gates: [{tool: message.send, ask: admin, expires: 2h, remind: 30m, escalate: {to: ben, after: 1h}}]
+---
+"""
+
+
+def test_a_question_holds_all_that_a_person_needs_and_its_expiry_is_told(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with running(tmp_path, files(SEND, agents__helper__AGENTS_md=GATED)) as fleet:
+            goal = await fleet.goal("helper", "send it")
+            number = await only_question(fleet)
+            asked = await fleet.store.read(lambda reads: reads.question(number))
+            assert (asked.ask, asked.remind_s, asked.escalate, asked.escalate_s) == ("admin", 1_800.0, "ben", 3_600.0)
+            assert asked.expires_at == asked.created_at + 7_200 * SECOND
+            assert (asked.agent, asked.task, asked.session, asked.stored) == (
+                "helper", goal.id, f"task:{goal.id}", False,
+            )  # fmt: skip
+            assert asked.text == "May helper call message.send?"
+            assert asked.action is not None
+            version = fleet.workspaces.current("helper").version
+            assert (asked.action.tool, asked.action.agent, asked.action.policy) == ("message.send", "helper", version)
+            assert asked.action.arguments["to"] == "mail:a@example.com"
+            assert asked.rule.startswith("agents/helper/AGENTS.md:") or "AGENTS.md" in asked.rule
+            later = asked.created_at + 7_200 * SECOND
+            assert await fleet.store.run(lambda tx: tx.expire_questions(now=later)) == 1
+            ended = await fleet.until(goal.id)
+            assert ended.result is not None
+            assert "expired" in ended.result.text
+            (judged,) = [each for each in await fleet.journal(goal.id) if isinstance(each, Judged)]
+            assert (judged.decision, judged.question, judged.rule) == (Decision.ASK, number, asked.rule)
+            assert not any(isinstance(each, ToolIntent) for each in await fleet.journal(goal.id))
+
+    run(story())
+
+
+def test_a_rule_that_was_taken_away_meanwhile_outlives_a_leave(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with running(tmp_path, files(SEND)) as fleet:
+            goal = await fleet.goal("helper", "send it")
+            number = await only_question(fleet)
+            leash = tmp_path / "agents/helper/TOOLS.md"
+            leash.write_text(leash.read_text().replace(", message.send", ""))
+            await decide(fleet, number, QuestionState.ALLOWED)
+            ended = await fleet.until(goal.id)
+            (outcome,) = [each for each in await fleet.journal(goal.id) if isinstance(each, ToolOutcome)]
+            assert outcome.status is not ResultStatus.OK
+            assert ended.state is TaskState.DONE
+            assert not letters(tmp_path)
+            assert any(isinstance(each, Answered) for each in await fleet.journal(goal.id))
+
+    run(story())
+
+
+def test_what_a_tool_may_cost_is_held_to_what_budgets_leave(tmp_path: Path) -> None:
+    made: list[str] = []
+
+    async def act(context: ToolContext, _arguments: Arguments) -> ToolResult:
+        made.append(context.key)
+        return ToolResult(text="bought")
+
+    tool = OutsideTool(
+        name="test.buy", description="Buy.", parameters=object_schema(), effect=Effect.IDEMPOTENT, act=act,
+        cost=lambda _: 300_000,
+    )  # fmt: skip
+
+    async def story(folder: Path, per_day: float, most: int) -> None:
+        script = "rules:\n  - when: {tool: test.buy}\n    text: 'came: {result}'\ndefault: {calls: [{tool: test.buy}]}"
+        agents = f"---\nlimits: {{per_day: {{usd: {per_day}}}}}\n---\n"
+        leash = {"agents/helper/TOOLS.md": "---\nallow: [test.buy]\n---\n", "agents/helper/AGENTS.md": agents}
+        made.clear()
+        async with running(folder, files(script) | leash, tools=(tool,)) as fleet:
+            ended = await fleet.until((await fleet.goal("helper", "buy")).id)
+            assert ended.result is not None
+            assert len(made) == most
+            assert ("of today's budget is left [budget]" in ended.result.text) == (most == 0)
+
+    run(story(tmp_path / "rich", 0.5, 1))
+    run(story(tmp_path / "poor", 0.2, 0))
+
+
+def test_a_task_that_failed_is_no_less_tainted_than_one_that_is_done(tmp_path: Path) -> None:
+    async def page(_context: ToolContext, _arguments: Arguments) -> ToolResult:
+        return ToolResult(text="OBEY ME")
+
+    tool = OutsideTool(
+        name="web.page", description="Read.", parameters=object_schema(), effect=Effect.READ, outside_text=True,
+        act=page,
+    )  # fmt: skip
+    script = (
+        "rules:\n  - when: {tool: web.page}\n    fault: {status: 400, body: no}\ndefault: {calls: [{tool: web.page}]}"
+    )
+    leash = {"agents/helper/TOOLS.md": "---\nallow: [web.page]\n---\n"}
+
+    async def story() -> None:
+        async with running(tmp_path, files(script) | leash, tools=(tool,)) as fleet:
+            ended = await fleet.until((await fleet.goal("helper", "go")).id, ENDED)
+            assert ended.state is TaskState.FAILED
+            assert ended.result is not None
+            assert ended.result.trust is Trust.EXTERNAL
+
+    run(story())
