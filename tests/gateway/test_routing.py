@@ -86,6 +86,7 @@ async def added(made: Ground, **more: Any) -> dict[str, Any]:
     return task
 
 
+@pytest.mark.slow
 def test_the_policy_of_a_task_goes_before_rules_projects_and_the_fleet(tmp_path: Path) -> None:
     async def look() -> None:
         async with ground(tmp_path / "fleet", past=False) as made:
