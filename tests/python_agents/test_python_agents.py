@@ -12,7 +12,7 @@ from ostinato.cli.client import Client
 from ostinato.domain.question import Answer, QuestionState
 from ostinato.domain.step import Judged, ModelAnswer, ToolIntent, ToolOutcome
 from ostinato.domain.task import Task, TaskEvent, TaskState
-from ostinato.gateway import fleet_api
+from ostinato.gateway import agents_api, fleet_api
 from ostinato.gateway.operation import Nothing
 from ostinato.store.port import QuestionFilter
 from tests.conftest import run, wait_until
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 
 KEEPER = """
 import asyncio, os, time
-from ostinato import CallFailed, Call, Context, Refused, agent
+from ostinato import CallFailed, Call, Context, Refused, agent, tool
 
 @agent()
 async def keep(ctx: Context):
@@ -51,12 +51,21 @@ async def slow(call: Call) -> int:
     await asyncio.sleep(0.01)
     return 41 if len(call.key) == 32 and not call.repeated else 0
 
+@tool(effect="read")
+def count(text: str) -> int:
+    'Counts letters.'
+    return len(text)
+
 @agent(timeout_s=20)
 def plain(ctx):
     n = ctx.once("n", (lambda: time.sleep(600)) if ctx.goal == "wait" else lambda: 20, timeout_s=500)
     return f"{ctx.agent} {n + 1}"
 """
 AGENT = "---\nkind: python\nfunction: keeper.{}\n---\n"
+READER = {
+    "agents/reader/TOOLS.md": "---\nallow: [keeper.count]\nuses: [letters]\n---\n",
+    "skills/letters/SKILL.md": "---\nname: letters\ndescription: How we write letters.\n---\nKindly.\n",
+}
 TOOLS = """---
 allow: [files.write, message.send]
 files: {write: [out/]}
@@ -70,6 +79,9 @@ def furnish(folder: Path, function: str = "keep", text: str = KEEPER) -> None:
     (folder / "agents/helper/AGENTS.md").write_text(AGENT.format(function))
     (folder / "tools").mkdir()
     (folder / "tools/keeper.py").write_text(text.replace("/FLEET", str(folder)))
+    for name, written in READER.items():
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_text(written)
     if os.geteuid() == 0:
         for path in (folder, *folder.rglob("*")):
             os.chown(path, as_owner()["user"], as_owner()["group"])
@@ -160,8 +172,9 @@ def test_a_broken_file_only_delays_check_names_its_line_and_a_cancelled_task_end
             await python.look()
             found = await asyncio.to_thread(Client(folder).call, fleet_api.check, Nothing())
             places = {each.place: each.message for each in found.problems}
-            assert "one parameter" in places["tools/keeper.py:34"]
+            assert "one parameter" in places["tools/keeper.py:39"]
             assert "Did you mean 'keeper.keep'?" in places["agents/lost/AGENTS.md, key 'function'"]
+            assert await parts_of(folder, "reader") == {"skills": "", "tools of tools/*.py": "keeper.count"}
             ended = await fleet.ended(await fleet.goal("do it again"))
             assert ended.result is not None
             assert ended.result.text == "helper 21"
@@ -176,6 +189,13 @@ def test_a_broken_file_only_delays_check_names_its_line_and_a_cancelled_task_end
             await asyncio.to_thread(wait_until, lambda: children() < before)
 
     run(story())
+
+
+async def parts_of(folder: Path, agent: str) -> dict[str, str]:
+    """What a fleet's own files add to an agent's prompt."""
+    view = await asyncio.to_thread(Client(folder).call, agents_api.show_context, agents_api.WhichAgent(agent=agent))
+    assert all(each.tokens > 5 for each in view.parts)
+    return {each.name: each.note for each in view.parts if each.name == "skills" or each.name.startswith("tools of")}
 
 
 def children() -> int:

@@ -249,7 +249,7 @@ class FleetApp:
             ),
             colleagues=colleagues,
             elapsed_s=self.clock.elapsed_s,
-            skills=self.plugins.skills if self.plugins else lambda granted: "",
+            skills=self._skills,
         )
         functions = self._functions()
 
@@ -267,6 +267,10 @@ class FleetApp:
             Patient(DeliveryHandler(toolbox=toolbox, contexts=leashes.delivery_context, outbox=outbox)),
             Patient(processes),
         )
+
+    def _skills(self, granted: Sequence[str]) -> str:
+        """What prompts say of the skills among these grants."""
+        return self.plugins.skills(granted) if self.plugins else ""
 
     def _functions(self) -> Functions:
         """What agents of kind `python` do."""
@@ -307,7 +311,9 @@ class FleetApp:
         context = Context(
             store=store,
             clock=self.clock,
-            definitions=definitions_of(self.fleet, self.settings, self.workspaces),
+            definitions=definitions_of(
+                self.fleet, self.settings, self.workspaces, toolbox=self.toolbox, skills=self._skills
+            ),
             state_dir=self.state_dir,
             caller=BYSTANDER,
             fire=lambda row, check: fires.fire_now(row, check=check),

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from ostinato.agents.colleagues import Colleagues
 from ostinato.config import key_names
 from ostinato.domain.errors import Conflict, Invalid, OstinatoError
-from ostinato.domain.policy import Policy
 from ostinato.domain.values import Value
 from ostinato.engine.port import Clock
 from ostinato.gateway.definitions import FleetDefinitions
@@ -27,9 +26,9 @@ from ostinato.workspace.registry import Workspaces
 if TYPE_CHECKING:
     from ostinato.agents.fires import Fires
     from ostinato.agents.inbox import InboxTaker
-    from ostinato.domain.chat import ToolSpec
     from ostinato.store.sqlite import CommitHook
     from ostinato.tools.commands import CommandPlace
+    from ostinato.tools.toolbox import Toolbox
 
 DATABASE_NAME = "ostinato.db"
 
@@ -88,16 +87,30 @@ def make_state_folder(state_dir: Path) -> None:
 
 
 def definitions_of(
-    fleet: Path, settings: FleetSettings, workspaces: Workspaces, *, broken: OstinatoError | None = None
+    fleet: Path,
+    settings: FleetSettings,
+    workspaces: Workspaces,
+    *,
+    broken: OstinatoError | None = None,
+    toolbox: Toolbox | None = None,
+    skills: Callable[[Sequence[str]], str] = lambda granted: "",
 ) -> FleetDefinitions:
-    """The fleet's files as the gateway shows them."""
-    return FleetDefinitions(fleet, settings, workspaces, specs=_specs_of, key_names=key_names(settings), broken=broken)
+    """The fleet's files as the gateway shows them. `toolbox` and `skills`: what a running node offers."""
+    return FleetDefinitions(
+        fleet,
+        settings,
+        workspaces,
+        toolbox=lambda: toolbox or _standard_toolbox(),
+        skills=skills,
+        key_names=key_names(settings),
+        broken=broken,
+    )
 
 
-def _specs_of(policy: Policy) -> Sequence[ToolSpec]:
+def _standard_toolbox() -> Toolbox:
     from ostinato.tools.standard import standard_toolbox
 
-    return standard_toolbox().specs(policy)
+    return standard_toolbox()
 
 
 def wakers_of(

@@ -21,6 +21,7 @@ from ostinato.domain.schedule import ScheduleRule, rule_to_texts
 from ostinato.domain.values import to_json
 from ostinato.gateway.context import AgentCard, ContextPart, HeartbeatCard, KeyNeed, Problem
 from ostinato.store.port import Retention
+from ostinato.tools.toolbox import Toolbox
 from ostinato.workspace.agent import AgentDefinition
 from ostinato.workspace.fleet_file import FLEET_FILE, FleetSettings, changed_tables, read_fleet
 from ostinato.workspace.heartbeat_file import Heartbeat
@@ -41,7 +42,8 @@ class FleetDefinitions:
         settings: FleetSettings,
         workspaces: Workspaces,
         *,
-        specs: Callable[[Policy], Sequence[ToolSpec]],
+        toolbox: Callable[[], Toolbox],
+        skills: Callable[[Sequence[str]], str] = lambda granted: "",
         key_names: Mapping[str, str],
         broken: OstinatoError | None = None,
         environment: Mapping[str, str] | None = None,
@@ -50,7 +52,8 @@ class FleetDefinitions:
         self.name = settings.name
         self._settings = settings
         self._workspaces = workspaces
-        self._specs = specs
+        self._toolbox = toolbox
+        self._skills = skills
         self._key_names = key_names
         self._broken = broken
         self._environment = environment
@@ -91,9 +94,10 @@ class FleetDefinitions:
                 agent=agent, fleet=self.name, files=definition.prompt_files, limits=self._settings.context
             )
         ]
-        specs = self._specs(definition.policy)
-        if specs:
-            parts.append(_part("tools", to_json(specs).decode(), note=", ".join(each.name for each in specs)))
+        listed = self._skills(definition.policy.tools or ())
+        parts += [_part("skills", listed)] if listed else []
+        for maker, specs in _by_maker(self._toolbox(), definition.policy).items():
+            parts.append(_part(maker, to_json(specs).decode(), note=", ".join(each.name for each in specs)))
         notes = self._workspaces.daily_notes(agent)
         shown = note_parts(notes, self._settings.context)
         parts += [_part(each.name, each.text, note="changes with each turn", cached=False) for each in shown]
@@ -303,6 +307,16 @@ def _heartbeat_card(heartbeat: Heartbeat) -> HeartbeatCard:
         model=heartbeat.model or "",
         session=heartbeat.session,
     )
+
+
+def _by_maker(box: Toolbox, policy: Policy) -> dict[str, list[ToolSpec]]:
+    """The tools that a policy shows: those of the runtime, those of each server, those of the fleet's own files."""
+    own, found = {each.name for each in box.family("python")}, dict[str, list[ToolSpec]]()
+    for each in box.specs(policy):
+        server = each.name.rpartition(".")[0] if each.name.startswith("mcp.") else ""
+        maker = server or ("tools/*.py" if each.name in own else "")
+        found.setdefault(f"tools of {maker}" if maker else "tools", []).append(each)
+    return found
 
 
 def _cut_of(name: str, shown: str, files: Mapping[str, str]) -> str:
