@@ -92,9 +92,9 @@ def test_a_step_that_raises_is_tried_again_under_its_key_and_those_before_it_are
 
     ctx_input: list[int] = []
 
-    async def work(ctx: Context) -> list[int]:
-        ctx_input.append(ctx.input["n"])
-        return [await ctx.once("first", first), await ctx.once("fragile", fragile, effect="idempotent")]
+    async def work(context: Context) -> list[int]:
+        ctx_input.append(context.input["n"])
+        return [await context.once("first", first), await context.once("fragile", fragile, effect="idempotent")]
 
     async def story() -> None:
         async with fleet_of(tmp_path, work) as fleet:
@@ -122,14 +122,14 @@ def test_what_breaks_off_for_good_is_unknown_and_what_refuses_is_kept_and_fails_
         calls.append("refuses")
         raise Refused("closed")
 
-    async def work(ctx: Context) -> None:
+    async def work(context: Context) -> None:
         try:
-            await ctx.once("breaks", breaks)
+            await context.once("breaks", breaks)
         except CallFailed as failed:
             calls.append(failed.status)
         if len(calls) < 3:
             raise OSError("once more, from the start")
-        await ctx.once("refuses", refuses, effect="read")
+        await context.once("refuses", refuses, effect="read")
 
     async def story() -> None:
         async with fleet_of(tmp_path, work) as fleet:
@@ -143,13 +143,13 @@ def test_what_breaks_off_for_good_is_unknown_and_what_refuses_is_kept_and_fails_
 def test_what_a_call_may_not_do_is_told_to_the_function_and_fails_it_where_it_does_not_listen(tmp_path: Path) -> None:
     told: list[str] = []
 
-    async def work(ctx: Context) -> None:
+    async def work(context: Context) -> None:
         for name, arguments in (("nobody.knows", {}), ("files.read", {"path": "a"}), ("message.send", {"to": 3})):
             try:
-                await ctx.call(name, **arguments)
+                await context.call(name, **arguments)
             except CallFailed as failed:
                 told.append(failed.status)
-        await ctx.call("files.write", path="x", text="y")
+        await context.call("files.write", path="x", text="y")
 
     async def story() -> None:
         async with fleet_of(tmp_path, work) as fleet:
@@ -162,9 +162,9 @@ def test_what_a_call_may_not_do_is_told_to_the_function_and_fails_it_where_it_do
 
 
 def test_steps_count_as_steps_of_a_turn_and_a_person_is_asked_beyond_them(tmp_path: Path) -> None:
-    async def work(ctx: Context) -> None:
+    async def work(context: Context) -> None:
         for number in range(20):
-            await ctx.once(str(number), lambda: None, effect="read")
+            await context.once(str(number), lambda: None, effect="read")
 
     async def story() -> None:
         async with fleet_of(tmp_path, work) as fleet:
@@ -176,11 +176,11 @@ def test_steps_count_as_steps_of_a_turn_and_a_person_is_asked_beyond_them(tmp_pa
 
 
 def test_a_message_is_work_too_and_a_call_that_must_wait_there_is_pending(tmp_path: Path) -> None:
-    async def work(ctx: Context) -> str:
+    async def work(context: Context) -> str:
         try:
-            await ctx.call("message.send", **LETTER)
+            await context.call("message.send", **LETTER)
         except CallFailed as failed:
-            return f"{failed.status}: {ctx.goal} {[each.trust for each in ctx.messages]}"
+            return f"{failed.status}: {context.goal} {[each.trust for each in context.messages]}"
         return "sent"
 
     async def story() -> None:
@@ -211,14 +211,14 @@ def test_misused_steps_are_refused_in_words(tmp_path: Path) -> None:
         except (ValueError, RuntimeError, TypeError) as error:
             said.append(str(error))
 
-    async def work(ctx: Context) -> str:
+    async def work(context: Context) -> str:
         async def nested() -> None:
-            await note(lambda: ctx.once("inner", lambda: 1))
+            await note(lambda: context.once("inner", lambda: 1))
 
-        await ctx.once("outer", nested, effect="read")
-        await note(lambda: ctx.once("outer", lambda: 1))
-        await note(lambda: ctx.once("odd", lambda: 1, effect="harmless"))
-        await note(lambda: ctx.call("files.read", path=object()))
+        await context.once("outer", nested, effect="read")
+        await note(lambda: context.once("outer", lambda: 1))
+        await note(lambda: context.once("odd", lambda: 1, effect="harmless"))
+        await note(lambda: context.call("files.read", path=object()))
         return "done"
 
     async def story() -> None:
@@ -233,9 +233,9 @@ def test_misused_steps_are_refused_in_words(tmp_path: Path) -> None:
 def test_a_function_that_takes_another_way_than_its_journal_is_refused(tmp_path: Path) -> None:
     ways = [["a", "b"], ["b", "a"]]
 
-    async def work(ctx: Context) -> None:
+    async def work(context: Context) -> None:
         for key in ways.pop(0):
-            await ctx.once(key, lambda: 1, effect="read")
+            await context.once(key, lambda: 1, effect="read")
         raise OSError("try again")
 
     async def story() -> None:

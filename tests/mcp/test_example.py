@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
+from importlib import import_module
 
-from examples.plugins import demo
+import pytest
 
 
 @pytest.mark.slow
@@ -12,7 +12,7 @@ def test_the_example_files_its_note_once_after_a_person_has_said_yes(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", "")  # the story sets it, and it is put back
-    assert demo.main() == 0
+    assert import_module("examples.plugins.demo").main() == 0
     assert capsys.readouterr().out.splitlines()[-4:] == [
         "Q1 asks: before mcp.notes.add(text='40 chairs: ok: 4320 EUR')",
         "Q1 is allowed",

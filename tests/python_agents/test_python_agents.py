@@ -28,22 +28,22 @@ import asyncio, os, time
 from ostinato import CallFailed, Call, Context, Refused, agent, tool
 
 @agent()
-async def keep(ctx: Context):
-    ctx.log("begins with", ctx.goal)
-    if "refuse" in ctx.goal:
+async def keep(context: Context):
+    context.log("begins with", context.goal)
+    if "refuse" in context.goal:
         raise Refused("not today")
-    if "odd" in ctx.goal:
-        ctx.input["file"].close()
+    if "odd" in context.goal:
+        context.input["file"].close()
     first, second = await asyncio.gather(
-        ctx.once("one", lambda: {"n": 1}, effect="read"), ctx.once("two", slow, effect="idempotent"))
+        context.once("one", lambda: {"n": 1}, effect="read"), context.once("two", slow, effect="idempotent"))
     try:
-        await ctx.call("files.write", path="SOUL.md", text="mine")
+        await context.call("files.write", path="SOUL.md", text="mine")
     except CallFailed as failed:
         denied = failed.status
-    await ctx.call("files.write", path="out/a.txt", text=str(first["n"] + second))
-    if "send" in ctx.goal:
-        sent = await ctx.call("message.send", to="mail:a@example.com", subject="S", text="T")
-        ctx.log("sent")
+    await context.call("files.write", path="out/a.txt", text=str(first["n"] + second))
+    if "send" in context.goal:
+        sent = await context.call("message.send", to="mail:a@example.com", subject="S", text="T")
+        context.log("sent")
     sees = [each for each in ("/FLEET", "/FLEET/.ostinato", "/FLEET/agents/helper") if os.path.exists(each)]
     return {"sum": first["n"] + second, "denied": denied, "sees": sees}
 
@@ -57,9 +57,9 @@ def count(text: str) -> int:
     return len(text)
 
 @agent(timeout_s=20)
-def plain(ctx):
-    n = ctx.once("n", (lambda: time.sleep(600)) if ctx.goal == "wait" else lambda: 20, timeout_s=500)
-    return f"{ctx.agent} {n + 1}"
+def plain(context):
+    n = context.once("n", (lambda: time.sleep(600)) if context.goal == "wait" else lambda: 20, timeout_s=500)
+    return f"{context.agent} {n + 1}"
 """
 AGENT = "---\nkind: python\nfunction: keeper.{}\n---\n"
 READER = {

@@ -15,7 +15,7 @@ Say = Callable[[str, str, Effect, Call], Any]
 AGENT = "---\nkind: python\nfunction: forge.work\nconcurrency: 2\n---\n"
 
 
-async def work(ctx: Context, say: Say) -> dict[str, Any]:
+async def work(context: Context, say: Say) -> dict[str, Any]:
     """What the agent does. Where a person had to settle a step, it goes on all the same."""
 
     async def step(number: int, name: str, effect: Effect) -> Any:
@@ -24,20 +24,20 @@ async def work(ctx: Context, say: Say) -> dict[str, Any]:
             return {"of": number}
 
         try:
-            return await ctx.once(name, act, effect=effect.value)
+            return await context.once(name, act, effect=effect.value)
         except CallFailed as failed:
             if failed.status != "unknown":
                 raise
             return {"of": number}
 
-    ctx.log("strikes, reserves, looks")
+    context.log("strikes, reserves, looks")
     found = [
         await step(1, "strike", Effect.IRREVERSIBLE),
         await step(2, "reserve", Effect.IDEMPOTENT),
         await step(3, "look", Effect.READ),
     ]
     try:
-        await ctx.call("world.fire", what="launch", after=0.001)
+        await context.call("world.fire", what="launch", after=0.001)
     except CallFailed as failed:
         if failed.status != "unknown":
             raise
