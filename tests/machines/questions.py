@@ -11,17 +11,22 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule
 
-from ostinato.domain.errors import Conflict
-from ostinato.domain.question import Action, Answer, NewQuestion, Question, QuestionKind, QuestionState
+from ostinato.domain.errors import Conflict, Denied
+from ostinato.domain.permission import NewPermission, Permission
+from ostinato.domain.person import Role
+from ostinato.domain.question import Action, Answer, NewQuestion, Question, QuestionKind, QuestionState, check_decider
 from ostinato.domain.step import Answered
 from ostinato.domain.task import Done, NewTask, Park, Task, TaskEvent, TaskKind, TaskResult, TaskState, Wait, WaitKind
 from ostinato.domain.values import SECOND, digest_of, to_json
-from ostinato.store.port import QuestionFilter, TaskFilter
+from ostinato.store.port import QuestionFilter, TaskFilter, Tx
 from ostinato.testing.contract.scene import claim_of
 from tests.machines.machine import Machine
 
 EXPIRES = 5 * SECOND
 EDITED = {"what": "less"}
+FOUND = {"program": "/bin/less"}
+PEOPLE = {"ann": Role.ADMIN, "ben": Role.OPERATOR, "zoe": Role.VIEWER}
+ESCALATES_S = 2.0
 FITTING = {
     QuestionKind.APPROVAL: {QuestionState.ALLOWED, QuestionState.DENIED},
     QuestionKind.BUDGET: {QuestionState.ALLOWED, QuestionState.DENIED},
@@ -39,6 +44,7 @@ class Asked:
     question: Question
     state: QuestionState = QuestionState.PENDING
     arguments: dict[str, Any] | None = None
+    bound: dict[str, Any] | None = None
     by: str = ""
 
 
@@ -60,6 +66,7 @@ class QuestionMachine(Machine):
         self.asked: dict[int, Asked] = {}
         self.askers: list[Asker] = []
         self.calls = 0
+        self.permissions: dict[int, bool] = {}
 
     # --- asking ---------------------------------------------------------------------------------------------------
 
@@ -71,8 +78,24 @@ class QuestionMachine(Machine):
         self.go_on()
 
     @precondition(lambda self: any(each.claimed for each in self.askers))
-    @rule(number=numbers, kind=st.sampled_from(QuestionKind), stored=st.booleans(), expires=st.booleans())
-    def ask(self, number: int, kind: QuestionKind, *, stored: bool, expires: bool) -> None:
+    @rule(
+        number=numbers,
+        kind=st.sampled_from(QuestionKind),
+        stored=st.booleans(),
+        expires=st.booleans(),
+        whom=st.sampled_from(["operator", "admin"]),
+        requester=st.sampled_from(["", "ann", "ben"]),
+    )
+    def ask(
+        self,
+        number: int,
+        kind: QuestionKind,
+        *,
+        stored: bool,
+        expires: bool,
+        whom: str = "operator",
+        requester: str = "",
+    ) -> None:
         """Once, and once more about the same call, as a turn does that was interrupted."""
         asker = self._running(number)
         self.calls += 1
@@ -81,7 +104,9 @@ class QuestionMachine(Machine):
             kind=kind, text="May I?", agent=action.agent, task=asker.task.id,
             session=f"main:{action.agent}" if stored else asker.task.session or "", call_id=f"{self.calls}.0",
             action=action if kind is QuestionKind.APPROVAL else None, stored=stored,
-            expires_at=self.scene.now + EXPIRES if expires else None,
+            expires_at=self.scene.now + EXPIRES if expires else None, ask=whom,
+            escalate="ben" if whom == "admin" else "", escalate_s=ESCALATES_S,
+            requesters=(requester,) if requester else (),
         )  # fmt: skip
         question = self.do(lambda tx: tx.ask(new, now=self.scene.now))
         again = self.do(lambda tx: tx.ask(new, now=self.scene.now))
@@ -122,24 +147,60 @@ class QuestionMachine(Machine):
         number=numbers,
         state=st.sampled_from([QuestionState.ALLOWED, QuestionState.DENIED, QuestionState.ANSWERED]),
         edits=st.booleans(),
-        by=st.sampled_from(["ann", "ben"]),
+        by=st.sampled_from(sorted(PEOPLE)),
+        lasts=st.booleans(),
     )
-    def answer(self, number: int, state: QuestionState, *, edits: bool, by: str) -> None:
-        """Somebody decides, perhaps too late, twice, or in words that do not fit."""
+    def answer(self, number: int, state: QuestionState, *, edits: bool, by: str, lasts: bool = False) -> None:
+        """Somebody decides, perhaps too late, twice, in words that do not fit, or without being asked; a leave may come
+        along that lasts, in the same commit."""
         asked = self.asked[sorted(self.asked)[number % len(self.asked)]]
         question = asked.question
         arguments = EDITED if edits and question.action and state is QuestionState.ALLOWED else None
         is_late = question.expires_at is not None and self.scene.now >= question.expires_at
         right = asked.state is QuestionState.PENDING and not is_late and state in FITTING[question.kind]
-        decision = Answer(state=state, by=by, text="so", arguments=arguments)
+        decision = Answer(state=state, by=by, text="so", arguments=arguments, bound=FOUND if arguments else None)
+        leaves = lasts and question.action is not None and state is QuestionState.ALLOWED
+
+        def decide(tx: Tx) -> Permission | None:
+            check_decider(tx.question(question.id), by, PEOPLE[by], people=PEOPLE, now=self.scene.now)
+            tx.answer(question.id, decision, now=self.scene.now)
+            new = NewPermission(agent=question.agent, tool="world.fire", gate="g", by=by, question=question.id)
+            return tx.add_permission(new, now=self.scene.now) if leaves else None
+
         try:
-            self.do(lambda tx: tx.answer(question.id, decision, now=self.scene.now))
+            kept = self.do(decide)
+        except Denied:
+            assert not self._decides(question, by)
+            return
         except Conflict:
             assert not right
             return
+        assert self._decides(question, by), f"{by} was not asked"
         assert right, f"{question.name} took {state.value}, and is {asked.state.value}"
-        asked.arguments = arguments
+        asked.arguments, asked.bound = arguments, decision.bound
+        if kept is not None:
+            self.permissions[kept.id] = True
         self._settle(asked, state, by=by)
+
+    def _decides(self, question: Question, by: str) -> bool:
+        """Ann may always stand in, Ben decides what operators are asked, and later the rest, Zoe nothing; and nobody
+        about what is done for them while the other could."""
+        late = self.scene.now >= question.created_at + round(ESCALATES_S * SECOND)
+        able = {"ann"} | ({"ben"} if question.ask == "operator" or late else set())
+        return by in able and (by not in question.requesters or able == {by})
+
+    @precondition(lambda self: self.permissions)
+    @rule(number=numbers)
+    def revoke(self, number: int) -> None:
+        """What was given for good is taken back, once."""
+        chosen = sorted(self.permissions)[number % len(self.permissions)]
+        try:
+            self.do(lambda tx: tx.revoke_permission(chosen, actor="ann", now=self.scene.now))
+        except Conflict:
+            assert not self.permissions[chosen]
+            return
+        assert self.permissions[chosen]
+        self.permissions[chosen] = False
 
     @rule(seconds=st.sampled_from([1.0, 6.0]))
     def time_passes(self, seconds: float) -> None:
@@ -205,9 +266,11 @@ class QuestionMachine(Machine):
         """State by state, and who decided."""
         which = QuestionFilter(state=None)
         found: list[Question] = self.do(lambda tx: tx.questions(which, limit=1_000))
-        assert {each.id: (each.state, each.arguments) for each in found} == {
-            number: (each.state, each.arguments) for number, each in self.asked.items()
+        assert {each.id: (each.state, each.arguments, each.edited_bound) for each in found} == {
+            number: (each.state, each.arguments, each.bound) for number, each in self.asked.items()
         }
+        kept = self.do(lambda tx: tx.permissions())
+        assert {each.id: each.revoked_at is None for each in kept} == self.permissions
         decided = {each.id: each.decided_by for each in found if each.decided_by and each.decided_by != "runtime"}
         assert decided == {n: each.by for n, each in self.asked.items() if each.by not in ("", "runtime")}
 
