@@ -76,13 +76,9 @@ class Hired:
 
     async def end(self, *, fit: bool) -> None:
         """Ends the worker, or keeps one that is `fit` for another run."""
-        if not fit:
-            await self._worker.end()
-            return
         function = self._function
-        self._workers.give_back(
-            self._worker, function.sources, function.name, agent=self._agent, secrets=function.secrets
-        )
+        key = (function.sources.digest, self._agent, function.name.partition(".")[0], *function.secrets)
+        await self._workers.take_back(self._worker, key if fit else None)
 
 
 Stamp = tuple[tuple[str, int, int, int], ...]

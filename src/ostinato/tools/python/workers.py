@@ -15,7 +15,7 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,9 @@ from ostinato.tools.sandbox.surroundings import PLAIN, values_of
 
 WORKERS_MAX = 8
 """Workers at once, of all agents; more calls wait."""
+
+RUNS_MAX = 32
+"""Functions of agents at work at once; more runs wait. Apart from the calls of tools, for which they wait."""
 
 IDLE_S = 300.0
 """How long a worker is kept that has nothing to do."""
@@ -149,6 +152,7 @@ class Workers:
         self._fleet = fleet
         self._idle: dict[tuple[str, ...], list[Worker]] = {}
         self._room = asyncio.Semaphore(WORKERS_MAX)
+        self._runs = asyncio.Semaphore(RUNS_MAX)
 
     async def describe(self, sources: Sources) -> Described:
         """What the files hold, as a worker without any secret finds it. Raises an OstinatoError where none can run."""
@@ -185,15 +189,26 @@ class Workers:
                     await worker.end()
 
     async def lend(self, sources: Sources, function: str, *, agent: str, secrets: tuple[str, ...]) -> Worker:
-        """A worker for one run of an agent's function, which whoever has it must end, or give back."""
+        """A worker for one run of an agent's function, which whoever has it must give back."""
         only = function.partition(".")[0]
-        await self._sweep(sources.digest)
-        idle = self._idle.get((sources.digest, agent, only, *secrets))
-        return idle.pop() if idle else await self._begin(sources, secrets=secrets, only=only)
+        await self._runs.acquire()
+        try:
+            await self._sweep(sources.digest)
+            idle = self._idle.get((sources.digest, agent, only, *secrets))
+            return idle.pop() if idle else await self._begin(sources, secrets=secrets, only=only)
+        except BaseException:
+            self._runs.release()
+            raise
 
-    def give_back(self, worker: Worker, sources: Sources, function: str, *, agent: str, secrets: Sequence[str]) -> None:
-        """Keeps a worker whose function has ended for the next one who wants such a worker."""
-        self._idle.setdefault((sources.digest, agent, function.partition(".")[0], *secrets), []).append(worker)
+    async def take_back(self, worker: Worker, key: tuple[str, ...] | None) -> None:
+        """Keeps a worker for the next who wants one of this key; ends one without, whose function has not ended."""
+        try:
+            if key is None:
+                await worker.end()
+            else:
+                self._idle.setdefault(key, []).append(worker)
+        finally:
+            self._runs.release()
 
     async def end(self) -> None:
         """Ends all that have nothing to do; whoever is at work ends with its call."""
