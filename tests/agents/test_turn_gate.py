@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ostinato.domain.permission import NewPermission
 from ostinato.domain.question import QuestionState
 from ostinato.domain.step import Answered, Decision, Effect, Judged, ResultStatus, ToolIntent, ToolOutcome
 from ostinato.domain.task import TaskState
@@ -41,7 +42,7 @@ def test_a_question_holds_all_that_a_person_needs_and_its_expiry_is_told(tmp_pat
             assert await fleet.store.run(lambda tx: tx.expire_questions(now=later)) == 1
             ended = await fleet.until(goal.id)
             assert ended.result is not None
-            assert "expired" in ended.result.text
+            assert ended.result.text == "told: denied: nobody answered in time"
             (judged,) = [each for each in await fleet.journal(goal.id) if isinstance(each, Judged)]
             assert (judged.decision, judged.question, judged.rule) == (Decision.ASK, number, asked.rule)
             assert not any(isinstance(each, ToolIntent) for each in await fleet.journal(goal.id))
@@ -113,5 +114,22 @@ def test_a_task_that_failed_is_no_less_tainted_than_one_that_is_done(tmp_path: P
             assert ended.state is TaskState.FAILED
             assert ended.result is not None
             assert ended.result.trust is Trust.EXTERNAL
+
+    run(story())
+
+
+def test_a_leave_that_lasts_answers_its_gate_in_the_next_turn(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with running(tmp_path, files(SEND)) as fleet:
+            arguments = {"to": "mail:a@example.com", "subject": "Hello", "text": "Hi"}
+            leave = NewPermission(
+                agent="helper", tool="message.send", gate="irreversible", exact=arguments, by="ann", question=1
+            )
+            await fleet.store.run(lambda tx: tx.add_permission(leave, now=fleet.clock.now()))
+            goal = await fleet.until((await fleet.goal("helper", "send it")).id)
+            assert goal.state is TaskState.DONE
+            (judged,) = [each for each in await fleet.journal(goal.id) if isinstance(each, Judged)]
+            assert (judged.decision, judged.rule) == (Decision.ALLOW, "P1")
+            await fleet.wait(lambda: letters(tmp_path))
 
     run(story())

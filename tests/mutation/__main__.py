@@ -26,8 +26,6 @@ from typing import Any, NamedTuple
 import pytest
 from hypothesis import is_hypothesis_test, settings
 
-from tests.mutation.alike import ALIKE
-
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = {
     "domain.gate": ("domain/test_policy.py",),
@@ -65,11 +63,6 @@ class Mutant(NamedTuple):
     words: str
     """What stands there now."""
     code: CodeType
-
-    @property
-    def name(self) -> str:
-        """How it is listed where it is known to change nothing."""
-        return self.words[:100]
 
 
 def mutated(node: ast.AST) -> Iterator[ast.AST]:
@@ -194,14 +187,13 @@ def try_module(name: str, wanted: Any) -> tuple[int, int]:
     if not survivors(name, [asis], jobs=1):
         _say(f"{name}: its tests fail as it is")
         raise SystemExit(1)
-    alike = ALIKE.get(name, {})
-    everything = [each for each in mutants(source, str(path)) if each.name not in alike]
+    everything = list(mutants(source, str(path)))
     chosen = everything
     if len(everything) > wanted.most:
         chosen = random.Random(wanted.seed).sample(everything, wanted.most)
     kept = survivors(name, chosen, jobs=wanted.jobs)
     for each in kept:
-        _say(f"  {path.name}:{each.line} survives: {each.name}")
+        _say(f"  {path.name}:{each.line} survives: {each.words[:100]}")
     found = len(chosen) - len(kept)
     _say(f"{name}: {found} of {len(chosen)} found ({found / len(chosen):.0%}), of {len(everything)} that there are")
     return found, len(chosen)
