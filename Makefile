@@ -4,7 +4,7 @@ PYTHON := .venv/bin/python
 # Debian packages that the tests need beside Python, git and make; `make system` installs them.
 PACKAGES := strace postgresql bubblewrap
 
-.PHONY: help demo run test check bench crash gate docs mcp-servers system environment
+.PHONY: help demo run test check bench crash attack gate docs mcp-servers system environment
 
 help:
 	@echo 'make demo     a fleet at work in one minute, with a scripted model: no money spent, nothing left running'
@@ -14,6 +14,7 @@ help:
 	@echo 'make check    format, lint, types, floors, house style, docs'
 	@echo 'make bench    the figures, each beside its bound'
 	@echo 'make crash    the crash tests at full length: kills, power cuts, full disks, half an hour of work'
+	@echo 'make attack   the corpora of attacks at full length: 500 injections, 30 s of races, both sandboxes as two users'
 	@echo 'make gate     every branch of the gate, and how many mutants of it the tests find: some minutes'
 	@echo 'make mcp-servers  published MCP servers for the crash tests, pinned; needs node and npm'
 	@echo 'make docs     write the generated parts of the docs anew'
@@ -40,6 +41,10 @@ check: environment
 
 bench: environment
 	@$(PYTHON) -m benchmarks $(ARGS)
+
+# The attacked fleets listen on loopback alone; every address that they reach for is a name of the tests' own.
+attack: environment
+	@OSTINATO_CRASH=full $(PYTHON) -m pytest -q tests/security tests/sandbox tests/models/test_malformed.py $(ARGS)
 
 gate: environment
 	@$(PYTHON) -m coverage run --branch --data-file=/tmp/ostinato-gate.coverage \

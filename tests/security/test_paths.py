@@ -24,7 +24,7 @@ from ostinato.tools.safe_files import SafeFolder
 
 TOOLS = Path(__file__).resolve().parents[2] / "src" / "ostinato" / "tools"
 CANARY = b"canary: this lies outside"
-RACE_S = 3.0
+RACE_S = 30.0 if os.environ.get("OSTINATO_CRASH") == "full" else 3.0
 EVERYTHING = FileRules(read=(".",), write=(".",))
 WAYS = ("openat2", "walk")
 LIBRARY = ctypes.CDLL(None, use_errno=True)

@@ -167,7 +167,7 @@ class CodingHandler:
             if charge is not None:
                 tx.charge(charge, now=now)
 
-        done = Done(result=TaskResult(text=report.result, data=facts))
+        done = Done(result=TaskResult(text=report.result, data=facts, private=True))
         outcome: Outcome = Fail(error=problem, error_class="command") if problem else done
         return Ending(outcome=outcome, entries=(entry,), within=settle)
 

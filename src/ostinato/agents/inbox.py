@@ -11,10 +11,13 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from ostinato.agents.intake import Intake
 from ostinato.domain.errors import Exhausted, Internal, Invalid, OstinatoError
 from ostinato.domain.event import EventName, NewEvent
-from ostinato.domain.values import Value
+from ostinato.domain.taint import touches
+from ostinato.domain.values import Trust, Value
 from ostinato.engine.port import Clock
 from ostinato.store.port import Store, Tx
 from ostinato.workspace.inbox import INBOX, InboxFile, look, prune, put_away, read_items, refuse
@@ -116,7 +119,7 @@ class InboxTaker:
             items = await asyncio.to_thread(read_items, self._fleet, file, timezone=self._zone_of(file))
             if not items:
                 return  # it went or changed since the look
-            await self._store.run(self._writing(items, wakes=self._wakes(file)))
+            await self._store.run(self._writing(items, file))
         except (Exhausted, Internal):
             raise  # the store has no room, or is gone: the file is fine and stays
         except OstinatoError as error:
@@ -128,12 +131,15 @@ class InboxTaker:
             raise
         await asyncio.to_thread(put_away, self._fleet, file, at=now)
 
-    def _writing(self, items: Sequence[InboxItem], *, wakes: bool) -> Callable[[Tx], None]:
-        now = self._clock.now()
+    def _writing(self, items: Sequence[InboxItem], file: InboxFile) -> Callable[[Tx], None]:
+        now, wakes = self._clock.now(), self._wakes(file)
 
         def write(tx: Tx) -> None:
+            is_tainted = file.agent is not None and touches(f"{INBOX}/{file.name}", tx.tainted_files(file.agent))
             for item in items:
-                self._intake.take(tx, item, wakes=wakes, now=now)
+                # What a turn under taint has left there is a stranger's word, and may tell what that turn has read.
+                taken = replace(item, trust=Trust.EXTERNAL, private=True) if is_tainted else item
+                self._intake.take(tx, taken, wakes=wakes, now=now)
 
         return write
 

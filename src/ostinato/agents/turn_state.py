@@ -13,9 +13,18 @@ from ostinato.agents.model_choices import ModelChoices, last_intent
 from ostinato.agents.moves import Advance
 from ostinato.domain.chat import ToolCall
 from ostinato.domain.message import OWN_KINDS, Message, kind_of
-from ostinato.domain.step import Compacted, Effect, Entry, Input, ModelAnswer, ToolIntent, ToolOutcome, is_tainted
+from ostinato.domain.step import (
+    Effect,
+    Entry,
+    Input,
+    ModelAnswer,
+    ToolIntent,
+    ToolOutcome,
+    is_private,
+    is_tainted,
+)
 from ostinato.domain.taint import touches
-from ostinato.domain.task import Task, TaskKind
+from ostinato.domain.task import Task, TaskKind, TaskSpec
 from ostinato.domain.values import Instant, Limits, Trust, digest_of
 from ostinato.models.port import Model
 from ostinato.store.port import Claim, Tx
@@ -41,8 +50,8 @@ class TurnState:
         self.past_tokens = 0
         """Tokens of the latest of them: a bound for what they will cost."""
         self.trust = task.spec.trust
-        self.private = False
-        """True: the session has read what may be private, through a tool."""
+        self.private = task.spec.private
+        """True: the session has read what may be private, through a tool, or was told it by somebody who has."""
         self.tainted_files: tuple[str, ...] = ()
         """Files of the agent that held text from strangers when the attempt began, or that this turn has marked."""
         self.probed: set[str] = set()
@@ -64,10 +73,10 @@ class TurnState:
     def learn_past(self, tasks: Iterable[Task], messages: Iterable[Message], entries: Iterable[Entry]) -> None:
         """Text from outside that an earlier turn has read is in this one's prompt too: taint is sticky."""
         self._learn(entries)
-        if any(task.spec.trust is Trust.EXTERNAL for task in tasks):
-            self.trust = Trust.EXTERNAL
-        if any(message.trust is Trust.EXTERNAL for message in messages):
-            self.trust = Trust.EXTERNAL
+        for task in tasks:
+            self._hear(task.spec)
+        for message in messages:
+            self._hear(message)
 
     def took_place(self, done: Advance) -> None:
         """Called once the transaction is on disk, never before."""
@@ -117,11 +126,14 @@ class TurnState:
         entries = tuple(entries)
         if is_tainted(entries):
             self.trust = Trust.EXTERNAL
-        if any(isinstance(each, ToolIntent | ModelAnswer | Compacted) and each.private for each in entries):
-            self.private = True
+        self.private = self.private or is_private(entries)
 
     def _keep(self, messages: Iterable[Message]) -> None:
         for message in messages:
             self.messages[message.id] = message
-            if message.trust is Trust.EXTERNAL:
-                self.trust = Trust.EXTERNAL
+            self._hear(message)
+
+    def _hear(self, said: Message | TaskSpec) -> None:
+        if said.trust is Trust.EXTERNAL:
+            self.trust = Trust.EXTERNAL
+        self.private = self.private or said.private

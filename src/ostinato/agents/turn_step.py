@@ -34,6 +34,7 @@ from ostinato.domain.step import (
     ResultStatus,
     ToolIntent,
     ToolOutcome,
+    is_private,
     is_tainted,
 )
 from ostinato.domain.task import Done, Fail, Outcome, Park, Retry, TaskResult, Wait, WaitKind
@@ -137,7 +138,7 @@ class _TurnStep:
                 case turn.Park():
                     return _park(action.questions, kind=WaitKind.QUESTION)
                 case turn.Finish():
-                    return _outcome(action, trust=self._trust())
+                    return _outcome(action, trust=self._trust(), private=self._is_private())
                 case _:
                     assert_never(action)
 
@@ -391,11 +392,14 @@ class _TurnStep:
         if state.own:
             return None
         text = f"Stopped at a limit: {words}. {question.name} asks whether to go on."
-        return Done(result=TaskResult(text=text, trust=self._trust()))
+        return Done(result=TaskResult(text=text, trust=self._trust(), private=self._is_private()))
 
     def _trust(self) -> Trust:
         """Of what the turn comes to: external where strangers wrote what it has read, also just now."""
         return Trust.EXTERNAL if is_tainted(self.entries) else self._state.trust
+
+    def _is_private(self) -> bool:
+        return self._state.private or is_private(self.entries)
 
     def _settle(self, call: ToolCall, status: ResultStatus, text: str) -> None:
         self.entries.append(ToolOutcome(call_id=call.id, tool=call.name, status=status, text=text))
@@ -419,7 +423,7 @@ def _wait_for_a_model(refusal: Refusal, *, now: Instant) -> Park:
     return Park(wait=Wait(kind=WaitKind.TIME, until_at=until_at), reason=f"no model can be had: {refusal.reason}")
 
 
-def _outcome(action: turn.Finish, *, trust: Trust) -> Outcome:
+def _outcome(action: turn.Finish, *, trust: Trust, private: bool) -> Outcome:
     if action.failed:
         return Fail(error=action.failed, error_class="turn")
-    return Done(result=TaskResult(text=action.text, data=action.data, trust=trust))
+    return Done(result=TaskResult(text=action.text, data=action.data, trust=trust, private=private))

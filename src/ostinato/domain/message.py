@@ -37,6 +37,8 @@ class NewMessage(Value):
     sender: str = "operator"
     requester: str = "operator"
     trust: Trust = Trust.OPERATOR
+    private: bool = False
+    """Its author had read what may be private, and may tell it here."""
     origin: Origin | None = None
     depth: int = 0
     causes: tuple[str, ...] = ()

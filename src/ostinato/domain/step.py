@@ -251,6 +251,8 @@ class Note(Value, tag="note"):
     by: str = "runtime"
     trust: Trust = Trust.OPERATOR
     """Less where an agent wrote it: such a remark decides nothing, and may hold text from outside."""
+    private: bool = False
+    """Its author had read what may be private."""
 
 
 Entry = (
@@ -310,3 +312,8 @@ def is_tainted(entries: Iterable[Entry]) -> bool:
             case _:
                 pass
     return False
+
+
+def is_private(entries: Iterable[Entry]) -> bool:
+    """True where these entries brought along what may be private."""
+    return any(isinstance(each, ToolIntent | ModelAnswer | Compacted | Note) and each.private for each in entries)

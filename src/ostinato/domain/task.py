@@ -192,6 +192,8 @@ class TaskSpec(Value):
     created_by: str = ""
     """The agent whose tool call made it; empty: a person or the runtime."""
     trust: Trust = Trust.OPERATOR
+    private: bool = False
+    """Whoever asked for it had read what may be private, and may have told it here."""
     trigger: Source = Source.OPERATOR
     origin: Origin | None = None
     attachments: tuple[Attachment, ...] = ()
@@ -272,6 +274,8 @@ class TaskResult(Value):
     error_class: str = ""
     trust: Trust = Trust.OPERATOR
     """External where strangers wrote what the task has read, whoever asked for it."""
+    private: bool = False
+    """The task has read what may be private, and may tell it here."""
 
 
 class Task(Value):

@@ -385,7 +385,9 @@ class Tx(Reads, Protocol):
         """What a draft says, changed before anybody approves it; `Conflict` for what is no draft, or is now the same
         work as another task."""
 
-    def note_task(self, task: int, text: str, *, by: str, now: Instant, trust: Trust = Trust.OPERATOR) -> None:
+    def note_task(
+        self, task: int, text: str, *, by: str, now: Instant, trust: Trust = Trust.OPERATOR, private: bool = False
+    ) -> None:
         """A comment: a Note step in the current journal and an event."""
 
     def open_session(self, key: str, *, agent: str, now: Instant) -> Session:

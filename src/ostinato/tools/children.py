@@ -18,7 +18,7 @@ from ostinato.domain.task import ENDED, UNFINISHED, NewTask, Task, TaskEvent, Ta
 from ostinato.domain.values import SECOND, Source, digest_of, to_json
 from ostinato.store.port import Reads, TaskFilter, Tx
 from ostinato.tools.port import AnyTool, Arguments, StoreTool, ToolContext, ToolResult, object_schema, text_schema
-from ostinato.tools.tasks import taint_of
+from ostinato.tools.tasks import may_tell, taint_of
 
 SPAWN_DEPTH_MAX = 2
 """Agents above a sub-agent: a child may have children, and these none."""
@@ -58,6 +58,7 @@ def _spawn(tx: Tx, context: ToolContext, arguments: Arguments) -> ToolResult:
                 requester=context.requester,
                 created_by=context.agent,
                 trust=taint_of(context),
+                private=may_tell(context),
                 trigger=Source.AGENT,
                 origin=context.origin,
                 causes=context.causes,
@@ -174,6 +175,7 @@ def _steer(tx: Tx, context: ToolContext, arguments: Arguments) -> ToolResult:
         sender=context.agent,
         requester=context.requester,
         trust=taint_of(context),
+        private=may_tell(context),
         depth=context.depth + 1,
         causes=context.causes,
         client_id=f"steer:{context.key}",

@@ -29,7 +29,7 @@ from ostinato.tools.port import (
 )
 from ostinato.tools.proposing import once
 from ostinato.tools.router import Router
-from ostinato.tools.tasks import delegates_among, taint_of, visible_task
+from ostinato.tools.tasks import delegates_among, may_tell, taint_of, visible_task
 
 PLANNED_MAX = 100
 """Tasks of a plan that an agent makes."""
@@ -117,6 +117,7 @@ class _Planner:
                 requester=context.requester,
                 created_by=context.agent,
                 trust=taint_of(context),
+                private=may_tell(context),
                 trigger=Source.AGENT,
                 origin=context.origin,
                 causes=context.causes,

@@ -124,6 +124,7 @@ def _new_task(tx: Reads, context: ToolContext, arguments: Arguments) -> NewTask:
             requester=context.requester,
             created_by=context.agent,
             trust=taint_of(context),
+            private=may_tell(context),
             trigger=Source.AGENT,
             origin=context.origin,
             attachments=_attached(context, arguments.get("attach", ())),
@@ -151,6 +152,11 @@ def _dependency(tx: Reads, context: ToolContext, text: str) -> After:
 def taint_of(context: ToolContext) -> Trust:
     """The trust of what an agent makes: never more than an agent's, and less where it has read text from outside."""
     return Trust.EXTERNAL if context.trust is Trust.EXTERNAL else Trust.AGENT
+
+
+def may_tell(context: ToolContext) -> bool:
+    """True where what an agent writes to others may hold something private."""
+    return context.private or context.remembers
 
 
 def _check_fan_out(tx: Reads, context: ToolContext) -> None:
@@ -242,7 +248,14 @@ def _shortened(text: str) -> str:
 
 def _comment(tx: Tx, context: ToolContext, arguments: Arguments) -> ToolResult:
     task = visible_task(tx, context, arguments["task"])
-    tx.note_task(task.id, arguments["text"], by=context.agent, now=context.now, trust=taint_of(context))
+    tx.note_task(
+        task.id,
+        arguments["text"],
+        by=context.agent,
+        now=context.now,
+        trust=taint_of(context),
+        private=may_tell(context),
+    )
     return ToolResult(text=f"noted on {task.name}")
 
 
@@ -291,6 +304,7 @@ def task_tools(router: Router | None = None) -> tuple[AnyTool, ...]:
             description="Show one of them (T12) with result and comments.",
             parameters=object_schema("task", task=text_schema()),
             effect=Effect.READ,
+            private=True,
             act=_show,
         ),
         StoreTool(

@@ -91,6 +91,8 @@ class InboxItem(Value):
     input: Mapping[str, Any] = {}
     attachments: tuple[RawAttachment, ...] = ()
     trust: Trust = Trust.OPERATOR
+    private: bool = False
+    """An agent that had read what may be private has written it."""
     key: str
     """Idempotency key: the same file, taken again after a crash, has the same."""
     file: str
@@ -185,6 +187,9 @@ def _item(fields: Fields, source: ItemSource, *, goal: str) -> InboxItem:
         raise fields.wrong("", f"The goal is longer than {GOAL_CHARACTERS_MAX} characters", cure="Attach it as a file.")
     kind = ItemKind(fields.choice("kind", tuple(ItemKind), ItemKind.TASK))
     agent = fields.read("agent", check_agent_id) or source.agent
+    if source.agent is not None and agent != source.agent:
+        why = f"It is for {agent}, and lies in the inbox of {source.agent}"
+        raise fields.wrong("agent", why, cure="Drop it into the fleet's inbox/, or into that agent's own.")
     key = fields.text("key")
     if kind is ItemKind.MESSAGE and agent is None:
         raise fields.wrong("agent", "The message is for nobody", cure="Name an agent: 'agent: triage'.")

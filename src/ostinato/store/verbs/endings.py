@@ -190,6 +190,7 @@ class EndingVerbs(AccountVerbs):
             sender=task.agent or "runtime",
             requester=task.spec.requester,
             trust=Trust.EXTERNAL if external else Trust.AGENT,
+            private=_is_private(task),
             depth=task.depth,
             causes=(*task.spec.causes, f"T{task.id}"),
             client_id=f"completion:T{task.id}{again}",
@@ -241,6 +242,12 @@ def _saving(task: Task, *, now: Instant) -> NewTask:
         causes=(*task.spec.causes, task.name),
     )
     return NewTask(kind=TaskKind.DELIVERY, title=f"save the result of {task.name}", spec=spec, agent=task.agent)
+
+
+def _is_private(task: Task) -> bool:
+    """True where its end may tell what is private: it has read that, was told it, or is a command or an action."""
+    read = task.result is not None and task.result.private
+    return read or task.spec.private or task.kind in (TaskKind.PROCESS, TaskKind.DELIVERY)
 
 
 def _why_not_taken(task: Task) -> str:

@@ -246,9 +246,11 @@ class MoveVerbs(EndingVerbs):
         self._tell_of(new, EventName.TASK_CHANGED, now=now, actor=actor, data={"from": before, "to": changes})
         return new
 
-    def note_task(self, task: int, text: str, *, by: str, now: Instant, trust: Trust = Trust.OPERATOR) -> None:
+    def note_task(
+        self, task: int, text: str, *, by: str, now: Instant, trust: Trust = Trust.OPERATOR, private: bool = False
+    ) -> None:
         """A comment, as a step and as an event."""
-        kept = self._append_steps(self._kept(task), [Note(text=text, by=by, trust=trust)], now=now)
+        kept = self._append_steps(self._kept(task), [Note(text=text, by=by, trust=trust, private=private)], now=now)
         self._tell_of(kept.task, EventName.TASK_NOTED, now=now, actor=by, data={"text": rows.shortened(text)})
 
 

@@ -219,6 +219,7 @@ class _Kept:
             effect=server.effects.get(offer.tool, Effect.IRREVERSIBLE),
             outward=bool(server.url),
             outside_text=True,
+            private=True,
             act=partial(self._call, offer),
             timeout_s=server.start_s + server.timeout_s + 1.0,
         )

@@ -26,6 +26,7 @@ from ostinato.tools.commands import (
     check_bound,
     report_command,
     wanted_command,
+    whole_workspace,
 )
 from ostinato.tools.port import (
     AnyTool,
@@ -79,6 +80,10 @@ def process_tools(place: CommandPlace | None) -> tuple[AnyTool, ...]:
             effect=Effect.IRREVERSIBLE,
             act=partial(_start, place=place),
             report=partial(report_command, place, lasting=True),
+            reads=whole_workspace,
+            writes=whole_workspace,
+            own_files=True,
+            private=True,
         ),
         StoreTool(
             name="processes.list",
@@ -102,6 +107,7 @@ def process_tools(place: CommandPlace | None) -> tuple[AnyTool, ...]:
             description="What a process has said, from a byte; else the last of it.",
             parameters=object_schema("process", **which, from_={"type": "integer", "minimum": 0}),
             effect=Effect.READ,
+            private=True,
             act=partial(_log, place),
         ),
         *_acting(place, which, size),

@@ -198,6 +198,7 @@ class PythonTools:
             effect=deed.effect,
             outward=bool(said["outward"]),
             outside_text=bool(said["outside"]),
+            private=bool(said["private"]),
             act=partial(self._act, deed),
             report=partial(_report, deed),
             timeout_s=timeout_s + START_S + 60.0,

@@ -62,18 +62,26 @@ class CallFailed(Exception):
 
 def tool(
     *, effect: str = "irreversible", secrets: str | tuple[str, ...] = (), timeout_s: float = 60.0,
-    outward: bool = False, outside: bool = False,
+    outward: bool = False, outside: bool = False, private: bool = True,
 ) -> Callable[[F], F]:  # fmt: skip
     """Makes a typed function a tool, `<file>.<function>`; its docstring is what models are told.
 
     `effect`: read, idempotent, reversible or irreversible (asks a person, and is never repeated by itself). `secrets`:
     names of variables that it finds in its environment, where the agent's TOOLS.md declares them, too. `outward`:
     somebody outside may see it. `outside`: its result holds text of strangers.
+    `private=False`: its result is nothing that an agent must not tell outside.
     """
     if effect not in EFFECTS:
         raise ValueError(f"effect {effect!r} is none of {', '.join(EFFECTS)}")
     names = (secrets,) if isinstance(secrets, str) else tuple(secrets)
-    marks = {"effect": effect, "secrets": names, "timeout_s": float(timeout_s), "outward": outward, "outside": outside}
+    marks = {
+        "effect": effect,
+        "secrets": names,
+        "timeout_s": float(timeout_s),
+        "outward": outward,
+        "outside": outside,
+        "private": private,
+    }
 
     def mark(function: F) -> F:
         function.__ostinato_tool__ = marks  # type: ignore[attr-defined]  # the mark that a worker looks for
