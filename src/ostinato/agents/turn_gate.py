@@ -103,12 +103,11 @@ class TurnGate:
 
     def taint_results(self, produced: Sequence[Entry], journal: Sequence[Entry]) -> None:
         """Results that turned out to be from strangers mark what their calls have written."""
-        for entry in produced:
-            if isinstance(entry, ToolOutcome) and entry.outside:
-                tool = self._state.leash.tool_or_none(entry.tool)
-                made = (e for e in journal if isinstance(e, ToolIntent) and e.call_id == entry.call_id)
-                if tool is not None and (intent := next(made, None)) is not None:
-                    self.taint(tool, intent.arguments)
+        outside = {each.call_id for each in produced if isinstance(each, ToolOutcome) and each.outside}
+        made = [each for each in journal if isinstance(each, ToolIntent) and each.call_id in outside] if outside else []
+        tools = [(self._state.leash.tool_or_none(each.tool), each) for each in made]
+        for tool, intent in [(tool, each) for tool, each in tools if tool is not None]:
+            self.taint(tool, intent.arguments)
 
     def ask(self, question: NewQuestion) -> Question:
         """Asks, with what the turn has read and for whom it works."""
