@@ -91,7 +91,7 @@ _ABOUT_TASKS = {
     EventName.TASK_CANCELLED: "{task} was cancelled by {actor}",
     EventName.TASK_REPLAYED: "{task} is tried again on the word of {actor}",
     EventName.TASK_DISMISSED: "{task} was dismissed by {actor}",
-    EventName.TASK_LATE: "{task} was no longer held when {tool} ended ({status}): kept as evidence, and nothing else",
+    EventName.TASK_LATE: "{task} was no longer held when a call of it ended: kept as evidence, and nothing else",
     EventName.TURN_LIMITED: "{task} reached a limit",
 }
 
