@@ -14,8 +14,9 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from ostinato.agents.intake import Intake
-from ostinato.domain.errors import Exhausted, Internal, Invalid, OstinatoError
+from ostinato.domain.errors import Denied, Exhausted, Internal, Invalid, NotFound, OstinatoError
 from ostinato.domain.event import EventName, NewEvent
+from ostinato.domain.message import DEPTH_MAX
 from ostinato.domain.taint import touches
 from ostinato.domain.values import Trust, Value
 from ostinato.engine.port import Clock
@@ -135,10 +136,12 @@ class InboxTaker:
         now, wakes = self._clock.now(), self._wakes(file)
 
         def write(tx: Tx) -> None:
-            is_tainted = file.agent is not None and touches(f"{INBOX}/{file.name}", tx.tainted_files(file.agent))
+            path = f"{INBOX}/{file.name}"
+            is_tainted = file.agent is not None and touches(path, tx.tainted_files(file.agent))
+            depth = _depth(tx, file.agent or "", path) if is_tainted else 0
             for item in items:
                 # What a turn under taint has left there is a stranger's word, and may tell what that turn has read.
-                taken = replace(item, trust=Trust.EXTERNAL, private=True) if is_tainted else item
+                taken = replace(item, trust=Trust.EXTERNAL, private=True, depth=depth) if is_tainted else item
                 self._intake.take(tx, taken, wakes=wakes, now=now)
 
         return write
@@ -173,3 +176,15 @@ class InboxTaker:
             return self._workspaces.current(file.agent).settings.inbox == "now"
         except OstinatoError:
             return True
+
+
+def _depth(tx: Tx, agent: str, path: str) -> int:
+    """One link more than the turn that left the file; an agent that writes to itself for ever stops here."""
+    writer = tx.tainted_by(agent, path)
+    try:
+        depth = 1 if writer is None else tx.task(writer).depth + 1
+    except NotFound:  # long ago, and pruned
+        depth = 1
+    if depth > DEPTH_MAX:
+        raise Denied(f"The chain of causes is {depth} tasks long already", cure="A person can drop it anew.")
+    return depth

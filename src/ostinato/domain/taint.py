@@ -10,6 +10,9 @@ from collections.abc import Iterable
 EVERYTHING = "./"
 """The path that stands for a whole workspace."""
 
+INBOX = "inbox/"
+"""Where an agent's files become tasks and messages of its own."""
+
 TAINTED_MAX = 1_000
 """Paths that are kept of one agent; beyond, all of its workspace counts."""
 

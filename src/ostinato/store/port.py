@@ -301,6 +301,9 @@ class Reads(Protocol):
     def permissions(self, agent: str | None = None) -> list[Permission]:
         """Every permission that there is or was, oldest first; of one agent, those that hold."""
 
+    def tainted_by(self, agent: str, path: str) -> int | None:
+        """The task that wrote strangers' text into this very path last; None: none is known."""
+
     def tainted_files(self, agent: str) -> tuple[str, ...]:
         """Paths in an agent's workspace that hold text from strangers; a folder ends with `/`."""
 

@@ -93,6 +93,8 @@ class InboxItem(Value):
     trust: Trust = Trust.OPERATOR
     private: bool = False
     """An agent that had read what may be private has written it."""
+    depth: int = 0
+    """Links in the chain of causes, where a turn has left the file."""
     key: str
     """Idempotency key: the same file, taken again after a crash, has the same."""
     file: str

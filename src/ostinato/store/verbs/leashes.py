@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from ostinato.domain.errors import Conflict, NotFound
 from ostinato.domain.event import EventName
 from ostinato.domain.permission import NewPermission, Permission
-from ostinato.domain.taint import EVERYTHING, TAINTED_MAX, normal
+from ostinato.domain.taint import EVERYTHING, INBOX, TAINTED_MAX, normal
 from ostinato.domain.values import Instant
 from ostinato.store.verbs import rows
 from ostinato.store.verbs.pins import PinVerbs
@@ -47,9 +47,10 @@ class LeashVerbs(PinVerbs):
         they would be too many."""
         known = set(self.tainted_files(agent))
         for path in paths:
-            if path in known or EVERYTHING in known:
+            is_letter = path.startswith(INBOX)  # who wrote it says how long a chain of causes it goes on
+            if not is_letter and (path in known or EVERYTHING in known):
                 continue
-            name = path if len(known) < TAINTED_MAX else EVERYTHING
+            name = path if len(known) < TAINTED_MAX or path in known else EVERYTHING
             self._db.do("taint_file", agent=agent, name=name, task=task, now=now)
             known.add(name)
 

@@ -411,6 +411,11 @@ class ReadVerbs:
         found = self._db.all("permissions") if agent is None else self._db.all("permissions_of", agent=agent)
         return [rows.permission_of(each) for each in found]
 
+    def tainted_by(self, agent: str, path: str) -> int | None:
+        """The task that has put strangers' text there last."""
+        row = self._db.one("tainted_by", agent=agent, name=path)
+        return None if row is None else int(row[0])
+
     def tainted_files(self, agent: str) -> tuple[str, ...]:
         """Paths in an agent's workspace that hold text from strangers."""
         return tuple(path for (path,) in self._db.all("tainted_files", agent=agent, limit=TAINTED_MAX + 1))

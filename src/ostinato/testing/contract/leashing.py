@@ -49,6 +49,10 @@ async def files_are_tainted_once_and_until_a_person_has_looked(scene: Scene) -> 
     await scene.do(lambda tx: tx.taint_files("a", ["out/x.md"], task=2, now=scene.now))
     assert await scene.see(lambda reads: reads.tainted_files("a")) == ("notes/", "out/x.md")
     assert await scene.see(lambda reads: reads.tainted_files("b")) == ()
+    for task in (3, 4):
+        await scene.do(lambda tx, task=task: tx.taint_files("c", ["inbox/x.md"], task=task, now=scene.now))  # type: ignore[misc]  # bound at once
+    assert await scene.see(lambda reads: reads.tainted_by("c", "inbox/x.md")) == 4
+    assert await scene.see(lambda reads: reads.tainted_by("c", "inbox/y.md")) is None
     assert await scene.do(lambda tx: tx.clear_taint("a", actor="ann", now=scene.now)) == ("notes/", "out/x.md")
     assert await scene.see(lambda reads: reads.tainted_files("a")) == ()
     assert await scene.do(lambda tx: tx.clear_taint("a", actor="ann", now=scene.now)) == ()

@@ -25,6 +25,10 @@ UPDATE permissions SET revoked_at = :now, revoked_by = :actor WHERE id = :id AND
 -- Paths in an agent's workspace that hold text from strangers.
 SELECT path FROM tainted_files WHERE agent = :agent ORDER BY path LIMIT :limit
 
+-- name: tainted_by
+-- The task that has written such a file last.
+SELECT task FROM tainted_files WHERE agent = :agent AND path = :name
+
 -- name: taint_file
 -- One more.
 INSERT INTO tainted_files (agent, path, task, at) VALUES (:agent, :name, :task, :now)
