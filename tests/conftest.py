@@ -36,7 +36,7 @@ settings.register_profile(
     "house",
     deadline=None,
     print_blob=True,
-    max_examples=400 if os.environ.get("OSTINATO_CRASH") == "full" else 60,
+    max_examples=400 if os.environ.get("OSTINATO_CRASH") == "full" else 30,
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile(os.environ.get("OSTINATO_EXAMPLES", "house"))  # tests.mutation has its own

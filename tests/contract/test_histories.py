@@ -13,4 +13,4 @@ from ostinato.testing.contract.histories import history_of
 @pytest.mark.slow
 def test_the_laws_hold_in_every_random_history() -> None:
     machine = history_of(lambda: open_store(None))
-    run_state_machine_as_test(machine, settings=settings(max_examples=60, stateful_step_count=50, deadline=None))
+    run_state_machine_as_test(machine, settings=settings(max_examples=30, stateful_step_count=50, deadline=None))

@@ -122,7 +122,7 @@ def _file_moved_first() -> None:
     async def take_file(self: Any, file: Any) -> None:
         items = vars(inbox)["read_items"](self._fleet, file, timezone="UTC")
         vars(inbox)["put_away"](self._fleet, file, at=self._clock.now())
-        await self._store.run(self._writing(items, wakes=True))
+        await self._store.run(self._writing(items, file))
 
     _plant(InboxTaker, "_take_file", take_file)
 

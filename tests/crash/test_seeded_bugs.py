@@ -24,7 +24,7 @@ def test_the_harness_notices_when(name: str, crew: Crew, ground: Path, tell: Cal
     (unharmed,) = crew.trials(scenario, ground / "unharmed", [""], bug=name)
     assert unharmed.record is not None, unharmed.words
     assert judge(whole, unharmed.record) == []
-    for trial in crew.trials(scenario, ground / "bug", places(commits_of(whole)), bug=name):
+    for trial in crew.trials(scenario, ground / "bug", places(commits_of(whole), both=True), bug=name):
         found = [each for each in findings_of(whole, trial) if each.startswith(bug.finding)]
         if found:
             tell(f"{name}: noticed {trial.place}: {found[0]}")

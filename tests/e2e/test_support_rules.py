@@ -101,7 +101,7 @@ def test_the_fresh_mails_are_many_and_no_one_stands_in_the_corpus() -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(
     st.binary(max_size=300), st.sampled_from(sorted(path.name for path in MAILS.glob("0*.eml"))), st.integers(0, 2_000)
 )

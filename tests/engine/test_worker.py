@@ -77,7 +77,7 @@ tasks = st.lists(
 
 
 @pytest.mark.slow
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(tasks)
 def test_whatever_happens_no_task_is_lost_none_ends_twice_and_no_limit_is_passed(wanted: list[dict[str, Any]]) -> None:
     async def work(house: House) -> None:
@@ -459,7 +459,7 @@ async def meddle(house: House, deed: str, task: int) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(tasks, deeds)
 def test_whatever_people_do_meanwhile_each_task_ends_once(
     wanted: list[dict[str, Any]], meddling: list[tuple[float, str, int]]

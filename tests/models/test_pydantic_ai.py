@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import AsyncIterator
@@ -137,7 +138,8 @@ def test_malformed_arguments_are_not_acted_on(tmp_path: Path) -> None:
 def test_a_server_that_says_nothing_is_given_up(tmp_path: Path) -> None:
     async def main() -> None:
         async with asking("openai-chat", tmp_path) as model:
-            await ask(model, UserPart(text="warm up"))
+            with contextlib.suppress(ModelFailed):  # only the library's imports, which may outlast its patience
+                await ask(model, UserPart(text="warm up"))
             with pytest.raises(ModelFailed) as hung:
                 await ask(model, UserPart(text="hang"))
             assert hung.value.error_class == "transient"

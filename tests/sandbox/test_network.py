@@ -25,6 +25,7 @@ from ostinato.tools.web.guard import Guard
 from ostinato.tools.web.proxy import Ways
 from tests.conftest import run
 from tests.sandbox.ground import PYTHON, World, backend, owner, world
+from tests.ways import connected
 
 pytestmark = pytest.mark.slow
 
@@ -149,7 +150,7 @@ def test_a_later_node_goes_on_at_the_way_of_a_process_that_lives() -> None:
                 await second.resume()
                 assert second.tokens() == (way.token,)
                 assert not second.folder(short).exists()
-                reader, writer = await asyncio.open_unix_connection(second.folder(way) / "way")
+                reader, writer = await connected(second.folder(way))
                 writer.write(f"GET http://localhost:{port}/ HTTP/1.1\r\nHost: x\r\n\r\n".encode())
                 assert (await reader.read()).endswith(b"hello")
                 writer.close()
@@ -173,7 +174,7 @@ def test_the_proxy_adds_the_credentials_of_a_host_and_lets_no_other_value_of_tha
             texts = {host: {"Authorization": "Bearer ${{ secrets.PROXY_KEY }}"}}
             way = await ways.open(agent="me", network=(host,), credentials=texts)
             assert b"proxy-Key" not in (ways.folder(way) / "way.json").read_bytes()
-            reader, writer = await asyncio.open_unix_connection(ways.folder(way) / "way")
+            reader, writer = await connected(ways.folder(way))
             writer.write(f"GET http://{host}/ HTTP/1.1\r\nauthorization: mine\r\nX-A: b\r\n\r\n".encode())
             assert (await reader.read()).endswith(b"hello")
             writer.close()

@@ -28,6 +28,7 @@ from ostinato.tools.web.proxy import Ways
 from ostinato.tools.web.target import declared_hosts, parse_target
 from tests.conftest import run
 from tests.security.ssrf_corpus import NAMES, SCHEMES, corpus
+from tests.ways import connected
 
 FRONT = "127.0.0.2"
 """Stands for a public server in these tests: its network is opened by a person."""
@@ -217,7 +218,7 @@ def test_a_name_server_that_changes_its_mind_is_asked_once_and_believed_once() -
 @pytest.mark.slow
 def test_the_proxy_of_commands_lets_nothing_of_the_corpus_through(tmp_path: Path) -> None:
     async def said(ways: Ways, folder: Path, head: str) -> int:
-        reader, writer = await asyncio.open_unix_connection(folder / "way")
+        reader, writer = await connected(folder)
         writer.write(head.encode(errors="replace"))
         answer = await reader.read()
         writer.close()

@@ -86,7 +86,7 @@ def test_arbitrary_bytes_are_a_mail(data: bytes) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=400)
+@settings(max_examples=150)
 @given(st.lists(pieces, max_size=40).map(b"".join))
 def test_scraps_of_mail_in_any_order_are_a_mail(data: bytes) -> None:
     check_readable(read_mail(data))
