@@ -49,14 +49,13 @@ SEEDS = range(3 if FULL else 1)
 
 
 def test_a_power_cut_takes_nothing_that_was_acknowledged(crew: Crew, ground: Path, tell: Callable[[str], None]) -> None:
-    recorded = record_load(crew, ground)
+    recorded = faithful_record(crew, ground)
     found, tried = {}, 0
     for seed in SEEDS:
         for cut in cuts(recorded, points(recorded, most=None if FULL else CUTS), ground / "cut", seed=seed):
             tried += 1
             if findings := findings_of(cut):
                 found[cut.at, seed] = findings
-    assert is_faithful(recorded, ground / "fleet")
     tell(f"{tried} cuts behind {len(recorded.operations)} operations on files, nothing acknowledged lost")
     assert not found
 
@@ -89,6 +88,18 @@ def test_the_power_cuts_notice_when(name: str, crew: Crew, ground: Path, tell: C
             tell(f"{name}: noticed at cut {number}: {found[0]}")
             return
     pytest.fail(f"the harness did not notice: {name}")
+
+
+def faithful_record(crew: Crew, ground: Path) -> Recording:
+    """A record that leads to what the node has left. Where two threads ended calls on one file in another order than
+    they began them, it says nothing about the disk, and another is taken."""
+    for number in range(3):
+        folder = ground / str(number)
+        folder.mkdir()
+        recorded = record_load(crew, folder)
+        if is_faithful(recorded, folder / "fleet"):
+            return recorded
+    raise AssertionError("no record leads to what the node has left")
 
 
 def record_load(crew: Crew, ground: Path) -> Recording:

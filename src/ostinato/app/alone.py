@@ -22,6 +22,7 @@ from ostinato.app.parts import (
     driver_needed,
     make_state_folder,
     open_store_of,
+    spare_imports,
     wakers_of,
 )
 from ostinato.config import STATE_FOLDER
@@ -82,6 +83,7 @@ async def _end_processes(context: Context) -> None:
 async def open_context(fleet: Path, *, token: str | None, writes: bool) -> AsyncIterator[Context]:
     """What operations are given while no node runs. A fleet file that is wrong is shown as a problem, and keeps nobody
     from looking."""
+    spare_imports()
     settings, broken = stand_in_settings(fleet), None
     try:
         settings = read_fleet(fleet)
