@@ -30,7 +30,7 @@ run: environment
 	@$(PYTHON) -m examples.support_inbox.demo --keep $(if $(MODEL),--model '$(MODEL)') $(ARGS)
 
 test: environment
-	@$(PYTHON) -m pytest -n 3 --dist worksteal -q $(ARGS)
+	@$(PYTHON) -m pytest -n 4 --dist worksteal -q $(ARGS)
 
 check: environment
 	@$(PYTHON) -m ruff format --check --quiet .
