@@ -68,8 +68,15 @@ def besiege(forge: Forge, folder: Path, *, deaths: int, bug: str = "") -> tuple[
     for run in range(1, deaths + 1):
         pid = forge.begin(replace(order, run=run))
         goal = sum(map(entries, books)) + chance.randint(1, CLIENTS * TASKS // deaths)
-        with processes(folder, books, database, lonely=bool(bug)):
-            wait_until(lambda goal=goal: sum(map(entries, books)) >= min(goal, CLIENTS * TASKS), timeout_s=300.0)  # type: ignore[misc]  # bound now
+        with processes(folder, books, database, lonely=bool(bug)) as clients:
+            # A node with a bug may send every client away: then there is nothing more to wait for.
+            wait_until(
+                lambda goal=goal, clients=clients: (  # type: ignore[misc]  # bound now
+                    sum(map(entries, books)) >= min(goal, CLIENTS * TASKS)
+                    or all(each.poll() is not None for each in clients)
+                ),
+                timeout_s=300.0,
+            )
             os.kill(pid, signal.SIGKILL)
         forge.end()
     forge.begin(replace(order, run=deaths + 1, bug=""))
