@@ -32,7 +32,6 @@ from ostinato.domain.task import (
     Wait,
     WaitKind,
     next_state,
-    sources_of,
 )
 from ostinato.domain.values import Trust, to_json
 
@@ -97,11 +96,6 @@ def test_every_state_stands_in_exactly_one_half() -> None:
 
 def test_every_event_can_happen_somewhere() -> None:
     assert {event for _, event in TRANSITIONS} == set(TaskEvent)
-
-
-@pytest.mark.parametrize("event", TaskEvent)
-def test_the_sources_of_an_event_are_the_rows_of_its_column(event: TaskEvent) -> None:
-    assert {state.value for state in sources_of(event)} == {s for s, row in EXPECTED.items() if event.value in row}
 
 
 def test_every_state_can_be_reached_from_a_new_task() -> None:

@@ -15,7 +15,7 @@ import pytest
 from ostinato.cli.screen import PLAIN_WIDTH, Screen
 from ostinato.domain.event import Event, EventName
 from ostinato.domain.task import Done, NewTask, TaskEvent, TaskKind, TaskResult
-from ostinato.gateway import agents_api, status_api, task_story_api, tasks_api
+from ostinato.gateway import agents_api, fleet_api, status_api, task_story_api, tasks_api
 from ostinato.gateway.sentences import sentence
 from ostinato.store.port import Claim, ClaimRequest, Tx
 from ostinato.workspace.fleet_file import FleetSettings, changed_tables, read_fleet
@@ -236,5 +236,23 @@ def test_what_nobody_can_do_is_named_however_much_waits_for_other_tasks(tmp_path
                 each["text"] for each in needs if "cannot be done" in each["text"] or "more such" in each["text"]
             )
             assert "Juggle" in named, "the others wait for nobody"
+
+    run(story())
+
+
+@pytest.mark.slow
+def test_settings_that_name_an_agent_that_is_not_there_are_found(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with ground(tmp_path, past=False) as made:
+            file, agents = tmp_path / "ostinato.toml", tmp_path / "agents" / "billing" / "AGENTS.md"
+            rule = '[[routing.rules]]\nwhen = "task.priority > 5"\nagent = "bilings"\n'
+            file.write_text(file.read_text().replace('agent = "clerk"', 'agent = "clerck"') + rule)
+            agents.write_text("---\nskills: [billing]\ndelegates: [clerkk, clerk, '*']\n---\n")
+            found = (await made.call(fleet_api.check, {}))["problems"]
+            said = {each["place"]: each["message"] for each in found if "Unknown agent" in each["message"]}
+            assert len(said) == 3
+            assert "Did you mean 'clerk'?" in said["ostinato.toml, key 'inbox.agent'"]
+            assert "Did you mean 'clerk'?" in said["agents/billing/AGENTS.md, key 'delegates'"]
+            assert any(place.startswith("ostinato.toml:") and "'bilings'" in said[place] for place in said)
 
     run(story())

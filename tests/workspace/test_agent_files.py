@@ -13,7 +13,6 @@ from ostinato.domain.schedule import Misfire, Window
 from ostinato.domain.step import Decision, Effect
 from ostinato.domain.values import Limits
 from ostinato.workspace.agent import AgentDefinition, FleetDefaults, make_agent
-from ostinato.workspace.agent_file import settings_as_plain
 from ostinato.workspace.file_text import text_of
 
 AGENTS = """\
@@ -349,8 +348,3 @@ def test_line_ends_and_a_mark_at_the_beginning_change_nothing() -> None:
     windows = text_of(b"\xef\xbb\xbf" + AGENTS.replace("\n", "\r\n").encode(), name="AGENTS.md", place="")
     assert windows.text == AGENTS
     assert windows.digest == text_of(AGENTS.encode(), name="AGENTS.md", place="").digest
-
-
-def test_settings_can_be_shown_as_json() -> None:
-    plain = settings_as_plain(agent_of({"AGENTS.md": AGENTS}).settings)
-    assert plain["gates"][0]["when_text"] == "args.to != 'operator'"

@@ -22,7 +22,6 @@ from ostinato.workspace.fleet_file import (
     TIERS,
     FleetSettings,
     ModelEntry,
-    check_inbox_agent,
     find_fleet,
     parse_fleet,
     read_fleet,
@@ -230,13 +229,6 @@ def test_a_folder_or_a_pipe_instead_of_the_file_is_refused(tmp_path: Path) -> No
     (tmp_path / "ostinato.toml").mkdir()
     with pytest.raises(Invalid, match="folder"):
         read_fleet(tmp_path)
-
-
-def test_an_inbox_for_nobody_is_refused_with_the_known_agents() -> None:
-    check_inbox_agent(fleet_of(""), [])
-    check_inbox_agent(fleet_of('[inbox]\nagent = "triage"'), ["triage"])
-    with pytest.raises(Invalid, match="Did you mean 'triage'"):
-        check_inbox_agent(fleet_of('[inbox]\nagent = "triag"'), ["triage"])
 
 
 # --- the policy of the whole fleet ---

@@ -245,7 +245,7 @@ def test_the_marks_of_machines_and_of_forgery_are_seen() -> None:
     assert "Reply-To: operator@sprucebook-office.example\n" in mail_as_text(read("1240"))
     assert read("1109").in_reply_to == read("0712").message_id
     plain = read("0712")
-    assert not any([plain.list_id, plain.auto_submitted, plain.is_report, plain.is_spam, plain.failed_checks])
+    assert not any([plain.list_id, plain.auto_submitted, plain.report, plain.is_spam, plain.failed_checks])
 
 
 def test_the_form_that_an_agent_reads() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,6 @@ from ostinato.workspace.tasks_file import (
     keys_of,
     parse_tasks,
     same_but_for_the_mark,
-    wish_line,
     write_tasks,
 )
 from ostinato.workspace.tasks_place import NEW, read_leftover, read_tasks, replace_tasks
@@ -43,6 +43,24 @@ wishes = st.builds(
     priority=st.integers(-100, 100),
 )
 GENERATED = "# Tasks of shop\n\n1 ready.\n\n## Ready\n\n- [ ] T1 Look"
+
+
+TOKEN = re.compile(r"[@#]\S+|project:.*|priority:.*")
+
+
+def wish_line(wish: Wish) -> str:
+    """A wish as a person would write it; reading it gives the same wish."""
+    words = wish.title.split(" ")
+    if words[-1].startswith("\\") or TOKEN.fullmatch(words[-1]):
+        words[-1] = f"\\{words[-1]}"
+    tokens = [f"@{wish.agent}"] if wish.agent else []
+    tokens += [f"#{each}" for each in wish.skills]
+    tokens += [f'project:"{wish.project}"' if re.search(r"\s", wish.project) else f"project:{wish.project}"] * bool(
+        wish.project
+    )
+    tokens += [f"priority:{wish.priority}"] if wish.priority else []
+    goal = [f"  {line}" if line else "" for line in wish.goal.split("\n")] if wish.goal else []
+    return "\n".join([" ".join(["-", *words, *tokens]), *goal])
 
 
 def plain(entries: tuple[Entry, ...]) -> list[Entry]:

@@ -17,7 +17,6 @@ Condition = Callable[[Mapping[str, Any]], bool]
 
 OPERATOR = "operator"
 ADMIN = "admin"
-ROLES = (OPERATOR, ADMIN)
 """Words for whoever has that role; any other word that a gate asks is a person's name."""
 
 COST_ASKED_USD = 1.0

@@ -6,33 +6,13 @@ of models, prices or breakers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from ostinato.domain.condition import CompiledCondition, Kind
-from ostinato.domain.errors import Invalid
+from ostinato.domain.condition import CompiledCondition
 from ostinato.domain.step import Chosen
 from ostinato.domain.task import Task
+from ostinato.domain.task_rule import holding
 from ostinato.domain.values import Value
-
-RULE_VARIABLES: dict[str, Kind] = {
-    "agent": str,
-    "task": {
-        "kind": str,
-        "title": str,
-        "goal": str,
-        "type": str,
-        "project": str,
-        "skills": list,
-        "priority": int,
-        "depth": int,
-        "failures": int,
-    },
-    "trigger": str,
-    "requester": str,
-    "trust": str,
-}
-"""What a rule can ask about."""
 
 
 class ModelRule(Value):
@@ -65,41 +45,12 @@ def wish_of(task: Task, *, model: str | None, effort: str | None, rules: Sequenc
     if task.spec.model is not None or not rules:
         return Wish(wanted=task.spec.model or model, effort=effort)
     missed: list[str] = []
-    facts = facts_of(task)
-    for rule in rules:
-        try:
-            holds = rule.when(facts)
-        except Invalid as error:
-            missed.append(f"{rule.place}: {error.message}")
-            continue
-        if holds:
-            return Wish(
-                wanted=rule.tier,
-                effort=task.spec.effort or rule.effort or effort,
-                chosen=Chosen.RULE,
-                why=rule.when.text,
-                missed=tuple(missed),
-            )
+    for rule in holding(task, rules, missed=missed):
+        return Wish(
+            wanted=rule.tier,
+            effort=task.spec.effort or rule.effort or effort,
+            chosen=Chosen.RULE,
+            why=rule.when.text,
+            missed=tuple(missed),
+        )
     return Wish(wanted=model, effort=effort, missed=tuple(missed))
-
-
-def facts_of(task: Task) -> Mapping[str, Any]:
-    """The variables of a rule."""
-    spec = task.spec
-    return {
-        "agent": task.agent or "",
-        "task": {
-            "kind": task.kind.value,
-            "title": task.title,
-            "goal": spec.goal,
-            "type": task.type,
-            "project": task.project,
-            "skills": list(spec.skills),
-            "priority": task.priority,
-            "depth": task.depth,
-            "failures": task.failures,
-        },
-        "trigger": spec.trigger.value,
-        "requester": spec.requester,
-        "trust": spec.trust.value,
-    }

@@ -7,31 +7,12 @@ Knows nothing of agents, stores or the fleet's file; what comes of it is for `do
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
 
-from ostinato.domain.condition import CompiledCondition, Kind
-from ostinato.domain.errors import Invalid
+from ostinato.domain.condition import CompiledCondition
 from ostinato.domain.routing import POLICIES, RoutingPolicy, Weights
 from ostinato.domain.task import NewTask, Task
+from ostinato.domain.task_rule import holding
 from ostinato.domain.values import Value
-
-ROUTING_VARIABLES: dict[str, Kind] = {
-    "task": {
-        "kind": str,
-        "title": str,
-        "goal": str,
-        "type": str,
-        "project": str,
-        "skills": list,
-        "priority": int,
-        "depth": int,
-    },
-    "created_by": str,
-    "trigger": str,
-    "requester": str,
-    "trust": str,
-}
-"""What a rule can ask about."""
 
 
 class RoutingRule(Value):
@@ -71,15 +52,7 @@ def guidance(task: NewTask | Task, routing: Routing, *, able: Collection[str]) -
     if task.spec.policy is not None:
         return _by(task.spec.policy, f"its own policy, {task.spec.policy.value}")
     missed: list[str] = []
-    facts = _facts_of(task) if routing.rules else {}
-    for rule in routing.rules:
-        try:
-            holds = rule.when(facts)
-        except Invalid as error:
-            missed.append(f"{rule.place}: {error.message}")
-            continue
-        if not holds:
-            continue
+    for rule in holding(task, routing.rules, missed=missed):
         why = f"the rule {rule.when.text}"
         if rule.agent is not None and rule.agent in able:
             return Guidance(weights=_fleet_weights(routing), why=why, agent=rule.agent, missed=tuple(missed))
@@ -98,23 +71,3 @@ def _by(policy: RoutingPolicy, why: str, *, missed: Collection[str] = ()) -> Gui
 
 def _fleet_weights(routing: Routing) -> Weights:
     return POLICIES[routing.policy] if routing.weights is None else routing.weights
-
-
-def _facts_of(task: NewTask | Task) -> Mapping[str, Any]:
-    spec = task.spec
-    return {
-        "task": {
-            "kind": task.kind.value,
-            "title": task.title,
-            "goal": spec.goal,
-            "type": task.type,
-            "project": task.project,
-            "skills": list(spec.skills),
-            "priority": task.priority,
-            "depth": task.depth,
-        },
-        "created_by": spec.created_by,
-        "trigger": spec.trigger.value,
-        "requester": spec.requester,
-        "trust": spec.trust.value,
-    }

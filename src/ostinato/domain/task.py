@@ -130,11 +130,6 @@ def claim_number(token: int) -> int:
     return token & ((1 << CLAIMS_BITS) - 1)
 
 
-def sources_of(event: TaskEvent) -> frozenset[TaskState]:
-    """The states from which `event` is possible."""
-    return frozenset(state for state, each in TRANSITIONS if each is event)
-
-
 URGENT_PRIORITY = 50
 """From this priority on a task without a free place parks a lesser one at its next step boundary; half of the most."""
 

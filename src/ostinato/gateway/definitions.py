@@ -72,7 +72,10 @@ class FleetDefinitions:
 
     def problems(self) -> Sequence[Problem]:
         """Whatever is wrong, the fleet's file first."""
-        return [*self._fleet_problems(), *(each for card in self.agents() for each in card.problems)]
+        return [
+            *self._fleet_problems(),
+            *(each for card in self.agents() for each in card.problems),
+        ]
 
     def retention(self) -> Retention:
         """How long things are kept, by the settings that are in force."""
@@ -185,7 +188,28 @@ class FleetDefinitions:
         if not fresh.models:
             cure = f"Describe one in {FLEET_FILE}: [models.NAME]."
             found.append(Problem(level="warning", place=FLEET_FILE, message="There is no model", cure=cure))
-        return found
+        return [*found, *self._strangers(fresh)]
+
+    def _strangers(self, fresh: FleetSettings) -> Sequence[Problem]:
+        """Agents that settings name and that are not there: their work would reach nobody."""
+        briefs = self._workspaces.briefs()
+        known = {each.id for each in briefs}
+        named = [(fresh.inbox_agent or "", f"{FLEET_FILE}, key 'inbox.agent'", "")]
+        named += [(rule.agent or "", rule.place, "") for rule in fresh.routing.rules]
+        for each in briefs:
+            place = f"agents/{each.id}/AGENTS.md, key 'delegates'"
+            named += [(name, place, each.id) for name in each.delegates]
+        return [
+            Problem(
+                level="warning",
+                place=place,
+                message=unknown_name("agent", name, known),
+                cure=f"Make it: ostinato agents add {name}",
+                agent=agent,
+            )
+            for name, place, agent in named
+            if name and "*" not in name and name not in known
+        ]
 
     def _card(self, agent: str) -> AgentCard:
         try:

@@ -8,13 +8,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import msgspec
-
 from ostinato.domain.budget import Ceiling
 from ostinato.domain.errors import Invalid
 from ostinato.domain.gate import DEFAULT_GATES, Gate
 from ostinato.domain.instant import zone_named
-from ostinato.domain.values import Limits, Value, to_json
+from ostinato.domain.values import Limits, Value
 from ostinato.workspace.command_rules import CodingCommand, parse_command, parse_function
 from ostinato.workspace.fields import ID, ID_CURE, Fields
 from ostinato.workspace.front_matter import Node
@@ -214,15 +212,6 @@ def _gates(fields: Fields) -> tuple[Gate, ...]:
             known = ", ".join(repr(name) for name in DEFAULT_GATES)
             raise fields.wrong("gates_off", f"There is no default gate {each[:64]!r}", cure=f"There are: {known}.")
     return (*parse_gates(fields), *(gate for name, gate in DEFAULT_GATES.items() if name not in off))
-
-
-def settings_as_plain(settings: AgentSettings) -> dict[str, Any]:
-    """The settings as JSON could say them, conditions as they were written."""
-    plain = msgspec.structs.replace(
-        settings, gates=tuple(msgspec.structs.replace(each, when=None) for each in settings.gates)
-    )
-    decoded: dict[str, Any] = msgspec.json.decode(to_json(plain))
-    return decoded
 
 
 def check_agent_id(agent: str) -> str:

@@ -16,11 +16,12 @@ import msgspec
 from ostinato.domain.budget import Price
 from ostinato.domain.compaction import ContextLimits
 from ostinato.domain.condition import compile_condition
-from ostinato.domain.errors import Invalid, NotFound, unknown_name
+from ostinato.domain.errors import NotFound, unknown_name
 from ostinato.domain.instant import zone_named
-from ostinato.domain.model_choice import RULE_VARIABLES, ModelRule
+from ostinato.domain.model_choice import ModelRule
 from ostinato.domain.policy import Policy
 from ostinato.domain.routing_rule import Routing
+from ostinato.domain.task_rule import RULE_VARIABLES
 from ostinato.domain.values import Limits, Value
 from ostinato.store.port import Retention
 from ostinato.workspace.agent import FleetDefaults
@@ -550,10 +551,3 @@ def changed_tables(before: FleetSettings, after: FleetSettings) -> list[str]:
     """Tables in which two readings of a file differ, each once; comments do not count."""
     names = (each for each in before.__struct_fields__ if each not in ("digest", "findings"))
     return list(dict.fromkeys(_TABLES.get(n, "[fleet]") for n in names if getattr(before, n) != getattr(after, n)))
-
-
-def check_inbox_agent(settings: FleetSettings, agents: list[str]) -> None:
-    """Raises Invalid where the inbox belongs to an agent that does not exist."""
-    if settings.inbox_agent is not None and settings.inbox_agent not in agents:
-        message = unknown_name("agent", settings.inbox_agent, agents)
-        raise Invalid(message, place=f"{FLEET_FILE}, key 'inbox.agent'")

@@ -52,11 +52,6 @@ class Mail(Value):
     attachments: tuple[MailAttachment, ...] = ()
     attachments_left_out: int = 0
 
-    @property
-    def is_report(self) -> bool:
-        """True for delivery reports and receipts, which machines write."""
-        return bool(self.report)
-
 
 def read_mail(data: bytes) -> Mail:
     """Reads a mail from its bytes as they came. Never raises."""

@@ -70,6 +70,8 @@ class Brief(Value):
     per_day_usd_micros: int | None = None
     per_day_tokens: int | None = None
     tools: tuple[str, ...] = ()
+    delegates: tuple[str, ...] = ()
+    """Whom it may give work to, as far as they are named."""
     heartbeats: tuple[Heartbeat, ...] = ()
     version: str = ""
     """Digest over all files; what is wrong, where it is broken."""
@@ -350,6 +352,7 @@ class Workspaces:
             per_day_usd_micros=definition.limits.per_day_usd_micros,
             per_day_tokens=definition.limits.per_day_tokens,
             tools=self._once(definition.tools.granted),
+            delegates=self._once(definition.delegates or ()),
             heartbeats=definition.heartbeats,
             version=definition.version,
             problems=tuple(_warning(definition.id, each) for each in definition.findings),

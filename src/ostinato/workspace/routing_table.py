@@ -9,7 +9,8 @@ import msgspec
 
 from ostinato.domain.condition import compile_condition
 from ostinato.domain.routing import POLICIES, RoutingPolicy, Weights
-from ostinato.domain.routing_rule import ROUTING_VARIABLES, Routing, RoutingRule
+from ostinato.domain.routing_rule import Routing, RoutingRule
+from ostinato.domain.task_rule import RULE_VARIABLES
 from ostinato.workspace.agent_file import check_agent_id
 from ostinato.workspace.fields import Fields
 
@@ -61,7 +62,7 @@ def _projects(fields: Fields | None) -> dict[str, RoutingPolicy]:
 
 
 def _rule(fields: Fields) -> RoutingRule:
-    when = fields.read("when", lambda text: compile_condition(text, variables=ROUTING_VARIABLES))
+    when = fields.read("when", lambda text: compile_condition(text, variables=RULE_VARIABLES))
     if when is None:
         raise fields.wrong("", "The rule does not say when it holds", cure="when = \"task.project == 'acme'\"")
     policy, agent = _policy(fields), fields.read("agent", check_agent_id)

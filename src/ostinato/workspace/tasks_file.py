@@ -118,21 +118,6 @@ def same_but_for_the_mark(one: str, other: str) -> bool:
     return one.partition("\n")[2] == other.partition("\n")[2] and bool(_mark(one.partition("\n")[0]))
 
 
-def wish_line(wish: Wish) -> str:
-    """A wish as a person would write it; reading it gives the same wish."""
-    words = wish.title.split(" ")
-    if words[-1].startswith("\\") or _TOKEN.fullmatch(words[-1]):
-        words[-1] = f"\\{words[-1]}"
-    tokens = [f"@{wish.agent}"] if wish.agent else []
-    tokens += [f"#{each}" for each in wish.skills]
-    tokens += [f'project:"{wish.project}"' if re.search(r"\s", wish.project) else f"project:{wish.project}"] * bool(
-        wish.project
-    )
-    tokens += [f"priority:{wish.priority}"] if wish.priority else []
-    goal = [f"  {line}" if line else "" for line in wish.goal.split("\n")] if wish.goal else []
-    return "\n".join([" ".join(["-", *words, *tokens]), *goal])
-
-
 def keys_of(wishes: Iterable[Wish]) -> list[str]:
     """An idempotency key for each wish: the same line of the same rendering has the same, wherever it stands by now;
     of two equal lines each has its own."""

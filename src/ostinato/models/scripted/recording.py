@@ -28,9 +28,6 @@ from ostinato.models.surrogates import without_surrogates
 REMOVED = "***"
 """Stands where a secret stood; in a condition it matches anything."""
 
-SECRET_MIN = 6
-"""Characters of a value that is worth hiding: shorter ones stand in every text by chance."""
-
 CONDITION_MAX = 2_000
 """Characters of a message that a condition compares."""
 
