@@ -176,19 +176,6 @@ async def write(
     return replace(made, text=text, problem=problem)
 
 
-def settle(state: TurnState, tx: Tx, intent: CompactionIntent, *, made: Compacted, now: Instant) -> None:
-    """In the transaction of the summary: what was set aside becomes what was spent."""
-    tx.settle(
-        agent=state.leash.then.id,
-        reserved_usd_micros=intent.reserved_usd_micros,
-        spent_usd_micros=made.usd_micros or 0,
-        task=state.task.id,
-        now=now,
-        reserved_tokens=intent.reserved_tokens,
-        spent_tokens=made.usage.tokens,
-    )
-
-
 def facts_now(state: TurnState, reads: Reads, found: Plan) -> Facts:
     """What is open and what runs this moment, whatever was true when it was said."""
     agent = state.leash.then.id

@@ -12,7 +12,7 @@ from ostinato.domain.errors import NotFound
 from ostinato.domain.event import EventName, NewEvent
 from ostinato.domain.ledger import NO_DAY
 from ostinato.domain.question import NewQuestion, QuestionKind, QuestionState
-from ostinato.domain.step import ModelIntent
+from ostinato.domain.step import CompactionIntent, ModelIntent
 from ostinato.domain.task import Fail, Outcome, Park, Wait, WaitKind
 from ostinato.domain.values import SECOND, Instant, Limits
 from ostinato.store.port import Budgets, Tx
@@ -52,15 +52,24 @@ def left(state: TurnState, tx: Tx, *, now: Instant) -> int | None:
     )
 
 
-def release(state: TurnState, tx: Tx, intent: ModelIntent, *, now: Instant) -> None:
-    """Gives back what a call had set aside that will not be made."""
+def settle(
+    state: TurnState,
+    tx: Tx,
+    intent: ModelIntent | CompactionIntent,
+    *,
+    usd_micros: int = 0,
+    tokens: int = 0,
+    now: Instant,
+) -> None:
+    """What a call had set aside becomes what it spent: nothing, where it was not made."""
     tx.settle(
         agent=state.leash.then.id,
         reserved_usd_micros=intent.reserved_usd_micros,
-        spent_usd_micros=0,
+        spent_usd_micros=usd_micros,
         task=state.task.id,
         now=now,
         reserved_tokens=intent.reserved_tokens,
+        spent_tokens=tokens,
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from msgspec.structs import replace
 
-from ostinato.agents import compactor
+from ostinato.agents import compactor, purse
 from ostinato.agents.leash import LeashMaker
 from ostinato.agents.live import LiveText
 from ostinato.agents.model_choices import TRANSIENT, ModelChoices, is_down
@@ -247,7 +247,8 @@ class _Run:
             for each in attempts:
                 price = state.choices.model(begun.model).price
                 tx.charge(_charge(state, 0, each, price=price), now=attempt.clock.now())
-            compactor.settle(state, tx, begun, made=made, now=attempt.clock.now())
+            spent = made.usd_micros or 0
+            purse.settle(state, tx, begun, usd_micros=spent, tokens=made.usage.tokens, now=attempt.clock.now())
 
         await attempt.record([made], within=within)
         state.journal.append(made)
@@ -278,15 +279,8 @@ class _Run:
                 state.leash.gauge.learn(
                     tx, state.model.name, estimated=self._estimated, counted=answer.usage.input_tokens
                 )
-                tx.settle(
-                    agent=state.leash.then.id,
-                    reserved_usd_micros=intent.reserved_usd_micros,
-                    spent_usd_micros=answer.usd_micros or 0,
-                    task=state.task.id,
-                    now=now,
-                    reserved_tokens=intent.reserved_tokens,
-                    spent_tokens=answer.usage.tokens,
-                )
+                spent, tokens = answer.usd_micros or 0, answer.usage.tokens
+                purse.settle(state, tx, intent, usd_micros=spent, tokens=tokens, now=now)
 
         return write
 

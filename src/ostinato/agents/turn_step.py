@@ -196,7 +196,7 @@ class _TurnStep:
         if broke is not None:
             return broke
         if instead_of is not None:  # whose call is over, and cost nothing more than its attempts
-            purse.release(state, self._tx, instead_of, now=self._now)
+            purse.settle(state, self._tx, instead_of, now=self._now)
         if call > 1:
             self._warn_of_limits()
         intent = ModelIntent(
