@@ -102,8 +102,24 @@ PROMISES = (
         proofs=(
             f"{CONTRACT}/ending.py::a_childs_result_reaches_its_parents_inbox_exactly_once_and_wakes_it",
             f"{CONTRACT}/ending.py::completion_and_everything_it_sets_off_share_one_commit",
+            "tests/crash/test_forest.py::test_a_tree_of_sub_agents_that_is_killed_three_times_ends_as_one_that_was_not",
             "tests/simulation/test_simulation.py::test_every_law_holds_whatever_goes_wrong",
         ),
+    ),
+    Promise(
+        piece="work given away",
+        holds="one unfinished task for one piece of work, however many propose it at once",
+        after_a_crash="the same task",
+        proofs=(
+            f"{CONTRACT}/delegating.py::racing_proposers_get_one_task_for_the_same_work",
+            f"{CONTRACT}/delegating.py::failed_work_is_not_replayed_beside_the_same_work",
+        ),
+    ),
+    Promise(
+        piece="preemption",
+        holds="a lesser task yields between two steps and takes each of them once",
+        after_a_crash="it goes on where it was",
+        proofs=("tests/engine/test_preemption.py::test_whatever_preempts_whatever_every_step_is_taken_once",),
     ),
     Promise(
         piece="schedule, heartbeat",
@@ -154,6 +170,18 @@ PROMISES = (
             f"{CONTRACT}/finishing.py::a_halted_scope_stops_every_intent",
             "tests/engine/test_worker.py::test_what_is_halted_stops_at_once_and_goes_on_when_it_may",
             "tests/simulation/test_simulation.py::test_every_law_holds_whatever_goes_wrong",
+        ),
+    ),
+    Promise(
+        piece="audit",
+        holds="a row for each decision of a person, in its commit, append-only, each chained to the one before",
+        after_a_crash="a chain of its own for each incarnation; looked through in the background, from where it was left",
+        proofs=(
+            f"{CONTRACT}/auditing.py::what_people_do_is_chained_and_what_the_runtime_does_is_not",
+            f"{CONTRACT}/auditing.py::what_is_undone_leaves_no_row",
+            f"{CONTRACT}/auditing.py::each_incarnation_has_a_chain_of_its_own_and_looking_goes_on_where_it_ended",
+            "tests/domain/test_audit.py::test_every_change_is_found_at_its_row",
+            "tests/domain/test_audit.py::test_a_node_finds_a_row_that_somebody_changed_in_the_file",
         ),
     ),
 )
