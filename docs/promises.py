@@ -119,7 +119,11 @@ PROMISES = (
         piece="preemption",
         holds="a lesser task yields between two steps and takes each of them once",
         after_a_crash="it goes on where it was",
-        proofs=("tests/engine/test_preemption.py::test_whatever_preempts_whatever_every_step_is_taken_once",),
+        proofs=(
+            f"{CONTRACT}/claiming.py::urgent_tasks_that_only_a_limit_keeps_from_running_are_told",
+            f"{CONTRACT}/finishing.py::parks_and_drains_do_not_count_as_failures",
+            "tests/engine/test_preemption.py::test_whatever_preempts_whatever_every_step_is_taken_once",
+        ),
     ),
     Promise(
         piece="schedule, heartbeat",
@@ -175,7 +179,7 @@ PROMISES = (
     Promise(
         piece="audit",
         holds="a row for each decision of a person, in its commit, append-only, each chained to the one before",
-        after_a_crash="a chain of its own for each incarnation; looked through in the background, from where it was left",
+        after_a_crash="each incarnation has a chain of its own; a node looks on where the last one stopped",
         proofs=(
             f"{CONTRACT}/auditing.py::what_people_do_is_chained_and_what_the_runtime_does_is_not",
             f"{CONTRACT}/auditing.py::what_is_undone_leaves_no_row",
