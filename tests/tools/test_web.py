@@ -41,6 +41,14 @@ class Web:
         self.bodies: list[bytes] = []
         self.answer: Callable[[str], tuple[str, bytes]] = lambda _head: ("text/html; charset=utf-8", PAGE.encode())
         self.place = WebPlace(client=WebClient(Guard()), outputs=folder)
+        self.credentials: dict[str, dict[str, str]] = {}
+
+    def context(self, *, key: str = "k" * 32) -> ToolContext:
+        """Of one call of the agent."""
+        return ToolContext(
+            task=1, call_id="1.0", key=key, agent="a", session="s", workspace=Path(), now=0,
+            policy=Policy(agent="a", network=(f"localhost:{self.port}",)), credentials=self.credentials,
+        )  # fmt: skip
 
     def url(self, path: str = "/") -> str:
         """An address of the server."""
@@ -52,11 +60,7 @@ class Web:
         found = box.get(tool)
         assert found is not None
         assert box.check_arguments(found, arguments) == ""
-        context = ToolContext(
-            task=1, call_id="1.0", key=key, agent="a", session="s", workspace=Path(), now=0,
-            policy=Policy(agent="a", network=(f"localhost:{self.port}",)),
-        )  # fmt: skip
-        return await perform(found, context, arguments)  # type: ignore[arg-type]  # all of them act outside
+        return await perform(found, self.context(key=key), arguments)  # type: ignore[arg-type]  # all of them act outside
 
 
 @contextlib.asynccontextmanager

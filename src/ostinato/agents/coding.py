@@ -120,14 +120,17 @@ class CodingHandler:
         wanted = wanted_command(self._place, context, arguments, lasting=True)
         context = replace(context, bound=wanted.bound(context.agent))
         process = add_process(tx, context, arguments, quiet=True, environment=command.environment)
+        outside = process.spec.trust is Trust.EXTERNAL
+        if outside:  # before it writes anything
+            tx.taint_files(context.agent, [f"{cwd.rstrip('/')}/"], task=task.id, now=now)
         handle_for(self._place.state_dir, process).prepare(about_of(process))
         if messages:
             tx.advance_cursor(task.session or "", messages[-1].id, now=now)
         files = dict(leash.keep_files(tx, now=now))
         read = Input(messages=tuple(each.id for each in messages), files=files, agent_version=leash.then.version)
-        tx.record_steps(
-            attempt.claim, [read, replace(intent, bound={"process": process.id, "base": base, "cwd": cwd})], now=now
-        )
+        bound = {"process": process.id, "base": base, "cwd": cwd}
+        begun = replace(intent, bound=bound, outside=outside, private=True)
+        tx.record_steps(attempt.claim, [read, begun], now=now)
         return Settled(task=tx.finish(attempt.claim, _wait_for(process), now=now))
 
     # --- its end ---
@@ -167,7 +170,8 @@ class CodingHandler:
             if charge is not None:
                 tx.charge(charge, now=now)
 
-        done = Done(result=TaskResult(text=report.result, data=facts, private=True))
+        trust = Trust.EXTERNAL if intent.outside else Trust.OPERATOR
+        done = Done(result=TaskResult(text=report.result, data=facts, trust=trust, private=True))
         outcome: Outcome = Fail(error=problem, error_class="command") if problem else done
         return Ending(outcome=outcome, entries=(entry,), within=settle)
 

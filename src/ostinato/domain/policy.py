@@ -57,7 +57,7 @@ class CallFacts(Value):
     hosts: tuple[str, ...] = ()
     """Names of the hosts that the call reaches, with a port where it is neither 80 nor 443."""
     reaches: tuple[str, ...] = ()
-    """Declared hosts that it may reach beside those: what a command is let through to."""
+    """Declared hosts that it may reach beside those: what a command is let through to, who searches for the fleet."""
     reads: tuple[str, ...] = ()
     """Paths that it reads; one that ends with `/` is a folder, of which it is given what the rules cover."""
     writes: tuple[str, ...] = ()
@@ -176,7 +176,7 @@ def granted_by(facts: CallFacts, policy: Policy) -> str | None:
         return facts.tool
     if facts.effect is Effect.IRREVERSIBLE:
         return None
-    if facts.outward and facts.recipient is None and not facts.hosts:
+    if facts.outward and facts.recipient is None and not (facts.hosts or facts.reaches):
         return None
     return next((each for each in policy.tools if "*" in each and fnmatchcase(facts.tool, each)), None)
 

@@ -164,6 +164,8 @@ class ToolOutcome(Value, tag="tool_result"):
     duration_ms: float = 0.0
     outside: bool = False
     """Strangers wrote the text, as its tool found out."""
+    private: bool = False
+    """What it tells may be private, as its tool found out."""
 
 
 WITHDRAWN = "withdrawn"
@@ -316,4 +318,5 @@ def is_tainted(entries: Iterable[Entry]) -> bool:
 
 def is_private(entries: Iterable[Entry]) -> bool:
     """True where these entries brought along what may be private."""
-    return any(isinstance(each, ToolIntent | ModelAnswer | Compacted | Note) and each.private for each in entries)
+    marked = ToolIntent | ToolOutcome | ModelAnswer | Compacted | Note
+    return any(isinstance(each, marked) and each.private for each in entries)

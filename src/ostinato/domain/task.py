@@ -321,6 +321,16 @@ class Task(Value):
         """How people call it: `T12`."""
         return f"T{self.id}"
 
+    @property
+    def is_outside(self) -> bool:
+        """True where strangers have asked for it, or wrote what it has read."""
+        return Trust.EXTERNAL in (self.spec.trust, self.result.trust if self.result else None)
+
+    @property
+    def is_private(self) -> bool:
+        """True where what it was told, or has come to, may be private."""
+        return self.spec.private or (self.result is not None and self.result.private)
+
 
 class Done(Value, tag=True):
     """The attempt ended well."""

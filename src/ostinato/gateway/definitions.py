@@ -241,19 +241,33 @@ class FleetDefinitions:
         )
 
     def _server_problems(self, agent: str, granted: Sequence[str]) -> list[Problem]:
-        """Tools of servers that the fleet's file does not name."""
+        """Tools whose server, or whose provider, the fleet's file does not name."""
+        if self._broken is not None:
+            return []
+        found = [self._search_problem(agent)] if "web.search" in granted and not self._settings.web.search else []
         named = {each.split(".")[1] for each in granted if each.startswith("mcp.") and each.count(".") > 1}
         return [
-            Problem(
-                level="warning",
-                place=f"agents/{agent}/TOOLS.md, key 'mcp'",
-                message=unknown_name("server", server, set(self._settings.mcp)),
-                cure=f"Describe it in {FLEET_FILE}: [mcp.{server}].",
-                agent=agent,
-            )
-            for server in sorted(named - {"*"} - set(self._settings.mcp))
-            if self._broken is None
+            *found,
+            *(
+                Problem(
+                    level="warning",
+                    place=f"agents/{agent}/TOOLS.md, key 'mcp'",
+                    message=unknown_name("server", server, set(self._settings.mcp)),
+                    cure=f"Describe it in {FLEET_FILE}: [mcp.{server}].",
+                    agent=agent,
+                )
+                for server in sorted(named - {"*"} - set(self._settings.mcp))
+            ),
         ]
+
+    def _search_problem(self, agent: str) -> Problem:
+        return Problem(
+            level="warning",
+            place=f"agents/{agent}/TOOLS.md, key 'allow'",
+            message="web.search is allowed, and nobody searches: each call is refused",
+            cure=f'Name a provider in {FLEET_FILE}: [web], search = "searxng" and search_url.',
+            agent=agent,
+        )
 
     def _model_problems(self, definition: AgentDefinition | Brief) -> list[Problem]:
         """A model that the fleet does not have keeps the agent from thinking."""

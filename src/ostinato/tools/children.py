@@ -18,7 +18,7 @@ from ostinato.domain.task import ENDED, UNFINISHED, NewTask, Task, TaskEvent, Ta
 from ostinato.domain.values import SECOND, Source, digest_of, to_json
 from ostinato.store.port import Reads, TaskFilter, Tx
 from ostinato.tools.port import AnyTool, Arguments, StoreTool, ToolContext, ToolResult, object_schema, text_schema
-from ostinato.tools.tasks import may_tell, taint_of
+from ostinato.tools.tasks import listed, may_tell, taint_of
 
 SPAWN_DEPTH_MAX = 2
 """Agents above a sub-agent: a child may have children, and these none."""
@@ -138,7 +138,7 @@ def _child(tx: Reads, context: ToolContext, name: str) -> Task:
 
 def _list(tx: Tx, context: ToolContext, _arguments: Arguments) -> ToolResult:
     found = _children(tx, tx.task(context.task), limit=SHOWN_MAX, ended=True)
-    return ToolResult(text="\n".join(_line(each) for each in reversed(found)) or "none")
+    return listed([(each, _line(each)) for each in reversed(found)], "none")
 
 
 def _line(task: Task) -> str:
@@ -155,7 +155,7 @@ def _wait(tx: Tx, context: ToolContext, arguments: Arguments) -> ToolResult:
     open_ = [each for each in wanted if each.state not in ENDED]
     enough = len(open_) < len(wanted) if arguments.get("any") else not open_
     if enough or not wanted:
-        return ToolResult(text="\n".join(_line(each) for each in wanted) or "you have no children")
+        return listed([(each, _line(each)) for each in wanted], "you have no children")
     names = tuple(each.name for each in open_)
     deadlines = [each.spec.deadline_at for each in open_ if each.spec.deadline_at is not None]
     return ToolResult(

@@ -34,8 +34,9 @@ from ostinato.domain.step import (
     ToolIntent,
     ToolOutcome,
 )
+from ostinato.domain.taint import touches
 from ostinato.domain.task import Done, Fail, Outcome, Park, Retry, Task, TaskKind, TaskResult, Wait, WaitKind
-from ostinato.domain.values import SECOND, Instant, Value, digest_of
+from ostinato.domain.values import SECOND, Instant, Trust, Value, digest_of
 from ostinato.engine.port import AttemptPort, Ending, Settled
 from ostinato.store.port import Claim, Tx
 from ostinato.tools.mail import Letter, to_eml
@@ -67,6 +68,11 @@ class Deed(Value):
     outcome: ToolOutcome | None = None
     answer: Answered | None = None
     """A person's word about the last intent."""
+
+    @property
+    def is_outside(self) -> bool:
+        """True where strangers wrote what it came to."""
+        return self.intent is not None and self.intent.outside
 
 
 class DeliveryHandler:
@@ -157,7 +163,7 @@ class DeliveryHandler:
         task, claim, now = attempt.task, attempt.claim, attempt.clock.now()
         deed = deed_of(entries_of(tx, task))
         if deed.outcome is not None:
-            return _settle(tx, claim, _done(task, deed.outcome), now=now)
+            return _settle(tx, claim, _done(task, deed.outcome, outside=deed.is_outside), now=now)
         try:
             approved = _approved(tx, task)
             tool, context, intent = self._prepare(tx, task, approved, now=now, repeated=deed.intent is not None)
@@ -166,12 +172,12 @@ class DeliveryHandler:
         if isinstance(context, str):
             outcome = ToolOutcome(call_id=intent.call_id, tool=intent.tool, status=ResultStatus.DENIED, text=context)
             tx.record_steps(claim, (outcome,), now=now)
-            return _settle(tx, claim, _done(task, outcome), now=now)
+            return _settle(tx, claim, _done(task, outcome, outside=False), now=now)
         if isinstance(tool, StoreTool):
             result = perform_in(tx, tool, context=context, arguments=intent.arguments)
             outcome = result.outcome(call_id=intent.call_id, tool=intent.tool)
             tx.record_steps(claim, (intent, outcome), now=now)
-            return _settle(tx, claim, _done(task, outcome), now=now)
+            return _settle(tx, claim, _done(task, outcome, outside=intent.outside), now=now)
         if not isinstance(tool, OutsideTool):
             return _settle(tx, claim, Fail(error=f"{tool.name} acts on a turn, and there is none"), now=now)
         if deed.intent is None:
@@ -201,12 +207,20 @@ class DeliveryHandler:
         report = report_of(tool, arguments, context)
         bound = action.bound if approved.arguments is None else approved.edited_bound
         bound = report.bound if bound is None else bound
-        intent, context = replace(intent, effect=report.effect, bound=bound), replace(context, bound=bound)
+        outside = tool.outside_text or report.outside or self._reads_taint(tx, tool, intent, agent=context.agent)
+        intent = replace(intent, effect=report.effect, bound=bound, outside=outside, private=tool.private)
+        context = replace(context, bound=bound)
         verdict = judge(self._toolbox.facts(tool, arguments, context), context.policy)
         if verdict.decision is Decision.DENY:
             words = f"{approved.decided_by} allowed it, but by now {verdict.reason} [{verdict.rule}]"
             return tool, words, intent
+        if outside or task.spec.trust is Trust.EXTERNAL:  # before it is written, as whatever a turn writes
+            tx.taint_files(context.agent, tool.writes(arguments), task=task.id, now=now)
         return tool, context, intent
+
+    def _reads_taint(self, tx: Tx, tool: AnyTool, intent: ToolIntent, *, agent: str) -> bool:
+        tainted = tx.tainted_files(agent)
+        return any(touches(path, tainted) for path in tool.reads(intent.arguments))
 
 
 def key_of(task: Task, call_id: str) -> str:
@@ -299,7 +313,7 @@ def _after_intent(tx: Tx, attempt: AttemptPort, deed: Deed, *, act: Act) -> Act 
         text=f"it may have happened; {deed.answer.by} settled it ({deed.answer.decision}{said})",
     )
     tx.record_steps(attempt.claim, (outcome,), now=now)
-    return _settle(tx, attempt.claim, _done(attempt.task, outcome), now=now)
+    return _settle(tx, attempt.claim, _done(attempt.task, outcome, outside=act.intent.outside), now=now)
 
 
 def _ask_unknown(attempt: AttemptPort, intent: ToolIntent, tx: Tx) -> Settled:
@@ -326,13 +340,14 @@ def _ask_unknown(attempt: AttemptPort, intent: ToolIntent, tx: Tx) -> Settled:
 
 def _ending(task: Task, intent: ToolIntent, result: ToolResult) -> Ending:
     outcome = result.outcome(call_id=intent.call_id, tool=intent.tool)
-    return Ending(outcome=_done(task, outcome), entries=(outcome,))
+    return Ending(outcome=_done(task, outcome, outside=intent.outside), entries=(outcome,))
 
 
-def _done(task: Task, outcome: ToolOutcome) -> Done:
-    """The end of an allowed action, in the words that its session reads."""
+def _done(task: Task, outcome: ToolOutcome, *, outside: bool) -> Done:
+    """The end of an allowed action, in the words that its session reads; what those are it has found out by now."""
     text = f"{task.title}: {outcome.status.value}: {outcome.text}".rstrip(": ")
-    return Done(result=TaskResult(text=text, data=outcome.data))
+    trust = Trust.EXTERNAL if outside or outcome.outside else task.spec.trust
+    return Done(result=TaskResult(text=text, data=outcome.data, trust=trust, private=True))
 
 
 def _settle(tx: Tx, claim: Claim, outcome: Outcome, *, now: Instant) -> Settled:

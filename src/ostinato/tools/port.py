@@ -120,6 +120,8 @@ class ToolResult(Value):
     data: dict[str, Any] | None = None
     outside: bool = False
     """Strangers wrote this text, whatever the tool returns otherwise; see `Tool.outside_text`."""
+    private: bool = False
+    """It may be private, whatever the tool returns otherwise; see `Tool.private`."""
     wait: Wait | None = None
     """Of a store tool that only reads: not yet. In a session of its own the turn parks for this, and calls again."""
 
@@ -133,6 +135,7 @@ class ToolResult(Value):
             data=KNOWN.value(self.data),
             duration_ms=duration_ms,
             outside=self.outside,
+            private=self.private,
         )
 
 
@@ -202,6 +205,8 @@ class Tool(Value):
     """Paths of files in the workspace that the call reads; one that ends with `/` is a folder."""
     writes: Callable[[Arguments], tuple[str, ...]] = nowhere
     """Paths of files in the workspace that the call writes."""
+    reaches: tuple[str, ...] = ()
+    """Hosts that every call reaches, whatever its arguments say, as a person has declared them in the fleet's file."""
     own_files: bool = False
     """Whoever has the tool may touch these files with it, whatever `files` in TOOLS.md says (memory, commands)."""
     cost: Callable[[Arguments], int] = _free

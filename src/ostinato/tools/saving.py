@@ -15,7 +15,7 @@ from ostinato.domain.errors import Denied, Fenced, Invalid, OstinatoError
 from ostinato.domain.message import SAVE_TOOL
 from ostinato.domain.step import Effect, ResultStatus, ToolIntent, ToolOutcome
 from ostinato.domain.task import Done, Fail, Outcome, Retry, Task, TaskResult
-from ostinato.domain.values import Instant, digest_of
+from ostinato.domain.values import Instant, Trust, digest_of
 from ostinato.engine.port import AttemptPort, Ending
 from ostinato.store.port import Tx
 from ostinato.tools.port import ToolContext
@@ -60,6 +60,8 @@ def _intend(attempt: AttemptPort, intent: ToolIntent, tx: Tx, *, contexts: Conte
     repeated = any(isinstance(step.entry, ToolIntent) for step in tx.steps(attempt.task.id))
     context = contexts(tx, attempt.task, intent=intent, now=now, repeated=repeated)
     if not repeated:
+        if attempt.task.spec.trust is Trust.EXTERNAL:  # before it is written, as whatever a turn writes
+            tx.taint_files(context.agent, [str(intent.arguments["path"])], task=attempt.task.id, now=now)
         tx.record_steps(attempt.claim, (intent,), now=now)
     return context
 

@@ -203,8 +203,18 @@ def _list(tx: Tx, context: ToolContext, arguments: Arguments) -> ToolResult:
     own = tx.tasks(TaskFilter(states=states, kinds=goals, agent=context.agent), limit=LISTED_MAX)
     newest, _older = tx.tasks_page(TaskFilter(states=states, kinds=goals), limit=SCANNED_MAX)
     found = {task.id: task for task in (*own, *newest) if _is_own(task, context.agent)}
-    lines = [_line_of(found[number]) for number in sorted(found, reverse=True)[:LISTED_MAX]]
-    return ToolResult(text="\n".join(lines) or "none")
+    shown = [found[number] for number in sorted(found, reverse=True)[:LISTED_MAX]]
+    return listed([(each, _line_of(each)) for each in shown], "none")
+
+
+def listed(lines: Sequence[tuple[Task, str]], none: str) -> ToolResult:
+    """Tasks, a line for each, with the marks of those whose titles and reasons stand there; `none`: what an empty list
+    says."""
+    return ToolResult(
+        text="\n".join(line for _, line in lines) or none,
+        outside=any(task.is_outside for task, _ in lines),
+        private=any(task.is_private for task, _ in lines),
+    )
 
 
 def _states(state: str | None) -> frozenset[TaskState]:
@@ -232,14 +242,14 @@ def _show(tx: Tx, context: ToolContext, arguments: Arguments) -> ToolResult:
         lines.append(f"result: {_shortened(task.result.text)}")
     if task.result is not None and task.result.error:
         lines.append(f"error: {_shortened(task.result.error)}")
-    comments = [step.entry for step in tx.steps(task.id) if isinstance(step.entry, Note)]
-    lines.extend(f"{note.by}: {_shortened(note.text)}" for note in comments[-COMMENTS_SHOWN:])
-    outside = Trust.EXTERNAL in (
-        task.spec.trust,
-        task.result.trust if task.result else None,
-        *(note.trust for note in comments[-COMMENTS_SHOWN:]),
+    shown = [step.entry for step in tx.steps(task.id) if isinstance(step.entry, Note)][-COMMENTS_SHOWN:]
+    lines.extend(f"{note.by}: {_shortened(note.text)}" for note in shown)
+    return ToolResult(
+        text="\n".join(lines),
+        data=task.result.data if task.result else None,
+        outside=task.is_outside or any(note.trust is Trust.EXTERNAL for note in shown),
+        private=task.is_private or any(note.private for note in shown),
     )
-    return ToolResult(text="\n".join(lines), data=task.result.data if task.result else None, outside=outside)
 
 
 def _shortened(text: str) -> str:

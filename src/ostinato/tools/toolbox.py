@@ -134,7 +134,7 @@ class Toolbox:
             outward=tool.outward and not harmless,
             recipient=tool.recipient(arguments),
             hosts=tool.hosts(arguments),
-            reaches=report.reaches,
+            reaches=(*tool.reaches, *report.reaches),
             reads=() if tool.own_files else tool.reads(arguments),
             writes=() if tool.own_files else tool.writes(arguments),
             cost_usd_micros=tool.cost(arguments),
@@ -214,7 +214,7 @@ def _no_other_document(address: str) -> Any:
 
 def is_unaddressed(tool: Tool) -> bool:
     """True for a tool whose effect others see, and that says neither which recipient nor which host it reaches."""
-    return tool.outward and tool.recipient is nobody and tool.hosts is nowhere
+    return tool.outward and tool.recipient is nobody and tool.hosts is nowhere and not tool.reaches
 
 
 def report_of(tool: Tool, arguments: Arguments, context: ToolContext) -> CallReport:

@@ -11,7 +11,7 @@ from ostinato.domain.errors import Fenced, Internal
 from ostinato.domain.event import EventName
 from ostinato.domain.message import task_session
 from ostinato.domain.retry import delay_s
-from ostinato.domain.step import Entry, is_tainted
+from ostinato.domain.step import Entry, is_private, is_tainted
 from ostinato.domain.task import (
     ENDED,
     Cancelled,
@@ -210,5 +210,6 @@ class ClaimVerbs(MoveVerbs):
 
     def _failure(self, task: Task, error: str, error_class: str) -> TaskResult:
         """What a task failed with; it has read no less for that."""
-        tainted = task.steps > 0 and is_tainted(step.entry for step in self.steps(task.id))
-        return TaskResult(error=error, error_class=error_class, trust=Trust.EXTERNAL if tainted else Trust.OPERATOR)
+        entries = [step.entry for step in self.steps(task.id)] if task.steps else []
+        trust = Trust.EXTERNAL if is_tainted(entries) else Trust.OPERATOR
+        return TaskResult(error=error, error_class=error_class, trust=trust, private=is_private(entries))

@@ -183,13 +183,12 @@ class EndingVerbs(AccountVerbs):
     def _completion(self, kept: Kept) -> NewMessage:
         """What the one who waited reads. A task that comes back and ends again is told of again."""
         task, again = kept.task, f":{kept.endings}" if kept.endings else ""
-        external = Trust.EXTERNAL in (task.spec.trust, task.result.trust if task.result else None)
         return NewMessage(
             source=Source.COMPLETION,
             text=completion_text(task),
             sender=task.agent or "runtime",
             requester=task.spec.requester,
-            trust=Trust.EXTERNAL if external else Trust.AGENT,
+            trust=Trust.EXTERNAL if task.is_outside else Trust.AGENT,
             private=_is_private(task),
             depth=task.depth,
             causes=(*task.spec.causes, f"T{task.id}"),
@@ -237,7 +236,8 @@ def _saving(task: Task, *, now: Instant) -> NewTask:
         goal=f"Save the result of {task.name} in {path}.",
         input={"tool": SAVE_TOOL, "arguments": {"path": path, "text": completion_text(task)}},
         requester=task.spec.requester,
-        trust=task.spec.trust,
+        trust=Trust.EXTERNAL if task.is_outside else task.spec.trust,
+        private=_is_private(task),
         trigger=Source.COMPLETION,
         causes=(*task.spec.causes, task.name),
     )
@@ -246,8 +246,7 @@ def _saving(task: Task, *, now: Instant) -> NewTask:
 
 def _is_private(task: Task) -> bool:
     """True where its end may tell what is private: it has read that, was told it, or is a command or an action."""
-    read = task.result is not None and task.result.private
-    return read or task.spec.private or task.kind in (TaskKind.PROCESS, TaskKind.DELIVERY)
+    return task.is_private or task.kind in (TaskKind.PROCESS, TaskKind.DELIVERY)
 
 
 def _why_not_taken(task: Task) -> str:

@@ -137,6 +137,17 @@ async def a_retry_waits_as_its_policy_says_and_counts_failures(scene: Scene) -> 
 
 
 @case
+async def a_failure_tells_no_less_than_the_task_has_read(scene: Scene) -> None:
+    for private in (False, True):
+        await scene.add()
+        task = await scene.claim_one()
+        outcome = ToolOutcome(call_id="1.0", tool="x", status=ResultStatus.OK, private=private)
+        await scene.change("record_steps", claim_of(task), [outcome], now=scene.now)
+        ended = await scene.finish(task, Fail(error="no luck"))
+        assert ended.is_private is private
+
+
+@case
 async def retry_after_is_a_lower_bound(scene: Scene) -> None:
     await scene.add()
     await scene.finish(await scene.claim_one(), Retry(error="busy", after_s=90.0), chance=0.0)

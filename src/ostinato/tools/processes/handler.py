@@ -13,6 +13,7 @@ import secrets as randoms
 import shlex
 import socket
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from msgspec.structs import replace
 from ostinato.domain.errors import Denied, NotFound, OstinatoError
 from ostinato.domain.step import Effect, Entry, ResultStatus, ToolIntent, ToolOutcome
 from ostinato.domain.task import Done, Fail, Outcome, Park, Requeue, Task, TaskKind, TaskResult, Wait, WaitKind
-from ostinato.domain.values import SECOND, digest_of
+from ostinato.domain.values import SECOND, Trust, digest_of
 from ostinato.engine.port import AttemptPort, Ending, Settled
 from ostinato.store.port import Tx
 from ostinato.tools.commands import (
@@ -98,9 +99,11 @@ class ProcessHandler:
         if standing is Standing.RUNS:
             return Park(wait=Wait(kind=WaitKind.PROCESS, refs=(handle.name,)), reason="its process runs")
         await self._close_way(handle)
+        tainted = await attempt.store.read(lambda reads: bool(reads.tainted_files(task.agent or "")))
+        trust = Trust.EXTERNAL if tainted else task.spec.trust  # whatever it has read meanwhile
         match standing:
             case Standing.ENDED if ended is not None:
-                return await asyncio.to_thread(self._told, task, handle, ended)
+                return await asyncio.to_thread(partial(self._told, trust=trust), task, handle, ended)
             case _:
                 return await asyncio.to_thread(self._lost, task, handle)
 
@@ -192,7 +195,7 @@ class ProcessHandler:
 
     # --- its end ---
 
-    def _told(self, task: Task, handle: Handle, ended: Exit) -> Ending:
+    def _told(self, task: Task, handle: Handle, ended: Exit, *, trust: Trust) -> Ending:
         kept = without(handle.kept())
         backend = Backend(name=handle.surroundings().backend, program="")
         problem = ended.why if ended.ended == "refused" else ""
@@ -215,7 +218,8 @@ class ProcessHandler:
             "output": output,
         }
         text = "\n".join(lines)
-        return Ending(outcome=Done(result=TaskResult(text=text, data=data)), entries=(_outcome(text, data),))
+        result = TaskResult(text=text, data=data, trust=trust, private=True)
+        return Ending(outcome=Done(result=result), entries=(_outcome(text, data),))
 
     def _lost(self, task: Task, handle: Handle) -> Ending:
         """The one end that nobody saw: said aloud, and never repeated."""

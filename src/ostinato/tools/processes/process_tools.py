@@ -18,7 +18,7 @@ from ostinato.domain.errors import Denied, Exhausted, NotFound, OstinatoError
 from ostinato.domain.message import PARENT
 from ostinato.domain.step import Effect, ResultStatus
 from ostinato.domain.task import ENDED, UNFINISHED, NewTask, Task, TaskKind, TaskSpec, Wait, WaitKind
-from ostinato.domain.values import SECOND, Instant, Source
+from ostinato.domain.values import SECOND, Instant, Source, Trust
 from ostinato.store.port import Reads, TaskFilter, Tx
 from ostinato.tools.commands import (
     COMMAND_ARGUMENTS,
@@ -107,6 +107,8 @@ def process_tools(place: CommandPlace | None) -> tuple[AnyTool, ...]:
             description="What a process has said, from a byte; else the last of it.",
             parameters=object_schema("process", **which, from_={"type": "integer", "minimum": 0}),
             effect=Effect.READ,
+            reads=whole_workspace,
+            own_files=True,
             private=True,
             act=partial(_log, place),
         ),
@@ -198,7 +200,7 @@ def add_process(
             },
             requester=context.requester,
             created_by=context.agent,
-            trust=taint_of(context),
+            trust=Trust.EXTERNAL if rules.network or tx.tainted_files(context.agent) else taint_of(context),
             trigger=Source.AGENT,
             causes=context.causes,
             deliver=PARENT if quiet else elsewhere,
@@ -234,7 +236,8 @@ def _wait(tx: Tx, context: ToolContext, arguments: Arguments) -> ToolResult:
     if task.state in ENDED:
         result = task.result
         told = (result.text or result.error) if result else task.reason
-        return ToolResult(text=f"{told.partition(chr(10))[0] or f'{task.name} has ended'}. Its message says more.")
+        words = f"{told.partition(chr(10))[0] or f'{task.name} has ended'}. Its message says more."
+        return ToolResult(text=words, outside=task.is_outside, private=True)
     until_at: Instant = context.bound.get("until_at", 0)
     if until_at <= context.now:
         return ToolResult(text=f"{task.name} still runs")

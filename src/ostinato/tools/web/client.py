@@ -72,6 +72,8 @@ class WebAnswer(Value):
     """By small letters; of several alike the last."""
     body: bytes = b""
     is_whole: bool = True
+    opened: bool = False
+    """True where a secret was sent for it, on whichever hop: it may be private."""
 
     @property
     def media_type(self) -> str:
@@ -120,8 +122,10 @@ class WebClient:
             raise Exhausted(f"{request.target.host} did not answer in HTTP: {type(error).__name__}") from error
 
     async def _follow(self, request: WebRequest) -> WebAnswer:
+        opened = False
         for _ in range(REDIRECTS_MAX + 1):
             answer = await self._hop(request)
+            answer = replace(answer, opened=(opened := opened or answer.opened))
             location = answer.headers.get("location")
             if answer.status not in _REDIRECTS or not location:
                 return answer
@@ -145,7 +149,8 @@ class WebClient:
         url = URL(target.url, encoded=True)
         if (url.host, url.port, url.scheme) != (target.host, target.port, target.scheme):
             raise Invalid("The address can be read in two ways")
-        headers = {**_AGENT, **request.headers, **filled(target, request.credentials)}
+        added = filled(target, request.credentials)
+        headers = {**_AGENT, **request.headers, **added}
         connector = aiohttp.TCPConnector(resolver=_resolver(addresses), use_dns_cache=False, force_close=True)
         async with (
             aiohttp.ClientSession(
@@ -161,7 +166,9 @@ class WebClient:
             told = {name.lower(): value for name, value in response.headers.items()}
             is_redirect = response.status in _REDIRECTS and "location" in told
             body, is_whole = (b"", True) if is_redirect else await _body(response, most=self._limits.body_bytes)
-            return WebAnswer(target=target, status=response.status, headers=told, body=body, is_whole=is_whole)
+            return WebAnswer(
+                target=target, status=response.status, headers=told, body=body, is_whole=is_whole, opened=bool(added)
+            )
 
 
 def _resolver(addresses: Sequence[str]) -> aiohttp.abc.AbstractResolver:

@@ -33,6 +33,10 @@ class Hit(Value):
 class Search(Protocol):
     """A provider."""
 
+    @property
+    def host(self) -> str:
+        """Whom it asks, as `network` would declare it."""
+
     async def find(self, query: str, *, most: int) -> list[Hit]:
         """At most so many pages, the best first. Raises Exhausted where the provider cannot or will not answer."""
 
@@ -43,6 +47,7 @@ class SearxSearch:
     def __init__(self, client: WebClient, url: str) -> None:
         self._client = client
         self._url = url.rstrip("/")
+        self.host = parse_target(self._url).declared
 
     async def find(self, query: str, *, most: int) -> list[Hit]:
         """See `Search`."""
@@ -57,6 +62,7 @@ class BraveSearch:
         self._client = client
         self._key_env = key_env
         self._url = url
+        self.host = parse_target(url).declared
 
     async def find(self, query: str, *, most: int) -> list[Hit]:
         """See `Search`."""

@@ -1,6 +1,7 @@
 """`http.get`, `http.post`, `web.read`, `web.search`, `web.more`: what agents read of the web, and send to it.
 
-What comes back was written by strangers, and says so. To get an address is outward, too: its host sees it. A model
+What comes back was written by strangers, and says so. To get an address is outward, too: its host sees it; and so is a
+search, whose provider reads the query. A model
 names addresses and plain headers; secrets are added by TOOLS.md, for the hosts that they are declared for. Knows
 nothing of how a connection is made.
 """
@@ -18,7 +19,16 @@ from ostinato.domain.policy import Policy
 from ostinato.domain.secret import KNOWN
 from ostinato.domain.step import Effect, ResultStatus
 from ostinato.domain.values import to_json
-from ostinato.tools.port import AnyTool, Arguments, OutsideTool, ToolContext, ToolResult, object_schema, text_schema
+from ostinato.tools.port import (
+    AnyTool,
+    Arguments,
+    CallReport,
+    OutsideTool,
+    ToolContext,
+    ToolResult,
+    object_schema,
+    text_schema,
+)
 from ostinato.tools.sandbox.spill import SHOWN_BYTES
 from ostinato.tools.web.client import WebAnswer, WebRequest
 from ostinato.tools.web.markdown import readable
@@ -30,6 +40,8 @@ TIMEOUT_S = 60.0
 HITS_MAX = 20
 """Pages that a search returns at most."""
 HITS = 8
+PROVIDER = "search provider"
+"""What a search reaches where no provider is set: nobody."""
 BODY_CHARS_MAX = 1_000_000
 """Of a body that is sent."""
 
@@ -76,6 +88,12 @@ def web_tools(place: WebPlace | None) -> tuple[AnyTool, ...]:
             act=partial(_read, place),
             **outside,
         ),
+        *_finding(place, outside),
+    )
+
+
+def _finding(place: WebPlace | None, outside: dict[str, Any]) -> tuple[AnyTool, ...]:
+    return (
         OutsideTool(
             name="web.search",
             description="Search the web.",
@@ -84,6 +102,9 @@ def web_tools(place: WebPlace | None) -> tuple[AnyTool, ...]:
                 query=text_schema(least=1, most=400),
                 most={"type": "integer", "minimum": 1, "maximum": HITS_MAX},
             ),
+            outward=True,
+            reaches=(place.search.host if place and place.search else PROVIDER,),
+            report=partial(_report_search, place),
             act=partial(_search, place),
             **outside,
         ),
@@ -191,7 +212,13 @@ def _answered(place: WebPlace, context: ToolContext, answer: WebAnswer) -> ToolR
 
 def _stated(answer: WebAnswer, result: ToolResult) -> ToolResult:
     status = ResultStatus.OK if 200 <= answer.status < 400 else ResultStatus.ERROR
-    return ToolResult(status=status, text=result.text, data={**(result.data or {}), "status": answer.status})
+    data = {**(result.data or {}), "status": answer.status}
+    return ToolResult(status=status, text=result.text, data=data, private=answer.opened)
+
+
+def _report_search(place: WebPlace | None, _context: ToolContext, _arguments: Arguments) -> CallReport:
+    refusal = "" if place is None or place.search else "no search provider is set (ostinato.toml, [web] search)"
+    return CallReport(effect=Effect.READ, refusal=refusal)
 
 
 async def _search(place: WebPlace | None, _context: ToolContext, arguments: Arguments) -> ToolResult:
@@ -205,7 +232,8 @@ async def _search(place: WebPlace | None, _context: ToolContext, arguments: Argu
 
 async def _more(place: WebPlace | None, context: ToolContext, arguments: Arguments) -> ToolResult:
     kept = await asyncio.to_thread(_placed(place).spill(context).load, arguments["output"])
-    start, data = kept.read(arguments.get("from", 0), SHOWN_BYTES)
-    end = start + len(data)
-    text = f"bytes {start} to {end} of {kept.total_bytes}\n{data.decode(errors='replace')}"
-    return ToolResult(text=text, data={"from": start, "to": end, "of": kept.total_bytes})
+    start, shown = kept.read(arguments.get("from", 0), SHOWN_BYTES)
+    end = start + len(shown)
+    text = f"bytes {start} to {end} of {kept.total_bytes}\n{shown.decode(errors='replace')}"
+    data = {"from": start, "to": end, "of": kept.total_bytes}
+    return ToolResult(text=text, data=data, private=bool(context.credentials))  # a secret may have opened it

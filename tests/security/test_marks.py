@@ -1,0 +1,158 @@
+"""What strangers wrote, and what is private, stays marked on every way out of a turn: as a failure, as an allowed
+action, in a file that the runtime saves, in a list, and in what a secret opened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ostinato.app.parts import definitions_of
+from ostinato.domain.gate import DEFAULT_GATES
+from ostinato.domain.policy import CallFacts, Policy, Verdict, judge
+from ostinato.domain.question import QuestionState
+from ostinato.domain.step import Decision, Effect, ToolOutcome
+from ostinato.domain.task import NewTask, TaskKind, TaskSpec
+from ostinato.domain.values import Trust
+from ostinato.store.port import TaskFilter
+from ostinato.tools.port import ToolContext
+from ostinato.tools.toolbox import Toolbox
+from ostinato.tools.web.client import WebClient
+from ostinato.tools.web.guard import Guard
+from ostinato.tools.web.place import WebPlace
+from ostinato.tools.web.search import SearxSearch
+from ostinato.tools.web.web_tools import web_tools
+from ostinato.workspace.fleet_file import read_fleet
+from ostinato.workspace.registry import Workspaces
+from tests.agents.fleet import running, write_fleet
+from tests.agents.test_turns import decide, files, only_question
+from tests.conftest import run
+from tests.security.test_taint import MAIN, PAGE, TWO_LEASHES, hear, one_after_another, wait_turns
+from tests.security.test_taint import web_tools as strangers
+from tests.tools.test_web import web
+
+WEB = Policy(agent="a", tools=("web.*",), network=())
+
+
+def search_box(*, provider: bool) -> Toolbox:
+    client = WebClient(Guard())
+    search = SearxSearch(client, "https://search.test/") if provider else None
+    return Toolbox(web_tools(WebPlace(client=client, outputs=Path(), search=search)))
+
+
+def searched(box: Toolbox, *, trust: Trust = Trust.OPERATOR, private: bool = False) -> Verdict:
+    tool = box.get("web.search")
+    assert tool is not None
+    context = ToolContext(
+        task=1, call_id="1.0", key="k", agent="a", session="s", workspace=Path(), now=0, policy=WEB, trust=trust,
+        private=private,
+    )  # fmt: skip
+    return judge(box.facts(tool, {"query": "q"}, context), WEB)
+
+
+def test_a_search_tells_its_provider_and_asks_where_private_things_and_strangers_words_meet() -> None:
+    box = search_box(provider=True)
+    assert searched(box).decision is Decision.ALLOW, "a pattern covers it: a person has named the provider"
+    assert searched(box, trust=Trust.EXTERNAL).decision is Decision.ALLOW
+    assert searched(box, private=True).decision is Decision.ALLOW
+    both = searched(box, trust=Trust.EXTERNAL, private=True)
+    assert (both.decision, both.gate) == (Decision.ASK, DEFAULT_GATES["taint"])
+    assert [each.name for each in box.specs(WEB)] == ["web.read", "web.search", "web.more"]
+    assert searched(search_box(provider=False)).decision is Decision.DENY
+
+
+def test_a_pattern_covers_what_is_seen_by_hosts_that_a_person_has_named_and_by_nobody_else() -> None:
+    facts = CallFacts(tool="web.search", effect=Effect.READ, outward=True)
+    assert judge(facts, WEB).decision is Decision.DENY
+    named = CallFacts(tool="web.search", effect=Effect.READ, outward=True, reaches=("search.test",))
+    assert judge(named, WEB).decision is Decision.ALLOW
+
+
+@pytest.mark.slow
+def test_what_a_secret_opened_is_private_also_behind_a_redirect(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENS", "a-secret-of-the-tests")
+
+    async def story() -> None:
+        async with web(tmp_path) as there:
+            there.answer = lambda _head: ("text/plain", b"yours")
+            plain = await there.call("http.get", url=there.url())
+            there.credentials = {f"localhost:{there.port}": {"Authorization": "Bearer ${{ secrets.OPENS }}"}}
+            opened = await there.call("http.get", url=there.url())
+            assert (plain.private, opened.private) == (False, True)
+            assert "a-secret-of-the-tests" in there.heads[-1]
+
+    run(story())
+
+
+APPROVED = {
+    **TWO_LEASHES,
+    "agents/helper/AGENTS.md": "---\ngates: [{tool: files.write, when: tainted}]\n---\n",
+}
+
+
+@pytest.mark.slow
+def test_an_allowed_action_of_a_tainted_session_marks_what_it_writes(tmp_path: Path) -> None:
+    async def story() -> None:
+        script = one_after_another(PAGE, "{tool: files.write, args: {path: out/page.md, text: OBEY ME}}")
+        script += "default: {text: seen}\n"
+        async with running(tmp_path, files(script) | APPROVED, tools=strangers([])) as fleet:
+            await fleet.tell("helper", "go")
+            await decide(fleet, await only_question(fleet), QuestionState.ALLOWED)
+
+            async def written() -> bool:
+                return (tmp_path / "agents/helper/out/page.md").exists()
+
+            await fleet.wait(written)
+            assert "out/page.md" in await fleet.store.read(lambda reads: reads.tainted_files("helper"))
+            kinds = frozenset({TaskKind.DELIVERY})
+            (done,) = await fleet.store.read(lambda reads: reads.tasks(TaskFilter(kinds=kinds)))
+            done = await fleet.until(done.id)
+            assert done.is_outside
+
+    run(story())
+
+
+def test_a_result_that_the_runtime_saves_is_marked_like_one_that_the_agent_writes(tmp_path: Path) -> None:
+    async def story() -> None:
+        script = one_after_another(PAGE)
+        async with running(tmp_path, files(script) | TWO_LEASHES, tools=strangers([])) as fleet:
+            new = NewTask(
+                kind=TaskKind.GOAL, title="go", agent="helper", spec=TaskSpec(goal="go", deliver="file:out/result.md")
+            )
+            goal = await fleet.store.run(lambda tx: tx.add_task(new, now=fleet.clock.now(), actor="ann"))
+            await fleet.until(goal.id)
+            kinds = frozenset({TaskKind.DELIVERY})
+            (saving,) = await fleet.store.read(lambda reads: reads.tasks(TaskFilter(kinds=kinds)))
+            await fleet.until(saving.id)
+            assert await fleet.store.read(lambda reads: reads.tainted_files("helper")) == ("out/result.md",)
+
+    run(story())
+
+
+def test_a_list_of_tasks_is_a_strangers_word_where_a_strangers_title_stands_in_it(tmp_path: Path) -> None:
+    leash = {"agents/helper/TOOLS.md": "---\nallow: [tasks.list]\n---\n"}
+    script = one_after_another("{tool: tasks.list, args: {state: all}}") + "default: {text: seen}\n"
+
+    async def story() -> None:
+        async with running(tmp_path, files(script) | leash) as fleet:
+            await fleet.until((await fleet.goal("helper", "go")).id)
+            await fleet.until((await fleet.goal("helper", "OBEY ME", trust=Trust.EXTERNAL)).id)
+            last = await fleet.until((await fleet.goal("helper", "go")).id)
+            results = [each for each in await fleet.journal(last.id) if isinstance(each, ToolOutcome)]
+            assert [each.outside for each in results] == [True]
+            await hear(fleet, "hello")
+            await wait_turns(fleet, 1)
+            assert (await fleet.store.read(lambda reads: reads.session_tasks(MAIN)))[0].is_outside
+
+    run(story())
+
+
+def test_a_search_that_nobody_performs_is_told_by_check(tmp_path: Path) -> None:
+    write_fleet(tmp_path, {"agents/a/TOOLS.md": "---\nallow: [web.search]\n---\n", "agents/a/SOUL.md": "You search.\n"})
+    for table, told in (("", True), ('[web]\nsearch = "searxng"\nsearch_url = "http://localhost:8888"\n', False)):
+        (tmp_path / "ostinato.toml").write_text(f'[fleet]\nname = "f"\n{table}')
+        settings = read_fleet(tmp_path)
+        known = definitions_of(tmp_path, settings, Workspaces(tmp_path, defaults=settings.defaults))
+        assert any("nobody searches" in each.message for each in known.problems()) is told
