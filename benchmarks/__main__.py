@@ -11,7 +11,7 @@ import argparse
 import sys
 from collections.abc import Iterator
 
-from benchmarks import backlog, commands, crowd, engine, million, node, orchestra, page, postgres, prompt, turn
+from benchmarks import backlog, commands, crowd, engine, graphs, million, node, orchestra, page, postgres, prompt, turn
 from benchmarks.peers import compare
 from benchmarks.result import Bench, Result
 
@@ -26,6 +26,8 @@ BENCHES: dict[str, Bench] = {
     "message.ms": turn.message_ms,
     "routing.decisions_per_s": orchestra.decisions_per_s,
     "spawn.ms": orchestra.spawn_ms,
+    "graph.tasks_per_s": graphs.tasks_per_s,
+    "preempt.ms": graphs.preempt_ms,
     "node.start_s": node.start_s,
     "node.rss_mb": node.rss_mb,
     "heartbeat.idle_model_calls": node.rss_mb,

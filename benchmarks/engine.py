@@ -57,6 +57,7 @@ class Running:
     def __init__(self, opening: Callable[[CommitHook], Store]) -> None:
         self._opening = opening
         self.handler = NoWork()
+        self.limits = EngineLimits(tasks=512, claim=256)
         self.commits = 0
         self.before: Callable[[Store], object] = lambda store: None
         """Called with the store before the node starts."""
@@ -64,7 +65,7 @@ class Running:
     async def __aenter__(self) -> Running:
         self.store = self._opening(self._count)
         self.clock = SystemClock()
-        settings = NodeSettings(version="bench", limits=EngineLimits(tasks=512, claim=256))
+        settings = NodeSettings(version="bench", limits=self.limits)
         self.node = EngineNode(
             self.store, [self.handler], clock=self.clock, settings=settings, fire=_no_fire, notify=print
         )

@@ -58,6 +58,7 @@ Doing it in SQL for a hundred at a time would close the gap, and would say every
 
 GROUPS = (
     ("Turns and tasks", ("turn.", "message.", "engine.tasks", "engine.start", "postgres.")),
+    ("Routing, graphs and sub-agents", ("routing.", "spawn.", "graph.", "preempt.")),
     (
         "Long queues and long lists",
         ("engine.backlog", "list_ms", "status_ms.1000000", "show_ms", "node.start_s.1000000", "node.rss_mb.1000000"),

@@ -13,6 +13,7 @@ import msgspec
 
 from ostinato.domain.dependency import parted
 from ostinato.domain.errors import Exhausted, Invalid, unknown_name
+from ostinato.domain.order import Circular, in_order
 from ostinato.domain.task import Condition
 from ostinato.domain.values import Value
 
@@ -93,25 +94,13 @@ def ordered(plan: Plan) -> tuple[PlanTask, ...]:
     names = _names(plan)
     needs = {each.name: [edge.to for edge in edges_of(each, names) if not edge.exists] for each in plan.tasks}
     _check_shape(needs)
-    left = {name: len(set(before)) for name, before in needs.items()}
-    followers: dict[str, list[str]] = {name: [] for name in names}
-    for name, before in needs.items():
-        for each in dict.fromkeys(before):
-            followers[each].append(name)
-    depth = dict.fromkeys(names, 1)
-    found, free = [], [name for name in names if not left[name]]
-    for name in free:  # grows while it is walked
-        found.append(names[name])
-        for each in followers[name]:
-            left[each] -= 1
-            depth[each] = max(depth[each], depth[name] + 1)
-            if not left[each]:
-                free.append(each)
-    if len(found) < len(names):
-        raise Invalid(f"The plan goes in a circle: {' → '.join(_circle(needs, left))}", cure="Take one `after` away.")
-    if max(depth.values()) > DEPTH_MAX:
-        raise Exhausted(f"{max(depth.values())} tasks wait for each other in a row", cure=f"At most {DEPTH_MAX}.")
-    return tuple(found)
+    try:
+        levels = in_order(needs)
+    except Circular as error:
+        raise Invalid(f"The plan goes in a circle: {error}", cure="Take one `after` away.") from None
+    if max(levels.values()) > DEPTH_MAX:
+        raise Exhausted(f"{max(levels.values())} tasks wait for each other in a row", cure=f"At most {DEPTH_MAX}.")
+    return tuple(names[name] for name in levels)
 
 
 def budgets(plan: Plan) -> dict[str, int | None]:
@@ -159,13 +148,3 @@ def _check_budgets(plan: Plan) -> None:
     total = sum(each.budget or 0.0 for each in plan.tasks)
     if plan.budget is not None and total > plan.budget + 1e-9:
         raise Exhausted(f"The tasks may cost ${total:.2f}, the plan ${plan.budget:.2f}", cure="Lower some budgets.")
-
-
-def _circle(needs: Mapping[str, Sequence[str]], left: Mapping[str, int]) -> list[str]:
-    """One circle among the tasks that never came free, from a task back to itself."""
-    name = next(each for each, count in left.items() if count)
-    path: list[str] = []
-    while name not in path:
-        path.append(name)
-        name = next(each for each in needs[name] if left[each])
-    return [*path[path.index(name) :], name]

@@ -27,7 +27,7 @@ from ostinato.store.port import EVERY_POOL, Claim, ClaimRequest, Tx
 SWEEP_S = 30.0
 """Rest without a hint: hints may be lost, and another node's finishing may free an agent's limit."""
 
-URGENT_PAUSE_S = 0.1
+URGENT_PAUSE_S = 0.01
 """Between two questions of a full worker whether something urgent waits: it may be hinted at thousands of times a
 second."""
 

@@ -1,0 +1,1 @@
+"""Graphs of others: their format read, their tasks performed in order."""
