@@ -56,7 +56,8 @@ def engine_limits(fleet: FleetSettings, agents: Mapping[str, int]) -> EngineLimi
     """What a node runs at once: the machine's measure, the fleet's word, the agents' own (agent -> tasks)."""
     limits = limits_for(measure_machine())
     own = {name: most for name, most in agents.items() if most != limits.agent_default}
-    return msgspec.structs.replace(limits, tasks=fleet.tasks_max or limits.tasks, agents=own)
+    tasks = fleet.tasks_max or limits.tasks
+    return msgspec.structs.replace(limits, tasks=tasks, agents=own, queues=fleet.queue_limits)
 
 
 def shared_lease(fleet: FleetSettings) -> LeaseTimes | None:

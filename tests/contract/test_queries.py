@@ -33,6 +33,8 @@ RARE = {
     *(f"skips_by_{by}" for by in ("agent", "day", "trigger")),
     *(name for name in QUERIES if name.startswith(("prune_", "prunable_"))),
     "row_estimates",
+    "move_to_strand",
+    "strands_in_use",  # as move_to_strand: once, when the fleet's limits have changed
     "running",  # along the small index of what runs
     "running_elsewhere",
     "open_nodes",

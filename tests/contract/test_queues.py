@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ostinato.domain.limit import QueueLimit, Rate, Strands
 from ostinato.domain.task import TaskKind
+from ostinato.domain.values import SECOND, Instant
 from ostinato.store.port import ClaimRequest
 from ostinato.store.verbs.queues import PAGE_MAX, Candidate, QueueKey, Queues
 
@@ -18,6 +20,15 @@ KINDS = (TaskKind.RUN, TaskKind.TURN)
 POOLS = ("p", "q")
 AGENTS = ("", "a", "b", "c")
 SESSIONS = ("", "", "s1", "s2")
+PROJECTS = ("", "", "acme", "beta")
+LIMITS = (
+    QueueLimit(project="acme", concurrency=2),
+    QueueLimit(project="*", rate=Rate(starts=3, span_s=10.0)),
+    QueueLimit(priority_most=-1, concurrency=1),
+    QueueLimit(priority_least=1, priority_most=1, rate=Rate(starts=2, span_s=5.0)),
+    QueueLimit(kind="turn", agent="a", concurrency=1),
+    QueueLimit(agent="*", rate=Rate(starts=4, span_s=8.0)),
+)
 
 
 class Row(NamedTuple):
@@ -28,11 +39,14 @@ class Row(NamedTuple):
 class Table:
     """Rows as a database keeps them, and the plain walk."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: tuple[QueueLimit, ...] = ()) -> None:
         self.rows: list[Row] = []
         self.running: list[Row] = []
         self.flags: set[str] = set()
         self.numbers = 0
+        self.now: Instant = 0
+        self.strands = Strands(limits)
+        self.begun: dict[str, list[Instant]] = {}
         self.queues = self.fresh()
 
     def fresh(self) -> Queues:
@@ -40,7 +54,10 @@ class Table:
         heads: dict[QueueKey, Candidate] = {}
         for key, candidate in self.rows:
             heads[key] = min(candidate, heads.get(key, candidate))
-        queues = Queues(heads=heads.items(), page=self.page)
+        begun = self.begun
+        queues = Queues(
+            heads=heads.items(), page=self.page, strands=self.strands, begun=lambda scope: list(begun.get(scope, ()))
+        )
         for key, candidate in self.running:
             queues.started(key, candidate.session)
         return queues
@@ -59,12 +76,14 @@ class Table:
 
     def take(self, request: ClaimRequest) -> Row | None:
         """As the verb does: what has moved on since is passed over."""
-        while (found := self.queues.take(request, self.flags.__contains__)) is not None:
+        while (found := self.queues.take(request, self.flags.__contains__, now=self.now)) is not None:
             row = Row(*found)
             if row in self.rows:
                 self.rows.remove(row)
                 self.running.append(row)
                 self.queues.started(row.key, row.candidate.session)
+                for scope in self.queues.began(row.key, now=self.now):
+                    self.begun.setdefault(scope, []).append(self.now)
                 return row
         return None
 
@@ -72,6 +91,15 @@ class Table:
         agents = Counter(row.key.agent for row in self.running)
         kinds = Counter(row.key.kind for row in self.running)
         sessions = {row.candidate.session for row in self.running} - {""}
+
+        limited = Counter(scope for row in self.running for scope in dict(self.limits_of(row)))
+
+        def has_room(row: Row) -> bool:
+            return all(
+                (limit.concurrency is None or limited[scope] < limit.concurrency)
+                and (limit.rate is None or self.begun_within(scope, limit.rate.span_s) < limit.rate.starts)
+                for scope, limit in self.limits_of(row)
+            )
 
         def may_run(row: Row) -> bool:
             key, candidate = row
@@ -85,9 +113,18 @@ class Table:
                 and (not key.agent or agents[key.agent] < limit)
                 and kinds[key.kind] < kind_limit
                 and candidate.session not in sessions
+                and has_room(row)
             )
 
         return min(filter(may_run, self.rows), key=lambda row: row.candidate, default=None)
+
+    def limits_of(self, row: Row) -> tuple[tuple[str, QueueLimit], ...]:
+        key = row.key
+        return self.strands.covering(kind=key.kind, agent=key.agent, strand=key.strand)
+
+    def begun_within(self, scope: str, span_s: float) -> int:
+        """Beginnings in the span that ends now."""
+        return sum(at > self.now - span_s * SECOND for at in self.begun.get(scope, ()))
 
 
 def random_request(chance: random.Random) -> ClaimRequest:
@@ -104,9 +141,13 @@ def random_request(chance: random.Random) -> ClaimRequest:
 def step(table: Table, chance: random.Random) -> None:
     """One random thing that happens to a queue."""
     what = chance.random()
+    if chance.random() < 0.3:
+        table.now += chance.randint(0, 3 * SECOND)
     if what < 0.45:
-        key = QueueKey(chance.choice(POOLS), chance.choice(AGENTS), chance.choice(KINDS).value)
-        table.add(key, chance.randint(-2, 2), chance.choice(SESSIONS))
+        urgency = chance.randint(-2, 2)
+        strand = table.strands.strand(project=chance.choice(PROJECTS), priority=-urgency)
+        key = QueueKey(chance.choice(POOLS), chance.choice(AGENTS), chance.choice(KINDS).value, strand)
+        table.add(key, urgency, chance.choice(SESSIONS))
     elif what < 0.75:
         request = random_request(chance)
         expected = table.expected(request)
@@ -130,7 +171,8 @@ def step(table: Table, chance: random.Random) -> None:
 @pytest.mark.slow
 @given(st.integers(min_value=0, max_value=2**32))
 def test_queues_choose_what_a_plain_walk_would(seed: int) -> None:
-    chance, table = random.Random(seed), Table()
+    chance = random.Random(seed)
+    table = Table(tuple(each for each in LIMITS if chance.random() < 0.3))
     for _ in range(60):
         step(table, chance)
 
@@ -138,9 +180,77 @@ def test_queues_choose_what_a_plain_walk_would(seed: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_queues_choose_what_a_plain_walk_would_in_long_histories(seed: int) -> None:
-    chance, table = random.Random(seed), Table()
-    for _ in range(3_000):
+    chance, table = random.Random(seed), Table(LIMITS if seed % 2 else ())
+    for _ in range(2_000):
         step(table, chance)
+
+
+@pytest.mark.slow
+@given(st.integers(min_value=0, max_value=2**32))
+def test_never_more_run_or_begin_than_limits_say_and_whatever_they_keep_hides_nothing(seed: int) -> None:
+    """Over whole histories: any span of a rate, wherever it begins; and at the end everybody is served."""
+    chance, table = random.Random(seed), Table(LIMITS)
+    request = ClaimRequest(node=1, pools=POOLS, agent_limit_default=100)
+    for _ in range(80):
+        step(table, chance)
+        running = Counter(scope for row in table.running for scope in dict(table.limits_of(row)))
+        for row in table.running:
+            for scope, limit in table.limits_of(row):
+                assert limit.concurrency is None or running[scope] <= limit.concurrency
+    for scope, begun in table.begun.items():
+        for limit in (each for each in LIMITS if each.rate is not None):
+            assert limit.rate is not None
+            if scope.startswith(limit.scope(kind="", project="", agent="").removesuffix("=")):
+                span = round(limit.rate.span_s * SECOND)
+                assert all(b - a >= span for a, b in zip(begun, begun[limit.rate.starts :], strict=False))
+    table.flags.clear()
+    table.queues = table.fresh()
+    for _ in range(10_000):  # as a worker: whatever may run does, what runs ends, the clock goes to the next opening
+        if table.take(request) is not None:
+            continue
+        if table.running:
+            row = table.running.pop()
+            table.queues.ended(row.key, row.candidate.session)
+        elif (opens_at := table.queues.opens_at()) is not None:
+            assert opens_at > table.now
+            table.now = opens_at
+        else:
+            break
+    assert not table.rows, "something waits, and nothing would ever let it run"
+
+
+def test_a_full_rate_or_priority_hides_nothing_behind_a_thousand_that_wait() -> None:
+    limits = (QueueLimit(project="acme", rate=Rate(starts=1, span_s=60.0)), QueueLimit(priority_least=1, concurrency=1))
+    table, request = Table(limits), ClaimRequest(node=1, pools=("p",), agent_limit_default=10**6)
+    strands = [table.strands.strand(project=project, priority=p) for project, p in (("acme", 0), ("", 5), ("", 0))]
+    assert len(set(strands)) == 3
+    for strand, urgency in ((strands[0], 0), (strands[1], -5)):
+        for _ in range(1_000):
+            table.add(QueueKey("p", "a", "run", strand), urgency, "")
+    table.add(QueueKey("p", "a", "run", strands[2]), 0, "")
+    taken = [table.take(request) for _ in range(4)]
+    assert [row.candidate.id for row in taken if row is not None] == [1_001, 1, 2_001]
+    assert table.queues.opens_at() == 60 * SECOND
+    table.now = 60 * SECOND
+    again = table.take(request)
+    assert again is not None
+    assert again.candidate.id == 2
+    assert table.take(request) is None
+
+
+def test_a_clock_that_is_set_back_keeps_nothing_waiting_longer_than_its_rate() -> None:
+    table = Table((QueueLimit(rate=Rate(starts=1, span_s=60.0)),))
+    table.now = 10**9 * SECOND
+    for _ in range(3):
+        table.add(QueueKey("p", "a", "run"), 0, "")
+    request = ClaimRequest(node=1, pools=("p",), agent_limit_default=10)
+    assert table.take(request) is not None
+    assert table.take(request) is None
+    table.now = 5 * SECOND
+    assert table.take(request) is None
+    assert table.queues.opens_at() == 65 * SECOND
+    table.now = 65 * SECOND
+    assert table.take(request) is not None
 
 
 def test_queues_hold_a_page_of_a_long_queue_and_find_all_of_it() -> None:

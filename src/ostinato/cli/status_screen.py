@@ -11,6 +11,9 @@ from ostinato.cli.words import age, count, length, money, size, when
 from ostinato.gateway.agents_api import AgentRow
 from ostinato.gateway.status_api import Attention, StatusView
 
+LIMITS_MAX = 12
+"""Limits that are listed, those first that are reached."""
+
 AGENTS_MAX = 20
 """Agents that are listed; of larger fleets only those that are not simply ready."""
 
@@ -38,7 +41,30 @@ def show_status(screen: Screen, view: StatusView) -> None:
             ("kept", _kept(view)),
         ]
     )
+    _limits(screen, view)
     _agents(screen, view)
+
+
+def _limits(screen: Screen, view: StatusView) -> None:
+    """What the fleet limits, and the first task that waits for each limit."""
+    if not view.limits:
+        return
+    full = [each for each in view.limits if each.full]
+    shown = (full + [each for each in view.limits if not each.full])[:LIMITS_MAX]
+    rows = [
+        (
+            each.name,
+            f"{each.running}{f' of {each.concurrency}' if each.concurrency is not None else ''}",
+            each.rate or "-",
+            age(each.opens_at, now=view.now) if each.opens_at else "-",
+            each.waits or "-",
+        )
+        for each in shown
+    ]
+    screen.say()
+    screen.table(("LIMIT", "RUNNING", "RATE", "OPENS", "FIRST IN LINE"), rows)
+    if len(shown) < len(view.limits):
+        screen.say(f"... and {len(view.limits) - len(shown)} more: ostinato status --json")
 
 
 def _summary(view: StatusView) -> str:

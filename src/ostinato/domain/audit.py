@@ -33,11 +33,12 @@ AUDITED = frozenset(
         EventName.AGENT_PLACED,
         EventName.AGENT_SCALED,
         EventName.AGENT_LOADED,
+        EventName.LIMITS_CHANGED,
     }
 )
 """Events that are kept in the audit, where somebody other than the runtime caused them, or settings changed."""
 
-BY_ITSELF = frozenset({EventName.AGENT_LOADED, EventName.AGENT_PLACED})
+BY_ITSELF = frozenset({EventName.AGENT_LOADED, EventName.AGENT_PLACED, EventName.LIMITS_CHANGED})
 """Changes of settings, whoever the runtime noticed them for."""
 
 BEGINNING = ""

@@ -56,6 +56,7 @@ class EventName(enum.StrEnum):
     DELIVERY_SENT = "delivery.sent"
     FLAG_SET = "flag.set"
     FLAG_CLEARED = "flag.cleared"
+    LIMITS_CHANGED = "limits.changed"
     TOKEN_ADDED = "token.added"
     TOKEN_REVOKED = "token.revoked"
     BREAKER_OPENED = "breaker.opened"

@@ -34,7 +34,7 @@ from ostinato.engine.rescuer import Rescuer
 from ostinato.engine.scheduler import Fire, Scheduler
 from ostinato.engine.service import Ground
 from ostinato.engine.worker import Worker
-from ostinato.store.port import EVERY_POOL, Node, Retention, Store
+from ostinato.store.port import EVERY_POOL, Node, Retention, Store, Tx
 
 RENEWAL_TIMEOUT_S = 10.0
 """A renewal that takes longer has failed; the lease runs on meanwhile."""
@@ -246,8 +246,10 @@ class EngineNode:
         now = self.clock.now()
         settings = self.settings
         lease_s = FOREVER_S if settings.exclusive or settings.lease is None else settings.lease.lease_s
-        return await self.store.run(
-            lambda tx: tx.start_node(
+
+        def begin(tx: Tx) -> Node:
+            tx.set_limits(self.limits.queues, now=now)
+            return tx.start_node(
                 pid=os.getpid(),
                 host=socket.gethostname(),
                 version=settings.version,
@@ -256,7 +258,8 @@ class EngineNode:
                 pools=settings.pools,
                 now=now,
             )
-        )
+
+        return await self.store.run(begin)
 
     async def _end_incarnation(self, node: Node) -> None:
         """Says goodbye; a store that cannot hear it must not keep the rest from ending, the next start sees it."""

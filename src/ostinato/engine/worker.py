@@ -13,9 +13,10 @@ from functools import partial
 
 from ostinato.domain.event import Event, EventName
 from ostinato.domain.instant import format_instant
+from ostinato.domain.limit import Strands
 from ostinato.domain.message import task_session
 from ostinato.domain.task import URGENT_PRIORITY, Fail, Task, TaskKind
-from ostinato.domain.values import Instant, Value
+from ostinato.domain.values import SECOND, Instant, Value
 from ostinato.engine.attempt import Attempt, Stop, outcome_of_error
 from ostinato.engine.deadlines import Deadlines
 from ostinato.engine.limits import EngineLimits
@@ -44,6 +45,19 @@ MOVED = frozenset(
     }
 )
 """Events that say of a running task that its attempt has no right to go on, unless the attempt itself made them."""
+
+FREEING = frozenset(
+    {
+        EventName.TASK_DONE,
+        EventName.TASK_REVIEW,
+        EventName.TASK_PARKED,
+        EventName.TASK_RETRIED,
+        EventName.TASK_REQUEUED,
+        EventName.TASK_FAILED,
+        EventName.TASK_CANCELLED,
+    }
+)
+"""Events after which a limit of the fleet may have room."""
 
 HALTED = "halted"
 
@@ -84,6 +98,8 @@ class _Claimed(Value):
     taken: int
     due_at: Instant | None
     failures: tuple[Notice, ...]
+    opens_at: Instant | None = None
+    """When a rate opens for which tasks wait."""
     urgent: Mapping[str, int] = {}
     """Urgent tasks that wait for places, as `urgent_waits` says."""
 
@@ -108,6 +124,7 @@ class Worker:
         self.notify = ground.notify
         self.chance = chance
         self.limits = limits
+        self._strands = Strands(limits.queues)
         self.draining = False
         self._handlers: Mapping[TaskKind, Handler] = {each.kind: each for each in handlers}
         self._node = node
@@ -169,7 +186,7 @@ class Worker:
 
     def set_limits(self, limits: EngineLimits) -> None:
         """From the next claim on; what runs already runs on."""
-        self.limits = limits
+        self.limits, self._strands = limits, Strands(limits.queues)
         self._service.wake()
 
     def wake(self) -> None:
@@ -217,7 +234,14 @@ class Worker:
             return 0.0
         if self._due is not None:
             self._due(claimed.due_at)
-        return SWEEP_S
+        return self._rest_s(claimed.opens_at)
+
+    def _rest_s(self, opens_at: Instant | None) -> float:
+        """How long to rest without a hint: until a rate opens, a little longer than that, for it may be closed again by
+        another node; otherwise as hints may be lost."""
+        if opens_at is None:
+            return SWEEP_S
+        return min(SWEEP_S, max(0.001, (opens_at - self.clock.now()) / SECOND))
 
     def _request(self, most: int) -> ClaimRequest:
         return ClaimRequest(
@@ -264,6 +288,7 @@ class Worker:
             tasks=tuple(opened),
             taken=len(tasks),
             due_at=tx.next_due_at() if is_all else None,
+            opens_at=tx.next_start_at() if is_all else None,
             failures=tuple(failures),
             urgent=tx.urgent_waits(request) if is_all else {},
         )
@@ -282,11 +307,17 @@ class Worker:
     def _make_room(self, urgent: Mapping[str, int]) -> None:
         """Asks as many lesser attempts to yield as there are urgent tasks that could take their places."""
         for scope, count in urgent.items():
-            inside = [each for each in self._running.values() if not scope or _counts_for(each.task, scope)]
+            inside = [each for each in self._running.values() if not scope or self._counts_for(each.task, scope)]
             wanted = count - sum(each.preempted for each in inside)
             lesser = sorted(filter(_can_yield, inside), key=lambda each: (each.task.priority, -each.task.id))
             for attempt in lesser[: max(0, wanted)]:
                 attempt.preempted = True
+
+    def _counts_for(self, task: Task, scope: str) -> bool:
+        """True where the task uses up the limit of `agent:<id>`, `kind:<kind>` or one of the fleet's."""
+        if scope in (f"agent:{task.agent}", f"kind:{task.kind.value}"):
+            return True
+        return any(scope == each for each, _ in self._strands.of(task))
 
     # --- attempts ---
 
@@ -325,6 +356,8 @@ class Worker:
             reached = True  # another task of the session may wait for this one
         count = self._of_kind[task.kind]
         self._of_kind[task.kind] = count - 1
+        if self.limits.queues:
+            return True
         return reached or (task.kind in self.limits.kinds and count >= self.limits.kinds[task.kind])
 
     async def _wait_empty(self, seconds: float) -> bool:
@@ -350,6 +383,8 @@ class Worker:
                 attempt = self._running.get(event.task or 0)
                 if attempt is not None:
                     attempt.stop(Stop.MOVED)
+            if event.name in FREEING and self.limits.queues:
+                self._service.wake()  # another node's: what has ended there may have been what others waited for here
             elif event.name is EventName.FLAG_SET and event.data.get("flag") == HALTED:
                 self._halt(str(event.data.get("scope")))
 
@@ -361,11 +396,6 @@ class Worker:
 
 def _can_yield(attempt: Attempt) -> bool:
     return attempt.task.priority < URGENT_PRIORITY and not attempt.preempted
-
-
-def _counts_for(task: Task, scope: str) -> bool:
-    """True where the task uses up the limit of `agent:<id>` or `kind:<kind>`."""
-    return scope in (f"agent:{task.agent}", f"kind:{task.kind.value}")
 
 
 def is_in_scope(task: Task, scope: str) -> bool:

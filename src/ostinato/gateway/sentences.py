@@ -122,6 +122,7 @@ _ABOUT_OTHERS = {
     EventName.NODE_STARTED: "the node started{pid}",
     EventName.NODE_STOPPED: "the node stopped in order",
     EventName.NODE_LOST: "a node was lost; its work goes on",
+    EventName.LIMITS_CHANGED: "the limits of queues have changed",
     EventName.AGENT_SCALED: "{actor} let {agent} do {at_once} at once",
     EventName.AGENT_LOADED: "the files of {agent} were read{version}",
     EventName.AGENT_PLACED: "tasks of {agent} wait for nodes of the pool {pool} from now on",

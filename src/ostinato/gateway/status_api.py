@@ -23,6 +23,7 @@ from ostinato.engine.lock import FleetLock
 from ostinato.gateway.agents_api import DAY, AgentRow, agent_rows, agent_states
 from ostinato.gateway.context import AgentCard, Context, Problem
 from ostinato.gateway.dead_api import error_of, fingerprint_of
+from ostinato.gateway.limit_views import LimitView, limit_views
 from ostinato.gateway.notation import iso, iso_or_none, usd
 from ostinato.gateway.operation import Nothing, View, operation
 from ostinato.gateway.sentences import held_words, one_line, question_words, quoted
@@ -118,6 +119,8 @@ class StatusView(View):
     next_wake_at: str | None
     last_event_at: str | None
     spent_today: SpendStatus
+    limits: list[LimitView]
+    """The fleet's limits of queues, and who waits for them."""
     data: DataStatus
 
 
@@ -162,6 +165,7 @@ async def status(context: Context, request: Nothing) -> StatusView:
             next_wake_at=iso_or_none(tx.next_due_at()),
             last_event_at=iso(last[0].at) if last else None,
             spent_today=_spent(tx, context, now=now),
+            limits=limit_views(tx, now=now),
             data=_data(tx, context, free=free),
         )
 

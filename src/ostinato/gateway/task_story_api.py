@@ -13,6 +13,7 @@ from ostinato.domain.task import ENDED, Task, TaskState, claim_number
 from ostinato.gateway.context import Context
 from ostinato.gateway.follow import changes_of
 from ostinato.gateway.journal_view import step_view
+from ostinato.gateway.limit_views import limits_in_the_way
 from ostinato.gateway.notation import iso, parse_id
 from ostinato.gateway.operation import View, operation, stream
 from ostinato.gateway.placing import CandidateView, Placing
@@ -83,16 +84,17 @@ async def explain(context: Context, request: WhichTask) -> Explanation:
     skills = (await context.store.read(lambda tx: tx.task(number))).spec.skills
     where, now = Placing(context.router, await context.cards() if skills else ()), context.now
 
-    def read(tx: Reads) -> tuple[Task, list[Task], list[str], list[CandidateView]]:
+    def read(tx: Reads) -> tuple[Task, list[Task], list[str], list[CandidateView], list[str]]:
         task = tx.task(number)
         lines, ranked = where.why_here(tx, task, now=now), where.candidates(tx, task, now=now)
-        return task, tx.dependencies(number), lines, ranked
+        return task, tx.dependencies(number), lines, ranked, limits_in_the_way(tx, task, now=now)
 
-    task, after, lines, ranked = await context.store.read(read)
+    task, after, lines, ranked, limits = await context.store.read(read)
     state = f"{task.state.value}{f': {task.reason}' if task.reason else ''}"
     lines.append(f"it is {state}")
     if task.state is TaskState.WAITING and waits_for(task):
         lines.append(f"it waits for {waits_for(task)}")
+    lines += limits
     if missing := [each for each in after if each.state is not TaskState.DONE]:
         lines.append("it needs first: " + ", ".join(f"{each.name} ({each.state.value})" for each in missing))
     if task.not_before_at > context.now:

@@ -26,6 +26,7 @@ from ostinato.domain.routing import Record
 from ostinato.domain.step import Entry, Step
 from ostinato.domain.task import After, NewTask, Outcome, Task, TaskEvent, TaskKind, TaskSpec, TaskState
 from ostinato.domain.values import Instant, Trust, Value
+from ostinato.store.queue_port import QueueReads, QueueTx
 
 T = TypeVar("T")
 
@@ -220,7 +221,7 @@ class Tallies(Value):
     """Pending."""
 
 
-class Reads(Protocol):
+class Reads(QueueReads, Protocol):
     """Verbs that change nothing. Lists are paged by key: `after` is the last id seen, newest first unless said."""
 
     def task(self, task: int) -> Task: ...  # raises NotFound
@@ -331,7 +332,7 @@ class Reads(Protocol):
         """Bytes: `database`, `wal`, `free`; and rows by table as estimates from counters."""
 
 
-class Tx(Reads, Protocol):
+class Tx(Reads, QueueTx, Protocol):
     """All verbs, bound to one transaction."""
 
     def add_task(self, new: NewTask, *, now: Instant, actor: str = "runtime") -> Task:
@@ -343,7 +344,8 @@ class Tx(Reads, Protocol):
 
     def claim(self, request: ClaimRequest, *, now: Instant) -> list[Task]:
         """Highest priority first, oldest first within it; flags, limits and due times respected; attempt counted, token
-        raised. Flat in the number of queued, waiting and blocked tasks."""
+        raised. Flat in the number of queued, waiting and blocked tasks. The fleet's limits (`set_limits`) hold over
+        all nodes, and what they keep waiting hides nothing else. Every claim counts for a rate as a beginning."""
 
     def urgent_waits(self, request: ClaimRequest) -> Mapping[str, int]:
         """How many tasks of URGENT_PRIORITY and above the last claims found that could run but for a limit: by

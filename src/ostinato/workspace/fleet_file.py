@@ -18,6 +18,7 @@ from ostinato.domain.compaction import ContextLimits
 from ostinato.domain.condition import compile_condition
 from ostinato.domain.errors import NotFound, unknown_name
 from ostinato.domain.instant import zone_named
+from ostinato.domain.limit import QueueLimit
 from ostinato.domain.model_choice import ModelRule
 from ostinato.domain.policy import Policy
 from ostinato.domain.routing_rule import Routing
@@ -31,6 +32,7 @@ from ostinato.workspace.file_text import FileText, Finding, read_text
 from ostinato.workspace.fleet_policy import POLICY_KEYS, parse_fleet_policy
 from ostinato.workspace.gate_rules import ESCALATE_KEYS, GATE_KEYS
 from ostinato.workspace.mcp_entries import MCP_EFFECTS, MCP_KEYS, McpEntry, parse_mcp
+from ostinato.workspace.queue_table import QUEUE_KEYS, parse_queues
 from ostinato.workspace.routing_table import ROUTING_KEYS, parse_routing
 from ostinato.workspace.toml_nodes import parse_toml
 from ostinato.workspace.web_table import WEB_KEYS, WebEntry, parse_web
@@ -54,6 +56,7 @@ FLEET_FILE_KEYS: dict[str, tuple[str, ...]] = {
         "retention",
         "store",
         "engine",
+        "queues",
         "inbox",
         "routing",
         "tasks",
@@ -97,6 +100,7 @@ FLEET_FILE_KEYS: dict[str, tuple[str, ...]] = {
     "retention": ("tasks", "events", "blobs", "skips", "charges"),
     "store": ("kind", "url", "password_env", "lease"),
     "engine": ("tasks",),
+    **QUEUE_KEYS,
     "inbox": ("agent", "settle"),
     **ROUTING_KEYS,
     "tasks": ("file",),
@@ -184,6 +188,8 @@ class FleetSettings(Value):
     store: StoreEntry = StoreEntry()
     tasks_max: int | None = None
     """Tasks that a node runs at once; None: derived from the machine."""
+    queue_limits: tuple[QueueLimit, ...] = ()
+    """What of some kind, project, agent or priority runs at once and begins in a while, on all nodes."""
     inbox_agent: str | None = None
     """Who gets files of the fleet's inbox that name nobody."""
     settle_s: float = SETTLE_S
@@ -285,6 +291,7 @@ def parse_fleet(file: FileText, *, name: str) -> FleetSettings:
         retention=retention,
         store=_store(_table(root, "store")),
         tasks_max=engine.integer("tasks", 1, least=1, most=100_000) if engine.has("tasks") else None,
+        queue_limits=parse_queues(root),
         inbox_agent=inbox.read("agent", check_agent_id),
         settle_s=inbox.duration_s("settle", SETTLE_S),
         routing=parse_routing(root),

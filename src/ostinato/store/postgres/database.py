@@ -63,8 +63,8 @@ _TEXTS: Final = frozenset(
         "data", "deliver", "digest", "effort", "ended", "entry", "error", "heartbeat", "host", "ids", "key", "keys",
         "kind", "kinds", "model", "name", "names", "outcome", "person", "pool", "prefix", "behind", "previous", "pools",
         "delegation", "probe", "project", "provider", "reason", "result", "retry", "rule", "scope", "session", "source",
-        "spec", "state", "states", "text", "title", "transaction", "trigger", "type", "condition", "value", "version",
-        "wait", "writer",
+        "spec", "state", "states", "strand", "text", "title", "transaction", "trigger", "type", "condition", "value",
+        "version", "wait", "writer",
     }
 )  # fmt: skip
 _FRACTIONS: Final = frozenset({"duration_ms"})

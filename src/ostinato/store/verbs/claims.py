@@ -34,7 +34,6 @@ from ostinato.store.port import Claim, ClaimRequest
 from ostinato.store.verbs import rows
 from ostinato.store.verbs.moves import MoveVerbs
 from ostinato.store.verbs.rows import Kept
-from ostinato.store.verbs.tasks import place_of
 
 RELEASED_AT_ONCE = 200
 """Delayed tasks that one claim makes claimable; the rest follow with the next."""
@@ -51,14 +50,15 @@ class ClaimVerbs(MoveVerbs):
         self._release_delayed(now=now, limit=RELEASED_AT_ONCE)
         queues = self._queues()
         claimed: list[Task] = []
+        begun: dict[str, list[int]] = {}
         written: list[dict[str, Any]] = []
         seen = self._last_message()
         while len(claimed) < request.most:
-            found = queues.take(request, flags.__contains__)
+            found = queues.take(request, flags.__contains__, now=now)
             if found is None:
                 break
             kept = self._kept_or_none(found[1].id)
-            if kept is None or place_of(kept) != found:
+            if kept is None or self._place_of(kept) != found:
                 continue  # it moved on since it was noted; where it went, it was noted again
             task = self._take(kept, node=request.node, seen=seen, now=now)
             claimed.append(task)
@@ -67,12 +67,30 @@ class ClaimVerbs(MoveVerbs):
                  "now": now}
             )  # fmt: skip
             queues.started(found[0], found[1].session)
+            for scope, most in queues.began(found[0], now=now).items():
+                begun.setdefault(scope, []).append(most)
         if claimed:
+            self._write_begun(begun, now=now)
             if self._db.many("claim_task", written) != len(written):
                 raise Internal("A task could not be claimed, though it was ready")
             self._db.many("add_attempt", written)
             self._note_sessionless(claimed)
         return claimed
+
+    def _write_begun(self, begun: Mapping[str, Sequence[int]], *, now: Instant) -> None:
+        """What rates count, in the claim's own commit: they hold over restarts, and for all nodes together."""
+        for scope, counts in begun.items():
+            last = self._db.one("last_begun", scope=scope)
+            seq = 0 if last is None else last[0]
+            self._db.many(
+                "add_begun", [{"scope": scope, "seq": seq + n, "now": now} for n in range(1, len(counts) + 1)]
+            )
+            self._db.do("forget_begun", scope=scope, seq=seq + len(counts) - counts[-1])
+
+    def next_start_at(self) -> Instant | None:
+        """When a rate opens that the last claim found used up."""
+        queues = self._memory.queues
+        return None if queues is None else queues.opens_at()
 
     def urgent_waits(self, request: ClaimRequest) -> Mapping[str, int]:
         """Urgent tasks that only places are wanting for."""

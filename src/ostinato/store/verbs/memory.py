@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from ostinato.domain.limit import Strands
 from ostinato.domain.values import Instant
 from ostinato.store.verbs.queues import Queues
 from ostinato.store.verbs.rows import Kept
@@ -27,6 +28,7 @@ class Memory:
         self.last_ids: dict[str, int] = {}
         self.flags: dict[str, set[str]] | None = None
         self.queues: Queues | None = None
+        self.strands: Strands | None = None
         self.tasks: dict[int, Kept] = {}
         self.asking: set[int] | None = None
         """Tasks that may have questions which their end withdraws."""

@@ -231,6 +231,7 @@ class MoveVerbs(EndingVerbs):
             pool=new.pool,
             not_before_at=new.not_before_at,
             project=new.project,
+            strand=self._strand_of(new),
             due_at=due_at,
             ready_at=changed.ready_at,
             now=now,
@@ -240,6 +241,10 @@ class MoveVerbs(EndingVerbs):
             self._tally(new, 1)
             if new.session == f"task:{new.id}":
                 self._db.do("give_session", key=new.session, agent=new.agent or "")
+        queues = self._memory.queues
+        if queues is not None and new.state is TaskState.RUNNING and self._queue_of(new) != self._queue_of(old):
+            queues.ended(self._queue_of(old), old.session or "")
+            queues.started(self._queue_of(new), new.session or "")
         self._remember(changed)
         self._note_claimable(changed)
         before = {name: getattr(old, name) for name in changes}

@@ -3,8 +3,9 @@
 A claim wants the most urgent task that *may* run. One index over all claimable rows does not give it cheaply: a paused
 agent, or one at its limit, may own the first million rows, and each claim would walk past them. So rows are kept in
 queues, the index is ordered by queue, and this module knows the head of each queue. Whatever stops a whole queue (a
-flag, a limit of an agent or kind) sets the queue aside until that changes; whatever stops one row (its session is busy)
-sets the row aside. Each obstacle is met once, not by each claim.
+flag, a limit, a rate) sets the queue aside until that changes; whatever stops one row (its session is busy)
+sets the row aside. Each obstacle is met once, not by each claim. A limit of some projects or priorities stops whole
+queues, too: their tasks have a strand of their own (`ostinato.domain.limit`).
 
 Only a page of each queue is in memory. Nothing here is truth: a row is taken by an UPDATE that checks that it is still
 claimable, what it finds gone is dropped, and everything can be forgotten and read again at any time. A table of queues
@@ -20,16 +21,19 @@ from collections.abc import Callable, Iterable, Mapping
 from heapq import heappop, heappush
 from typing import NamedTuple
 
+from ostinato.domain.limit import QueueLimit, Strands
 from ostinato.domain.task import URGENT_PRIORITY, TaskKind
+from ostinato.domain.values import Instant
 from ostinato.store.port import EVERY_POOL, ClaimRequest
 
 
 class QueueKey(NamedTuple):
-    """Pool, agent (empty: none) and kind."""
+    """Pool, agent (empty: none), kind and strand."""
 
     pool: str
     agent: str
     kind: str
+    strand: str = ""
 
 
 class Candidate(NamedTuple):
@@ -57,6 +61,11 @@ class Queue:
 Page = Callable[[QueueKey, Candidate, int], list[Candidate]]
 """Reads the rows of a queue behind a candidate, at most so many."""
 
+Begun = Callable[[str], list[Instant]]
+"""Reads when the last tasks of a scope began that has a rate, in order."""
+
+NO_STRANDS = Strands()
+
 PAGE_MAX = 64
 """Rows of one queue in memory; enough that reading pages is no cost, little enough for 10,000 queues."""
 ROWS_MAX = 40_000
@@ -66,8 +75,23 @@ ROWS_MAX = 40_000
 class Queues:
     """Every queue, which of them are set aside, and how much runs."""
 
-    def __init__(self, *, heads: Iterable[tuple[QueueKey, Candidate]], page: Page) -> None:
+    def __init__(
+        self,
+        *,
+        heads: Iterable[tuple[QueueKey, Candidate]],
+        page: Page,
+        strands: Strands = NO_STRANDS,
+        begun: Begun = lambda scope: [],
+    ) -> None:
         self._page = page
+        self._strands = strands
+        self._read_begun = begun
+        self._begun: dict[str, list[Instant]] = {}
+        self._covering: dict[QueueKey, tuple[tuple[str, QueueLimit], ...]] = {}
+        self._opening: dict[str, Instant] = {}
+        """Scopes whose rate is used up, and when each lets the next task begin."""
+        self._now: Instant = 0
+        """When it was asked last."""
         self._queues: dict[QueueKey, Queue] = {}
         self._order: dict[str, list[tuple[Candidate, QueueKey]]] = {}
         self._aside: dict[str, list[tuple[Candidate, QueueKey]]] = {}
@@ -76,7 +100,7 @@ class Queues:
         self._urgent_aside: dict[str, int] = {}
         """How many of the heads that are set aside for a limit are urgent, by scope."""
         self.running: dict[str, int] = {}
-        """What runs now: `agent:<id>`, `kind:<kind>` and `session:<key>`, each with its number."""
+        """What runs now: `agent:<id>`, `kind:<kind>`, `session:<key>` and scopes of limits, each with its number."""
         for key, head in heads:
             queue = self._queues[key] = Queue()
             queue.rows, queue.last, queue.more = [head], head, True
@@ -100,26 +124,46 @@ class Queues:
 
     def started(self, key: QueueKey, session: str) -> None:
         """A task of this queue runs now."""
-        for name in _scopes(key, session):
+        for name in self._scopes(key, session):
             self.running[name] = self.running.get(name, 0) + 1
+
+    def began(self, key: QueueKey, *, now: Instant) -> Mapping[str, int]:
+        """A task of this queue begins now: the scopes whose rates it counts for, and how many beginnings each keeps."""
+        rated: dict[str, int] = {}
+        for scope, limit in self._limits_of(key):
+            if limit.rate is not None:
+                rated[scope] = max(limit.rate.starts, rated.get(scope, 0))
+        for scope, most in rated.items():
+            begun = self._begun_of(scope, now=now)
+            begun.append(now)
+            del begun[:-most]
+        return rated
 
     def ended(self, key: QueueKey, session: str) -> None:
         """A task of this queue runs no more: what waited for that may be looked at again."""
-        for name in _scopes(key, session):
+        for name in self._scopes(key, session):
             left = self.running.get(name, 0) - 1
             if left > 0:
                 self.running[name] = left
             else:
                 self.running.pop(name, None)
-            self._urgent_aside.pop(name, None)
-            for head, queue_key in self._aside.pop(name, ()):
-                heappush(self._order.setdefault(queue_key.pool, []), (head, queue_key))
+            self._look_again(name)
             for row, queue_key in self._rows_aside.pop(name, ()):
                 self.add(queue_key, row)
 
-    def take(self, request: ClaimRequest, flagged: Callable[[str], bool]) -> tuple[QueueKey, Candidate] | None:
+    def opens_at(self) -> Instant | None:
+        """When the first rate opens for which something waits; None: nothing waits for one."""
+        return min((at for scope, at in self._opening.items() if scope in self._aside), default=None)
+
+    def take(
+        self, request: ClaimRequest, flagged: Callable[[str], bool], *, now: Instant = 0
+    ) -> tuple[QueueKey, Candidate] | None:
         """The most urgent row that this request may run, out of its queue; None: there is none."""
         self._note_limits(request)
+        if self._opening:  # also where the clock was set back since
+            for scope in [each for each, at in self._opening.items() if at <= now or now < self._now]:
+                self._look_again(scope)
+        self._now = now
         not_wanted: list[tuple[Candidate, QueueKey]] = []
         try:
             while True:
@@ -134,7 +178,7 @@ class Queues:
                     not_wanted.append((head, key))
                 elif key.agent and flagged(f"agent:{key.agent}"):
                     self._set_aside("flag", head, key)
-                elif (full := self._full(request, key)) is not None:
+                elif (full := self._full(request, key, now=now)) is not None:
                     self._set_aside(full, head, key)
                 else:
                     runs = self._may_run(head, key, flagged)
@@ -151,10 +195,8 @@ class Queues:
         limits = (request.agent_limits, request.agent_limit_default, request.kind_limits)
         if limits != self._limits:
             self._limits = limits
-            self._urgent_aside.clear()
             for name in [each for each in self._aside if each != "flag"]:
-                for head, key in self._aside.pop(name):
-                    heappush(self._order.setdefault(key.pool, []), (head, key))
+                self._look_again(name)
 
     def _best_pool(self, pools: tuple[str, ...], flagged: Callable[[str], bool]) -> str | None:
         best: str | None = None
@@ -164,7 +206,14 @@ class Queues:
                 best = pool
         return best
 
-    def _full(self, request: ClaimRequest, key: QueueKey) -> str | None:
+    def _look_again(self, name: str) -> None:
+        """Queues that were set aside for this scope may move."""
+        self._urgent_aside.pop(name, None)
+        self._opening.pop(name, None)
+        for head, key in self._aside.pop(name, ()):
+            heappush(self._order.setdefault(key.pool, []), (head, key))
+
+    def _full(self, request: ClaimRequest, key: QueueKey, *, now: Instant) -> str | None:
         """The scope whose limit is reached, or None."""
         if _takes_a_place(key):
             name = f"agent:{key.agent}"
@@ -175,11 +224,54 @@ class Queues:
             limit = request.kind_limits.get(TaskKind(key.kind))
             if limit is not None and self.running.get(name, 0) >= limit:
                 return name
+        return self._limited(key, now=now) if self._strands.limits else None
+
+    def _limited(self, key: QueueKey, *, now: Instant) -> str | None:
+        """The scope of a limit of the fleet that is reached, or whose rate is used up."""
+        for scope, limit in self._limits_of(key):
+            if limit.concurrency is not None and self.running.get(scope, 0) >= limit.concurrency:
+                return scope
+            if limit.rate is not None:
+                opens_at = limit.rate.opens_at(self._begun_of(scope, now=now), now=now)
+                if opens_at > now:
+                    self._opening[scope] = min(opens_at, self._opening.get(scope, opens_at))
+                    return scope
         return None
+
+    def _begun_of(self, scope: str, *, now: Instant) -> list[Instant]:
+        """Beginnings that a rate counts. Where the clock was set back since, they count as of now: a rate holds, and
+        nothing waits for a time that the clock may not reach again for long."""
+        begun = self._begun.get(scope)
+        if begun is None:
+            begun = self._begun[scope] = sorted(self._read_begun(scope))
+        if begun and begun[-1] > now:
+            begun[:] = [min(each, now) for each in begun]
+        return begun
+
+    def _limits_of(self, key: QueueKey) -> tuple[tuple[str, QueueLimit], ...]:
+        if not self._strands.limits:
+            return ()
+        found = self._covering.get(key)
+        if found is None:
+            if len(self._covering) > ROWS_MAX:
+                self._covering.clear()
+            found = self._strands.covering(kind=key.kind, agent=key.agent, strand=key.strand)
+            self._covering[key] = found
+        return found
+
+    def _scopes(self, key: QueueKey, session: str) -> list[str]:
+        """What a running task of this queue counts for."""
+        scopes = [f"kind:{key.kind}"]
+        if _takes_a_place(key):
+            scopes.append(f"agent:{key.agent}")
+        if session:
+            scopes.append(f"session:{session}")
+        scopes += dict(self._limits_of(key))
+        return scopes
 
     def _set_aside(self, name: str, head: Candidate, key: QueueKey) -> None:
         self._aside.setdefault(name, []).append((head, key))
-        if name != "flag" and head.urgency <= -URGENT_PRIORITY:
+        if name != "flag" and name not in self._opening and head.urgency <= -URGENT_PRIORITY:
             self._urgent_aside[name] = self._urgent_aside.get(name, 0) + 1
 
     def urgent(self, pools: tuple[str, ...], flagged: Callable[[str], bool]) -> Mapping[str, int]:
@@ -225,12 +317,3 @@ def _takes_a_place(key: QueueKey) -> bool:
     """True for what counts among the tasks that an agent works on at once. A process does not: it must begin while the
     turn that started it goes on."""
     return bool(key.agent) and key.kind != TaskKind.PROCESS.value
-
-
-def _scopes(key: QueueKey, session: str) -> list[str]:
-    scopes = [f"kind:{key.kind}"]
-    if _takes_a_place(key):
-        scopes.append(f"agent:{key.agent}")
-    if session:
-        scopes.append(f"session:{session}")
-    return scopes

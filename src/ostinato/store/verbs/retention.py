@@ -6,6 +6,7 @@ A task goes with everything it owns. Blobs go once no kept task or message names
 from __future__ import annotations
 
 from ostinato.domain.ledger import day_of
+from ostinato.domain.limit import SPAN_MAX_S
 from ostinato.domain.message import OWN_KINDS, kind_of
 from ostinato.domain.task import TaskKind
 from ostinato.domain.values import SECOND, Instant
@@ -18,7 +19,7 @@ class RetentionVerbs(PeopleVerbs):
 
     def prune(self, keep: Retention, *, now: Instant, limit: int = 500) -> int:
         """One bounded portion of what is kept long enough."""
-        gone = 0
+        gone = self._db.do("prune_begun", until=_before(now, SPAN_MAX_S))
         if keep.tasks_s is not None:
             until = _before(now, keep.tasks_s)
             gone += self._prune_tasks(until, limit)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ostinato.domain.errors import Invalid
 from ostinato.domain.event import EventName
+from ostinato.domain.limit import QueueLimit, Strands
 from ostinato.domain.values import SECOND, Instant, digest_of
+from ostinato.store.verbs import rows
+from ostinato.store.verbs.limits import LIMITS_SETTING
 from ostinato.store.verbs.nodes import NodeVerbs
 
 FLAG_NAMES = ("halted", "paused", "draining")
@@ -48,6 +53,28 @@ class SettingVerbs(NodeVerbs):
             reason=reason,
             data={"scope": scope, "flag": name},
         )
+
+    def set_limits(self, limits: Sequence[QueueLimit], *, now: Instant) -> bool:
+        """Other limits of queues; tasks that wait, and may wait again, go to the strands that these make."""
+        old, new = self._strands(), Strands(limits)
+        if new.limits == old.limits:
+            return False
+        self._db.do("set_setting", name=LIMITS_SETTING, value=rows.to_text(new.limits))
+        for project, priority in self._db.all("strands_in_use"):
+            strand = new.strand(project=project, priority=priority)
+            if strand != old.strand(project=project, priority=priority):
+                self._db.do("move_to_strand", project=project, priority=priority, strand=strand)
+        self._memory.strands = self._memory.queues = None
+        said = [
+            {
+                "scope": each.scope(kind=each.kind, project=each.project, agent=each.agent).removeprefix("limit:"),
+                "concurrency": each.concurrency,
+                "rate": each.rate.text if each.rate else None,
+            }
+            for each in limits
+        ]
+        self._tell(EventName.LIMITS_CHANGED, now=now, data={"limits": said})
+        return True
 
     def put_blob(self, data: bytes, *, now: Instant) -> str:
         """Keeps bytes under their digest."""

@@ -222,6 +222,7 @@ class TaskVerbs(Work):
             reason=task.reason,
             spec=spec,
             delegation=new.spec.delegation or None,
+            strand=self._strand_of(task),
         )
         if new.spec.attachments:
             self._note_blobs([each.digest for each in new.spec.attachments], task=task.id)
@@ -323,12 +324,22 @@ class TaskVerbs(Work):
         memory = self._memory
         if kept.due_at is not None:
             memory.note_due(kept.due_at)
-        elif memory.queues is not None and (place := place_of(kept)) is not None:
+        elif memory.queues is not None and (place := self._place_of(kept)) is not None:
             memory.queues.add(*place)
 
     def _left_running(self, task: Task) -> None:
         if self._memory.queues is not None:
-            self._memory.queues.ended(QueueKey(task.pool, task.agent or "", task.kind.value), task.session or "")
+            self._memory.queues.ended(self._queue_of(task), task.session or "")
+
+    def _queue_of(self, task: Task) -> QueueKey:
+        return QueueKey(task.pool, task.agent or "", task.kind.value, self._strand_of(task))
+
+    def _place_of(self, kept: Kept) -> tuple[QueueKey, Candidate] | None:
+        """Where a task waits to be claimed; None where it cannot be."""
+        task = kept.task
+        if task.state is not TaskState.READY or kept.due_at is not None:
+            return None
+        return self._queue_of(task), Candidate(-task.priority, task.id, task.session or "")
 
     def _append_steps(self, kept: Kept, entries: Sequence[Entry], *, now: Instant) -> Kept:
         """Writes entries at the end of the current journal."""
@@ -361,15 +372,6 @@ class TaskVerbs(Work):
     def _note_blobs(self, digests: Sequence[str], *, task: int = 0, message: int = 0) -> None:
         """Says who names these blobs, so that they are kept as long."""
         self._db.many("use_blob", [{"digest": each, "task": task, "message": message} for each in set(digests)])
-
-
-def place_of(kept: Kept) -> tuple[QueueKey, Candidate] | None:
-    """Where a task waits to be claimed; None where it cannot be."""
-    task = kept.task
-    if task.state is not TaskState.READY or kept.due_at is not None:
-        return None
-    key = QueueKey(task.pool, task.agent or "", task.kind.value)
-    return key, Candidate(-task.priority, task.id, task.session or "")
 
 
 def _is_dead(task: Task) -> bool:

@@ -13,6 +13,7 @@ from msgspec.structs import asdict
 
 from ostinato.domain.audit import BEGINNING, bound, is_audited
 from ostinato.domain.event import Event, EventName, NewEvent
+from ostinato.domain.limit import Strands
 from ostinato.domain.task import Task, TaskKind
 from ostinato.domain.values import Instant
 from ostinato.store.port import DEFAULT_POOL, Flag, Tallies
@@ -227,26 +228,36 @@ class Work(ReadVerbs):
         """What can be claimed, from memory."""
         queues = self._memory.queues
         if queues is None:
-            queues = self._memory.queues = Queues(heads=self._queue_heads(), page=self._queue_page)
-            for pool, agent, kind, session in self._db.all("running"):
-                queues.started(QueueKey(pool, agent, kind), session)
+            queues = self._memory.queues = Queues(
+                heads=self._queue_heads(), page=self._queue_page, strands=self._strands(), begun=self._begun
+            )
+            for pool, agent, kind, strand, session in self._db.all("running"):
+                queues.started(QueueKey(pool, agent, kind, strand), session)
         return queues
+
+    def _strands(self) -> Strands:
+        """How limits part the queues, from memory."""
+        strands = self._memory.strands
+        if strands is None:
+            strands = self._memory.strands = Strands(self.limits())
+        return strands
+
+    def _strand_of(self, task: Task) -> str:
+        return self._strands().strand(project=task.project, priority=task.priority)
 
     def _queue_heads(self) -> list[tuple[QueueKey, Candidate]]:
         heads: list[tuple[QueueKey, Candidate]] = []
         key = QueueKey("", "", "")
-        while (row := self._db.one("next_queue", pool=key.pool, agent=key.agent, kind=key.kind)) is not None:
-            pool, agent, kind, priority, id_, session = row
-            key = QueueKey(pool, agent, kind)
+        while (row := self._db.one("next_queue", **key._asdict())) is not None:
+            pool, agent, kind, strand, priority, id_, session = row
+            key = QueueKey(pool, agent, kind, strand)
             heads.append((key, Candidate(-priority, id_, session)))
         return heads
 
     def _queue_page(self, key: QueueKey, after: Candidate, most: int) -> list[Candidate]:
         found = self._db.all(
             "queue_page",
-            pool=key.pool,
-            agent=key.agent,
-            kind=key.kind,
+            **key._asdict(),
             priority=-after.urgency,
             id=after.id,
             limit=most,

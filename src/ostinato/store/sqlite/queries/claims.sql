@@ -1,22 +1,27 @@
 -- Claims, attempts and journals.
 
 -- name: next_queue
--- The head of the first queue behind this one: three seeks, however many rows a queue holds. One comparison of
--- (pool, agent, kind) as a row would walk through the whole queue first.
+-- The head of the first queue behind this one: four seeks, however many rows a queue holds. One comparison of
+-- (pool, agent, kind, strand) as a row would walk through the whole queue first.
 SELECT * FROM (
-    SELECT pool, agent, kind, priority, id, session FROM tasks INDEXED BY task_claimable
+    SELECT pool, agent, kind, strand, priority, id, session FROM tasks INDEXED BY task_claimable
+    WHERE state = 'ready' AND due_at IS NULL AND pool = :pool AND agent = :agent AND kind = :kind AND strand > :strand
+    ORDER BY strand, priority DESC, id LIMIT 1
+)
+UNION ALL SELECT * FROM (
+    SELECT pool, agent, kind, strand, priority, id, session FROM tasks INDEXED BY task_claimable
     WHERE state = 'ready' AND due_at IS NULL AND pool = :pool AND agent = :agent AND kind > :kind
-    ORDER BY kind, priority DESC, id LIMIT 1
+    ORDER BY kind, strand, priority DESC, id LIMIT 1
 )
 UNION ALL SELECT * FROM (
-    SELECT pool, agent, kind, priority, id, session FROM tasks INDEXED BY task_claimable
+    SELECT pool, agent, kind, strand, priority, id, session FROM tasks INDEXED BY task_claimable
     WHERE state = 'ready' AND due_at IS NULL AND pool = :pool AND agent > :agent
-    ORDER BY agent, kind, priority DESC, id LIMIT 1
+    ORDER BY agent, kind, strand, priority DESC, id LIMIT 1
 )
 UNION ALL SELECT * FROM (
-    SELECT pool, agent, kind, priority, id, session FROM tasks INDEXED BY task_claimable
+    SELECT pool, agent, kind, strand, priority, id, session FROM tasks INDEXED BY task_claimable
     WHERE state = 'ready' AND due_at IS NULL AND pool > :pool
-    ORDER BY pool, agent, kind, priority DESC, id LIMIT 1
+    ORDER BY pool, agent, kind, strand, priority DESC, id LIMIT 1
 )
 LIMIT 1
 
@@ -26,21 +31,50 @@ SELECT priority, id, session FROM (
     SELECT * FROM (
         SELECT priority, id, session FROM tasks INDEXED BY task_claimable
         WHERE state = 'ready' AND due_at IS NULL AND pool = :pool AND agent = :agent AND kind = :kind
-            AND priority = :priority AND id > :id
+            AND strand = :strand AND priority = :priority AND id > :id
         ORDER BY id LIMIT :limit
     )
     UNION ALL
     SELECT * FROM (
         SELECT priority, id, session FROM tasks INDEXED BY task_claimable
         WHERE state = 'ready' AND due_at IS NULL AND pool = :pool AND agent = :agent AND kind = :kind
-            AND priority < :priority
+            AND strand = :strand AND priority < :priority
         ORDER BY priority DESC, id LIMIT :limit
     )
 ) ORDER BY priority DESC, id LIMIT :limit
 
 -- name: running
 -- What runs: the limits of agents, kinds and sessions are counted from these.
-SELECT pool, agent, kind, session FROM tasks INDEXED BY task_running WHERE state = 'running'
+SELECT pool, agent, kind, strand, session FROM tasks INDEXED BY task_running WHERE state = 'running'
+
+-- name: last_begun
+-- The number of the last beginning that a rate has counted.
+SELECT seq FROM begun WHERE scope = :scope ORDER BY seq DESC LIMIT 1
+
+-- name: begun
+-- When the last tasks of a scope began that has a rate.
+SELECT at FROM begun WHERE scope = :scope ORDER BY seq
+
+-- name: add_begun
+-- One more beginning.
+INSERT INTO begun (scope, seq, at) VALUES (:scope, :seq, :now)
+
+-- name: forget_begun
+-- Those that no rate asks for any more.
+DELETE FROM begun WHERE scope = :scope AND seq <= :seq
+
+-- name: prune_begun
+-- Beginnings longer ago than any rate reaches.
+DELETE FROM begun WHERE at < :until
+
+-- name: strands_in_use
+-- What decides about the strands of tasks that may still be claimed.
+SELECT DISTINCT project, priority FROM tasks WHERE state != 'done' AND state != 'cancelled'
+
+-- name: move_to_strand
+-- Tasks of a project and priority wait there from now on.
+UPDATE tasks SET strand = :strand
+WHERE project = :project AND priority = :priority AND strand != :strand AND state != 'done' AND state != 'cancelled'
 
 -- name: claim_task
 -- Takes one task, if it can still be claimed.

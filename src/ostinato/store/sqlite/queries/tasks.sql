@@ -192,11 +192,11 @@ UPDATE tasks SET awaited = 1 WHERE id = :id
 INSERT INTO tasks (
     id, kind, state, title, agent, session, pool, project, type, priority, not_before_at, created_at, updated_at,
     ready_at, due_at, attempts, failures, losses, token, journal, steps, unfinished, held, awaited, parent, depth, key, body,
-    reason, dismissed, seen, endings, tokens, usd_micros, spec, delegation
+    reason, dismissed, seen, endings, tokens, usd_micros, spec, delegation, strand
 ) VALUES (
     :id, :kind, :state, :title, :agent, :session, :pool, :project, :type, :priority, :not_before_at, :now, :now,
     :ready_at, :due_at, 0, 0, 0, 0, 1, 0, :unfinished, :held, 0, :parent, :depth, :key, :body,
-    :reason, 0, 0, 0, 0, 0, :spec, :delegation
+    :reason, 0, 0, 0, 0, 0, :spec, :delegation, :strand
 )
 
 -- name: add_task_document
@@ -216,7 +216,7 @@ WHERE id = :id
 -- What people may change about an unfinished task.
 UPDATE tasks SET
     priority = :priority, agent = :agent, pool = :pool, not_before_at = :not_before_at, project = :project,
-    due_at = :due_at, ready_at = :ready_at, updated_at = :now
+    strand = :strand, due_at = :due_at, ready_at = :ready_at, updated_at = :now
 WHERE id = :id
 
 -- name: explain_task

@@ -1,0 +1,37 @@
+"""The part of the seam about queues: limits of what runs and begins.
+
+`ostinato.store.port` joins it to the rest. Knows nothing of who claims.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from ostinato.domain.limit import LimitState, QueueLimit
+from ostinato.domain.task import Task
+from ostinato.domain.values import Instant
+
+
+class QueueReads(Protocol):
+    """Verbs that change nothing."""
+
+    def limits(self) -> tuple[QueueLimit, ...]:
+        """The fleet's limits of queues."""
+
+    def limits_of(self, task: Task, *, now: Instant) -> list[LimitState]:
+        """How the limits stand that cover a task."""
+
+    def limit_states(self, *, now: Instant) -> list[LimitState]:
+        """How every limit stands, with the first task that waits for it."""
+
+
+class QueueTx(Protocol):
+    """Verbs bound to one transaction."""
+
+    def set_limits(self, limits: Sequence[QueueLimit], *, now: Instant) -> bool:
+        """The fleet's limits of queues from now on, for all nodes; False where they are these already. What began
+        before counts for the rates that stay."""
+
+    def next_start_at(self) -> Instant | None:
+        """When the first rate opens for which tasks wait that the last claim passed over; None: none does."""
