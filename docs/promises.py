@@ -113,6 +113,21 @@ PROMISES = (
         proofs=(
             f"{CONTRACT}/delegating.py::racing_proposers_get_one_task_for_the_same_work",
             f"{CONTRACT}/delegating.py::failed_work_is_not_replayed_beside_the_same_work",
+            "tests/machines/test_plans.py::test_graphs_go_on_as_plain_rows_say",
+            "tests/postgres/test_machines.py::test_a_store_in_postgresql_does_what_a_plain_list_says",
+        ),
+    ),
+    Promise(
+        piece="order of tasks",
+        holds="none begins before what it waits for has come, whatever is approved, stopped, replayed or skipped; and"
+        " whatever waits says for what",
+        after_a_crash="the same",
+        proofs=(
+            f"{CONTRACT}/depending.py::a_branch_that_is_not_taken_is_skipped_with_all_that_can_only_follow_it",
+            "tests/machines/test_plans.py::test_graphs_go_on_as_plain_rows_say",
+            "tests/postgres/test_machines.py::test_a_store_in_postgresql_does_what_a_plain_list_says",
+            "tests/graphs/test_trials.py::test_a_graph_is_performed_once_and_in_order",
+            "tests/postgres/test_graphs.py::test_a_graph_is_performed_once_and_in_order",
         ),
     ),
     Promise(
@@ -123,6 +138,8 @@ PROMISES = (
             f"{CONTRACT}/claiming.py::urgent_tasks_that_only_a_limit_keeps_from_running_are_told",
             f"{CONTRACT}/finishing.py::parks_and_drains_do_not_count_as_failures",
             "tests/engine/test_preemption.py::test_whatever_preempts_whatever_every_step_is_taken_once",
+            "tests/machines/test_plans.py::test_graphs_go_on_as_plain_rows_say",
+            "tests/postgres/test_machines.py::test_a_store_in_postgresql_does_what_a_plain_list_says",
         ),
     ),
     Promise(

@@ -1,4 +1,4 @@
-"""The machines of queue, questions and outbox, over PostgreSQL: short histories, the long ones run on SQLite."""
+"""The machines of queue, plans, questions and outbox, over PostgreSQL: short histories, the long ones run on SQLite."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ import pytest
 from ostinato.store.postgres import open_postgres
 from tests.machines.machine import Machine, Opener, play
 from tests.machines.outbox import OutboxMachine
+from tests.machines.plans import PlanMachine
 from tests.machines.questions import QuestionMachine
 from tests.machines.queue import QueueMachine
 from tests.postgres.server import empty
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("machine", [QueueMachine, QuestionMachine, OutboxMachine], ids=lambda each: each.__name__)
+@pytest.mark.parametrize(
+    "machine", [QueueMachine, PlanMachine, QuestionMachine, OutboxMachine], ids=lambda each: each.__name__
+)
 def test_a_store_in_postgresql_does_what_a_plain_list_says(machine: type[Machine], database: str) -> None:
     def fresh() -> Opener:
         empty(database)

@@ -1,0 +1,45 @@
+"""Graphs of tasks against plain rows, in random histories; and seeded bugs, which such a history must meet."""
+
+from __future__ import annotations
+
+import pytest
+
+from ostinato.domain.dependency import Standing
+from ostinato.domain.task import Condition, Join
+from ostinato.store.verbs import endings
+from ostinato.store.verbs.accounts import AccountVerbs
+from tests.crash.siege import FULL
+from tests.machines.machine import in_sqlite, meet, play
+from tests.machines.plans import PlanMachine
+
+
+@pytest.mark.slow
+def test_graphs_go_on_as_plain_rows_say() -> None:
+    play(PlanMachine, in_sqlite(), examples=300 if FULL else 10, steps=50 if FULL else 25)
+
+
+def test_a_task_that_begins_early_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endings, "standing", lambda condition, **_: Standing.MET)
+
+    def history(plan: PlanMachine) -> None:
+        plan.add([], Join.ALL, draft=False, agent="a", high=False)
+        plan.add([(0, Condition.SUCCESS)], Join.ALL, draft=False, agent="a", high=True)
+        plan.claim(1)
+        plan.finish(0, "fail")
+        plan.claim(1)
+
+    with pytest.raises(AssertionError):
+        meet(PlanMachine, in_sqlite(), history)
+
+
+def test_a_yield_that_loses_a_step_or_what_it_cost_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(AccountVerbs, "charge", lambda *_, **__: None)
+
+    def history(plan: PlanMachine) -> None:
+        plan.add([], Join.ALL, draft=False, agent="a", high=False)
+        plan.claim(1)
+        plan.take_a_step(0, 3)
+        plan.finish(0, "yield")
+
+    with pytest.raises(AssertionError, match="has lost something"):
+        meet(PlanMachine, in_sqlite(), history)
