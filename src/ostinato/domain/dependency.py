@@ -15,6 +15,9 @@ from ostinato.domain.task import After, Condition, Join, Task, TaskState
 SKIPPED = "skipped"
 """Class of the result of a task that was cancelled because its branch was not taken."""
 
+NAMED_MAX = 5
+"""Missing tasks that a reason names."""
+
 _BAD_ENDS = frozenset({TaskState.FAILED, TaskState.CANCELLED})
 
 
@@ -94,7 +97,9 @@ def waits_for(after: After, *, state: TaskState) -> str:
 
 
 def reason_to_wait(join: Join, missing: Sequence[str]) -> str:
-    """Why a task is blocked: `waits for T3, the end of T4`; empty where nothing is missing."""
+    """Why a task is blocked: `waits for T3, the end of T4`, or `... and others`; empty where nothing is missing."""
     if not missing:
         return ""
-    return f"waits for {'any of ' if join is Join.ANY and len(missing) > 1 else ''}{', '.join(missing)}"
+    others = " and others" if len(missing) > NAMED_MAX else ""
+    named = ", ".join(missing[:NAMED_MAX])
+    return f"waits for {'any of ' if join is Join.ANY and len(missing) > 1 else ''}{named}{others}"

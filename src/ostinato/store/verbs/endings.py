@@ -6,7 +6,18 @@ asked for and into the parent's inbox, and the session looks for messages that c
 
 from __future__ import annotations
 
-from ostinato.domain.dependency import SKIPPED, Standing, is_not_taken, is_skipped, standing, waits_for
+import re
+
+from ostinato.domain.dependency import (
+    NAMED_MAX,
+    SKIPPED,
+    Standing,
+    is_not_taken,
+    is_skipped,
+    reason_to_wait,
+    standing,
+    waits_for,
+)
 from ostinato.domain.event import EventName
 from ostinato.domain.message import (
     OPERATOR,
@@ -106,14 +117,25 @@ class EndingVerbs(AccountVerbs):
                     if kept.task.state in (TaskState.BLOCKED, TaskState.DRAFT) and self._will_not_come(kept.task):
                         not_taken.append(kept.task.id)
                 case Standing.OPEN:
-                    self._explain(kept, reason=f"waits for {waits_for(after, state=task.state)}", now=now)
+                    self._explain(kept, now=now)
         return not_taken
 
-    def _explain(self, kept: Kept, *, reason: str, now: Instant) -> None:
-        if kept.task.state is TaskState.BLOCKED and not kept.held:
-            self._db.do("explain_task", id=kept.task.id, reason=reason, now=now)
-            self._memory.tasks.pop(kept.task.id, None)
+    def _explain(self, kept: Kept, *, now: Instant) -> None:
+        """Says anew what a task waits for, where that is what keeps it."""
+        if not _waits_for_others(kept):
+            return
+        reason = self._what_is_missing(kept.task)
+        self._db.do("explain_task", id=kept.task.id, reason=reason, now=now)
+        self._memory.tasks.pop(kept.task.id, None)
+        if kept.task.state is TaskState.BLOCKED:
             self._tell_of(kept.task, EventName.TASK_BLOCKED, now=now, reason=reason)
+
+    def _what_is_missing(self, task: Task) -> str:
+        missing = [
+            waits_for(After(task=other, on=Condition(condition)), state=TaskState(state))
+            for other, condition, state in self._db.all("missing_edges", task=task.id, limit=NAMED_MAX + 1)
+        ]
+        return reason_to_wait(task.spec.join, missing)
 
     def _will_not_come(self, task: Task) -> bool:
         """True where no further event can meet what a task waits for."""
@@ -144,7 +166,10 @@ class EndingVerbs(AccountVerbs):
         self._db.do("meet_dependency", task=kept.task.id, after=other)
         if left == kept.task.unfinished:
             return  # any one was enough, and came before
-        self._db.do("count_dependency", id=kept.task.id, unfinished=left)
+        reason = kept.task.reason
+        if left and _waits_for_others(kept) and _names(reason, other):
+            reason = self._what_is_missing(kept.task)
+        self._db.do("count_dependency", id=kept.task.id, unfinished=left, reason=reason)
         self._memory.tasks.pop(kept.task.id, None)
         if left == 0 and kept.task.state is TaskState.BLOCKED and not kept.held:
             self._move(
@@ -247,6 +272,16 @@ def _saving(task: Task, *, now: Instant) -> NewTask:
 def _is_private(task: Task) -> bool:
     """True where its end may tell what is private: it has read that, was told it, or is a command or an action."""
     return task.is_private or task.kind in (TaskKind.PROCESS, TaskKind.DELIVERY)
+
+
+def _waits_for_others(kept: Kept) -> bool:
+    """True where nothing but its dependencies keeps it from running, or would if it were approved."""
+    return kept.task.state in (TaskState.BLOCKED, TaskState.DRAFT) and not kept.held
+
+
+def _names(reason: str, task: int) -> bool:
+    """True where a reason names this task. What waits for thousands is not asked after each of them what is left."""
+    return re.search(rf"\bT{task}\b", reason) is not None
 
 
 def _why_not_taken(task: Task) -> str:

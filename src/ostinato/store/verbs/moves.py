@@ -7,7 +7,6 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from ostinato.domain.dependency import reason_to_wait, waits_for
 from ostinato.domain.errors import Conflict, Invalid
 from ostinato.domain.event import EventName
 from ostinato.domain.message import task_session
@@ -15,8 +14,6 @@ from ostinato.domain.question import QuestionState
 from ostinato.domain.step import REPEATABLE, WITHDRAWN, Answered, Entry, Input, Note, Step, ToolIntent, ToolOutcome
 from ostinato.domain.task import (
     ENDED,
-    After,
-    Condition,
     Task,
     TaskEvent,
     TaskKind,
@@ -63,11 +60,7 @@ class MoveVerbs(EndingVerbs):
             case TaskEvent.RELEASE:
                 return self._release(kept, actor=actor, reason=reason, now=now)
             case TaskEvent.APPROVE:
-                approved = self._move(kept, event, actor=actor, reason=reason or kept.task.reason, now=now)
-                if approved.task.unfinished or approved.held:
-                    return approved.task
-                due_at = approved.task.not_before_at
-                return self._move(approved, TaskEvent.RELEASE, actor=actor, due_at=due_at, now=now).task
+                return self._approve(kept, actor=actor, reason=reason, now=now)
             case TaskEvent.BLOCK:
                 return self._move(kept, event, actor=actor, reason=reason, held=True, now=now).task
             case TaskEvent.RETURN:
@@ -80,6 +73,16 @@ class MoveVerbs(EndingVerbs):
                 return self._move(kept, event, actor=actor, reason=reason, dismissed=True, now=now).task
             case _:
                 return self._move_and_end(kept, event, actor=actor, reason=reason, now=now)
+
+    def _approve(self, kept: Kept, *, actor: str, reason: str, now: Instant) -> Task:
+        """Why somebody approved it stands in the event; why it still waits, in the task."""
+        approved = self._move(kept, TaskEvent.APPROVE, actor=actor, reason=reason or kept.task.reason, now=now)
+        if not (approved.task.unfinished or approved.held):
+            due_at = approved.task.not_before_at
+            return self._move(approved, TaskEvent.RELEASE, actor=actor, due_at=due_at, now=now).task
+        waits = kept.task.reason if approved.held else self._what_is_missing(approved.task)
+        self._db.do("explain_task", id=kept.task.id, reason=waits, now=now)
+        return replace(approved.task, reason=waits)
 
     def _move_and_end(self, kept: Kept, event: TaskEvent, *, actor: str, reason: str, now: Instant) -> Task:
         """Moves that may end the task; a running attempt is fenced by a new token."""
@@ -125,12 +128,7 @@ class MoveVerbs(EndingVerbs):
         ).task
 
     def _drop_hold(self, kept: Kept, *, actor: str, now: Instant) -> Task:
-        missing = [
-            waits_for(After(task=other, on=Condition(condition)), state=TaskState(state))
-            for other, condition, met, state, _result in self._db.all("edges", task=kept.task.id)
-            if not met
-        ]
-        reason = reason_to_wait(kept.task.spec.join, missing)
+        reason = self._what_is_missing(kept.task)
         self._db.do("drop_hold", id=kept.task.id, reason=reason, now=now)
         self._memory.tasks.pop(kept.task.id, None)
         self._tell_of(kept.task, EventName.TASK_BLOCKED, now=now, actor=actor, reason=reason)
@@ -153,6 +151,8 @@ class MoveVerbs(EndingVerbs):
             changes.update(journal=kept.task.journal + 1, steps=0)
         endings = kept.endings + 1
         moved = self._move(kept, TaskEvent.REPLAY, actor=actor, reason=reason, endings=endings, now=now, **changes)
+        for row in self._db.all("waiting_dependants", after=kept.task.id) if kept.awaited else ():
+            self._explain(rows.kept_of(row[:-1]), now=now)
         if fresh:
             self._withdraw_stored(kept.task.id, now=now)
             entries = _begun_anew(journal, effects)

@@ -149,3 +149,39 @@ async def what_is_waited_for_is_shown_with_its_condition(scene: Scene) -> None:
     joined = await scene.add("joined", after=after)
     assert await scene.see(lambda reads: reads.waits_on(joined.id)) == list(after)
     assert joined.reason == f"waits for {first.name} to fail, {second.name}"
+
+
+@case
+async def the_reason_of_a_blocked_task_follows_what_happens_to_the_others(scene: Scene) -> None:
+    first, second = await scene.add("first"), await scene.add("second")
+    for draft in (False, True):
+        joined = await scene.add("joined", after=(first.id, second.id), draft=draft)
+        assert joined.reason == f"waits for {first.name}, {second.name}"
+    failed = await scene.finish(await scene.claim_one(), Fail(error="no"))
+    for each in (joined, await scene.add("late", after=(first.id, second.id))):
+        assert (await scene.look(each)).reason == f"waits for {first.name}, which is failed, {second.name}"
+    await scene.move(failed, TaskEvent.REPLAY)
+    assert (await scene.look(joined)).reason == f"waits for {first.name}, {second.name}"
+    await scene.finish(await scene.claim_one())
+    assert (await scene.look(joined)).reason == f"waits for {second.name}"
+
+
+@case
+async def a_task_with_many_dependencies_names_a_few_of_those_that_are_missing(scene: Scene) -> None:
+    others = [await scene.add(f"other {number}") for number in range(7)]
+    joined = await scene.add("joined", after=tuple(each.id for each in others))
+    named = ", ".join(each.name for each in others[:5])
+    assert joined.reason == f"waits for {named} and others"
+    for each in await scene.claim(most=2):
+        await scene.finish(each)
+    assert (await scene.look(joined)).reason == f"waits for {', '.join(each.name for each in others[2:])}"
+
+
+@case
+async def why_a_draft_was_approved_is_not_why_it_waits(scene: Scene) -> None:
+    first = await scene.add("first")
+    draft = await scene.add("draft", after=(first.id,), draft=True)
+    held = await scene.add("held", blocked="nobody has the skill", draft=True)
+    for each, reason in ((draft, f"waits for {first.name}"), (held, "nobody has the skill")):
+        approved = await scene.move(each, TaskEvent.APPROVE, reason="looks good")
+        assert (approved.state, approved.reason) == (TaskState.BLOCKED, reason)

@@ -170,6 +170,11 @@ WHERE d.after = :after AND d.met = 0 AND state IN ({unfinished}) ORDER BY tasks.
 SELECT d.after, d.condition, d.met, t.state, t.result FROM dependencies AS d JOIN tasks AS t ON t.id = d.after
 WHERE d.task = :task ORDER BY d.after
 
+-- name: missing_edges
+-- The first of those that a task still waits for.
+SELECT d.after, d.condition, t.state FROM dependencies AS d JOIN tasks AS t ON t.id = d.after
+WHERE d.task = :task AND d.met = 0 ORDER BY d.after LIMIT :limit
+
 -- name: unfinished_dependencies
 -- What a task waits for and that may still be done.
 SELECT t.id FROM dependencies AS d JOIN tasks AS t ON t.id = d.after
@@ -229,7 +234,7 @@ UPDATE tasks SET held = 0, reason = :reason, updated_at = :now WHERE id = :id
 
 -- name: count_dependency
 -- One dependency less is missing.
-UPDATE tasks SET unfinished = :unfinished WHERE id = :id
+UPDATE tasks SET unfinished = :unfinished, reason = :reason WHERE id = :id
 
 -- name: spend_on_task
 -- Tokens and money of one call.
