@@ -15,6 +15,7 @@ from ostinato.domain.question import Action, Answer, Question, QuestionKind, Que
 EXPECTED = {
     QuestionKind.APPROVAL: {"allowed", "denied"},
     QuestionKind.BUDGET: {"allowed", "denied"},
+    QuestionKind.REVIEW: {"allowed", "denied"},
     QuestionKind.ASK: {"answered", "denied"},
     QuestionKind.UNKNOWN: {"allowed", "answered", "denied"},
 }

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from msgspec.structs import replace
 
+from ostinato.agents import reviews
 from ostinato.agents.leash import Leash, LeashMaker
 from ostinato.agents.workbench import Workbench
 from ostinato.domain.chat import ToolCall
@@ -21,7 +23,7 @@ from ostinato.domain.coding import CodingReport, read_report
 from ostinato.domain.errors import Denied, OstinatoError
 from ostinato.domain.ledger import Charge
 from ostinato.domain.message import Message
-from ostinato.domain.step import Decision, Effect, Entry, Input, ResultStatus, ToolIntent, ToolOutcome
+from ostinato.domain.step import Decision, Effect, Entry, Input, ResultStatus, Reviewed, ToolIntent, ToolOutcome
 from ostinato.domain.task import (
     ENDED,
     UNFINISHED,
@@ -73,10 +75,10 @@ class CodingHandler:
         command = self._leashes.current(attempt.task.agent or "").settings.command
         assert command is not None, "no other agent's task comes here"
         journal = await attempt.store.read(lambda tx: [step.entry for step in tx.steps(attempt.task.id)])
-        intent = next((each for each in journal if isinstance(each, ToolIntent) and each.call_id == CALL), None)
+        intent = _open_intent(journal)
         try:
             if intent is None:
-                return await self._begin(attempt, command)
+                return await self._begin(attempt, command, journal)
             number = intent.bound["process"]
             process = await attempt.store.read(lambda tx: tx.task(number))
             if process.state not in ENDED:
@@ -87,17 +89,30 @@ class CodingHandler:
 
     # --- its beginning ---
 
-    async def _begin(self, attempt: AttemptPort, command: CodingCommand) -> Outcome | Settled:
+    async def _begin(self, attempt: AttemptPort, command: CodingCommand, journal: Sequence[Entry]) -> Outcome | Settled:
+        """Once, and again for each time that a review returned the work, in the same folder."""
+        rejected = [each for each in journal if isinstance(each, Reviewed) and not each.accepted]
+        began = next((each for each in journal if isinstance(each, ToolIntent)), None)
         bench = await self._bench(attempt.task)
         cwd = await bench.worktree(attempt.task.name) if command.worktree else "."
-        base = await bench.base(cwd)
-        return await attempt.store.run(lambda tx: self._start(tx, attempt, command, cwd=cwd, base=base))
+        base = await bench.base(cwd) if began is None else began.bound["base"]
+        start = partial(self._start, attempt=attempt, command=command, cwd=cwd, base=base, rejected=rejected)
+        return await attempt.store.run(start)
 
     async def _bench(self, task: Task) -> Workbench:
         agent = self._leashes.current(task.agent or "")
         return Workbench(await asyncio.to_thread(agent.folder.resolve), fleet=self._place.fleet, agent=agent.id)
 
-    def _start(self, tx: Tx, attempt: AttemptPort, command: CodingCommand, *, cwd: str, base: str) -> Outcome | Settled:
+    def _start(
+        self,
+        tx: Tx,
+        *,
+        attempt: AttemptPort,
+        command: CodingCommand,
+        cwd: str,
+        base: str,
+        rejected: Sequence[Reviewed],
+    ) -> Outcome | Settled:
         """The process and the intent that names it, in one commit; so it is started once."""
         task, now = tx.check_claim(attempt.claim), attempt.clock.now()
         leash = self._leashes.leash(tx, task, journal=())
@@ -106,14 +121,15 @@ class CodingHandler:
             until_at = now + round(BUSY_S * SECOND)
             return Park(wait=Wait(kind=WaitKind.TIME, until_at=until_at), reason="its agent is at work already")
         messages = tx.inbox(task.session or "", limit=INBOX_MAX)
-        trust = _trust(task, messages)
-        arguments = _arguments(command, _goal(task, messages), cwd=cwd)
+        trust = _trust(task, [*messages, *rejected])
+        arguments = _arguments(command, _goal(task, messages, rejected), cwd=cwd)
+        call = f"{CALL}.{len(rejected)}" if rejected else CALL
         intent = ToolIntent(
-            call_id=CALL,
+            call_id=call,
             tool=START_TOOL,
             effect=Effect.IRREVERSIBLE,
             arguments=arguments,
-            key=digest_of(f"{task.id}/{task.journal}/{CALL}".encode())[:32],
+            key=digest_of(f"{task.id}/{task.journal}/{call}".encode())[:32],
         )
         context = leash.context(task, intent=intent, trust=trust, now=now, messages=messages)
         _check(leash, context, arguments)
@@ -135,9 +151,7 @@ class CodingHandler:
 
     # --- its end ---
 
-    async def _end(
-        self, attempt: AttemptPort, process: Task, *, intent: ToolIntent, command: CodingCommand
-    ) -> Outcome | Ending:
+    async def _end(self, attempt: AttemptPort, process: Task, *, intent: ToolIntent, command: CodingCommand) -> Settled:
         kept = without(await asyncio.to_thread(handle_for(self._place.state_dir, process).kept))
         report = read_report(plain(kept.head + (b"\n" if kept.missing_bytes else b"") + kept.tail))
         result = process.result
@@ -157,7 +171,7 @@ class CodingHandler:
             **({"conversation": report.session} if report.session else {}),
         }
         entry: Entry = ToolOutcome(
-            call_id=CALL,
+            call_id=intent.call_id,
             tool=START_TOOL,
             status=ResultStatus.ERROR if problem else ResultStatus.OK,
             text=capped("\n".join(part for part in (report.transcript, problem) if part)),
@@ -166,31 +180,46 @@ class CodingHandler:
         )
         now, charge = attempt.clock.now(), _charge(attempt.task, report, command=command)
 
-        def settle(tx: Tx) -> None:
+        def settle(tx: Tx) -> Settled:
+            task = tx.check_claim(attempt.claim)
             if charge is not None:
                 tx.charge(charge, now=now)
+            tx.record_steps(attempt.claim, (entry,), now=now)
+            leash = self._leashes.leash(tx, task, journal=[step.entry for step in tx.steps(task.id)])
+            return Settled(task=reviews.finish(tx, attempt.claim, outcome, leash=leash, now=now))
 
         trust = Trust.EXTERNAL if intent.outside else Trust.OPERATOR
         done = Done(result=TaskResult(text=report.result, data=facts, trust=trust, private=True))
         outcome: Outcome = Fail(error=problem, error_class="command") if problem else done
-        return Ending(outcome=outcome, entries=(entry,), within=settle)
+        return await attempt.store.run(settle)
 
 
 def _wait_for(process: Task) -> Park:
     return Park(wait=Wait(kind=WaitKind.PROCESS, refs=(process.name,)), reason=f"waits for {process.name}")
 
 
-def _trust(task: Task, messages: Sequence[Message]) -> Trust:
+def _open_intent(journal: Sequence[Entry]) -> ToolIntent | None:
+    """What was started last; None where nothing was, or where a review returned what came of it."""
+    for entry in reversed(journal):
+        if isinstance(entry, Reviewed) and not entry.accepted:
+            return None
+        if isinstance(entry, ToolIntent):
+            return entry
+    return None
+
+
+def _trust(task: Task, messages: Sequence[Message | Reviewed]) -> Trust:
     found = {task.spec.trust, *(each.trust for each in messages)}
     return next(each for each in (Trust.EXTERNAL, Trust.AGENT, Trust.OPERATOR) if each in found)
 
 
-def _goal(task: Task, messages: Sequence[Message]) -> str:
-    """What it is to do: the goal, and whatever was said about it."""
+def _goal(task: Task, messages: Sequence[Message], rejected: Sequence[Reviewed]) -> str:
+    """What it is to do: the goal, whatever was said about it, and what reviews found wrong."""
     own = [task.title, task.spec.goal] if task.kind is TaskKind.GOAL else []
     parts = list(
         dict.fromkeys(each.strip() for each in (*own, *(message.text for message in messages)) if each.strip())
     )
+    parts += [f"The result was not accepted by {each.by}. Put this right: {each.notes}" for each in rejected]
     return "\n\n".join(parts).replace("\0", "")
 
 

@@ -1,4 +1,5 @@
-"""The check of a heartbeat that is a command: run in the agent's sandbox before anything costs anything.
+"""The check of a heartbeat, or of a result, that is a command: run in the agent's sandbox, before anything costs
+anything.
 
 A person wrote it into HEARTBEAT.md, and TOOLS.md grants its program. Exit 0 wakes the agent and hands it what was said,
 as data; any other exit is a reason to sleep on. What cannot be run, or is ended, wakes the agent and says so: silence
@@ -10,9 +11,12 @@ from __future__ import annotations
 import asyncio
 import shlex
 from collections.abc import Sequence
+from typing import Any
 
+from ostinato.agents.bounds import narrowed
 from ostinato.agents.leash import command_rules
 from ostinato.domain.errors import OstinatoError
+from ostinato.domain.task import Task
 from ostinato.domain.values import Instant, Trust, Value
 from ostinato.tools.commands import CommandPlace, errand_of, furnished, wanted_command, way_out
 from ostinato.tools.port import ToolContext
@@ -20,6 +24,7 @@ from ostinato.tools.sandbox.command import Ended, run_command
 from ostinato.tools.sandbox.preflight import preflight
 from ostinato.tools.sandbox.spill import plain
 from ostinato.tools.sandbox.surroundings import without
+from ostinato.workspace.agent import AgentDefinition
 from ostinato.workspace.registry import Workspaces
 
 SHOWN_BYTES = 8_192
@@ -47,16 +52,32 @@ class CommandChecks:
         self._workspaces = workspaces
         self._place = place
 
-    async def run(self, agent: str, argv: Sequence[str], *, timeout_s: float, now: Instant) -> Checked:
-        """What the command says. Never raises for anything that a file may say."""
+    async def run(
+        self,
+        agent: str,
+        argv: Sequence[str],
+        *,
+        timeout_s: float,
+        now: Instant,
+        cwd: str = ".",
+        bounds: Task | None = None,
+    ) -> Checked:
+        """What the command says. Never raises for anything that a file may say. `bounds`: the task of whose sub-agent
+        it is a part; it may do no more than that."""
         text = shlex.join(argv)
         try:
-            return await self._run(agent, list(argv), timeout_s=timeout_s, now=now)
+            definition = await asyncio.to_thread(self._definition, agent, bounds)
+            arguments = {"argv": list(argv), "timeout_s": timeout_s, "cwd": cwd}
+            return await self._run(definition, arguments, now=now)
         except (OstinatoError, OSError) as error:
             return Checked(wakes=True, broken=f"the check {text} could not be run: {error}")
 
-    async def _run(self, agent: str, argv: list[str], *, timeout_s: float, now: Instant) -> Checked:
-        definition = await asyncio.to_thread(self._workspaces.current, agent)
+    def _definition(self, agent: str, bounds: Task | None) -> AgentDefinition:
+        definition = self._workspaces.current(agent)
+        return definition if bounds is None else narrowed(definition, bounds, self._workspaces.current)
+
+    async def _run(self, definition: AgentDefinition, arguments: dict[str, Any], *, now: Instant) -> Checked:
+        agent = definition.id
         context = ToolContext(
             task=0,
             call_id="check",
@@ -69,7 +90,6 @@ class CommandChecks:
             commands=command_rules(definition),
             secrets=definition.tools.secrets,
         )
-        arguments = {"argv": argv, "timeout_s": timeout_s}
         wanted = await asyncio.to_thread(wanted_command, self._place, context, arguments)
         backend, account = (await preflight(self._place.fleet)).required()
         async with way_out(self._place, wanted, agent=agent) as way:
@@ -78,7 +98,7 @@ class CommandChecks:
             finished = await run_command(backend, room, errand, account=account, watch=watch)
         kept = without(finished.output)
         _, data = kept.read(max(0, kept.total_bytes - SHOWN_BYTES), SHOWN_BYTES)
-        said, text = plain(data).strip(), shlex.join(argv)
+        said, text = plain(data).strip(), shlex.join(arguments["argv"])
         trust = Trust.EXTERNAL if wanted.network else Trust.AGENT
         if finished.ended is not Ended.EXIT or finished.code in NOT_RUN:
             how = finished.problem or (f"exit {finished.code}" if finished.code else finished.ended.value)

@@ -28,7 +28,17 @@ from ostinato.domain.chat import (
 from ostinato.domain.compaction import boundaries, carried, facts_of, one_line, outline, said_in, to_fold
 from ostinato.domain.errors import OstinatoError
 from ostinato.domain.message import Message
-from ostinato.domain.step import Compacted, CompactionIntent, Entry, Facts, Input, ModelAnswer, Note, ToolOutcome
+from ostinato.domain.step import (
+    Compacted,
+    CompactionIntent,
+    Entry,
+    Facts,
+    Input,
+    ModelAnswer,
+    Note,
+    Reviewed,
+    ToolOutcome,
+)
 from ostinato.domain.task import UNFINISHED, TaskKind
 from ostinato.domain.values import Instant, Value
 from ostinato.models.port import Model, ModelFailed
@@ -120,6 +130,8 @@ def _characters(turns: Sequence[PastTurn], messages: Mapping[int, Message]) -> i
                     total += len(entry.text) + sum(len(call.raw or str(call.arguments)) for call in entry.calls)
                 case ToolOutcome() | Note():
                     total += len(entry.text) + 100
+                case Reviewed():
+                    total += len(entry.notes) + 200
                 case _:
                     pass
     return total

@@ -114,6 +114,7 @@ class Intake:
                 deadline_at=item.deadline_at,
                 model=item.model,
                 join=Join.ANY if item.any else Join.ALL,
+                review=item.review,
             ),
             depth=item.depth,
             agent=item.agent or (self._default_agent if not item.skills else None),

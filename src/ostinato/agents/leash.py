@@ -32,6 +32,7 @@ from ostinato.domain.values import Attachment, Instant, Limits, Trust, Value, di
 from ostinato.engine.vault import learn
 from ostinato.store.port import Tx
 from ostinato.tools.port import AnyTool, Colleague, CommandRules, ToolContext
+from ostinato.tools.review import review_tools
 from ostinato.tools.toolbox import Lent, Toolbox
 from ostinato.workspace.agent import AgentDefinition, is_agent_file
 from ostinato.workspace.registry import Workspaces
@@ -83,6 +84,11 @@ class Leash:
     def timezone(self) -> str:
         """The agent's zone, in which it reads times."""
         return self.then.timezone
+
+    @property
+    def colleagues(self) -> frozenset[str]:
+        """Ids of all agents of the fleet."""
+        return frozenset(each.id for each in self._maker.colleagues())
 
     @property
     def fleet_limits(self) -> Limits:
@@ -226,6 +232,7 @@ class LeashMaker:
         self._skills = skills
         self._workspaces = workspaces
         self._fixed: dict[str, _Fixed] = {}
+        self._reviewing: LeashMaker | None = None
         self._kept: set[str] = set()
         self._kept_day = 0
         self._notes: dict[str, tuple[float, Mapping[str, str]]] = {}
@@ -236,17 +243,28 @@ class LeashMaker:
         made.toolbox, made.gauge, made._fixed = Lent(self.toolbox, tools), NoGauge(), {}
         return made
 
+    def _for(self, task: Task) -> LeashMaker:
+        """Whoever reviews has the tools for it; nobody else is shown them."""
+        if task.spec.reviews is None:
+            return self
+        known = self._reviewing
+        if known is None or known.toolbox.generation != self.toolbox.generation:
+            known = copy.copy(self)
+            known.toolbox, known._fixed = Lent(self.toolbox, review_tools(), shown=True), {}
+            self._reviewing = known
+        return known
+
     def leash(self, tx: Tx, task: Task, *, journal: Sequence[Entry]) -> Leash:
         """The leash of a task's turn. Raises Unfit where the agent's files are broken, or it is gone."""
-        now = self.current(task.agent or "")
+        now, maker = self.current(task.agent or ""), self._for(task)
         began = next((each for each in journal if isinstance(each, Input) and each.agent_version), None)
         if began is None:
-            return Leash(self, task, then=now, now=now, notes=self._daily_notes(now.id))
+            return Leash(maker, task, then=now, now=now, notes=self._daily_notes(now.id))
         texts = _kept_texts(tx, began.files)
         notes = {name: text for name, text in texts.items() if not is_agent_file(name)}
         if began.agent_version == now.version:
-            return Leash(self, task, then=now, now=now, notes=notes)
-        return Leash(self, task, then=self._as_it_was(now, texts), now=now, notes=notes)
+            return Leash(maker, task, then=now, now=now, notes=notes)
+        return Leash(maker, task, then=self._as_it_was(now, texts), now=now, notes=notes)
 
     def current(self, agent: str) -> AgentDefinition:
         """The agent as its files are now. Raises Unfit."""

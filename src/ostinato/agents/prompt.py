@@ -27,6 +27,8 @@ from ostinato.domain.step import (
     ModelAnswer,
     ModelIntent,
     Note,
+    Reviewed,
+    Submitted,
     ToolIntent,
     ToolOutcome,
 )
@@ -265,13 +267,23 @@ def turn_parts(
                 parts.append(UserPart(text=f"[note from {entry.by}]\n{text}"))
             case Note():
                 parts.append(UserPart(text=f"[note from {entry.by}] {entry.text}"))
+            case Reviewed(accepted=False):
+                parts.append(UserPart(text=_review_text(entry, task)))
             case Answered() if not entry.call_id and entry.decision == "allow":
                 parts.append(UserPart(text=f"[{entry.by} lets you go on past the limit] {entry.text}".rstrip()))
-            case Compacted() | CompactionIntent():
+            case Compacted() | CompactionIntent() | Submitted() | Reviewed():
                 pass  # stands before all that it does not stand for
             case Answered() | Judged() | ToolIntent() | ToolOutcome() | ModelIntent() | LimitReached():
                 pass  # shown through the results, or not the model's business
     return parts
+
+
+def _review_text(verdict: Reviewed, task: Task) -> str:
+    """A rejection, as whoever did the work reads it."""
+    notes = verdict.notes or "no reason was given"
+    if verdict.trust is Trust.EXTERNAL:
+        notes = fenced(notes, key=task.name, source=verdict.by)
+    return f"[review by {verdict.by}] Your result was not accepted. Put it right, and finish again. Notes:\n{notes}"
 
 
 def _answer_parts(
@@ -297,7 +309,7 @@ def _goal_text(task: Task, *, timezone: str) -> str:
     files = "".join(
         f"\n[attached: {each.name}, {each.media_type}, {each.size_bytes} bytes]" for each in spec.attachments
     )
-    if spec.trust is Trust.EXTERNAL:
+    if spec.trust is Trust.EXTERNAL and spec.reviews is None:  # whose text is the runtime's, with the parts fenced
         return f"{head}\n{fenced(body + files, key=task.name, source=spec.requester)}"
     return f"{head}\n{body}{files}"
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, assert_never
 
-from ostinato.agents import purse
+from ostinato.agents import purse, reviews
 from ostinato.agents.breakers import Refusal
 from ostinato.agents.model_choices import Pick, last_intent, told_of, tried
 from ostinato.agents.moves import Act, Advance, AskModel, Ended, Move, Planned
@@ -74,7 +74,9 @@ def advance(
     reached = step.go()
     tx.record_steps(state.claim, step.entries, now=now)
     move: Move = (
-        reached if isinstance(reached, AskModel | Act) else Ended(task=tx.finish(state.claim, reached, now=now))
+        reached
+        if isinstance(reached, AskModel | Act)
+        else Ended(task=reviews.finish(tx, state.claim, reached, leash=state.leash, now=now))
     )
     return Advance(journal=(*journal, *step.entries), messages=tuple(step.messages), move=move)
 

@@ -224,10 +224,12 @@ class FleetApp:
     def _handlers(self, toolbox: Toolbox, live: LiveText, colleagues: Colleagues) -> Sequence[Handler]:
         """Goals and turns by models, deliveries by tools."""
         from ostinato.agents.coding import CodingHandler
+        from ostinato.agents.command_check import CommandChecks
         from ostinato.agents.kinds import KindHandler
         from ostinato.agents.leash import LeashMaker
         from ostinato.agents.model_choices import ModelChoices
         from ostinato.agents.python_agent import PythonHandler
+        from ostinato.agents.reviews import CommandReviews
         from ostinato.agents.turn_handler import TurnHandler
         from ostinato.agents.unfit import Patient
         from ostinato.tools.delivery import DeliveryHandler
@@ -261,10 +263,15 @@ class FleetApp:
                 leashes=leashes,
             )
 
+        reviews = CommandReviews(CommandChecks(workspaces=self.workspaces, place=self._commands()))
         processes = ProcessHandler(self._commands(), contexts=leashes.delivery_context, begun=self._look_after)
         return (
             *map(turns, MODELLED),
-            Patient(DeliveryHandler(toolbox=toolbox, contexts=leashes.delivery_context, outbox=outbox)),
+            Patient(
+                DeliveryHandler(
+                    toolbox=toolbox, contexts=leashes.delivery_context, outbox=outbox, reviews=reviews.perform
+                )
+            ),
             Patient(processes),
         )
 

@@ -36,6 +36,7 @@ def show_task(screen: Screen, view: TaskView) -> None:
             ("added", when(task.created_at)),
             ("not before", when(task.not_before_at) if task.not_before_at else ""),
             ("deadline", when(view.deadline_at) if view.deadline_at else ""),
+            ("review", _review(view)),
             ("ended", when(task.finished_at) if task.finished_at else ""),
             ("cost", f"{cost}, {task.tokens} tokens, {count(view.model_calls, 'model call')}"),
             ("session", task.session or ""),
@@ -47,6 +48,21 @@ def show_task(screen: Screen, view: TaskView) -> None:
     _attempts(screen, view)
     _questions(screen, view)
     _result(screen, view)
+
+
+def _review(view: TaskView) -> str:
+    """Who reviews, how far it has come, and each verdict with its notes."""
+    review = view.review
+    if review is None:
+        return ""
+    head = f"by {review.by}, round {review.round} of {review.rounds}" if review.round else f"by {review.by}"
+    head += f", waits for {review.waits_for}" if review.waits_for else ""
+    lines = [head, *([f"because {review.why}"] if review.why else [])]
+    for each in review.verdicts:
+        said = f": {each.notes}" if each.notes else ""
+        task = f" in {each.task}" if each.task else ""
+        lines.append(f"{when(each.at)} {'accepted' if each.accepted else 'rejected'} by {each.by}{task}{said}")
+    return "\n".join(lines)
 
 
 def _files(view: TaskView) -> str:

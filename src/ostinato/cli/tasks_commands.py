@@ -48,6 +48,12 @@ Tree = Annotated[bool, typer.Option("--tree", help="With all that belongs to it:
 DelegationKey = Annotated[
     str | None, typer.Option("--delegation", metavar="KEY", help="The same work: not done twice at a time.")
 ]
+Review = Annotated[
+    str | None,
+    typer.Option(
+        "--review", metavar="WHO", help="Who must accept the result: agent:NAME, person, command:pytest -q, when:CEL."
+    ),
+]
 Skills = Annotated[list[str] | None, typer.Option("--skill", metavar="SKILL", help="Or: what they must be good at.")]
 Priority = Annotated[
     int, typer.Option("--priority", metavar="N", min=-100, max=100, help="-100 to 100; higher is sooner.")
@@ -78,6 +84,7 @@ def add(
     ] = None,
     policy: RoutedBy = None,
     delegation: DelegationKey = None,
+    review: Review = None,
     draft: Annotated[bool, typer.Option("--draft", help="It runs only once approved.")] = False,
     key: Annotated[str | None, typer.Option("--key", metavar="KEY", help="Adding it twice is then harmless.")] = None,
     fleet: Fleet = None,
@@ -106,6 +113,7 @@ def add(
         budget=budget,
         policy=policy,
         delegation=delegation,
+        review=review,
         draft=draft,
         key=key,
     )

@@ -14,6 +14,7 @@ import msgspec
 from ostinato.domain.dependency import parted
 from ostinato.domain.errors import Exhausted, Invalid, unknown_name
 from ostinato.domain.order import Circular, in_order
+from ostinato.domain.review import ByAgent, ReviewTerms, read_review
 from ostinato.domain.task import Condition
 from ostinato.domain.values import Value
 
@@ -47,6 +48,8 @@ class PlanTask(Value, forbid_unknown_fields=True):
     """Any one of `after` is enough."""
     budget: float | None = None
     """Dollars that it may spend with all that it sets off."""
+    review: dict[str, Any] | str | None = None
+    """Who must accept its result: `agent:NAME`, or a group of keys."""
 
 
 class Plan(Value, forbid_unknown_fields=True):
@@ -74,7 +77,23 @@ def read_plan(data: Any) -> Plan:
         raise Invalid(f"This is no plan: {error}", cure="It needs `tasks`, each with a `name`.") from None
     ordered(plan)
     _check_budgets(plan)
+    for each in plan.tasks:
+        review_of(each)
     return plan
+
+
+def review_of(task: PlanTask) -> ReviewTerms | None:
+    """What its result must pass. Raises Invalid with the task's name."""
+    if task.review is None:
+        return None
+    try:
+        terms = read_review(task.review)
+    except Invalid as error:
+        raise Invalid(error.message, place=f"task {task.name!r}, key 'review'", cure=error.cure) from None
+    if isinstance(terms.by, ByAgent) and terms.by.agent == task.agent:
+        what, place = f"{task.agent} cannot review its own work", f"task {task.name!r}, key 'review'"
+        raise Invalid(what, place=place, cure="Name another agent, or a person.")
+    return terms
 
 
 def edges_of(task: PlanTask, names: Mapping[str, PlanTask]) -> tuple[Edge, ...]:

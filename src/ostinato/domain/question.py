@@ -26,6 +26,7 @@ class QuestionKind(enum.StrEnum):
     ASK = "ask"
     UNKNOWN = "unknown"
     BUDGET = "budget"
+    REVIEW = "review"
 
 
 class QuestionState(enum.StrEnum):
@@ -131,6 +132,7 @@ class Answer(Value):
 _ALLOWED_ANSWERS = {
     QuestionKind.APPROVAL: {QuestionState.ALLOWED, QuestionState.DENIED},
     QuestionKind.BUDGET: {QuestionState.ALLOWED, QuestionState.DENIED},
+    QuestionKind.REVIEW: {QuestionState.ALLOWED, QuestionState.DENIED},
     QuestionKind.ASK: {QuestionState.ANSWERED, QuestionState.DENIED},
     QuestionKind.UNKNOWN: {QuestionState.ANSWERED, QuestionState.ALLOWED, QuestionState.DENIED},
 }

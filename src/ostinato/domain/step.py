@@ -257,6 +257,40 @@ class Note(Value, tag="note"):
     """Its author had read what may be private."""
 
 
+SENT_ON = "sent on"
+"""How the note begins that a person leaves in the journal of a failed task that goes on."""
+
+
+class Submitted(Value, tag="submitted"):
+    """A result was handed in for review."""
+
+    round: int
+    """From 1; it counts on when a failed task is sent on."""
+    by: str
+    """Who reviews, in words."""
+    rounds: int
+    """The rejection with this number fails the task."""
+    task: int | None = None
+    """The task of the reviewer."""
+    question: int | None = None
+    """The question that a person decides."""
+    why: str = ""
+    """Why a person must decide where another reviewer was wanted."""
+
+
+class Reviewed(Value, tag="reviewed"):
+    """What came of a review. Notes of a rejection are read by whoever did the work."""
+
+    accepted: bool
+    by: str
+    notes: str = ""
+    task: int | None = None
+    """The reviewer's own task."""
+    trust: Trust = Trust.OPERATOR
+    """Less where no person wrote the notes: such notes instruct nobody, and may hold text from outside."""
+    private: bool = False
+
+
 Entry = (
     Input
     | ModelIntent
@@ -269,6 +303,8 @@ Entry = (
     | CompactionIntent
     | Compacted
     | Note
+    | Submitted
+    | Reviewed
 )
 """What a step can be."""
 
@@ -308,7 +344,7 @@ def is_tainted(entries: Iterable[Entry]) -> bool:
             case ToolIntent() | ToolOutcome():
                 if entry.outside:
                     return True
-            case Note() | ModelAnswer() | Compacted():
+            case Note() | ModelAnswer() | Compacted() | Reviewed():
                 if entry.trust is Trust.EXTERNAL:
                     return True
             case _:
@@ -318,5 +354,5 @@ def is_tainted(entries: Iterable[Entry]) -> bool:
 
 def is_private(entries: Iterable[Entry]) -> bool:
     """True where these entries brought along what may be private."""
-    marked = ToolIntent | ToolOutcome | ModelAnswer | Compacted | Note
+    marked = ToolIntent | ToolOutcome | ModelAnswer | Compacted | Note | Reviewed
     return any(isinstance(each, marked) and each.private for each in entries)

@@ -13,6 +13,7 @@ import msgspec
 from ostinato.domain.budget import Ceiling
 from ostinato.domain.errors import Conflict
 from ostinato.domain.retry import RetryPolicy
+from ostinato.domain.review import ReviewTerms
 from ostinato.domain.routing import RoutingPolicy
 from ostinato.domain.values import Attachment, Instant, Limits, Origin, Source, Trust, Value
 
@@ -221,6 +222,10 @@ class TaskSpec(Value):
     """Tasks that were much like it when it was proposed."""
     plan: str = ""
     """The plan that it belongs to."""
+    review: ReviewTerms | None = None
+    """What its result must pass before it counts; None: what its agent's files say."""
+    reviews: int | None = None
+    """The task whose result it reviews."""
     routed: str = ""
     """Why its agent got it when it was given to one for its skills."""
 
@@ -342,6 +347,9 @@ class Review(Value, tag=True):
     """A result is there; a checker, agent or person must accept it."""
 
     result: TaskResult
+    wait: Wait | None = None
+    """The task of the reviewer, or the question that a person decides."""
+    reason: str = ""
 
 
 class Retry(Value, tag=True):

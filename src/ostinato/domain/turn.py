@@ -29,6 +29,8 @@ from ostinato.domain.step import (
     ModelIntent,
     Note,
     ResultStatus,
+    Reviewed,
+    Submitted,
     ToolIntent,
     ToolOutcome,
 )
@@ -177,6 +179,10 @@ class TurnView:
                 self.usd_micros += entry.usd_micros or 0
             case Note():
                 self._add_note(entry)
+            case Submitted():
+                pass
+            case Reviewed():
+                self._add_review(entry)
             case _:
                 assert_never(entry)
 
@@ -213,6 +219,12 @@ class TurnView:
         self.noted = True
         if note.by != RUNTIME and note.trust is Trust.OPERATOR:
             self.malformed, self.limits_forgiven = 0, len(self.limits)
+            self.same_calls, self.last_call = 0, b""
+
+    def _add_review(self, verdict: Reviewed) -> None:
+        """A rejection takes the end back: the model reads the notes and goes on."""
+        if not verdict.accepted:
+            self.noted, self.finish = True, None
             self.same_calls, self.last_call = 0, b""
 
     def granted(self, limit: str, allowed: float) -> float:

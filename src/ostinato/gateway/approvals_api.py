@@ -194,7 +194,7 @@ async def answer(context: Context, request: AnswerQuestion) -> QuestionView:
     number = parse_id(request.question, "Q")
 
     def check(question: Question) -> None:
-        if question.kind in (QuestionKind.APPROVAL, QuestionKind.BUDGET):
+        if question.kind in (QuestionKind.APPROVAL, QuestionKind.BUDGET, QuestionKind.REVIEW):
             raise Conflict(
                 f"{question.name} can be allowed or denied",
                 cure=f"ostinato approvals allow {question.name}, or deny {question.name} --reason ...",

@@ -22,7 +22,9 @@ from ostinato.domain.step import (
     ModelAnswer,
     ModelIntent,
     Note,
+    Reviewed,
     Step,
+    Submitted,
     ToolIntent,
     ToolOutcome,
 )
@@ -96,6 +98,14 @@ def _told(entry: Entry) -> _Told:
             return _Told(text=f"what came before is summarised{why}: {quoted(entry.text)}")
         case Note():
             return _Told(text=f"note by {entry.by}: {quoted(entry.text)}")
+        case Submitted():
+            where = f"T{entry.task}" if entry.task else f"Q{entry.question}" if entry.question else ""
+            why = f": {one_line(entry.why)}" if entry.why else ""
+            text = f"handed in for review {entry.round} by {entry.by}{f' ({where})' if where else ''}{why}"
+            return _Told(text=text)
+        case Reviewed():
+            said = f": {quoted(entry.notes)}" if entry.notes else ""
+            return _Told(text=f"{'accepted' if entry.accepted else 'rejected'} by {entry.by}{said}")
         case _:
             assert_never(entry)
 

@@ -283,6 +283,7 @@ def _about_question(question: Question, *, now: Instant) -> str:
         QuestionKind.APPROVAL: f"{question.agent} asks {question_words(question)}",
         QuestionKind.ASK: f"{question.agent} asks: {question_words(question)}",
         QuestionKind.UNKNOWN: f"{question.agent} does not know whether it happened: {question_words(question)}",
+        QuestionKind.REVIEW: f"{question.agent} has a result to accept: {question_words(question)}",
         QuestionKind.BUDGET: f"{question.agent} has reached a limit: {question_words(question)}",
     }[question.kind]
     left = ""
@@ -334,7 +335,7 @@ def _about_held(tx: Reads, tallies: Tallies, *, now: Instant) -> Iterator[Attent
             continue
         which = TaskFilter(states=frozenset({state}), kinds=frozenset({TaskKind.GOAL}))
         seen = tx.tasks(which, limit=HELD_LOOKED_AT)
-        found = [each for each in seen if state is not TaskState.BLOCKED or not each.unfinished]
+        found = [each for each in seen if _is_held(each)]
         for each in found[:SHOWN_MAX]:
             why = f": {each.reason}" if each.reason and state is TaskState.BLOCKED else ""
             text = f"{each.name} {quoted(each.title, chars_max=60)} {words}{why}"
@@ -347,6 +348,13 @@ def _about_held(tx: Reads, tallies: Tallies, *, now: Instant) -> Iterator[Attent
             beyond = "" if tallies.goals[state.value] <= HELD_LOOKED_AT else "at least "
             text = f"{beyond}{len(found) - SHOWN_MAX} more such tasks"
             yield Attention(level="waiting", text=text, command=f"ostinato tasks list --state {state.value}")
+
+
+def _is_held(task: Task) -> bool:
+    """False where it waits for others, or where its question is shown already."""
+    return not (task.state is TaskState.BLOCKED and task.unfinished) and not (
+        task.state is TaskState.REVIEW and task.wait is not None
+    )
 
 
 def _about_task(task: Task, level: Literal["wrong", "waiting"], text: str, *, command: str, now: Instant) -> Attention:

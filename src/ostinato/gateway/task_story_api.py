@@ -8,7 +8,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from ostinato.domain.event import EventName
-from ostinato.domain.step import Answered, Decision, Judged, LimitReached, ModelAnswer, ResultStatus, Step, ToolOutcome
+from ostinato.domain.step import (
+    Answered,
+    Decision,
+    Judged,
+    LimitReached,
+    ModelAnswer,
+    ResultStatus,
+    Reviewed,
+    Step,
+    ToolOutcome,
+)
 from ostinato.domain.task import ENDED, Task, TaskState, claim_number
 from ostinato.gateway.context import Context
 from ostinato.gateway.follow import changes_of
@@ -92,7 +102,7 @@ async def explain(context: Context, request: WhichTask) -> Explanation:
     task, after, lines, ranked, limits = await context.store.read(read)
     state = f"{task.state.value}{f': {task.reason}' if task.reason else ''}"
     lines.append(f"it is {state}")
-    if task.state is TaskState.WAITING and waits_for(task):
+    if waits_for(task):
         lines.append(f"it waits for {waits_for(task)}")
     lines += limits
     if missing := [each for each in after if each.state is not TaskState.DONE]:
@@ -159,7 +169,10 @@ def _hold(tx: Reads, task: Task) -> TailItem | None:
         case TaskState.DRAFT:
             text, command = "is a proposal", f"ostinato tasks approve {task.name}"
         case TaskState.REVIEW:
-            text, command = "has a result to accept or reject", f"ostinato tasks show {task.name}"
+            asked = tx.questions(QuestionFilter(task=task.id), limit=1)
+            if asked or task.wait is None:
+                command = f"ostinato tasks approve {task.name}, or tasks reject {task.name} --reason ..."
+                text = f"has a result to accept or reject{f': {asked[0].name}' if asked else ''}"
         case TaskState.BLOCKED if not task.unfinished:
             text, command = f"is blocked: {task.reason}", f"ostinato tasks explain {task.name}"
         case TaskState.READY:
@@ -227,5 +240,7 @@ def _is_telling(step: Step) -> bool:
             return bool(problem)
         case LimitReached():
             return True
+        case Reviewed(accepted=accepted):
+            return not accepted
         case _:
             return False

@@ -16,6 +16,7 @@ from ostinato.domain.errors import Conflict, Invalid, unknown_name
 from ostinato.domain.message import parse_deliver
 from ostinato.domain.person import Role
 from ostinato.domain.question import Answer, QuestionKind, QuestionState
+from ostinato.domain.review import ByAgent, read_review
 from ostinato.domain.routing import RoutingPolicy
 from ostinato.domain.step import Input
 from ostinato.domain.task import Join, NewTask, Task, TaskEvent, TaskKind, TaskSpec, TaskState
@@ -26,6 +27,7 @@ from ostinato.gateway.journal_view import step_views
 from ostinato.gateway.notation import iso, parse_after, parse_id, parse_moment
 from ostinato.gateway.operation import Ask, View, operation
 from ostinato.gateway.placing import Placing, placing
+from ostinato.gateway.reviewing import ReviewView, decide_review, review_view
 from ostinato.gateway.views import (
     AttemptView,
     FileView,
@@ -77,6 +79,9 @@ class AddTask(Ask):
     deliver: Word | None = None
     policy: Word | None = None
     """What makes an agent the best for it: balanced, least_loaded, cheapest, fastest or best."""
+    review: dict[str, Any] | Text | None = None
+    """Who must accept its result before it counts: `agent:NAME`, `person:operator`, `command:pytest -q`, `when:CEL`, or
+    a group such as `{"person": "operator", "within": "1d", "rounds": 2}`."""
     delegation: Word | None = None
     """Key of the work: while a task with it is unfinished, that one is given back. A draft has one by what it says."""
     draft: bool = False
@@ -168,6 +173,8 @@ class TaskView(View):
     """Tasks it waits for."""
     before: list[str]
     """Tasks that wait for it."""
+    review: ReviewView | None
+    """Who reviews its result, and what was said; None: nobody was asked yet."""
     attempts: list[AttemptView]
     steps: list[StepView]
     questions: list[QuestionView]
@@ -193,6 +200,7 @@ async def add(context: Context, request: AddTask) -> TaskRow:
         budget=None if request.budget is None else Ceiling(usd_micros=round(request.budget * 1_000_000)),
         join=Join.ANY if request.any else Join.ALL,
         delegation=request.delegation or "",
+        review=None if request.review is None else read_review(request.review),
         policy=None if request.policy is None else _member(RoutingPolicy, request.policy, "policy"),
     )
     new = NewTask(
@@ -211,6 +219,7 @@ async def add(context: Context, request: AddTask) -> TaskRow:
     )
     if request.agent is not None:
         await context.card(request.agent)  # it exists
+    await _check_reviewer(context, new)
     where = Placing(context.router, ()) if request.agent is not None else await placing(context)
 
     def write(tx: Tx) -> TaskRow:
@@ -218,6 +227,15 @@ async def add(context: Context, request: AddTask) -> TaskRow:
         return task_row(tx.add_task(where.place(tx, work, now=now), now=now, actor=context.caller.name), usd=0.0)
 
     return await context.store.run(write)
+
+
+async def _check_reviewer(context: Context, new: NewTask) -> None:
+    """Raises NotFound where the reviewer does not exist, Invalid where it is the author."""
+    by = None if new.spec.review is None else new.spec.review.by
+    if isinstance(by, ByAgent):
+        await context.card(by.agent)
+        if by.agent == new.agent:
+            raise Invalid(f"{by.agent} cannot review its own work", cure="Name another agent, or a person.")
 
 
 @operation("tasks.list", "GET /api/v1/tasks")
@@ -271,7 +289,7 @@ async def approve(context: Context, request: DecideTask) -> TaskRow:
 
 @operation("tasks.reject", "POST /api/v1/tasks/{task}/reject", role=Role.OPERATOR)
 async def reject(context: Context, request: DecideTask) -> TaskRow:
-    """Refuse a draft, or return a result with the reason as notes."""
+    """Refuse a draft, or return a result with the reason as notes: the agent reads them and goes on."""
     return await _decide(context, request, {TaskState.DRAFT: TaskEvent.REJECT, TaskState.REVIEW: TaskEvent.RETURN})
 
 
@@ -359,6 +377,9 @@ async def _decide(context: Context, request: DecideTask, moves: dict[TaskState, 
     def write(tx: Tx) -> TaskRow:
         task = tx.task(number)
         event = moves.get(task.state) or next(iter(moves.values()))
+        if task.state is TaskState.REVIEW:
+            task = decide_review(tx, task, context.caller, accepted=approves, notes=request.reason, now=now)
+            return task_row(task, usd=task_usd(tx, task))
         if where is not None and task.state is TaskState.DRAFT:
             where.place_again(tx, task, actor=context.caller.name, now=now)
         task = tx.move_task(number, event, actor=context.caller.name, reason=request.reason, now=now)
@@ -427,6 +448,7 @@ def _task_view(tx: Reads, task: Task, *, why_here: list[str]) -> TaskView:
         error_class=result.error_class if result else "",
         after=[joined(each) for each in tx.waits_on(task.id)],
         before=[each.name for each in tx.dependants(task.id)],
+        review=review_view(task, steps),
         attempts=[attempt_view(each) for each in tx.attempts(task.id)],
         steps=step_views(steps),
         questions=[question_view(each) for each in reversed(questions)],

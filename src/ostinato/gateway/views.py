@@ -259,8 +259,8 @@ class FlagView(View):
 
 
 def waits_for(task: Task) -> str:
-    """What a parked task waits for, in a word or two."""
-    if task.wait is None or task.state is not TaskState.WAITING:
+    """What a task waits for that is parked or under review, in a word or two."""
+    if task.wait is None or task.state not in (TaskState.WAITING, TaskState.REVIEW):
         return ""
     wait = task.wait
     refs = wait.refs

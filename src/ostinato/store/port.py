@@ -23,7 +23,7 @@ from ostinato.domain.pin import Pin
 from ostinato.domain.question import Answer, NewQuestion, Question, QuestionKind, QuestionState
 from ostinato.domain.retry import RetryPolicy
 from ostinato.domain.routing import Record
-from ostinato.domain.step import Entry, Step
+from ostinato.domain.step import Entry, Reviewed, Step
 from ostinato.domain.task import After, NewTask, Outcome, Task, TaskEvent, TaskKind, TaskSpec, TaskState
 from ostinato.domain.values import Instant, Trust, Value
 from ostinato.store.queue_port import QueueReads, QueueTx
@@ -371,6 +371,10 @@ class Tx(Reads, QueueTx, Protocol):
         fail. Approve releases at once what misses nothing. Cancel and fail fence a running attempt. Replay starts a
         new journal. Release takes a hold away; what waits for others stays blocked, and where these have ended badly
         it is the decision to go on without them."""
+
+    def review_task(self, task: int, verdict: Reviewed, *, now: Instant) -> Task:
+        """Accepts a result in review, or returns it with notes: the same journal goes on. The rejection that is the
+        last by the terms of the review fails the task. Raises Conflict for a task that is not in review."""
 
     def retry_task(self, task: int, *, fresh: bool, actor: str, reason: str = "", now: Instant) -> Task:
         """A failed task goes on with its journal, or with a new one that is told of the old one's effects."""

@@ -118,9 +118,9 @@ def _narrowed(above: tuple[str, ...] | None, own: tuple[str, ...] | None) -> tup
 
 
 def _children(tx: Reads, parent: Task, *, limit: int, ended: bool = False) -> list[Task]:
-    """The sub-agents of a task, newest first; its processes are children of another kind."""
+    """The sub-agents of a task, newest first; its reviewers and processes are children of another kind."""
     which = TaskFilter(parent=parent.id, kinds=frozenset({TaskKind.GOAL}), states=frozenset() if ended else UNFINISHED)
-    return tx.tasks(which, limit=limit)
+    return [each for each in tx.tasks(which, limit=limit) if each.spec.reviews is None]
 
 
 def _child(tx: Reads, context: ToolContext, name: str) -> Task:
@@ -131,7 +131,13 @@ def _child(tx: Reads, context: ToolContext, name: str) -> Task:
         above = tx.task(task.parent) if task is not None and task.parent is not None else None
     except NotFound:
         task = above = None
-    if task is None or above is None or task.kind is not TaskKind.GOAL or above.session != context.session:
+    if (
+        task is None
+        or above is None
+        or task.kind is not TaskKind.GOAL
+        or task.spec.reviews
+        or above.session != context.session
+    ):
         raise NotFound(f"{name[:40]!r} is none of your children", cure="children.list shows them.")
     return task
 

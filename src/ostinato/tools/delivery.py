@@ -1,15 +1,15 @@
 """Performs deliveries: tasks that do one stored action, once.
 
-There are three: a letter that an agent sent, which becomes a file of the outbox; a result that is saved (`saving`); and
-an action of a shared session that a person has allowed, which is performed exactly as it was allowed. The result of an
-action reaches its session as the completion of this task. Knows nothing of agents' files: a context is made by whoever
-knows them.
+There are four: a letter that an agent sent, which becomes a file of the outbox; a result that is saved (`saving`); a
+command that tests a result (whoever runs it is lent); and an action of a shared session that a person has allowed,
+which is performed exactly as it was allowed. The result of an action reaches its session as the completion of this
+task. Knows nothing of agents' files: a context is made by whoever knows them.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,9 @@ from ostinato.tools.safe_files import SafeFolder, make_root
 from ostinato.tools.saving import ContextMaker, save
 from ostinato.tools.toolbox import Toolbox, perform, perform_in, report_of
 
+REVIEW_TOOL = "review.command"
+"""How journals call the command that tests a result; no agent has such a tool."""
+
 HELD_AGAIN_S = 30.0
 """Seconds after which a letter looks again whether its author is still stopped."""
 
@@ -75,12 +78,20 @@ class Deed(Value):
         return self.intent is not None and self.intent.outside
 
 
+Performer = Callable[[AttemptPort], Awaitable[Outcome | Ending]]
+"""Performs an attempt, as a handler does."""
+
+
 class DeliveryHandler:
     """The engine's handler for deliveries. `outbox` is the folder in which letters become files."""
 
     kind = TaskKind.DELIVERY
 
-    def __init__(self, *, toolbox: Toolbox, contexts: ContextMaker, outbox: Path) -> None:
+    def __init__(
+        self, *, toolbox: Toolbox, contexts: ContextMaker, outbox: Path, reviews: Performer | None = None
+    ) -> None:
+        """`reviews` performs the commands that test results; None: nobody does."""
+        self._reviews = reviews
         self.timeout_s = 300.0
         self._toolbox = toolbox
         self._contexts = contexts
@@ -96,6 +107,8 @@ class DeliveryHandler:
             return await self._deliver_letter(attempt)
         if wanted.get("tool") == SAVE_TOOL:
             return await save(attempt, self._contexts)
+        if wanted.get("tool") == REVIEW_TOOL and self._reviews is not None:
+            return await self._reviews(attempt)
         return await self._perform_action(attempt)
 
     # --- letters ---

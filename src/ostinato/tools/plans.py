@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from ostinato.domain.budget import Ceiling
 from ostinato.domain.errors import Denied, Exhausted, NotFound
 from ostinato.domain.message import DEPTH_MAX
-from ostinato.domain.plan import Plan, PlanTask, budgets, edges_of, ordered, read_plan
+from ostinato.domain.plan import Plan, PlanTask, budgets, edges_of, ordered, read_plan, review_of
 from ostinato.domain.step import Effect
 from ostinato.domain.task import After, Join, NewTask, Task, TaskKind, TaskSpec
 from ostinato.domain.values import Instant, Source, digest_of, to_json
@@ -29,7 +29,7 @@ from ostinato.tools.port import (
 )
 from ostinato.tools.proposing import once
 from ostinato.tools.router import Router
-from ostinato.tools.tasks import delegates_among, may_tell, taint_of, visible_task
+from ostinato.tools.tasks import asked_review, delegates_among, may_tell, taint_of, visible_task
 
 PLANNED_MAX = 100
 """Tasks of a plan that an agent makes."""
@@ -76,6 +76,7 @@ def _new_task(task: PlanTask, frame: Frame, *, after: Sequence[After], micros: i
             join=Join.ANY if task.any else Join.ALL,
             budget=None if micros is None else Ceiling(usd_micros=micros),
             plan=frame.plan,
+            review=review_of(task),
         ),
         agent=task.agent,
         project=frame.project,
@@ -101,6 +102,7 @@ class _Planner:
         if len(plan.tasks) > PLANNED_MAX:
             raise Exhausted(f"The plan has {len(plan.tasks)} tasks", cure=f"At most {PLANNED_MAX}.")
         for each in plan.tasks:
+            asked_review(context, each.review, agent=each.agent)
             for edge in edges_of(each, {one.name: one for one in plan.tasks}):
                 if edge.exists:
                     visible_task(tx, context, edge.to)
@@ -147,6 +149,7 @@ def plan_tools(router: Router | None = None) -> tuple[AnyTool, ...]:
         after={**texts, "description": "names; collect:failure, collect:always"},
         any={"type": "boolean"},
         budget={"type": "number", "minimum": 0},
+        review=text_schema(most=2_000),
     )
     return (
         StoreTool(

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from ostinato.domain.dependency import parted
 from ostinato.domain.errors import Denied, Exhausted, Invalid, NotFound, unknown_name
 from ostinato.domain.message import DEPTH_MAX
+from ostinato.domain.review import ByAgent, ByCommand, ReviewTerms, read_review
 from ostinato.domain.step import Effect, ModelAnswer, Note, ToolIntent
 from ostinato.domain.task import UNFINISHED, After, Join, NewTask, Task, TaskKind, TaskSpec, TaskState
 from ostinato.domain.values import Attachment, Source, Trust, digest_of, to_json
@@ -132,6 +133,7 @@ def _new_task(tx: Reads, context: ToolContext, arguments: Arguments) -> NewTask:
             deliver=f"session:{context.session}" if arguments.get("deliver") else None,
             join=Join.ANY if arguments.get("any") else Join.ALL,
             delegation=arguments.get("delegation", ""),
+            review=asked_review(context, arguments.get("review"), agent=arguments.get("agent")),
         ),
         agent=arguments.get("agent"),
         project=arguments.get("project") or tx.task(context.task).project,
@@ -142,6 +144,26 @@ def _new_task(tx: Reads, context: ToolContext, arguments: Arguments) -> NewTask:
         key=f"call:{context.key}",
         body=digest_of(to_json(arguments)),
     )
+
+
+def asked_review(context: ToolContext, given: object, *, agent: str | None) -> ReviewTerms | None:
+    """The review that an agent asks for. Raises Invalid, and Denied for a command: it would run in the sandbox of
+    another agent, with what that may do."""
+    if given is None:
+        return None
+    terms = read_review(given)
+    match terms.by:
+        case ByCommand():
+            raise Denied("Only people have results tested by commands", cure="Name an agent, a person or a rule.")
+        case ByAgent(agent=reviewer):
+            known = [each.id for each in context.colleagues if each.id == context.agent or _may_ask(context, each.id)]
+            if reviewer not in known:
+                raise NotFound(unknown_name("agent", reviewer, known), cure="Nothing was created.")
+            if reviewer == agent:
+                raise Invalid(f"{reviewer} cannot review its own work", cure="Name another agent, or a person.")
+        case _:
+            pass
+    return terms
 
 
 def _dependency(tx: Reads, context: ToolContext, text: str) -> After:
@@ -285,6 +307,7 @@ def task_tools(router: Router | None = None) -> tuple[AnyTool, ...]:
         "priority": {"type": "integer", "minimum": -100, "maximum": 100},
         "type": text_schema(most=60),
         "project": text_schema(most=60),
+        "review": text_schema("who accepts the result: agent:NAME, person, when:CEL", most=2_000),
         "delegation": text_schema("the same work, however it is worded", most=200),
     }
     return (

@@ -171,11 +171,14 @@ class Toolbox:
 
 
 class Lent(Toolbox):
-    """A toolbox with tools of one turn beside, that no model is shown; what changes in the one changes here."""
+    """A toolbox with tools of one turn beside; what changes in the one changes here. Models see all or, unless they
+    are `shown`, nothing."""
 
-    def __init__(self, box: Toolbox, own: Iterable[AnyTool]) -> None:
+    def __init__(self, box: Toolbox, own: Iterable[AnyTool], *, shown: bool = False) -> None:
         super().__init__(own)
         self._box = box
+        self._shown = shown
+        self.generation = box.generation
         self._validators = box._validators
 
     def get(self, name: str) -> AnyTool | None:
@@ -187,8 +190,8 @@ class Lent(Toolbox):
         return super().get(name) or self._box.tool(name, policy)
 
     def specs(self, policy: Policy) -> tuple[ToolSpec, ...]:
-        """None: no model is asked."""
-        return ()
+        """Its own first; none where no model is asked."""
+        return (*super().specs(policy), *self._box.specs(policy)) if self._shown else ()
 
 
 def _added(tools: Mapping[str, AnyTool], more: Iterable[AnyTool]) -> dict[str, AnyTool]:

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from ostinato.domain.errors import Invalid
 from ostinato.domain.file_rules import FileRules
 from ostinato.domain.policy import Policy, intersect
+from ostinato.domain.review import ByAgent
 from ostinato.domain.schedule import is_ever_active
 from ostinato.domain.values import Limits, Value, digest_of, to_json
 from ostinato.workspace.agent_file import ABOUT_KEYS, AGENT_KEYS, AgentSettings, Contract, parse_agent_settings
@@ -154,6 +155,9 @@ def make_agent(
     settings = AgentSettings(limits=defaults.limits)
     if (node := _settings(splits, "AGENTS.md")) is not None:
         settings = parse_agent_settings(node, file=f"{place}/AGENTS.md", limits=defaults.limits)
+    if settings.review is not None and settings.review.by == ByAgent(agent=agent):
+        what, cure = "An agent cannot review its own work", "Name another agent, or a person."
+        raise Invalid(what, place=f"{place}/AGENTS.md, key 'review'", cure=cure)
     tools, findings = ToolsSettings(), tuple(each for file in files.values() for each in file.findings)
     if (node := _settings(splits, "TOOLS.md")) is not None:
         tools, odd = parse_tools_settings(node, file=f"{place}/TOOLS.md")

@@ -12,6 +12,7 @@ from ostinato.domain.budget import Ceiling
 from ostinato.domain.errors import Invalid
 from ostinato.domain.gate import DEFAULT_GATES, Gate
 from ostinato.domain.instant import zone_named
+from ostinato.domain.review import ReviewTerms, read_review
 from ostinato.domain.values import Limits, Value
 from ostinato.workspace.command_rules import CodingCommand, parse_command, parse_function
 from ostinato.workspace.fields import ID, ID_CURE, Fields
@@ -39,6 +40,7 @@ AGENT_KEYS = (
     "limits",
     "gates",
     "gates_off",
+    "review",
     "stop",
 )
 LIMIT_KEYS = ("steps", "tokens", "usd", "wall", "identical", "per_call", "per_task", "per_day")
@@ -86,6 +88,8 @@ class AgentSettings(Value):
     """When files dropped in the agent's inbox wake it: `now`, or with its next `heartbeat`."""
     limits: Limits = Limits()
     gates: tuple[Gate, ...] = tuple(DEFAULT_GATES.values())
+    review: ReviewTerms | None = None
+    """What the results of its goals must pass before they count; None: nothing."""
     stop: str = ""
     """How people stop it for good, in words."""
 
@@ -111,6 +115,7 @@ def parse_agent_settings(node: Node, *, file: str, limits: Limits) -> AgentSetti
         inbox=fields.choice("inbox", INBOX_WAKES, "now"),
         limits=parse_limits(fields.group("limits", LIMIT_KEYS), limits),
         gates=_gates(fields),
+        review=parse_review(fields),
         stop=fields.text("stop"),
     )
 
@@ -212,6 +217,16 @@ def _gates(fields: Fields) -> tuple[Gate, ...]:
             known = ", ".join(repr(name) for name in DEFAULT_GATES)
             raise fields.wrong("gates_off", f"There is no default gate {each[:64]!r}", cure=f"There are: {known}.")
     return (*parse_gates(fields), *(gate for name, gate in DEFAULT_GATES.items() if name not in off))
+
+
+def parse_review(fields: Fields) -> ReviewTerms | None:
+    """The terms below `review`; None where there are none. Raises Invalid with file, line and key."""
+    if not fields.has("review"):
+        return None
+    try:
+        return read_review(fields.plain("review"))
+    except Invalid as error:
+        raise fields.wrong("review", error.message, cure=error.cure) from None
 
 
 def check_agent_id(agent: str) -> str:

@@ -16,9 +16,10 @@ import msgspec
 from ostinato.domain.dependency import parted
 from ostinato.domain.errors import Invalid
 from ostinato.domain.instant import parse_instant
+from ostinato.domain.review import ByCommand, ReviewTerms
 from ostinato.domain.task import After, Condition
 from ostinato.domain.values import Instant, Trust, Value
-from ostinato.workspace.agent_file import check_agent_id
+from ostinato.workspace.agent_file import check_agent_id, parse_review
 from ostinato.workspace.fields import Fields
 from ostinato.workspace.file_text import text_of
 from ostinato.workspace.front_matter import Node, split_front_matter
@@ -40,6 +41,7 @@ ITEM_KEYS = (
     "timeout",
     "model",
     "input",
+    "review",
     "key",
 )
 """Keys of an item, in front matter or JSON. In Markdown the goal may be the prose instead."""
@@ -89,6 +91,8 @@ class InboxItem(Value):
     timeout_s: float | None = None
     model: str | None = None
     input: Mapping[str, Any] = {}
+    review: ReviewTerms | None = None
+    """Who must accept the result; None: what the agent's files say."""
     attachments: tuple[RawAttachment, ...] = ()
     trust: Trust = Trust.OPERATOR
     private: bool = False
@@ -212,6 +216,7 @@ def _item(fields: Fields, source: ItemSource, *, goal: str) -> InboxItem:
         timeout_s=fields.duration_s("timeout", 0.0, least=1.0) if fields.has("timeout") else None,
         model=fields.text("model") or None,
         input=_input(fields),
+        review=_review(fields, source),
         trust=Trust.OPERATOR if source.agent is None else Trust.AGENT,
         key=f"inbox:{key[:200]}" if key else source.key,
         file=source.file,
@@ -248,6 +253,15 @@ def _dependency(fields: Fields, given: object) -> int | After:
         raise fields.wrong("after", f"{str(given)[:64]!r} is not a task", cure=cure)
     number = int(name[1])
     return number if on is Condition.SUCCESS else After(task=number, on=on)
+
+
+def _review(fields: Fields, source: ItemSource) -> ReviewTerms | None:
+    """An agent's own inbox may hold the agent's own work: it names no command that would test a result."""
+    terms = parse_review(fields)
+    if source.agent is not None and terms is not None and isinstance(terms.by, ByCommand):
+        what = "Only people have results tested by commands"
+        raise fields.wrong("review", what, cure="Drop the file into the fleet's inbox/.")
+    return terms
 
 
 def _input(fields: Fields) -> dict[str, Any]:

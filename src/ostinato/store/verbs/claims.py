@@ -189,8 +189,9 @@ class ClaimVerbs(MoveVerbs):
         match outcome:
             case Done(result=result):
                 more["result"] = result
-            case Review(result=result):
-                event, name, more["result"] = TaskEvent.SUBMIT, "review", result
+            case Review(result=result, wait=wait, reason=reason):
+                event, name = TaskEvent.SUBMIT, "review"
+                more.update(result=result, wait=wait, reason=reason)
             case Retry():
                 return self._retry(kept, outcome, now=now, chance=chance)
             case Park(wait=wait, reason=reason):

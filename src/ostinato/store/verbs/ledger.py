@@ -5,15 +5,14 @@ from __future__ import annotations
 from ostinato.domain.budget import Ceiling, Overdrawn, Spend, Unit
 from ostinato.domain.ledger import FLEET, NO_DAY, day_of
 from ostinato.domain.question import QuestionState
-from ostinato.domain.step import Note
+from ostinato.domain.step import SENT_ON, Note
 from ostinato.domain.values import Instant
 from ostinato.store.port import NO_BUDGETS, Budgets
 from ostinato.store.verbs.accounts import Place, unanswered_call
-from ostinato.store.verbs.moves import SENT_ON
-from ostinato.store.verbs.questions import QuestionVerbs
+from ostinato.store.verbs.reviews import ReviewVerbs
 
 
-class LedgerVerbs(QuestionVerbs):
+class LedgerVerbs(ReviewVerbs):
     """Reservations."""
 
     def reserve(

@@ -11,7 +11,18 @@ from ostinato.domain.errors import Conflict, Invalid
 from ostinato.domain.event import EventName
 from ostinato.domain.message import task_session
 from ostinato.domain.question import QuestionState
-from ostinato.domain.step import REPEATABLE, WITHDRAWN, Answered, Entry, Input, Note, Step, ToolIntent, ToolOutcome
+from ostinato.domain.step import (
+    REPEATABLE,
+    SENT_ON,
+    WITHDRAWN,
+    Answered,
+    Entry,
+    Input,
+    Note,
+    Step,
+    ToolIntent,
+    ToolOutcome,
+)
 from ostinato.domain.task import (
     ENDED,
     Task,
@@ -32,9 +43,6 @@ BY_ATTEMPT = frozenset(
     {TaskEvent.CLAIM, TaskEvent.FINISH, TaskEvent.SUBMIT, TaskEvent.PARK, TaskEvent.RETRY, TaskEvent.REQUEUE}
 )
 """What only the holder of a claim can do."""
-
-SENT_ON = "sent on"
-"""How the note begins that a person leaves in the journal of a failed task that goes on."""
 
 PRIORITY_MAX = 100
 
@@ -63,10 +71,6 @@ class MoveVerbs(EndingVerbs):
                 return self._approve(kept, actor=actor, reason=reason, now=now)
             case TaskEvent.BLOCK:
                 return self._move(kept, event, actor=actor, reason=reason, held=True, now=now).task
-            case TaskEvent.RETURN:
-                if reason:
-                    kept = self._append_steps(kept, [Note(text=f"Returned: {reason}", by=actor)], now=now)
-                return self._move(kept, event, actor=actor, reason=reason, now=now).task
             case TaskEvent.DISMISS:
                 if kept.task.dismissed:
                     raise Conflict(f"T{task} has been dismissed already", cure="Nothing more needs to be done.")
@@ -106,7 +110,7 @@ class MoveVerbs(EndingVerbs):
             return
         for row in self._db.all("unfinished_children", parent=kept.task.id):
             child = rows.kept_of(row)
-            if child.task.spec.within:
+            if child.task.spec.within or child.task.spec.reviews:
                 why = f"{kept.task.name}, which it worked for, was cancelled"
                 self._move_and_end(child, TaskEvent.CANCEL, actor="runtime", reason=why, now=now)
 

@@ -1,8 +1,8 @@
 """All verbs in one: what `store.run` lends to a function.
 
 The rooms are stacked, each standing on those it needs: reads, work, tasks, sessions, accounts, endings, moves, claims,
-questions, ledger, schedules, nodes, settings, people, retention, breakers, pins, leashes, audit. Handing calls on to
-separate objects was tried on paper: sixty methods that say nothing.
+questions, reviews, ledger, schedules, nodes, settings, people, retention, breakers, pins, leashes, audit. Handing calls
+on to separate objects was tried on paper: sixty methods that say nothing.
 """
 
 from __future__ import annotations

@@ -192,21 +192,6 @@ async def a_child_that_ended_before_the_park_ends_the_wait_at_once(scene: Scene)
 
 
 @case
-async def a_review_is_accepted_or_returned_with_notes(scene: Scene) -> None:
-    await scene.add()
-    result = TaskResult(text="draft")
-    review = await scene.finish(await scene.claim_one(), Review(result=result))
-    assert (review.state, review.result) == (TaskState.REVIEW, result)
-    assert (await scene.move(review, TaskEvent.RETURN, "too long")).state is TaskState.READY
-    (step,) = await scene.see(lambda reads: reads.steps(review.id))
-    assert isinstance(step.entry, Note)
-    assert (step.entry.by, "too long" in step.entry.text) == ("ann", True)
-    again = await scene.finish(await scene.claim_one(), Review(result=result))
-    accepted = await scene.move(again, TaskEvent.ACCEPT)
-    assert (accepted.state, accepted.result, accepted.finished_at) == (TaskState.DONE, result, scene.now)
-
-
-@case
 async def a_failed_task_is_a_dead_letter_until_dismissed_or_replayed(scene: Scene) -> None:
     for _ in range(2):
         await scene.add()

@@ -228,6 +228,10 @@ WHERE id = :id
 -- Another reason for the state it is in.
 UPDATE tasks SET reason = :reason, updated_at = :now WHERE id = :id
 
+-- name: await_instead
+-- What a task waits for now in the place of what it waited for before.
+UPDATE tasks SET wait = :wait, reason = :reason, updated_at = :now WHERE id = :id
+
 -- name: drop_hold
 -- Nothing but its dependencies keeps it blocked.
 UPDATE tasks SET held = 0, reason = :reason, updated_at = :now WHERE id = :id
