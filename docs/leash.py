@@ -14,7 +14,7 @@ from types import ModuleType
 import msgspec
 
 from ostinato.agents import coding, function_model
-from ostinato.domain import budget, file_rules, message, plan, turn
+from ostinato.domain import budget, file_rules, message, plan, review, turn
 from ostinato.domain.duration import format_duration
 from ostinato.domain.file_rules import HIDDEN, LEASH
 from ostinato.domain.gate import DEFAULT_GATES, Gate
@@ -37,6 +37,7 @@ from ostinato.tools import (
     tasks,
     toolbox,
 )
+from ostinato.tools import review as tools_review
 from ostinato.tools.mcp import answers, offers, sdk
 from ostinato.tools.port import Tool, nobody, nowhere
 from ostinato.tools.processes import handle, process_tools, shim, warden
@@ -53,6 +54,7 @@ BOUNDED: Mapping[str, tuple[ModuleType, ...]] = {
     "files and memory": (file_rules, safe_files, files, memory),
     "tasks and messages": (tasks, message, messages, mail),
     "plans": (plan, plans, proposing),
+    "reviews": (review, tools_review),
     "sub-agents": (children,),
     "commands": (commands, spill, process_tools, handle, shim),
     "the web": (client, guard, proxy, web_tools, target, markdown, search),

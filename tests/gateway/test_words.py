@@ -99,6 +99,8 @@ EXAMPLES: list[Entry] = [
         {"type": "compaction_intent", "model": "m"},
         {"type": "compaction", "text": "So far", "problem": "no money"},
         {"type": "note", "text": "Look here."},
+        {"type": "submitted", "round": 1, "by": "checker", "rounds": 3, "task": 13},
+        {"type": "reviewed", "accepted": False, "by": "checker", "notes": "Too long."},
     )
 ]
 
@@ -118,6 +120,8 @@ def test_every_kind_of_step_is_told() -> None:
         "a summary of what came before is written by m",
         'what came before is summarised, by the runtime: no money: "So far"',
         'note by runtime: "Look here."',
+        "handed in for review 1 by checker (T13)",
+        'rejected by checker: "Too long."',
     ]
     assert told[2].usd is None
 

@@ -24,6 +24,8 @@ ROUNDS = 3
 """Times that a result may be rejected before its task fails, unless the review says otherwise."""
 
 ROUNDS_MAX = 20
+"""The most rounds that a review may have."""
+
 COMMAND_TIMEOUT_S = 600.0
 WORDS_MAX = 100
 """Words of a command."""

@@ -367,14 +367,12 @@ class Tx(Reads, QueueTx, Protocol):
         again at once. After a failure only messages that came since the claim make a turn: the others made it fail."""
 
     def move_task(self, task: int, event: TaskEvent, *, actor: str, reason: str = "", now: Instant) -> Task:
-        """What people and sweeps do: approve, reject, cancel, release, block, wake, accept, return, replay, dismiss,
-        fail. Approve releases at once what misses nothing. Cancel and fail fence a running attempt. Replay starts a
-        new journal. Release takes a hold away; what waits for others stays blocked, and where these have ended badly
-        it is the decision to go on without them."""
+        """What people and sweeps do. Approve releases at once what misses nothing. Cancel and fail fence a running
+        attempt. Replay starts a new journal. Release takes a hold away; what waits for others stays blocked, and where
+        these have ended badly it is the decision to go on without them."""
 
     def review_task(self, task: int, verdict: Reviewed, *, now: Instant) -> Task:
-        """Accepts a result in review, or returns it with notes: the same journal goes on. The rejection that is the
-        last by the terms of the review fails the task. Raises Conflict for a task that is not in review."""
+        """Accepts a result, or returns it with notes: the journal goes on; the last rejection fails the task."""
 
     def retry_task(self, task: int, *, fresh: bool, actor: str, reason: str = "", now: Instant) -> Task:
         """A failed task goes on with its journal, or with a new one that is told of the old one's effects."""
@@ -391,8 +389,7 @@ class Tx(Reads, QueueTx, Protocol):
         project: str | None = None,
     ) -> Task: ...
     def edit_draft(self, task: int, *, title: str, spec: TaskSpec, actor: str, now: Instant) -> Task:
-        """What a draft says, changed before anybody approves it; `Conflict` for what is no draft, or is now the same
-        work as another task."""
+        """Other words before anybody approves it; `Conflict` for no draft, or what is now another task's work."""
 
     def note_task(
         self, task: int, text: str, *, by: str, now: Instant, trust: Trust = Trust.OPERATOR, private: bool = False

@@ -14,6 +14,7 @@ from ostinato.tools.port import AnyTool, Arguments, StoreTool, ToolContext, Tool
 from ostinato.tools.tasks import may_tell, taint_of
 
 NOTES_CHARS_MAX = 20_000
+"""Characters of the notes of a verdict."""
 
 
 def _accept(tx: Tx, context: ToolContext, arguments: Arguments) -> ToolResult:

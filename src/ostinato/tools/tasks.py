@@ -307,7 +307,7 @@ def task_tools(router: Router | None = None) -> tuple[AnyTool, ...]:
         "priority": {"type": "integer", "minimum": -100, "maximum": 100},
         "type": text_schema(most=60),
         "project": text_schema(most=60),
-        "review": text_schema("who accepts the result: agent:NAME, person, when:CEL", most=2_000),
+        "review": text_schema(most=2_000),
         "delegation": text_schema("the same work, however it is worded", most=200),
     }
     return (
