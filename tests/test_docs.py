@@ -243,7 +243,8 @@ def test_every_example_is_told_about_and_run_by_a_test() -> None:
     there = {each.parent.name for each in EXAMPLES.glob("*/demo.py")}
     assert told == {name: name for name in there}
     tests = "".join(each.read_text() for each in (ROOT / "tests").glob("*/test_*.py"))
-    run = set(re.findall(r'"examples\.(\w+)\.demo"|^from examples\.(\w+) import demo$', tests, re.MULTILINE))
+    runs = r'"examples\.(\w+)\.demo"|^from examples\.(\w+) import demo(?: as \w+)?$'
+    run = set(re.findall(runs, tests, re.MULTILINE))
     assert there - {name for pair in run for name in pair} == set()
 
 
