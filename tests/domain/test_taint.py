@@ -6,24 +6,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ostinato.domain.taint import EVERYTHING, normal, touches
+from ostinato.domain.taint import EVERYTHING, UNDER_WAY, normal, touches
 
 paths = st.lists(st.sampled_from(["a", "b", "ab", ".", ""]), min_size=1, max_size=4).map("/".join)
 
 
 @given(paths)
 def test_a_path_touches_itself_and_everything_however_it_is_written(path: str) -> None:
-    assert touches(path, [path])
-    assert touches(f"./{path}", [path])
+    kept = normal(path)
+    assert touches(path, [kept])
+    assert touches(f"./{path}", [kept])
     assert touches(path, [EVERYTHING])
-    assert touches(EVERYTHING, [path])
+    assert touches(path, [f"{UNDER_WAY}T1 1.0"]), "nobody knows yet what a call under way will have changed"
+    assert touches(EVERYTHING, [kept])
+    assert not kept.startswith(UNDER_WAY), "no path of a file can be taken for such a mark"
     assert normal(normal(path)) == normal(path)
     assert not touches(path, [])
 
 
 @given(paths, paths)
 def test_touching_goes_both_ways(one: str, other: str) -> None:
-    assert touches(one, [other]) == touches(other, [one])
+    assert touches(one, [normal(other)]) == touches(other, [normal(one)])
 
 
 @pytest.mark.parametrize(

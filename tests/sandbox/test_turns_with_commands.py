@@ -13,7 +13,9 @@ import pytest
 
 from ostinato.domain.question import QuestionState
 from ostinato.domain.step import Decision, Effect, Judged, ResultStatus, ToolIntent, ToolOutcome
+from ostinato.domain.taint import UNDER_WAY, touches
 from ostinato.domain.task import TaskKind, TaskState
+from ostinato.domain.values import Trust
 from ostinato.store.port import TaskFilter
 from ostinato.tools.commands import CommandPlace
 from ostinato.tools.exec_tools import exec_tools
@@ -89,6 +91,19 @@ def test_a_command_that_only_reads_runs_at_once(folder: Path) -> None:
             outcome = await outcome_of(fleet, task.id)
             assert outcome.status is ResultStatus.OK
             assert outcome.text.endswith("\ntoday")
+
+    run(story())
+
+
+def test_a_command_under_taint_marks_what_it_has_changed_and_nothing_else(folder: Path) -> None:
+    async def story() -> None:
+        async with fleet_of(folder, "[sh, notes/job.sh]") as fleet:
+            task = await fleet.goal("helper", "Do it.", trust=Trust.EXTERNAL)
+            await decide(fleet, await only_question(fleet), QuestionState.ALLOWED)
+            await fleet.until(task.id)
+            assert "notes/done" in (marked := await fleet.store.read(lambda reads: reads.tainted_files("helper")))
+            assert not touches("SOUL.md", marked)
+            assert not any(each.startswith(UNDER_WAY) for each in marked)
 
     run(story())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from ostinato.app.parts import definitions_of
@@ -27,7 +28,7 @@ from ostinato.workspace.registry import Workspaces
 from tests.agents.fleet import running, write_fleet
 from tests.agents.test_turns import decide, files, only_question
 from tests.conftest import run
-from tests.security.test_taint import MAIN, PAGE, TWO_LEASHES, hear, one_after_another, wait_turns
+from tests.security.test_taint import MAIN, PAGE, TWO_LEASHES, hear, holding, one_after_another, wait_turns
 from tests.security.test_taint import web_tools as strangers
 from tests.tools.test_web import web
 
@@ -149,6 +150,19 @@ def test_a_list_of_tasks_is_a_strangers_word_where_a_strangers_title_stands_in_i
     run(story())
 
 
+@pytest.mark.parametrize("unread", [True, False])
+def test_a_description_that_nobody_has_read_is_a_strangers_word_in_the_prompt(tmp_path: Path, unread: bool) -> None:
+    leash = {"agents/helper/TOOLS.md": "---\nallow: [web.page]\n---\n"}
+
+    async def story() -> None:
+        tool = msgspec.structs.replace(strangers([])[0], unread=unread)
+        async with running(tmp_path, files("default: {text: seen}") | leash, tools=(tool,)) as fleet:
+            done = await fleet.until((await fleet.goal("helper", "look")).id)
+            assert done.is_outside is unread
+
+    run(story())
+
+
 def test_a_search_that_nobody_performs_is_told_by_check(tmp_path: Path) -> None:
     write_fleet(tmp_path, {"agents/a/TOOLS.md": "---\nallow: [web.search]\n---\n", "agents/a/SOUL.md": "You search.\n"})
     for table, told in (("", True), ('[web]\nsearch = "searxng"\nsearch_url = "http://localhost:8888"\n', False)):
@@ -156,3 +170,29 @@ def test_a_search_that_nobody_performs_is_told_by_check(tmp_path: Path) -> None:
         settings = read_fleet(tmp_path)
         known = definitions_of(tmp_path, settings, Workspaces(tmp_path, defaults=settings.defaults))
         assert any("nobody searches" in each.message for each in known.problems()) is told
+
+
+def test_a_file_that_an_agents_hands_have_left_goes_on_with_their_chain_of_causes(tmp_path: Path) -> None:
+    """Also where nothing is tainted, and nobody signs what a command writes."""
+    script = one_after_another("{tool: test.hold, args: {}}") + "default: {text: seen}\n"
+    leash = {"agents/helper/TOOLS.md": "---\nallow: [test.hold]\n---\n"}
+
+    async def story() -> None:
+        tool, begun, end = holding()
+        async with running(tmp_path, files(script) | leash, tools=(tool,)) as fleet:
+            box = tmp_path / "agents/helper/inbox"
+            box.mkdir()
+            new = NewTask(kind=TaskKind.GOAL, title="go", agent="helper", spec=TaskSpec(goal="go"), depth=2)
+            goal = await fleet.store.run(lambda tx: tx.add_task(new, now=fleet.clock.now(), actor="ann"))
+            await begun.wait()
+            (box / "by hand.md").write_text("by a hand of the turn")
+            end.set()
+            await fleet.until(goal.id)
+            (box / "by person.md").write_text("by a person, later")
+            await fleet.inbox.take_agent("helper")
+            taken = await fleet.store.read(lambda reads: reads.tasks(TaskFilter(kinds=frozenset({TaskKind.GOAL}))))
+            turns = await fleet.store.read(lambda reads: reads.tasks(TaskFilter(kinds=frozenset({TaskKind.TURN}))))
+            depths = {each.title.partition(".")[0]: each.depth for each in (*taken, *turns) if each.id != goal.id}
+            assert depths == {"by hand": 3, "by person": 0}
+
+    run(story())

@@ -299,7 +299,7 @@ rules:
         more = {"agents/helper/out/other.md": "mine"}
         async with running(tmp_path, files(script) | TWO_LEASHES | more, tools=web_tools([])) as fleet:
             await fleet.until((await fleet.goal("helper", "save")).id)
-            assert await fleet.store.read(lambda reads: reads.tainted_files("helper")) == ("./out//page.md",)
+            assert await fleet.store.read(lambda reads: reads.tainted_files("helper")) == ("out/page.md",)
             page = await fleet.until((await fleet.goal("helper", "look at page")).id)
             other = await fleet.until((await fleet.goal("helper", "look at other")).id)
             assert page.result is not None

@@ -18,9 +18,10 @@ from ostinato.domain.errors import Denied, Exhausted, Internal, Invalid, NotFoun
 from ostinato.domain.event import EventName, NewEvent
 from ostinato.domain.message import DEPTH_MAX
 from ostinato.domain.taint import touches
-from ostinato.domain.values import Trust, Value
+from ostinato.domain.task import Task, TaskKind, TaskState
+from ostinato.domain.values import Instant, Trust, Value
 from ostinato.engine.port import Clock
-from ostinato.store.port import Store, Tx
+from ostinato.store.port import Store, TaskFilter, Tx
 from ostinato.workspace.inbox import INBOX, InboxFile, look, prune, put_away, read_items, refuse
 from ostinato.workspace.inbox_item import InboxItem
 from ostinato.workspace.registry import Workspaces
@@ -37,6 +38,9 @@ AGENTS_PER_S = 300.0
 KEEP_TAKEN_S = 30 * 86_400.0
 """How long files that were taken are kept in `taken/`; their contents are in the store as long as their task is."""
 
+
+AT_WORK_MAX = 100
+"""Of an agent's tasks, the newest that are looked at to tell who may have left a file."""
 
 PRUNE_S = 3_600.0
 """Seconds between looks for taken files that are too old."""
@@ -138,10 +142,11 @@ class InboxTaker:
         def write(tx: Tx) -> None:
             path = f"{INBOX}/{file.name}"
             is_tainted = file.agent is not None and touches(path, tx.tainted_files(file.agent))
-            depth = _depth(tx, file.agent or "", path) if is_tainted else 0
+            depth = _depth(tx, file.agent, path, placed_at=file.placed_ns // 1_000) if file.agent else 0
             for item in items:
                 # What a turn under taint has left there is a stranger's word, and may tell what that turn has read.
-                taken = replace(item, trust=Trust.EXTERNAL, private=True, depth=depth) if is_tainted else item
+                marked = replace(item, trust=Trust.EXTERNAL, private=True) if is_tainted else item
+                taken = replace(marked, depth=depth) if depth else marked
                 self._intake.take(tx, taken, wakes=wakes, now=now)
 
         return write
@@ -178,13 +183,26 @@ class InboxTaker:
             return True
 
 
-def _depth(tx: Tx, agent: str, path: str) -> int:
-    """One link more than the turn that left the file; an agent that writes to itself for ever stops here."""
+def _depth(tx: Tx, agent: str, path: str, *, placed_at: Instant) -> int:
+    """One link more than the turn that left the file; an agent that writes to itself for ever stops here. A command
+    signs nothing: whatever of the agent was at work when the file was put there may have done so."""
     writer = tx.tainted_by(agent, path)
     try:
-        depth = 1 if writer is None else tx.task(writer).depth + 1
+        depth = 0 if writer is None else tx.task(writer).depth + 1
     except NotFound:  # long ago, and pruned
         depth = 1
+    newest, _older = tx.tasks_page(TaskFilter(agent=agent, kinds=_HANDS), limit=AT_WORK_MAX)
+    depth = max([depth, *(task.depth + 1 for task in newest if _was_at_work(task, placed_at))])
     if depth > DEPTH_MAX:
         raise Denied(f"The chain of causes is {depth} tasks long already", cure="A person can drop it anew.")
     return depth
+
+
+_HANDS = frozenset({TaskKind.GOAL, TaskKind.TURN, TaskKind.PROCESS})
+
+
+def _was_at_work(task: Task, at: Instant) -> bool:
+    if not task.attempts or task.created_at > at or (task.finished_at is not None and task.finished_at < at):
+        return False
+    waits = task.state is TaskState.WAITING and task.kind is not TaskKind.PROCESS
+    return not (waits and task.updated_at < at)

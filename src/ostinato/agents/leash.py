@@ -59,6 +59,7 @@ class _Fixed(Value):
 
     parts: tuple[PromptPart, ...]
     specs: tuple[ToolSpec, ...]
+    unread: bool
     tokens: int
 
 
@@ -77,6 +78,8 @@ class Leash:
         late = note_parts(notes, maker.context_limits)
         self.fixed: Sequence[PromptPart] = (*fixed.parts, *late)
         self.specs = fixed.specs
+        self.has_unread = fixed.unread
+        """True where a server describes its tools in words that no person has read: the prompt holds a stranger's."""
         self.spec_tokens = fixed.tokens - sum(part.tokens for part in fixed.parts)
         self.prompt_tokens = fixed.tokens + sum(part.tokens for part in late)
 
@@ -194,6 +197,7 @@ class Leash:
             requester=task.spec.requester,
             trust=trust,
             private=private,
+            marking=intent.outside or trust is Trust.EXTERNAL,
             remembers=any(name in self.then.prompt_files for name in ("MEMORY.md", "USER.md")),
             depth=max([task.depth, *(message.depth for message in messages)]),  # also of those that came later
             causes=(*task.spec.causes, task.name),
@@ -309,7 +313,8 @@ class LeashMaker:
                 parts = (*parts, PromptPart(name="skills", text=skills))
             specs = self.toolbox.specs(agent.policy)
             tokens = sum(part.tokens for part in parts) + estimate_tokens(to_json(specs).decode())
-            found = _Fixed(parts=parts, specs=specs, tokens=tokens)
+            unread = self.toolbox.has_unread(agent.policy)
+            found = _Fixed(parts=parts, specs=specs, unread=unread, tokens=tokens)
             if len(self._fixed) >= _CACHED_MAX:
                 self._fixed.clear()
             self._fixed[key] = found

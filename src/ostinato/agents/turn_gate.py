@@ -22,6 +22,7 @@ from ostinato.domain.step import Answered, Decision, Entry, Judged, ResultStatus
 from ostinato.domain.taint import touches
 from ostinato.domain.values import SECOND, Instant, Trust
 from ostinato.store.port import Tx
+from ostinato.tools.marking import mark_writes, settle_writes
 from ostinato.tools.memory import TODAY
 from ostinato.tools.port import AnyTool
 from ostinato.tools.toolbox import report_of
@@ -91,23 +92,24 @@ class TurnGate:
             private=tool.private,
         )
         if outside or state.trust is Trust.EXTERNAL:
-            self.taint(tool, draft.arguments)
+            self._taint(tool, intent)
         return intent
 
-    def taint(self, tool: AnyTool, arguments: dict[str, Any]) -> None:
-        """What this call writes holds text from strangers."""
-        paths = tool.writes(arguments)
-        if paths:
-            agent, task = self._state.leash.then.id, self._state.task.id
-            self._tx.taint_files(agent, [self._dated(path) for path in paths], task=task, now=self._now)
+    def _taint(self, tool: AnyTool, intent: ToolIntent) -> None:
+        mark_writes(self._tx, tool, intent, task=self._state.task, now=self._now, dated=self._dated)
 
     def taint_results(self, produced: Sequence[Entry], journal: Sequence[Entry]) -> None:
-        """Results that turned out to be from strangers mark what their calls have written."""
-        outside = {each.call_id for each in produced if isinstance(each, ToolOutcome) and each.outside}
-        made = [each for each in journal if isinstance(each, ToolIntent) and each.call_id in outside] if outside else []
-        tools = [(self._state.leash.tool_or_none(each.tool), each) for each in made]
-        for tool, intent in [(tool, each) for tool, each in tools if tool is not None]:
-            self.taint(tool, intent.arguments)
+        """Results that turned out to be from strangers mark what their calls have written; those that say what they
+        have changed leave nothing else marked."""
+        told = {e.call_id: e for e in produced if isinstance(e, ToolOutcome) and (e.outside or e.wrote is not None)}
+        for intent in (
+            [each for each in journal if isinstance(each, ToolIntent) and each.call_id in told] if told else ()
+        ):
+            tool, outcome = self._state.leash.tool_or_none(intent.tool), told[intent.call_id]
+            if tool is not None and outcome.outside:
+                self._taint(tool, intent)
+            if tool is not None:
+                settle_writes(self._tx, tool, intent, wrote=outcome.wrote, task=self._state.task, now=self._now)
 
     def ask(self, question: NewQuestion) -> Question:
         """Asks, with what the turn has read and for whom it works."""

@@ -60,7 +60,7 @@ class TurnState:
     def load(self, tx: Tx) -> None:
         """Reads what the journal and the session's earlier turns bring along."""
         self.tainted_files = tx.tainted_files(self.leash.then.id)
-        if any(touches(path, self.tainted_files) for path in self.leash.shown_files):
+        if self.leash.has_unread or any(touches(path, self.tainted_files) for path in self.leash.shown_files):
             self.trust = Trust.EXTERNAL
         if self.journal:
             ids = [each for entry in self.journal if isinstance(entry, Input) for each in entry.messages]

@@ -50,7 +50,7 @@ def show(name: PinName, *, fleet: Fleet = None, as_json: Json = False) -> None:
     pin = found.pin
     screen.say(f"{pin.name}: {pin.state}, accepted {when(pin.accepted_at)} {_by(pin.accepted_by)}")
     before, after = found.accepted_text.splitlines(), found.seen_text.splitlines()
-    if pin.state == "accepted":
+    if pin.state != "withheld":
         lines = after
     else:
         lines = list(difflib.unified_diff(before, after, "accepted", "now", lineterm="", n=len(after)))

@@ -1,7 +1,7 @@
 """Pins: what somebody else may change under an agent (a server's tool, a skill), as a person let it in.
 
-The first sight is taken as it is, because a person has just granted it; every later change is withheld until a person
-has looked. Knows nothing of servers, skills or who may accept.
+The first sight is taken as it is, because a person has just granted it, and counts as a stranger's word until one has
+read it; every later change is withheld until then. Knows nothing of servers, skills or who may accept.
 """
 
 from __future__ import annotations
@@ -31,3 +31,8 @@ class Pin(Value):
     def is_withheld(self) -> bool:
         """True where it is not what was accepted."""
         return self.seen_digest != self.digest
+
+    @property
+    def is_unread(self) -> bool:
+        """True where no person has looked at what it says: it is as it was first seen."""
+        return not self.accepted_by

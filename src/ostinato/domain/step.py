@@ -166,6 +166,8 @@ class ToolOutcome(Value, tag="tool_result"):
     """Strangers wrote the text, as its tool found out."""
     private: bool = False
     """What it tells may be private, as its tool found out."""
+    wrote: tuple[str, ...] | None = None
+    """The files that it has changed; None: its tool cannot tell, and all that it may write counts."""
 
 
 WITHDRAWN = "withdrawn"

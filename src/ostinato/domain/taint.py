@@ -17,6 +17,11 @@ TAINTED_MAX = 1_000
 """Paths that are kept of one agent; beyond, all of its workspace counts."""
 
 
+UNDER_WAY = "/"
+"""How a mark begins that stands for a whole workspace while one call is under way that will say what it has changed: no
+path of a file begins so. The call's name follows."""
+
+
 def normal(path: str) -> str:
     """One spelling for each path: without `.` and empty names; a folder keeps its `/` at the end."""
     names = [each for each in path.split("/") if each not in ("", ".")]
@@ -28,7 +33,7 @@ def normal(path: str) -> str:
 def touches(path: str, tainted: Iterable[str]) -> bool:
     """True where reading `path` may read one of these: the same, a folder above it, or one below it."""
     wanted = normal(path)
-    return any(_overlap(wanted, normal(each)) for each in tainted)
+    return any(_overlap(wanted, EVERYTHING if each.startswith(UNDER_WAY) else normal(each)) for each in tainted)
 
 
 def _overlap(one: str, other: str) -> bool:

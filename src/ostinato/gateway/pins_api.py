@@ -37,7 +37,8 @@ class AcceptPin(Ask):
 
 
 class PinLine(View):
-    """One pin. `state`: `accepted`, or `withheld` where it has changed since."""
+    """One pin. `state`: `accepted` by a person; `unread` where it is as it was first seen, and nobody has looked;
+    `withheld` where it has changed since."""
 
     name: str
     state: str
@@ -140,7 +141,7 @@ def _found(reads: Reads, name: str) -> Pin:
 def _line(pin: Pin) -> PinLine:
     return PinLine(
         name=pin.name,
-        state="withheld" if pin.is_withheld else "accepted",
+        state="withheld" if pin.is_withheld else "unread" if pin.is_unread else "accepted",
         digest=pin.digest,
         seen_digest=pin.seen_digest,
         seen_at=iso(pin.seen_at),

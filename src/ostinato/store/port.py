@@ -519,7 +519,7 @@ class Tx(Reads, QueueTx, Protocol):
         added with a pool of its own keeps it until then."""
 
     def see_pin(self, name: str, *, digest: str, text: str, now: Instant) -> Pin:
-        """Notes how something is now. New: accepted as it is. Changed: withheld, and `pin.changed` is told once."""
+        """Notes how something is now. New: taken as it is, unread. Changed: withheld, and `pin.changed` told."""
 
     def accept_pin(self, name: str, *, digest: str, actor: str, now: Instant) -> Pin:
         """Takes it as it was seen last. NotFound; Conflict where that is not `digest`."""
@@ -538,6 +538,9 @@ class Tx(Reads, QueueTx, Protocol):
 
     def revoke_permission(self, permission: int, *, actor: str, now: Instant) -> Permission:
         """It answers nothing from this commit on. `NotFound`, and `Conflict` where it was revoked before."""
+
+    def settle_taint(self, agent: str, mark: str, paths: Iterable[str], *, task: int, now: Instant) -> None:
+        """A call has ended that was marked as one under way (`UNDER_WAY`): these are the files that it has changed."""
 
     def taint_files(self, agent: str, paths: Iterable[str], *, task: int, now: Instant) -> None:
         """These files, or folders that end with `/`, hold text from strangers."""

@@ -40,6 +40,7 @@ from ostinato.domain.values import SECOND, Instant, Trust, Value, digest_of
 from ostinato.engine.port import AttemptPort, Ending, Settled
 from ostinato.store.port import Claim, Tx
 from ostinato.tools.mail import Letter, to_eml
+from ostinato.tools.marking import mark_writes, settle_writes
 from ostinato.tools.messages import OUTBOX_TOOL
 from ostinato.tools.port import AnyTool, OutsideTool, StoreTool, ToolContext, ToolResult
 from ostinato.tools.safe_files import SafeFolder, make_root
@@ -168,7 +169,9 @@ class DeliveryHandler:
             if happened:
                 return _ending(attempt.task, move.intent, ToolResult(text="it had happened before the interruption"))
         result = await perform(move.tool, move.context, move.intent.arguments)
-        return _ending(attempt.task, move.intent, result)
+        return _ending(
+            attempt.task, move.intent, result, within=partial(_settle_writes, attempt, move, wrote=result.wrote)
+        )
 
     def _begin(self, attempt: AttemptPort, tx: Tx) -> Act | Settled:
         """Everything up to the effect, in one commit; effects on our own store included."""
@@ -228,7 +231,8 @@ class DeliveryHandler:
             words = f"{approved.decided_by} allowed it, but by now {verdict.reason} [{verdict.rule}]"
             return tool, words, intent
         if outside or task.spec.trust is Trust.EXTERNAL:  # before it is written, as whatever a turn writes
-            tx.taint_files(context.agent, tool.writes(arguments), task=task.id, now=now)
+            mark_writes(tx, tool, intent, task=task, now=now)
+            context = replace(context, marking=True)
         return tool, context, intent
 
     def _reads_taint(self, tx: Tx, tool: AnyTool, intent: ToolIntent, *, agent: str) -> bool:
@@ -351,9 +355,15 @@ def _ask_unknown(attempt: AttemptPort, intent: ToolIntent, tx: Tx) -> Settled:
     return _settle(tx, attempt.claim, Park(wait=wait, reason=f"waits for {question.name}"), now=now)
 
 
-def _ending(task: Task, intent: ToolIntent, result: ToolResult) -> Ending:
+def _ending(
+    task: Task, intent: ToolIntent, result: ToolResult, *, within: Callable[[Tx], None] | None = None
+) -> Ending:
     outcome = result.outcome(call_id=intent.call_id, tool=intent.tool)
-    return Ending(outcome=_done(task, outcome, outside=intent.outside), entries=(outcome,))
+    return Ending(outcome=_done(task, outcome, outside=intent.outside), entries=(outcome,), within=within)
+
+
+def _settle_writes(attempt: AttemptPort, move: Act, tx: Tx, *, wrote: tuple[str, ...] | None) -> None:
+    settle_writes(tx, move.tool, move.intent, wrote=wrote, task=attempt.task, now=attempt.clock.now())
 
 
 def _done(task: Task, outcome: ToolOutcome, *, outside: bool) -> Done:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
-from ostinato.domain.errors import Denied
+from msgspec.structs import replace
+
+from ostinato.domain.errors import Denied, OstinatoError
 from ostinato.domain.step import Effect, ResultStatus
 from ostinato.tools.commands import (
     COMMAND_ARGUMENTS,
@@ -29,10 +31,13 @@ from ostinato.tools.port import (
     ToolContext,
     ToolResult,
     object_schema,
+    refused,
     text_schema,
 )
+from ostinato.tools.sandbox.changes import changed_since, snapshot
 from ostinato.tools.sandbox.command import Ended, Finished, run_command
 from ostinato.tools.sandbox.preflight import preflight
+from ostinato.tools.sandbox.protected import is_protected
 from ostinato.tools.sandbox.spill import OUTPUTS_FOLDER, SHOWN_BYTES, Kept, Spill, plain
 from ostinato.tools.sandbox.surroundings import values_of, without
 
@@ -61,6 +66,7 @@ def exec_tools(place: CommandPlace | None) -> tuple[AnyTool, ...]:
             report=partial(report_command, place),
             reads=whole_workspace,
             writes=whole_workspace,
+            tells_writes=True,
             own_files=True,
             private=True,
             timeout_s=WALL_S_MAX + 60.0,
@@ -81,6 +87,20 @@ def exec_tools(place: CommandPlace | None) -> tuple[AnyTool, ...]:
 
 
 async def _run(place: CommandPlace | None, context: ToolContext, arguments: Arguments) -> ToolResult:
+    """One command, with what it has changed where somebody must know."""
+    if not context.marking:
+        return await _ran(place, context, arguments)
+    workspace = context.workspace.resolve()
+    before = await asyncio.to_thread(snapshot, workspace)
+    try:
+        result = await _ran(place, context, arguments)
+    except OstinatoError as error:
+        result = refused(error)
+    wrote = await asyncio.to_thread(changed_since, before, workspace)
+    return replace(result, wrote=None if wrote is None else tuple(each for each in wrote if not is_protected(each)))
+
+
+async def _ran(place: CommandPlace | None, context: ToolContext, arguments: Arguments) -> ToolResult:
     """Runs what was judged, if that is still what would run."""
     wanted = await asyncio.to_thread(wanted_command, place, context, arguments)
     assert place is not None

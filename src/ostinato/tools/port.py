@@ -96,6 +96,8 @@ class ToolContext(Value):
     """The least trusted text that the turn has read: taint is sticky."""
     private: bool = False
     """The session has read what may be private, through a tool."""
+    marking: bool = False
+    """What the call writes counts as written by strangers: whoever can tell what that is must."""
     remembers: bool = False
     """The prompt holds what the agent remembers: MEMORY.md, USER.md."""
     depth: int = 0
@@ -122,6 +124,8 @@ class ToolResult(Value):
     """Strangers wrote this text, whatever the tool returns otherwise; see `Tool.outside_text`."""
     private: bool = False
     """It may be private, whatever the tool returns otherwise; see `Tool.private`."""
+    wrote: tuple[str, ...] | None = None
+    """Of a tool that `tells_writes`: the files that it has changed; None: it cannot tell."""
     wait: Wait | None = None
     """Of a store tool that only reads: not yet. In a session of its own the turn parks for this, and calls again."""
 
@@ -136,6 +140,7 @@ class ToolResult(Value):
             duration_ms=duration_ms,
             outside=self.outside,
             private=self.private,
+            wrote=self.wrote,
         )
 
 
@@ -204,7 +209,9 @@ class Tool(Value):
     reads: Callable[[Arguments], tuple[str, ...]] = nowhere
     """Paths of files in the workspace that the call reads; one that ends with `/` is a folder."""
     writes: Callable[[Arguments], tuple[str, ...]] = nowhere
-    """Paths of files in the workspace that the call writes."""
+    """Paths of files in the workspace that the call writes, or may write."""
+    tells_writes: bool = False
+    """Its result says which of those it has written, where somebody wants to know (`ToolContext.marking`)."""
     reaches: tuple[str, ...] = ()
     """Hosts that every call reaches, whatever its arguments say, as a person has declared them in the fleet's file."""
     own_files: bool = False
@@ -215,6 +222,8 @@ class Tool(Value):
     """What it returns was written by strangers: whoever reads it is tainted."""
     private: bool = False
     """What it returns may be private: files, memory, mail."""
+    unread: bool = False
+    """Strangers wrote its description, and no person has read it: whoever is shown it is tainted."""
     report: Report | None = None
     """For a tool whose effect depends on the call, or that not every agent may use for everything."""
 

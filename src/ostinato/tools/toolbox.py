@@ -109,9 +109,17 @@ class Toolbox:
         """What a model under this policy is shown, always in the same order."""
         return tuple(
             ToolSpec(name=tool.name, description=tool.description, parameters=shown_schema(tool.parameters))
-            for tool in self._tools.values()
-            if tool.always_allowed or is_visible(tool.name, tool.effect, policy, unaddressed=is_unaddressed(tool))
+            for tool in self._visible(policy)
         )
+
+    def has_unread(self, policy: Policy) -> bool:
+        """True where a stranger's words that no person has read are among what a model is shown."""
+        return any(tool.unread for tool in self._visible(policy))
+
+    def _visible(self, policy: Policy) -> Iterator[AnyTool]:
+        for tool in self._tools.values():
+            if tool.always_allowed or is_visible(tool.name, tool.effect, policy, unaddressed=is_unaddressed(tool)):
+                yield tool
 
     def check_arguments(self, tool: Tool, arguments: object) -> str:
         """Empty when the arguments fit the tool's schema; else what is wrong and how a right call looks."""
@@ -189,9 +197,11 @@ class Lent(Toolbox):
         """The turn's own, or the box's; raises Invalid as that does."""
         return super().get(name) or self._box.tool(name, policy)
 
-    def specs(self, policy: Policy) -> tuple[ToolSpec, ...]:
+    def _visible(self, policy: Policy) -> Iterator[AnyTool]:
         """Its own first; none where no model is asked."""
-        return (*super().specs(policy), *self._box.specs(policy)) if self._shown else ()
+        if self._shown:
+            yield from super()._visible(policy)
+            yield from self._box._visible(policy)
 
 
 def _added(tools: Mapping[str, AnyTool], more: Iterable[AnyTool]) -> dict[str, AnyTool]:

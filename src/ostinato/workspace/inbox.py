@@ -52,6 +52,8 @@ class InboxFile(Value):
     size_bytes: int
     changed_ns: int
     """Time of the last change of its contents."""
+    placed_ns: int = 0
+    """When it was put there, or touched last, by the kernel's own clock, which nobody can set back."""
 
     @property
     def shown(self) -> str:
@@ -170,6 +172,7 @@ def _found(name: str, agent: str | None, state: os.stat_result) -> InboxFile:
         inode=state.st_ino,
         size_bytes=state.st_size,
         changed_ns=state.st_mtime_ns,
+        placed_ns=state.st_ctime_ns,
     )
 
 

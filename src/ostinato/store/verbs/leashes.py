@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from ostinato.domain.errors import Conflict, NotFound
 from ostinato.domain.event import EventName
 from ostinato.domain.permission import NewPermission, Permission
-from ostinato.domain.taint import EVERYTHING, INBOX, TAINTED_MAX, normal
+from ostinato.domain.taint import EVERYTHING, INBOX, TAINTED_MAX, UNDER_WAY, normal
 from ostinato.domain.values import Instant
 from ostinato.store.verbs import rows
 from ostinato.store.verbs.pins import PinVerbs
@@ -46,13 +46,18 @@ class LeashVerbs(PinVerbs):
         """Notes that these files, or folders that end with `/`, hold text from strangers; all of the workspace where
         they would be too many."""
         known = set(self.tainted_files(agent))
-        for path in paths:
+        for path in map(_kept_as, paths):
             is_letter = path.startswith(INBOX)  # who wrote it says how long a chain of causes it goes on
             if not is_letter and (path in known or EVERYTHING in known):
                 continue
             name = path if len(known) < TAINTED_MAX or path in known else EVERYTHING
             self._db.do("taint_file", agent=agent, name=name, task=task, now=now)
             known.add(name)
+
+    def settle_taint(self, agent: str, mark: str, paths: Iterable[str], *, task: int, now: Instant) -> None:
+        """A call has ended that was marked as one under way (`UNDER_WAY`): these are the files that it has changed."""
+        self._db.do("clear_taint", agent=agent, name=mark)
+        self.taint_files(agent, paths, task=task, now=now)
 
     def clear_taint(
         self, agent: str, paths: Sequence[str] = (), *, actor: str, reason: str = "", now: Instant
@@ -73,3 +78,7 @@ class LeashVerbs(PinVerbs):
             data = {"files": len(cleared), "paths": list(cleared[:TOLD_MAX])}
             self._tell(EventName.TAINT_CLEARED, now=now, agent=agent, actor=actor, reason=reason, data=data)
         return cleared
+
+
+def _kept_as(path: str) -> str:
+    return path if path.startswith(UNDER_WAY) else normal(path)

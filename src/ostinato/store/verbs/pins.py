@@ -31,7 +31,7 @@ class PinVerbs(BreakerVerbs):
         kept = self._pinned(name)
         if kept.seen_digest != digest:
             raise Conflict(f"{name} has changed once more since you looked", cure=f"Look again: {_LOOK} {name}")
-        if kept.is_withheld:
+        if kept.is_withheld or kept.is_unread:
             self._db.do("accept_pin", name=name, actor=actor, now=now)
             self._tell(EventName.PIN_ACCEPTED, now=now, actor=actor, data={"pin": name, "digest": digest})
         return self._pinned(name)

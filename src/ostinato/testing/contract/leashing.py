@@ -6,7 +6,7 @@ from ostinato.domain.budget import Ceiling
 from ostinato.domain.errors import Conflict, NotFound
 from ostinato.domain.event import EventName
 from ostinato.domain.permission import NewPermission
-from ostinato.domain.taint import EVERYTHING, TAINTED_MAX
+from ostinato.domain.taint import EVERYTHING, TAINTED_MAX, UNDER_WAY
 from ostinato.store.port import Budgets
 from ostinato.testing.contract.scene import Scene, case, refuses
 
@@ -66,13 +66,27 @@ async def a_person_may_look_at_one_file_and_leave_the_others_marked(scene: Scene
     await scene.do(lambda tx: tx.taint_files("b", ["out/x.md"], task=1, now=scene.now))
     with refuses(NotFound, "SOUL.md"):
         await scene.change("clear_taint", "a", ["out/x.md", "SOUL.md"], actor="ann", now=scene.now)
-    assert await scene.do(lambda tx: tx.clear_taint("a", ["out/x.md"], actor="ann", now=scene.now)) == ("./out//x.md",)
+    assert await scene.do(lambda tx: tx.clear_taint("a", ["out/x.md"], actor="ann", now=scene.now)) == ("out/x.md",)
     assert await scene.see(lambda reads: reads.tainted_files("a")) == ("notes/",)
     assert await scene.see(lambda reads: reads.tainted_files("b")) == ("out/x.md",)
     (event,) = await scene.told(EventName.TAINT_CLEARED)
-    assert event.data == {"files": 1, "paths": ["./out//x.md"]}
+    assert event.data == {"files": 1, "paths": ["out/x.md"]}
     (row,) = await scene.see(lambda reads: reads.audit(limit=10))
     assert "taint.cleared" in row.body
+
+
+@case
+async def a_call_that_tells_what_it_has_changed_marks_all_until_then_and_only_that_from_then_on(scene: Scene) -> None:
+    mine, other = f"{UNDER_WAY}T1 1.0", f"{UNDER_WAY}T2 1.0"
+    await scene.do(lambda tx: tx.taint_files("a", [mine, "out/before.md"], task=1, now=scene.now))
+    await scene.do(lambda tx: tx.taint_files("a", [other], task=2, now=scene.now))
+    await scene.do(lambda tx: tx.settle_taint("a", mine, ["out/new.md", "inbox/n.md"], task=1, now=scene.now))
+    assert await scene.see(lambda reads: reads.tainted_files("a")) == (
+        *(other, "inbox/n.md", "out/before.md", "out/new.md"),
+    ), "another call is still under way"
+    assert await scene.see(lambda reads: reads.tainted_by("a", "inbox/n.md")) == 1
+    await scene.do(lambda tx: tx.settle_taint("a", other, [], task=2, now=scene.now))
+    assert other not in await scene.see(lambda reads: reads.tainted_files("a"))
 
 
 @case

@@ -1,8 +1,9 @@
 """All servers of a fleet: kept up, asked what they offer, and made into families of the toolbox.
 
-What a server offers is pinned: as it was first seen it is a tool for whoever is granted it; once it says anything else
-of a tool, that tool is withheld until a person has accepted it. Tools that were accepted before are there from the
-start, before their server is. Knows nothing of how a server is spoken to.
+What a server offers is pinned: as it was first seen it is a tool for whoever is granted it, described in a stranger's
+words until a person has read them; once it says anything else of a tool, that tool is withheld until a person has
+accepted it. Tools that were there before are there from the start, before their server is. Knows nothing of how a
+server is spoken to.
 """
 
 from __future__ import annotations
@@ -121,6 +122,7 @@ class _Kept:
         self._link: Link | None = None
         self._problem = ""
         self._accepted: dict[str, Offer] = {}
+        self._unread: frozenset[str] = frozenset()
         self._withheld: dict[str, str] = {}
         self._unfit: tuple[Unfit, ...] = ()
 
@@ -134,7 +136,7 @@ class _Kept:
                     offers[each.name] = offer_of(each.text)
                 except ValueError:  # an earlier version let it in
                     continue
-        self._put(offers, {each.name: _why(each) for each in pins if each.is_withheld})
+        self._put(offers, {each.name: _why(each) for each in pins if each.is_withheld}, unread=_unread(pins))
 
     async def run(self, dialler: Callable[[], Awaitable[Dial]]) -> None:
         """Keeps it up until it is cancelled."""
@@ -198,23 +200,25 @@ class _Kept:
                 self._say("warning", f"the MCP server {self.server.name}: {each.tool!r} is not taken: {each.why}")
         withheld = {each.name: _why(each) for each in pins if each.is_withheld}
         gone = {name: "its server does not offer it any more" for name in self._accepted if name not in named}
-        self._put({each.name: named[each.name] for each in pins if not each.is_withheld}, gone | withheld)
+        offered = {each.name: named[each.name] for each in pins if not each.is_withheld}
+        self._put(offered, gone | withheld, unread=_unread(pins))
 
     def look_again(self) -> None:
         """A person has accepted something: lists once more."""
         self._changed.set()
 
-    def _put(self, offers: Mapping[str, Offer], withheld: Mapping[str, str]) -> None:
-        if dict(offers) == self._accepted and dict(withheld) == self._withheld:
+    def _put(self, offers: Mapping[str, Offer], withheld: Mapping[str, str], *, unread: frozenset[str]) -> None:
+        if (dict(offers), dict(withheld), unread) == (self._accepted, self._withheld, self._unread):
             return  # prompts that are made ready stay so
-        self._accepted, self._withheld = dict(offers), dict(withheld)
+        self._accepted, self._withheld, self._unread = dict(offers), dict(withheld), unread
         self._toolbox.put_family(self.family, [self._tool(*each) for each in offers.items()], withheld=withheld)
 
     def _tool(self, name: str, offer: Offer) -> AnyTool:
         server = self.server
         return OutsideTool(
             name=name,
-            description=offer.description or f"A tool of the server {server.name}.",
+            description=f"[said by the server {server.name}] {offer.description}",
+            unread=name in self._unread,
             parameters=offer.schema,
             effect=server.effects.get(offer.tool, Effect.IRREVERSIBLE),
             outward=bool(server.url),
@@ -260,6 +264,10 @@ class _Kept:
 
     def _is_ours(self, pin: str) -> bool:
         return pin.startswith(f"{self.family}.")
+
+
+def _unread(pins: Sequence[Pin]) -> frozenset[str]:
+    return frozenset(each.name for each in pins if each.is_unread)
 
 
 def _why(pin: Pin) -> str:

@@ -45,6 +45,13 @@ _ENTRIES_MAX = 256
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
+def is_protected(path: str) -> bool:
+    """True for what no command can change, by its path in the workspace: the runtime's own hand has made it."""
+    folders = (*(f"{each}/" for each in FOLDERS), *(f"{GIT}/{each}/" for each in GIT_FOLDERS))
+    names = (*FILES, f"{GIT}/", *(f"{GIT}/{each}" for each in GIT_FILES))
+    return path in names or path.startswith(folders)
+
+
 class Mark(Value):
     """A file or folder as it was; two are equal only where nothing has been written."""
 
