@@ -12,7 +12,7 @@ from typing import Literal
 
 from ostinato.domain.errors import Conflict, Invalid, NotFound, unknown_name
 from ostinato.domain.person import Role
-from ostinato.domain.task import ENDED, TaskEvent, TaskState
+from ostinato.domain.task import UNFINISHED, TaskEvent, TaskState
 from ostinato.gateway.context import Context
 from ostinato.gateway.notation import parse_id
 from ostinato.gateway.operation import Ask, View, operation
@@ -29,8 +29,6 @@ BATCH = 500
 
 TREE_MAX = 10_000
 """Tasks under one task that are stopped with it."""
-
-UNFINISHED = frozenset(TaskState) - ENDED - {TaskState.FAILED}
 
 
 class StopScope(Ask):
@@ -165,9 +163,12 @@ async def _cancel_all(context: Context, scope: str, *, reason: str) -> int:
 
     def write(tx: Tx) -> tuple[int, int | None]:
         found, older = _unfinished(tx, scope, before=before)
+        ended = 0
         for each in found:
-            tx.move_task(each, TaskEvent.CANCEL, actor=actor, reason=reason or "stopped", now=now)
-        return len(found), older
+            if tx.task(each).state in UNFINISHED:  # what works for another, or waits for it, may have ended with that
+                tx.move_task(each, TaskEvent.CANCEL, actor=actor, reason=reason or "stopped", now=now)
+                ended += 1
+        return ended, older
 
     while True:
         count, before = await context.store.run(write)
@@ -180,8 +181,11 @@ def _unfinished(reads: Reads, scope: str, *, before: int | None) -> tuple[list[i
     """One page of the tasks to cancel, newest first, and where the next begins."""
     kind, _, name = scope.partition(":")
     if kind == "task":
-        itself = [] if reads.task(int(name)).state not in UNFINISHED else [int(name)]
-        return [*_below(reads, int(name)), *itself], None
+        itself = [int(name)] if reads.task(int(name)).state in UNFINISHED else []
+        found = sorted(
+            [*_below(reads, int(name)), *itself], reverse=True
+        )  # children go first
+        return found[:BATCH], found[BATCH] if len(found) > BATCH else None
     which = TaskFilter(
         states=UNFINISHED, agent=name if kind == "agent" else None, session=name if kind == "session" else None
     )

@@ -1,0 +1,40 @@
+"""Stopping a task for good: with all that it has begun, however that hangs together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ostinato.domain.task import After, Condition, NewTask, TaskKind, TaskSpec
+from ostinato.gateway import stop_api, tasks_api
+from tests.conftest import run
+from tests.gateway.ground import NOW, Ground, ground
+
+
+async def begun(made: Ground, **more: Any) -> str:
+    new = NewTask(kind=TaskKind.GOAL, title="work", agent="clerk", **more)
+    return (await made.store.run(lambda tx: tx.add_task(new, now=NOW))).name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batch", [1, 500])
+def test_a_task_is_cancelled_with_sub_agents_of_sub_agents_and_whatever_waits_for_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    monkeypatch.setattr(stop_api, "BATCH", batch)
+
+    async def look() -> None:
+        async with ground(tmp_path / "fleet", past=False) as made:
+            top = await begun(made)
+            child = await begun(made, parent=1, spec=TaskSpec(within=("clerk",)))
+            below = await begun(made, parent=2, spec=TaskSpec(within=("clerk", "clerk")))
+            repair = await begun(made, parent=1, after=(After(task=2, on=Condition.FAILURE),))
+            other = await begun(made)
+            view = await made.call(stop_api.stop, {"scope": top, "how": "cancel"})
+            assert view["cancelled"] == 4
+            shown = [await made.call(tasks_api.show, {"task": each}) for each in (top, child, below, repair, other)]
+            assert [each["task"]["state"] for each in shown] == ["cancelled"] * 4 + ["ready"]
+
+    run(look())
