@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
 
-from ostinato.store.postgres import open_postgres
+from ostinato.store import sqlite
+from ostinato.store.postgres import database, open_postgres
 from ostinato.store.postgres.database import EXPECTED, SETTINGS, UNANSWERED, queries
 from ostinato.store.postgres.wire import BYTEA, FLOAT8, INT8, TEXT
+from ostinato.store.sql import PARAMETER, query_texts
 from tests.conftest import run
 from tests.contract.test_queries import FRAGMENTS, LISTS, RARE
 
@@ -55,6 +58,16 @@ def test_what_brings_many_rows_at_once_can_be_prepared(connection: psycopg.Conne
 def test_changes_that_are_not_waited_for_exist_and_are_changes() -> None:
     for name in UNANSWERED | EXPECTED:
         assert re.match(r"INSERT|UPDATE|DELETE", QUERIES[name].statement.text), name
+
+
+def test_a_query_in_other_words_asks_for_the_same() -> None:
+    here, there = Path(database.__file__).with_name("queries"), Path(sqlite.__file__).with_name("queries")
+    words = {"unfinished": "''"}
+    asked = [
+        {name: set(PARAMETER.findall(text)) for name, text in query_texts(folders, words).items()}
+        for folders in ((there,), (there, here))
+    ]
+    assert not [name for name, names in asked[0].items() if names != asked[1][name]]
 
 
 def test_every_query_of_sqlite_has_one_here() -> None:

@@ -182,10 +182,8 @@ def _unfinished(reads: Reads, scope: str, *, before: int | None) -> tuple[list[i
     kind, _, name = scope.partition(":")
     if kind == "task":
         itself = [int(name)] if reads.task(int(name)).state in UNFINISHED else []
-        found = sorted(
-            [*_below(reads, int(name)), *itself], reverse=True
-        )  # children go first
-        return found[:BATCH], found[BATCH] if len(found) > BATCH else None
+        tree = sorted([*_below(reads, int(name)), *itself], reverse=True)  # children go first
+        return tree[:BATCH], tree[BATCH] if len(tree) > BATCH else None
     which = TaskFilter(
         states=UNFINISHED, agent=name if kind == "agent" else None, session=name if kind == "session" else None
     )

@@ -34,7 +34,7 @@ AND (:names IS NULL OR name IN (SELECT json_array_elements_text(:names::json)))
 
 -- name: task_filter
 -- The parts of a TaskFilter that every list applies; an empty part is NULL or ''.
-tasks.id < :before
+tasks.id < :before AND tasks.id > :after
 AND (:states IS NULL OR state IN (SELECT json_array_elements_text(:states::json)))
 AND (:kinds IS NULL OR kind IN (SELECT json_array_elements_text(:kinds::json)))
 AND (:agent IS NULL OR agent = :agent)
