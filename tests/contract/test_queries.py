@@ -34,6 +34,7 @@ RARE = {
     *(name for name in QUERIES if name.startswith(("prune_", "prunable_"))),
     "row_estimates",
     "move_to_strand",
+    "change_aging",  # once, when the fleet's setting has changed
     "strands_in_use",  # as move_to_strand: once, when the fleet's limits have changed
     "running",  # along the small index of what runs
     "running_elsewhere",

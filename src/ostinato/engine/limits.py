@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from ostinato.domain.aging import AGING_S
 from ostinato.domain.limit import QueueLimit
 from ostinato.domain.task import TaskKind
 from ostinato.domain.values import Value
@@ -43,6 +44,8 @@ class EngineLimits(Value):
     agent_default: int = 1
     agents: Mapping[str, int] = {}
     kinds: Mapping[TaskKind, int] = {}
+    aging_s: float = AGING_S
+    """Seconds of waiting that a level of priority is worth."""
     queues: tuple[QueueLimit, ...] = ()
     """Limits of the whole fleet, on all of its nodes: the store keeps and enforces them."""
     fires: int = 32

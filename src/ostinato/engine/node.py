@@ -249,6 +249,7 @@ class EngineNode:
 
         def begin(tx: Tx) -> Node:
             tx.set_limits(self.limits.queues, now=now)
+            tx.set_aging(self.limits.aging_s)
             return tx.start_node(
                 pid=os.getpid(),
                 host=socket.gethostname(),

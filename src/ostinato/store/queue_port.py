@@ -33,5 +33,8 @@ class QueueTx(Protocol):
         """The fleet's limits of queues from now on, for all nodes; False where they are these already. What began
         before counts for the rates that stay."""
 
+    def set_aging(self, aging_s: float) -> bool:
+        """Seconds of waiting that a level of priority is worth from now on, for all nodes; False where it is so."""
+
     def next_start_at(self) -> Instant | None:
         """When the first rate opens for which tasks wait that the last claim passed over; None: none does."""

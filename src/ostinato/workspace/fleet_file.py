@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from ostinato.domain.aging import AGING_S
 from ostinato.domain.budget import Price
 from ostinato.domain.compaction import ContextLimits
 from ostinato.domain.condition import compile_condition
@@ -32,7 +33,7 @@ from ostinato.workspace.file_text import FileText, Finding, read_text
 from ostinato.workspace.fleet_policy import POLICY_KEYS, parse_fleet_policy
 from ostinato.workspace.gate_rules import ESCALATE_KEYS, GATE_KEYS
 from ostinato.workspace.mcp_entries import MCP_EFFECTS, MCP_KEYS, McpEntry, parse_mcp
-from ostinato.workspace.queue_table import QUEUE_KEYS, parse_queues
+from ostinato.workspace.queue_table import QUEUE_KEYS, parse_aging, parse_queues
 from ostinato.workspace.routing_table import ROUTING_KEYS, parse_routing
 from ostinato.workspace.toml_nodes import parse_toml
 from ostinato.workspace.web_table import WEB_KEYS, WebEntry, parse_web
@@ -190,6 +191,8 @@ class FleetSettings(Value):
     """Tasks that a node runs at once; None: derived from the machine."""
     queue_limits: tuple[QueueLimit, ...] = ()
     """What of some kind, project, agent or priority runs at once and begins in a while, on all nodes."""
+    aging_s: float = AGING_S
+    """Seconds of waiting that a level of priority is worth."""
     inbox_agent: str | None = None
     """Who gets files of the fleet's inbox that name nobody."""
     settle_s: float = SETTLE_S
@@ -292,6 +295,7 @@ def parse_fleet(file: FileText, *, name: str) -> FleetSettings:
         store=_store(_table(root, "store")),
         tasks_max=engine.integer("tasks", 1, least=1, most=100_000) if engine.has("tasks") else None,
         queue_limits=parse_queues(root),
+        aging_s=parse_aging(root),
         inbox_agent=inbox.read("agent", check_agent_id),
         settle_s=inbox.duration_s("settle", SETTLE_S),
         routing=parse_routing(root),

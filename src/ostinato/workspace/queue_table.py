@@ -5,6 +5,7 @@ Knows nothing of queues: that a limit names a project or an agent that there is 
 
 from __future__ import annotations
 
+from ostinato.domain.aging import AGING_LEAST_S, AGING_MOST_S, AGING_S
 from ostinato.domain.limit import (
     EACH,
     LIMITS_MAX,
@@ -18,13 +19,22 @@ from ostinato.domain.task import TaskKind
 from ostinato.workspace.fields import ID, Fields
 
 QUEUE_KEYS: dict[str, tuple[str, ...]] = {
-    "queues": ("limits",),
+    "queues": ("limits", "aging"),
     "queues.limits": ("kind", "project", "agent", "priority", "concurrency", "rate"),
 }
 """Keys of each table."""
 
 CONCURRENCY_MAX = 100_000
 KINDS = tuple(each.value for each in TaskKind)
+
+
+def parse_aging(root: Fields) -> float:
+    """Seconds of waiting that a level of priority is worth. Raises Invalid."""
+    fields = root.group("queues", QUEUE_KEYS["queues"])
+    aging_s = AGING_S if fields is None else fields.duration_s("aging", AGING_S, least=AGING_LEAST_S)
+    if fields is not None and aging_s > AGING_MOST_S:
+        raise fields.wrong("aging", "That is longer than a year", cure="With '365d' priority alone decides.")
+    return aging_s
 
 
 def parse_queues(root: Fields) -> tuple[QueueLimit, ...]:

@@ -86,10 +86,10 @@ class LimitReads:
             row = self._db.one("next_queue", **place)
             if row is None:
                 break
-            pool, agent, kind, strand, priority, id_, _session = row
+            pool, agent, kind, strand, rank, id_, _session, _priority = row
             place = {"pool": pool, "agent": agent, "kind": kind, "strand": strand}
             for each in strands.covering(kind=kind, agent=agent, strand=strand):
-                best[each] = min((-priority, id_), best.get(each, (-priority, id_)))
+                best[each] = min((rank, id_), best.get(each, (rank, id_)))
         return {each: id_ for each, (_, id_) in best.items()}
 
 

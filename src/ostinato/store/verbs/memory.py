@@ -29,6 +29,7 @@ class Memory:
         self.flags: dict[str, set[str]] | None = None
         self.queues: Queues | None = None
         self.strands: Strands | None = None
+        self.aging_s: float | None = None
         self.tasks: dict[int, Kept] = {}
         self.asking: set[int] | None = None
         """Tasks that may have questions which their end withdraws."""

@@ -226,7 +226,9 @@ class MoveVerbs(EndingVerbs):
         due_at = kept.due_at
         if new.state is TaskState.READY and "not_before_at" in changes:
             due_at = new.not_before_at if new.not_before_at > now else None
-        changed = replace(kept, task=new, due_at=due_at, ready_at=due_at or kept.ready_at)
+        since_at = max(kept.rank - self._rank(0, priority=old.priority), due_at or 0)
+        place = self._rank(since_at, priority=new.priority)
+        changed = replace(kept, task=new, due_at=due_at, ready_at=due_at or kept.ready_at, rank=place)
         self._db.do(
             "change_task",
             id=new.id,
@@ -236,6 +238,7 @@ class MoveVerbs(EndingVerbs):
             not_before_at=new.not_before_at,
             project=new.project,
             strand=self._strand_of(new),
+            rank=changed.rank,
             due_at=due_at,
             ready_at=changed.ready_at,
             now=now,

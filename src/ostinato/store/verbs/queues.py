@@ -11,7 +11,7 @@ Only a page of each queue is in memory. Nothing here is truth: a row is taken by
 claimable, what it finds gone is dropped, and everything can be forgotten and read again at any time. A table of queues
 in the database was tried on paper and lost: three more writes for each task.
 
-Knows nothing of SQL or tasks: rows are keys (minus priority, id) with a session.
+Knows nothing of SQL or tasks: rows are keys (rank, id) with a session and a priority.
 """
 
 from __future__ import annotations
@@ -39,10 +39,11 @@ class QueueKey(NamedTuple):
 class Candidate(NamedTuple):
     """A claimable row; the smallest comes first."""
 
-    urgency: int
-    """Minus the priority."""
+    rank: int
+    """Priority and waiting in one number; see `ostinato.domain.aging`."""
     id: int
     session: str
+    priority: int = 0
 
 
 class Queue:
@@ -54,7 +55,7 @@ class Queue:
         self.rows: list[Candidate] = []
         self.more = False
         """True: behind `last` there may be rows that are not in memory."""
-        self.last = Candidate(-(2**31), 0, "")
+        self.last = Candidate(-(2**62), 0, "")
         """Everything up to here is in memory."""
 
 
@@ -271,7 +272,7 @@ class Queues:
 
     def _set_aside(self, name: str, head: Candidate, key: QueueKey) -> None:
         self._aside.setdefault(name, []).append((head, key))
-        if name != "flag" and name not in self._opening and head.urgency <= -URGENT_PRIORITY:
+        if name != "flag" and name not in self._opening and head.priority >= URGENT_PRIORITY:
             self._urgent_aside[name] = self._urgent_aside.get(name, 0) + 1
 
     def urgent(self, pools: tuple[str, ...], flagged: Callable[[str], bool]) -> Mapping[str, int]:
@@ -279,7 +280,7 @@ class Queues:
         free place is wanting for under an empty name."""
         found = dict(self._urgent_aside)
         best = self._best_pool(pools, flagged)
-        if best is not None and self._order[best][0][0].urgency <= -URGENT_PRIORITY:
+        if best is not None and self._order[best][0][0].priority >= URGENT_PRIORITY:
             found[""] = 1
         return found
 

@@ -71,6 +71,8 @@ class Kept(Value):
     """Other tasks depend on it, or did."""
     seen: int = 0
     """Last message of the fleet when it was claimed."""
+    rank: int = 0
+    """Its place among those that wait; see `ostinato.domain.aging`."""
     endings: int = 0
     """Times it came back after it had ended."""
 
@@ -80,7 +82,8 @@ def kept_of(row: Row) -> Kept:
     (
         id_, kind, state, title, agent, session, pool, project, type_, priority, not_before_at, created_at, updated_at,
         finished_at, attempts, failures, losses, token, node, journal, unfinished, parent, depth, key, wait, reason,
-        dismissed, result, tokens, usd_micros, steps, ready_at, due_at, held, awaited, seen, endings, spec,
+        dismissed, result, tokens, usd_micros, steps, ready_at, due_at, held, awaited, seen, endings, rank,
+        spec,
     ) = row  # fmt: skip
     task = Task(
         id=id_,
@@ -124,6 +127,7 @@ def kept_of(row: Row) -> Kept:
         awaited=bool(awaited),
         seen=seen,
         endings=endings,
+        rank=rank,
     )
 
 

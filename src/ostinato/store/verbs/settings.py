@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ostinato.domain.aging import AGING_SETTING, rank_of
 from ostinato.domain.errors import Invalid
 from ostinato.domain.event import EventName
 from ostinato.domain.limit import QueueLimit, Strands
@@ -74,6 +75,18 @@ class SettingVerbs(NodeVerbs):
             for each in limits
         ]
         self._tell(EventName.LIMITS_CHANGED, now=now, data={"limits": said})
+        return True
+
+    def set_aging(self, aging_s: float) -> bool:
+        """Another worth of a level of priority; what waits goes to its new place."""
+        old = self._aging_s()
+        if old == aging_s:
+            return False
+        self._db.do("set_setting", name=AGING_SETTING, value=repr(aging_s))
+        self._db.do("change_aging", less=rank_of(0, priority=1, aging_s=aging_s) - rank_of(0, priority=1, aging_s=old))
+        self._memory.aging_s = aging_s
+        self._memory.queues = None
+        self._memory.tasks.clear()
         return True
 
     def put_blob(self, data: bytes, *, now: Instant) -> str:

@@ -44,6 +44,9 @@ EVENT_NAMES = {
 }
 
 
+_BEGIN_TO_WAIT = frozenset({TaskEvent.RELEASE, TaskEvent.REPLAY})
+"""From then on a task waits for its turn; what parks, is tried again or gives way keeps its place."""
+
 _KEPT_AT_HAND = frozenset({TaskState.READY, TaskState.RUNNING})
 
 
@@ -161,7 +164,8 @@ class TaskVerbs(Work):
             steps=0,
         )
         due_at = new.not_before_at if state is TaskState.READY and new.not_before_at > now else None
-        kept = Kept(task=task, ready_at=due_at or now, due_at=due_at, held=bool(new.blocked))
+        place = self._rank(due_at or now, priority=task.priority)
+        kept = Kept(task=task, ready_at=due_at or now, due_at=due_at, held=bool(new.blocked), rank=place)
         self._write_new(kept, new, body)
         self._write_dependencies(task_id, new.dependencies, standings)
         self._tally(task, 1)
@@ -223,6 +227,7 @@ class TaskVerbs(Work):
             spec=spec,
             delegation=new.spec.delegation or None,
             strand=self._strand_of(task),
+            rank=kept.rank,
         )
         if new.spec.attachments:
             self._note_blobs([each.digest for each in new.spec.attachments], task=task.id)
@@ -280,6 +285,7 @@ class TaskVerbs(Work):
             due_at=due_at,
             held=kept.held if held is None else held,
             endings=kept.endings if endings is None else endings,
+            rank=self._rank(due_at or now, priority=task.priority) if event in _BEGIN_TO_WAIT else kept.rank,
         )
         self._write_move(moved)
         self._remember(moved)
@@ -317,6 +323,7 @@ class TaskVerbs(Work):
             dismissed=task.dismissed,
             endings=kept.endings,
             result=rows.to_text_or_none(task.result),
+            rank=kept.rank,
         )
 
     def _note_claimable(self, kept: Kept) -> None:
@@ -339,7 +346,7 @@ class TaskVerbs(Work):
         task = kept.task
         if task.state is not TaskState.READY or kept.due_at is not None:
             return None
-        return self._queue_of(task), Candidate(-task.priority, task.id, task.session or "")
+        return self._queue_of(task), Candidate(kept.rank, task.id, task.session or "", task.priority)
 
     def _append_steps(self, kept: Kept, entries: Sequence[Entry], *, now: Instant) -> Kept:
         """Writes entries at the end of the current journal."""

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import asdict
 
+from ostinato.domain.aging import AGING_S, AGING_SETTING, rank_of
 from ostinato.domain.audit import BEGINNING, bound, is_audited
 from ostinato.domain.event import Event, EventName, NewEvent
 from ostinato.domain.limit import Strands
@@ -245,25 +246,37 @@ class Work(ReadVerbs):
     def _strand_of(self, task: Task) -> str:
         return self._strands().strand(project=task.project, priority=task.priority)
 
+    def _rank(self, since_at: Instant, *, priority: int) -> int:
+        """The place of a task that waits since then."""
+        return rank_of(since_at, priority=priority, aging_s=self._aging_s())
+
+    def _aging_s(self) -> float:
+        """What a level of priority is worth, from memory."""
+        aging_s = self._memory.aging_s
+        if aging_s is None:
+            kept = self.setting(AGING_SETTING)
+            aging_s = self._memory.aging_s = AGING_S if kept is None else float(kept)
+        return aging_s
+
     def _queue_heads(self) -> list[tuple[QueueKey, Candidate]]:
         heads: list[tuple[QueueKey, Candidate]] = []
         key = QueueKey("", "", "")
         while (row := self._db.one("next_queue", **key._asdict())) is not None:
-            pool, agent, kind, strand, priority, id_, session = row
+            pool, agent, kind, strand, rank, id_, session, priority = row
             key = QueueKey(pool, agent, kind, strand)
-            heads.append((key, Candidate(-priority, id_, session)))
+            heads.append((key, Candidate(rank, id_, session, priority)))
         return heads
 
     def _queue_page(self, key: QueueKey, after: Candidate, most: int) -> list[Candidate]:
         found = self._db.all(
             "queue_page",
             **key._asdict(),
-            priority=-after.urgency,
+            rank=after.rank,
             id=after.id,
             limit=most,
         )
-        self._bring_near([id_ for _, id_, _ in found])
-        return [Candidate(-priority, id_, session) for priority, id_, session in found]
+        self._bring_near([id_ for _, id_, _, _ in found])
+        return [Candidate(*each) for each in found]
 
     def _bring_near(self, tasks: Sequence[int]) -> None:
         """Tasks that are about to be claimed are read together: one after the other they cost twice as much."""

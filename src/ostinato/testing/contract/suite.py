@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ostinato.testing.contract import (
     adding,
+    aging,
     asking,
     auditing,
     breaking,
@@ -31,6 +32,7 @@ from ostinato.testing.contract import (
 
 ROOMS = (
     adding,
+    aging,
     asking,
     breaking,
     cells,

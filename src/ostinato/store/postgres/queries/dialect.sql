@@ -3,27 +3,16 @@
 
 -- name: next_queue
 -- The head of the first queue behind this one; PostgreSQL seeks for a comparison of rows.
-SELECT pool, agent, kind, strand, priority, id, session FROM tasks
+SELECT pool, agent, kind, strand, rank, id, session, priority FROM tasks
 WHERE state = 'ready' AND due_at IS NULL AND (pool, agent, kind, strand) > (:pool, :agent, :kind, :strand)
-ORDER BY pool, agent, kind, strand, priority DESC, id LIMIT 1
+ORDER BY pool, agent, kind, strand, rank, id LIMIT 1
 
 -- name: queue_page
--- The next rows of a queue: of the same priority behind the last one, then of lower ones.
-SELECT priority, id, session FROM (
-    (
-        SELECT priority, id, session FROM tasks
-        WHERE state = 'ready' AND due_at IS NULL AND pool = :pool AND agent = :agent AND kind = :kind
-            AND strand = :strand AND priority = :priority AND id > :id
-        ORDER BY id LIMIT :limit
-    )
-    UNION ALL
-    (
-        SELECT priority, id, session FROM tasks
-        WHERE state = 'ready' AND due_at IS NULL AND pool = :pool AND agent = :agent AND kind = :kind
-            AND strand = :strand AND priority < :priority
-        ORDER BY priority DESC, id LIMIT :limit
-    )
-) AS both_parts ORDER BY priority DESC, id LIMIT :limit
+-- The next rows of a queue, in order.
+SELECT rank, id, session, priority FROM tasks
+WHERE state = 'ready' AND due_at IS NULL AND pool = :pool AND agent = :agent AND kind = :kind AND strand = :strand
+    AND (rank, id) > (:rank, :id)
+ORDER BY rank, id LIMIT :limit
 
 -- name: event_filter
 -- The parts of an EventFilter that every list applies.

@@ -4,44 +4,33 @@
 -- The head of the first queue behind this one: four seeks, however many rows a queue holds. One comparison of
 -- (pool, agent, kind, strand) as a row would walk through the whole queue first.
 SELECT * FROM (
-    SELECT pool, agent, kind, strand, priority, id, session FROM tasks INDEXED BY task_claimable
+    SELECT pool, agent, kind, strand, rank, id, session, priority FROM tasks INDEXED BY task_claimable
     WHERE state = 'ready' AND due_at IS NULL AND pool = :pool AND agent = :agent AND kind = :kind AND strand > :strand
-    ORDER BY strand, priority DESC, id LIMIT 1
+    ORDER BY strand, rank, id LIMIT 1
 )
 UNION ALL SELECT * FROM (
-    SELECT pool, agent, kind, strand, priority, id, session FROM tasks INDEXED BY task_claimable
+    SELECT pool, agent, kind, strand, rank, id, session, priority FROM tasks INDEXED BY task_claimable
     WHERE state = 'ready' AND due_at IS NULL AND pool = :pool AND agent = :agent AND kind > :kind
-    ORDER BY kind, strand, priority DESC, id LIMIT 1
+    ORDER BY kind, strand, rank, id LIMIT 1
 )
 UNION ALL SELECT * FROM (
-    SELECT pool, agent, kind, strand, priority, id, session FROM tasks INDEXED BY task_claimable
+    SELECT pool, agent, kind, strand, rank, id, session, priority FROM tasks INDEXED BY task_claimable
     WHERE state = 'ready' AND due_at IS NULL AND pool = :pool AND agent > :agent
-    ORDER BY agent, kind, strand, priority DESC, id LIMIT 1
+    ORDER BY agent, kind, strand, rank, id LIMIT 1
 )
 UNION ALL SELECT * FROM (
-    SELECT pool, agent, kind, strand, priority, id, session FROM tasks INDEXED BY task_claimable
+    SELECT pool, agent, kind, strand, rank, id, session, priority FROM tasks INDEXED BY task_claimable
     WHERE state = 'ready' AND due_at IS NULL AND pool > :pool
-    ORDER BY pool, agent, kind, strand, priority DESC, id LIMIT 1
+    ORDER BY pool, agent, kind, strand, rank, id LIMIT 1
 )
 LIMIT 1
 
 -- name: queue_page
--- The next rows of a queue: of the same priority behind the last one, then of lower ones.
-SELECT priority, id, session FROM (
-    SELECT * FROM (
-        SELECT priority, id, session FROM tasks INDEXED BY task_claimable
-        WHERE state = 'ready' AND due_at IS NULL AND pool = :pool AND agent = :agent AND kind = :kind
-            AND strand = :strand AND priority = :priority AND id > :id
-        ORDER BY id LIMIT :limit
-    )
-    UNION ALL
-    SELECT * FROM (
-        SELECT priority, id, session FROM tasks INDEXED BY task_claimable
-        WHERE state = 'ready' AND due_at IS NULL AND pool = :pool AND agent = :agent AND kind = :kind
-            AND strand = :strand AND priority < :priority
-        ORDER BY priority DESC, id LIMIT :limit
-    )
-) ORDER BY priority DESC, id LIMIT :limit
+-- The next rows of a queue, in order.
+SELECT rank, id, session, priority FROM tasks INDEXED BY task_claimable
+WHERE state = 'ready' AND due_at IS NULL AND pool = :pool AND agent = :agent AND kind = :kind AND strand = :strand
+    AND (rank, id) > (:rank, :id)
+ORDER BY rank, id LIMIT :limit
 
 -- name: running
 -- What runs: the limits of agents, kinds and sessions are counted from these.
@@ -70,6 +59,11 @@ DELETE FROM begun WHERE at < :until
 -- name: strands_in_use
 -- What decides about the strands of tasks that may still be claimed.
 SELECT DISTINCT project, priority FROM tasks WHERE state != 'done' AND state != 'cancelled'
+
+-- name: change_aging
+-- Another worth of waiting: what waits, or may wait again, gets its new place.
+UPDATE tasks SET rank = rank + priority * :less
+WHERE priority != 0 AND state != 'done' AND state != 'cancelled' AND state != 'failed'
 
 -- name: move_to_strand
 -- Tasks of a project and priority wait there from now on.

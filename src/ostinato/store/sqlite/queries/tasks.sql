@@ -4,7 +4,7 @@
 -- Columns in the order of rows.kept_of; a long specification is fetched from its own table.
 tasks.id, kind, state, title, agent, session, pool, project, type, priority, not_before_at, created_at, updated_at,
 finished_at, attempts, failures, losses, token, node, journal, unfinished, parent, depth, key, wait, reason,
-dismissed, result, tokens, usd_micros, steps, ready_at, due_at, held, awaited, seen, endings,
+dismissed, result, tokens, usd_micros, steps, ready_at, due_at, held, awaited, seen, endings, rank,
 coalesce(spec, (SELECT d.spec FROM task_documents AS d WHERE d.task = tasks.id))
 
 -- name: task_filter
@@ -197,11 +197,11 @@ UPDATE tasks SET awaited = 1 WHERE id = :id
 INSERT INTO tasks (
     id, kind, state, title, agent, session, pool, project, type, priority, not_before_at, created_at, updated_at,
     ready_at, due_at, attempts, failures, losses, token, journal, steps, unfinished, held, awaited, parent, depth, key, body,
-    reason, dismissed, seen, endings, tokens, usd_micros, spec, delegation, strand
+    reason, dismissed, seen, endings, tokens, usd_micros, spec, delegation, strand, rank
 ) VALUES (
     :id, :kind, :state, :title, :agent, :session, :pool, :project, :type, :priority, :not_before_at, :now, :now,
     :ready_at, :due_at, 0, 0, 0, 0, 1, 0, :unfinished, :held, 0, :parent, :depth, :key, :body,
-    :reason, 0, 0, 0, 0, 0, :spec, :delegation, :strand
+    :reason, 0, 0, 0, 0, 0, :spec, :delegation, :strand, :rank
 )
 
 -- name: add_task_document
@@ -214,14 +214,14 @@ UPDATE tasks SET
     state = :state, updated_at = :now, finished_at = :finished_at, ready_at = :ready_at, due_at = :due_at,
     failures = :failures, losses = :losses, token = :token, node = :node, journal = :journal, steps = :steps,
     unfinished = :unfinished, held = :held, wait = :wait, reason = :reason, dismissed = :dismissed,
-    endings = :endings, result = :result
+    endings = :endings, result = :result, rank = :rank
 WHERE id = :id
 
 -- name: change_task
 -- What people may change about an unfinished task.
 UPDATE tasks SET
     priority = :priority, agent = :agent, pool = :pool, not_before_at = :not_before_at, project = :project,
-    strand = :strand, due_at = :due_at, ready_at = :ready_at, updated_at = :now
+    strand = :strand, rank = :rank, due_at = :due_at, ready_at = :ready_at, updated_at = :now
 WHERE id = :id
 
 -- name: explain_task
