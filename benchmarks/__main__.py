@@ -11,7 +11,21 @@ import argparse
 import sys
 from collections.abc import Iterator
 
-from benchmarks import backlog, commands, crowd, engine, graphs, million, node, orchestra, page, postgres, prompt, turn
+from benchmarks import (
+    backlog,
+    commands,
+    crowd,
+    engine,
+    graphs,
+    million,
+    node,
+    orchestra,
+    page,
+    postgres,
+    prompt,
+    tree,
+    turn,
+)
 from benchmarks.peers import compare
 from benchmarks.result import Bench, Result
 
@@ -32,6 +46,7 @@ BENCHES: dict[str, Bench] = {
     "node.rss_mb": node.rss_mb,
     "heartbeat.idle_model_calls": node.rss_mb,
     "takeover_s": node.takeover_s,
+    "takeover_s.tree": tree.takeover_s,
     "command.ms": commands.command_ms,
     "engine.backlog": backlog.backlog,
     "node.idle_cpu.12": crowd.few,

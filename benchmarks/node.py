@@ -72,11 +72,13 @@ class _Connection(http.client.HTTPConnection):
 class Fleet:
     """A fleet of idle agents, its script served by a process of its own with a log of all requests."""
 
-    def __init__(self, directory: Path, *, agents: int = AGENTS, heartbeat: str = HEARTBEAT) -> None:
+    def __init__(
+        self, directory: Path, *, agents: int = AGENTS, heartbeat: str = HEARTBEAT, script: str = SCRIPT
+    ) -> None:
         self.directory = directory
         self.log = directory / "model.log"
         self.log.touch()
-        (directory / "model.yaml").write_text(SCRIPT)
+        (directory / "model.yaml").write_text(script)
         for number in range(agents):
             folder = directory / "agents" / f"agent-{number}"
             folder.mkdir(parents=True)
@@ -204,16 +206,17 @@ def takeover_s() -> Sequence[Result]:
                 before = _until_more(fleet, 2 * number)
                 (node,) = children(process.pid)
                 os.kill(node, signal.SIGKILL)
-                times.append(until(lambda: _requests(fleet) > before))  # noqa: B023 - called before it changes
+                times.append(until(lambda: requests_of(fleet) > before))  # noqa: B023 - called before it changes
                 until(fleet.healthy)
                 fleet.command("tasks", "cancel", str(added["id"]), "--reason", "measured")
     return (at_most("takeover_s", quantile(times, 0.5), "s", floor=1.0, note=f"5 kills, slowest {max(times):.2f} s"),)
 
 
 def _until_more(fleet: Fleet, count: int) -> int:
-    until(lambda: _requests(fleet) > count)
-    return _requests(fleet)
+    until(lambda: requests_of(fleet) > count)
+    return requests_of(fleet)
 
 
-def _requests(fleet: Fleet) -> int:
+def requests_of(fleet: Fleet) -> int:
+    """How often the model has been asked."""
     return len(fleet.log.read_text().splitlines())

@@ -12,6 +12,7 @@ import pytest
 from ostinato.domain.message import main_session
 from ostinato.domain.step import ResultStatus, ToolOutcome
 from ostinato.domain.task import Task, TaskKind, TaskState
+from ostinato.engine.limits import EngineLimits
 from ostinato.store.port import TaskFilter
 from tests.agents.fleet import ENDED, Fleet, running
 from tests.conftest import run
@@ -73,6 +74,33 @@ def test_a_parent_waits_and_has_each_result_once(tmp_path: Path) -> None:
             waited = [each for each in await outcomes(fleet, parent.id) if each[0] == "children.wait"]
             assert len(waited) == 1, "the call parks, and is not answered twice"
             assert sheep.name in waited[0][2]
+
+    run(story())
+
+
+GENERATIONS = """
+rules:
+  - when: {user: "the youngest", call: 1}
+    text: "seven"
+  - when: {user: "one below", call: 1}
+    calls: [{tool: spawn, args: {goal: "the youngest"}}]
+  - when: {user: "lead", call: 1}
+    calls: [{tool: spawn, args: {goal: "one below"}}]
+  - when: {tool: spawn}
+    calls: [{tool: children.wait, args: {}}]
+  - when: {tool: children.wait}
+    text: "seven, heard {asked|count:seven}"
+default: {text: "?"}
+"""
+
+
+def test_three_generations_of_an_agent_that_works_on_one_thing_at_once_are_in_nobodys_way(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with running(tmp_path, files(GENERATIONS)) as fleet:
+            fleet.node.set_limits(EngineLimits(tasks=1, agent_default=1))
+            parent = await fleet.until((await fleet.goal("boss", "lead")).id)
+            assert parent.result is not None
+            assert parent.result.text == "seven, heard 1", "whoever waits holds no place"
 
     run(story())
 
