@@ -42,7 +42,17 @@ from ostinato.tools.mcp import answers, offers, sdk
 from ostinato.tools.port import Tool, nobody, nowhere
 from ostinato.tools.processes import handle, process_tools, shim, warden
 from ostinato.tools.python import family, worker, workers
-from ostinato.tools.sandbox import landlock, protected, resident, room, spill, surroundings, syscall_filter, tree
+from ostinato.tools.sandbox import (
+    changes,
+    landlock,
+    protected,
+    resident,
+    room,
+    spill,
+    surroundings,
+    syscall_filter,
+    tree,
+)
 from ostinato.tools.standard import standard_toolbox
 from ostinato.tools.toolbox import is_unaddressed
 from ostinato.tools.web import addresses, client, guard, markdown, proxy, search, target, web_tools
@@ -66,7 +76,7 @@ BOUNDED: Mapping[str, tuple[ModuleType, ...]] = {
 }
 """Where limits stand that nobody can set: what of -> modules."""
 
-INNER = (router, warden, tree, resident)
+INNER = (router, warden, tree, resident, changes)
 """Modules of the tools whose limits no agent meets: they bound the runtime's own work."""
 
 FAMILIES = {

@@ -23,6 +23,7 @@ from ostinato.tools.mcp.servers import McpServers
 from ostinato.tools.port import OutsideTool, ToolContext, ToolResult
 from ostinato.tools.standard import standard_toolbox
 from ostinato.tools.toolbox import Toolbox, perform
+from ostinato.tools.web.proxy import Ways
 from tests.sandbox.ground import ORDINARY, PYTHON
 
 CONTEXT = ToolContext(
@@ -41,7 +42,9 @@ def own_server(behaviour: str, name: str = "own", **more: Any) -> McpServer:
 class Bench:
     """Servers at work, and one agent's hand to try their tools with."""
 
-    def __init__(self, folder: Path, store: Store, servers: Sequence[McpServer], backoff_s: float) -> None:
+    def __init__(
+        self, folder: Path, store: Store, servers: Sequence[McpServer], *, backoff_s: float, ways: Ways | None = None
+    ) -> None:
         self.folder = folder
         self.store = store
         self.box: Toolbox = standard_toolbox()
@@ -49,7 +52,7 @@ class Bench:
         self._heard = asyncio.Event()
         self.servers = McpServers(
             servers,
-            place=McpPlace(fleet=folder),
+            place=McpPlace(fleet=folder, ways=ways),
             toolbox=self.box,
             store=store,
             now=lambda: 1_800_000_000_000_000,
@@ -90,11 +93,16 @@ async def _dialler() -> Any:
 
 @contextlib.asynccontextmanager
 async def bench(
-    folder: Path, *servers: McpServer, store: Store | None = None, backoff_s: float = 60.0, listed: bool = True
+    folder: Path,
+    *servers: McpServer,
+    store: Store | None = None,
+    backoff_s: float = 60.0,
+    listed: bool = True,
+    ways: Ways | None = None,
 ) -> AsyncIterator[Bench]:
     """Servers of a fleet in this folder, started, and ended afterwards."""
     kept = store or open_store(None)
-    made = Bench(folder, kept, servers, backoff_s)
+    made = Bench(folder, kept, servers, backoff_s=backoff_s, ways=ways)
     deaf = kept.subscribe(made.servers.hear)
     try:
         await made.servers.start()

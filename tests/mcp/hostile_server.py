@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+import urllib.request
 from typing import Any
 
 ECHO = {
@@ -98,6 +99,12 @@ def call(behaviour: str, message: Any) -> None:
             answer(number, result={"content": "this is no list"})
         case "secret":
             answer(number, result={"content": [{"type": "text", "text": f"it is {os.environ.get('TOKEN')}"}]})
+        case "asks":
+            try:
+                said = urllib.request.urlopen(text, timeout=10).read().decode()  # the tests' own address
+            except OSError as error:
+                said = str(error)
+            answer(number, result={"content": [{"type": "text", "text": said}]})
         case "reaches":
             found = [path for path in json.loads(text) if os.path.exists(path)]
             answer(number, result={"content": [{"type": "text", "text": json.dumps(found)}]})

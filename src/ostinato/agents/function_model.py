@@ -14,11 +14,12 @@ from typing import Any, Protocol
 from ostinato.domain.budget import Price
 from ostinato.domain.chat import HttpAttempt, ModelReply, ModelRequest, StopReason, ToolCall
 from ostinato.domain.errors import OstinatoError
+from ostinato.domain.policy import Policy, reaches
 from ostinato.domain.secret import KNOWN
 from ostinato.domain.step import REPEATABLE, Effect, Entry, Input, ModelAnswer, ResultStatus, ToolOutcome
 from ostinato.domain.task import Fail, Outcome, Park, Retry, Wait, WaitKind
 from ostinato.domain.turn import FINISH_TOOL
-from ostinato.domain.values import SECOND, to_json
+from ostinato.domain.values import SECOND, Value, to_json
 from ostinato.engine.port import AttemptPort
 from ostinato.store.port import Reads
 from ostinato.tools.port import (
@@ -68,6 +69,23 @@ class Functions(Protocol):
         """Raises an OstinatoError or OSError where no worker can be had."""
 
 
+class Reach(Value):
+    """What an agent's files let its function have beside what it asks the gate for."""
+
+    secrets: tuple[str, ...]
+    policy: Policy
+
+    def refusal(self, function: AgentFunction) -> str:
+        """Why a function cannot have what it wants; empty where it can."""
+        missing = [each for each in function.given.secrets if each not in self.secrets]
+        if missing:
+            return f"{function.name} needs the secret {missing[0]}, which TOOLS.md does not declare (secrets)"
+        closed = [each for each in function.given.network if not reaches(each, self.policy)]
+        if closed:
+            return f"{function.name} reaches {closed[0]}, which TOOLS.md does not declare (network)"
+        return ""
+
+
 class Stopped(BaseException):
     """The attempt ends here; not an error, and nothing that a tool's result could be."""
 
@@ -85,12 +103,12 @@ class FunctionModel:
     output_tokens_max = 0
     price: Price | None = Price(input_usd_micros=0, cached_usd_micros=0, output_usd_micros=0)
 
-    def __init__(self, function: str, *, attempt: AttemptPort, functions: Functions, secrets: Sequence[str]) -> None:
-        """`secrets`: what TOOLS.md declares."""
+    def __init__(self, function: str, *, attempt: AttemptPort, functions: Functions, leash: Reach) -> None:
+        """`leash`: what the agent's files let its function have."""
         self._wanted = function
         self._attempt = attempt
         self._functions = functions
-        self._secrets = secrets
+        self._leash = leash
         self._function: AgentFunction | None = None
         self._line: Line | None = None
         self._said: Said = {}
@@ -146,7 +164,9 @@ class FunctionModel:
         else:
             name, arguments = FINISH_TOOL, {"result": said["end"], **({"data": d} if (d := said.get("data")) else {})}
         call = ToolCall(id=f"{request.call}.0", name=name, arguments=arguments)
-        return ModelReply(text=str(said.get("logged", "")), calls=(call,), stop=StopReason.TOOLS, model=self._wanted)
+        outside = self._function is not None and bool(self._function.given.network)
+        text = str(said.get("logged", ""))
+        return ModelReply(text=text, calls=(call,), stop=StopReason.TOOLS, model=self._wanted, outside=outside)
 
     async def close(self) -> None:
         """Ends the worker."""
@@ -209,9 +229,8 @@ class FunctionModel:
         task = self._attempt.task
         try:
             function = self._function = self._functions.function(self._wanted)
-            missing = [each for each in function.secrets if each not in self._secrets]
-            if missing:
-                words = f"{function.name} needs the secret {missing[0]}, which TOOLS.md does not declare (secrets)"
+            words = self._leash.refusal(function)
+            if words:
                 raise Stopped(Fail(error=words, error_class="refused"))
             self._line = await self._functions.hire(function, agent=task.agent or "")
         except (OstinatoError, OSError) as error:

@@ -6,8 +6,9 @@ So gates, parking, taint, limits and budgets are those of every turn. Knows noth
 
 from __future__ import annotations
 
+from ostinato.agents.bounds import narrowed
 from ostinato.agents.breakers import Refusal
-from ostinato.agents.function_model import FunctionModel, Functions, Stopped
+from ostinato.agents.function_model import FunctionModel, Functions, Reach, Stopped
 from ostinato.agents.leash import LeashMaker
 from ostinato.agents.live import LiveText
 from ostinato.agents.model_choices import ModelChoices, Pick
@@ -35,9 +36,9 @@ class PythonHandler:
     async def perform(self, attempt: AttemptPort) -> Outcome | Ending | Settled:
         """One attempt, with a run of the function that lasts no longer."""
         agent = self._leashes.current(attempt.task.agent or "")
-        model = FunctionModel(
-            agent.settings.function, attempt=attempt, functions=self._functions, secrets=agent.tools.secrets
-        )
+        policy = narrowed(agent, attempt.task, self._leashes.current).policy
+        reach = Reach(secrets=agent.tools.secrets, policy=policy)
+        model = FunctionModel(agent.settings.function, attempt=attempt, functions=self._functions, leash=reach)
         turn = TurnHandler(
             self.kind,
             leashes=self._leashes.lending(model.tool),

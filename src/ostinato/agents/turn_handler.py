@@ -28,7 +28,7 @@ from ostinato.domain.message import Message
 from ostinato.domain.secret import KNOWN
 from ostinato.domain.step import Compacted, Entry, Input, ModelAnswer, ModelIntent, ToolOutcome
 from ostinato.domain.task import Fail, Outcome, Requeue, Retry, Task, TaskKind
-from ostinato.domain.values import Instant, Value, digest_of
+from ostinato.domain.values import Instant, Trust, Value, digest_of
 from ostinato.engine.port import AttemptPort, Ending, Settled
 from ostinato.models.port import Model, ModelFailed, Models
 from ostinato.store.port import Claim, Reads, Tx
@@ -196,7 +196,8 @@ class _Run:
         if listens is not None:
             listens.end()
         answer = _answer(call, reply, state.model, duration_ms=(clock.elapsed_s() - began) * 1_000)
-        answer = replace(answer, trust=state.trust, private=state.private)
+        trust = Trust.EXTERNAL if reply.outside else state.trust
+        answer = replace(answer, trust=trust, private=state.private)
         return answer, self._charges(call, attempts, settled=(intent, answer))
 
     async def _request(self, call: int) -> ModelRequest:

@@ -205,7 +205,9 @@ class FleetApp:
         def say(level: str, text: str) -> None:
             self.log.say(level, text, event="plugin")
 
-        return Plugins(self.settings, self.fleet, toolbox=toolbox, store=store, clock=self.clock, say=say)
+        return Plugins(
+            self.settings, self.fleet, toolbox=toolbox, store=store, clock=self.clock, say=say, ways=self.ways
+        )
 
     def _models(self) -> FleetModels:
         from ostinato.models.catalogue import FleetModels

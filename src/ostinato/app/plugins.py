@@ -25,6 +25,7 @@ from ostinato.workspace.fleet_file import FLEET_FILE, FleetSettings
 
 if TYPE_CHECKING:
     from ostinato.tools.toolbox import Toolbox
+    from ostinato.tools.web.proxy import Ways
 
 Say = Callable[[str, str], None]
 """A level and what people should know."""
@@ -34,9 +35,10 @@ class Plugins:
     """Whatever comes and goes in a toolbox while a node runs. `stop` returns when nothing of it is left."""
 
     def __init__(
-        self, settings: FleetSettings, fleet: Path, *, toolbox: Toolbox, store: Store, clock: Clock, say: Say
-    ) -> None:
-        """Raises Invalid where a library is missing that the fleet needs."""
+        self, settings: FleetSettings, fleet: Path, *, toolbox: Toolbox, store: Store, clock: Clock, say: Say,
+        ways: Ways | None = None,
+    ) -> None:  # fmt: skip
+        """`ways`: of helpers to the network. Raises Invalid where a library is missing that the fleet needs."""
         if settings.mcp and find_spec("mcp") is None:
             raise Invalid(
                 "The SDK of the Model Context Protocol is not installed",
@@ -46,14 +48,14 @@ class Plugins:
         self._store = store
         self._servers = McpServers(
             mcp_servers(settings),
-            place=McpPlace(fleet=fleet.resolve()),
+            place=McpPlace(fleet=fleet.resolve(), ways=ways),
             toolbox=toolbox,
             store=store,
             now=clock.now,
             dialler=_dialler,
             say=say,
         )
-        self.python = PythonTools(fleet.resolve(), toolbox=toolbox, say=say)
+        self.python = PythonTools(fleet.resolve(), toolbox=toolbox, say=say, ways=ways)
         self._skills = Skills(fleet.resolve(), toolbox=toolbox, store=store, now=clock.now, say=say)
         self._deaf: Callable[[], None] | None = None
 

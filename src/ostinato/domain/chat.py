@@ -139,6 +139,8 @@ class ModelReply(Value):
     """The model that really answered, as the provider names it."""
     problem: str = ""
     """Not empty: the reply was malformed and must not be acted on; says how."""
+    outside: bool = False
+    """Strangers' text may stand in it, whatever it was asked: a function that reaches hosts has answered."""
 
 
 class HttpAttempt(Value):

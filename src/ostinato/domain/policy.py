@@ -162,6 +162,12 @@ def is_visible(tool: str, effect: Effect, policy: Policy, *, unaddressed: bool =
     )
 
 
+def reaches(host: str, policy: Policy) -> bool:
+    """True where the policy, and each within it, declares a host."""
+    covered = policy.network is None or matches_host(host, policy.network)
+    return covered and all(reaches(host, each) for each in policy.within)
+
+
 def matches_recipient(recipient: str, declared: tuple[str, ...]) -> bool:
     """True where a declared recipient covers this one; `*` stands for any text within a name."""
     return any(fnmatchcase(recipient.casefold(), each.casefold()) for each in declared)

@@ -539,11 +539,8 @@ class Tx(Reads, QueueTx, Protocol):
     def revoke_permission(self, permission: int, *, actor: str, now: Instant) -> Permission:
         """It answers nothing from this commit on. `NotFound`, and `Conflict` where it was revoked before."""
 
-    def settle_taint(self, agent: str, mark: str, paths: Iterable[str], *, task: int, now: Instant) -> None:
-        """A call has ended that was marked as one under way (`UNDER_WAY`): these are the files that it has changed."""
-
-    def taint_files(self, agent: str, paths: Iterable[str], *, task: int, now: Instant) -> None:
-        """These files, or folders that end with `/`, hold text from strangers."""
+    def taint_files(self, agent: str, paths: Iterable[str], *, task: int, now: Instant, settled: str = "") -> None:
+        """These files, or folders that end with `/`, hold strangers' text; `settled`: the mark of a call, gone now."""
 
     def clear_taint(
         self, agent: str, paths: Sequence[str] = (), *, actor: str, reason: str = "", now: Instant

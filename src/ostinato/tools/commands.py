@@ -203,11 +203,8 @@ async def way_out(place: CommandPlace, wanted: Wanted, *, agent: str) -> AsyncIt
         return
     if place.ways is None:
         raise Denied("Commands have no network here")
-    way = await place.ways.open(agent=agent, network=wanted.network, credentials=wanted.credentials)
-    try:
-        yield place.ways.folder(way)
-    finally:
-        await place.ways.close(way.token)
+    async with place.ways.lent(agent=agent, network=wanted.network, credentials=wanted.credentials) as folder:
+        yield folder
 
 
 def _pinned(context: ToolContext, wanted: Wanted) -> dict[str, bytes]:

@@ -31,7 +31,7 @@ def settle_writes(
 ) -> None:
     """The call has ended: only what it has changed is marked, where it could tell that."""
     if tool.tells_writes and wrote is not None:
-        tx.settle_taint(task.agent or "", _under_way(task, intent), wrote, task=task.id, now=now)
+        tx.taint_files(task.agent or "", wrote, task=task.id, now=now, settled=_under_way(task, intent))
 
 
 def _under_way(task: Task, intent: ToolIntent) -> str:

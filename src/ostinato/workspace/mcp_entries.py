@@ -12,9 +12,10 @@ from pathlib import PurePosixPath
 from ostinato.domain.step import Effect
 from ostinato.domain.values import Value
 from ostinato.workspace.fields import Fields
+from ostinato.workspace.tools_file import declared_hosts
 
 MCP_KEYS = (
-    *("command", "args", "folder", "reads", "env", "url", "token_env"),
+    *("command", "args", "folder", "reads", "env", "network", "url", "token_env"),
     *("effects", "start_timeout", "timeout"),
 )
 MCP_EFFECTS = ("read", "idempotent", "reversible")
@@ -26,7 +27,7 @@ _ENVIRONMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}", re.ASCII)
 _URL = re.compile(r"https?://[^\s/@?#]+(/[^\s#]*)?", re.ASCII)
 _PROGRAM = re.compile(r"[A-Za-z0-9_.+-]{1,100}", re.ASCII)
 _CLOSED = (".ostinato", "agents", "tools", "skills", "workflows", "inbox", "tasks", ".git")
-_ONLY_COMMANDS, _ONLY_URLS = ("args", "folder", "reads", "env"), ("token_env",)
+_ONLY_COMMANDS, _ONLY_URLS = ("args", "folder", "reads", "env", "network"), ("token_env",)
 
 
 class McpEntry(Value):
@@ -38,6 +39,7 @@ class McpEntry(Value):
     folder: str = ""
     reads: tuple[str, ...] = ()
     env: tuple[str, ...] = ()
+    network: tuple[str, ...] = ()
     url: str = ""
     token_env: str = ""
     effects: Mapping[str, Effect] = {}
@@ -86,6 +88,7 @@ def _entry(name: str, fields: Fields) -> McpEntry:
         folder=_folder(fields),
         reads=_reads(fields),
         env=_names(fields, "env"),
+        network=declared_hosts(fields),
         url=url,
         token_env=next(iter(_names(fields, "token_env")), ""),
         effects=_effects(fields),

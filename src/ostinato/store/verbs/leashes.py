@@ -42,9 +42,12 @@ class LeashVerbs(PinVerbs):
         data = {"permission": permission.id, "tool": permission.tool, "gate": permission.gate}
         self._tell(event, now=now, agent=permission.agent, actor=actor, data=data)
 
-    def taint_files(self, agent: str, paths: Iterable[str], *, task: int, now: Instant) -> None:
+    def taint_files(self, agent: str, paths: Iterable[str], *, task: int, now: Instant, settled: str = "") -> None:
         """Notes that these files, or folders that end with `/`, hold text from strangers; all of the workspace where
-        they would be too many."""
+        they would be too many. `settled`: the mark (`UNDER_WAY`) of a call that has ended, and has changed just these.
+        """
+        if settled:
+            self._db.do("clear_taint", agent=agent, name=settled)
         known = set(self.tainted_files(agent))
         for path in map(_kept_as, paths):
             is_letter = path.startswith(INBOX)  # who wrote it says how long a chain of causes it goes on
@@ -53,11 +56,6 @@ class LeashVerbs(PinVerbs):
             name = path if len(known) < TAINTED_MAX or path in known else EVERYTHING
             self._db.do("taint_file", agent=agent, name=name, task=task, now=now)
             known.add(name)
-
-    def settle_taint(self, agent: str, mark: str, paths: Iterable[str], *, task: int, now: Instant) -> None:
-        """A call has ended that was marked as one under way (`UNDER_WAY`): these are the files that it has changed."""
-        self._db.do("clear_taint", agent=agent, name=mark)
-        self.taint_files(agent, paths, task=task, now=now)
 
     def clear_taint(
         self, agent: str, paths: Sequence[str] = (), *, actor: str, reason: str = "", now: Instant

@@ -80,12 +80,12 @@ async def a_call_that_tells_what_it_has_changed_marks_all_until_then_and_only_th
     mine, other = f"{UNDER_WAY}T1 1.0", f"{UNDER_WAY}T2 1.0"
     await scene.do(lambda tx: tx.taint_files("a", [mine, "out/before.md"], task=1, now=scene.now))
     await scene.do(lambda tx: tx.taint_files("a", [other], task=2, now=scene.now))
-    await scene.do(lambda tx: tx.settle_taint("a", mine, ["out/new.md", "inbox/n.md"], task=1, now=scene.now))
+    await scene.do(lambda tx: tx.taint_files("a", ["out/new.md", "inbox/n.md"], task=1, now=scene.now, settled=mine))
     assert await scene.see(lambda reads: reads.tainted_files("a")) == (
         *(other, "inbox/n.md", "out/before.md", "out/new.md"),
     ), "another call is still under way"
     assert await scene.see(lambda reads: reads.tainted_by("a", "inbox/n.md")) == 1
-    await scene.do(lambda tx: tx.settle_taint("a", other, [], task=2, now=scene.now))
+    await scene.do(lambda tx: tx.taint_files("a", [], task=2, now=scene.now, settled=other))
     assert other not in await scene.see(lambda reads: reads.tainted_files("a"))
 
 

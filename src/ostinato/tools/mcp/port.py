@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from ostinato.domain.step import Effect
 from ostinato.domain.values import Value
+from ostinato.tools.web.proxy import Ways
 
 
 class McpServer(Value):
@@ -23,6 +24,8 @@ class McpServer(Value):
     """Absolute folders of programs that a command may read."""
     env: tuple[str, ...] = ()
     """Names of secrets in the node's environment that a command is given."""
+    network: tuple[str, ...] = ()
+    """Hosts that a command may reach, by the runtime's proxy."""
     url: str = ""
     token_env: str = ""
     """Name of the secret that goes to a URL as a bearer token."""
@@ -35,9 +38,10 @@ class McpServer(Value):
 
 
 class McpPlace(Value):
-    """Where servers run: the fleet whose owner they run as."""
+    """Where servers run: the fleet whose owner they run as, and their ways to the network; None: there is none."""
 
     fleet: Path
+    ways: Ways | None = None
 
 
 class Answer(Value):

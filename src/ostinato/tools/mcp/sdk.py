@@ -35,6 +35,8 @@ from ostinato.tools.sandbox.program import check_folders, find_program
 from ostinato.tools.sandbox.resident import LINE_BYTES_MAX, Resident
 from ostinato.tools.sandbox.room import Bounds, Errand, Room
 from ostinato.tools.sandbox.surroundings import PLAIN, values_of
+from ostinato.tools.web.proxy import helper_way
+from ostinato.tools.web.way import VARIABLES
 
 TOOLS_MAX = 1_000
 """Tools that are read of one server at all; of these, the offers are made."""
@@ -138,22 +140,23 @@ async def _over_pipes(server: McpServer, place: McpPlace, over: asyncio.Future[s
     check_folders(reads, fleet=place.fleet)
     program = find_program(server.command, reads)
     own = Path(tempfile.mkdtemp(prefix="ostinato-mcp-"))
-    resident = None
+    resident, ways = None, contextlib.AsyncExitStack()
     try:
         if os.geteuid() == 0:
             os.chown(own, account.uid, account.gid)
         folder = (place.fleet / server.folder).resolve() if server.folder else own
-        room = Room(workspace=folder, reads=reads, bounds=Bounds(cpu_s=FOREVER_S))
+        way = await ways.enter_async_context(helper_way(place.ways, f"mcp.{server.name}", server.network))
+        room = Room(workspace=folder, reads=reads, bounds=Bounds(cpu_s=FOREVER_S), way=way)
         path = ":".join([*(f"{each}/bin" for each in server.reads), PLAIN["PATH"]])
-        errand = Errand(
-            argv=(program.path, *server.args), cwd=folder, environment={**PLAIN, "PATH": path, **values_of(server.env)}
-        )
+        variables = {**PLAIN, "PATH": path, **(VARIABLES if way else {}), **values_of(server.env)}
+        errand = Errand(argv=(program.path, *server.args), cwd=folder, environment=variables)
         resident = await Resident.start(backend, room, errand, account=account)
         async with _joined(resident, over) as streams:
             yield streams
     finally:
         if resident is not None:
             await resident.end()
+        await ways.aclose()
         await asyncio.to_thread(shutil.rmtree, own, ignore_errors=True)
 
 

@@ -16,14 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from ostinato.domain.errors import Conflict, NotFound, OstinatoError, unknown_name
+from ostinato.domain.host import matches_host
 from ostinato.domain.secret import KNOWN
 from ostinato.domain.step import Effect
 from ostinato.domain.values import Value
-from ostinato.tools.port import Arguments, CallReport, OutsideTool, ToolContext, ToolResult
+from ostinato.tools.port import Arguments, CallReport, OutsideTool, ToolContext, ToolResult, nowhere
 from ostinato.tools.python.worker import syntax_problem
-from ostinato.tools.python.workers import START_S, Sources, Worker, Workers
+from ostinato.tools.python.workers import NOTHING, START_S, Given, Sources, Worker, Workers
 from ostinato.tools.standard import standard_toolbox
 from ostinato.tools.toolbox import Toolbox, compiled
+from ostinato.tools.web.proxy import Ways
 
 FOLDER = "tools"
 FAMILY = "python"
@@ -59,7 +61,7 @@ class AgentFunction(Value):
 
     name: str
     sources: Sources
-    secrets: tuple[str, ...] = ()
+    given: Given = NOTHING
     timeout_s: float = 300.0
     """How long it may work between two steps."""
 
@@ -77,7 +79,7 @@ class Hired:
     async def end(self, *, fit: bool) -> None:
         """Ends the worker, or keeps one that is `fit` for another run."""
         function = self._function
-        key = (function.sources.digest, self._agent, function.name.partition(".")[0], *function.secrets)
+        key = (function.sources.digest, self._agent, function.name.partition(".")[0], *function.given.key)
         await self._workers.take_back(self._worker, key if fit else None)
 
 
@@ -87,11 +89,14 @@ Stamp = tuple[tuple[str, int, int, int], ...]
 class PythonTools:
     """The Python tools of one fleet. `start` reads what is there; `stop` ends the workers."""
 
-    def __init__(self, fleet: Path, *, toolbox: Toolbox, say: Callable[[str, str], None]) -> None:
+    def __init__(
+        self, fleet: Path, *, toolbox: Toolbox, say: Callable[[str, str], None], ways: Ways | None = None
+    ) -> None:
+        """`ways`: ways to the network; None: there is none."""
         self._folder = fleet / FOLDER
         self._toolbox = toolbox
         self._say = say
-        self._workers = Workers(fleet)
+        self._workers = Workers(fleet, ways=ways)
         self._stamp: Stamp = ()
         self._looking: asyncio.Task[None] | None = None
         self.findings: tuple[ToolFinding, ...] = ()
@@ -112,7 +117,7 @@ class PythonTools:
 
     async def hire(self, function: AgentFunction, *, agent: str) -> Hired:
         """A worker that has loaded the function's file. Raises an OstinatoError or OSError where there can be none."""
-        worker = await self._workers.lend(function.sources, function.name, agent=agent, secrets=function.secrets)
+        worker = await self._workers.lend(function.sources, function.name, agent=agent, given=function.given)
         return Hired(self._workers, worker, function, agent=agent)
 
     async def start(self) -> None:
@@ -159,7 +164,11 @@ class PythonTools:
             return [], [finding], self._gone(finding.message)
         tools, findings = list[OutsideTool](), [_finding(each) for each in described.problems]
         for each in described.agents:
-            self.agents[str(each["name"])] = _agent_function(each, sources)
+            try:
+                self.agents[str(each["name"])] = _agent_function(each, sources)
+            except ValueError as error:
+                place = f"{FOLDER}/{str(each['name']).partition('.')[0]}.py"
+                findings.append(ToolFinding(place=place, message=f"{each['name']}: {error}"))
         taken = {each.name.partition(".")[0] for each in self._toolbox if each.name not in self._own()} | {*_RESERVED}
         for said in described.tools[:TOOLS_MAX]:
             try:
@@ -188,7 +197,7 @@ class PythonTools:
             sources=sources,
             name=name,
             effect=Effect(said["effect"]),
-            secrets=tuple(sorted(str(each) for each in said["secrets"])),
+            given=_given(said),
             timeout_s=timeout_s,
         )
         return OutsideTool(
@@ -199,6 +208,7 @@ class PythonTools:
             outward=bool(said["outward"]),
             outside_text=bool(said["outside"]),
             private=bool(said["private"]),
+            hosts=(lambda _arguments: deed.given.network) if deed.given.network else nowhere,
             act=partial(self._act, deed),
             report=partial(_report, deed),
             timeout_s=timeout_s + START_S + 60.0,
@@ -214,7 +224,7 @@ class PythonTools:
             deed.name,
             arguments=arguments,
             call={"key": context.key, "agent": context.agent, "task": context.task, "repeated": context.repeated},
-            secrets=deed.secrets,
+            given=deed.given,
             timeout_s=deed.timeout_s,
         )
         return ToolResult(text=KNOWN.text(text))
@@ -224,7 +234,7 @@ def _agent_function(said: dict[str, Any], sources: Sources) -> AgentFunction:
     return AgentFunction(
         name=str(said["name"]),
         sources=sources,
-        secrets=tuple(sorted(str(each) for each in said["secrets"])),
+        given=_given(said),
         timeout_s=min(max(float(said["timeout_s"]), 0.1), TIMEOUT_S_MAX),
     )
 
@@ -235,15 +245,25 @@ class _Deed(Value):
     sources: Sources
     name: str
     effect: Effect
-    secrets: tuple[str, ...]
+    given: Given
     timeout_s: float
+
+
+def _given(said: dict[str, Any]) -> Given:
+    """What a function wants. Raises ValueError for what is no name of a host."""
+    network = tuple(sorted(str(each) for each in said["network"]))
+    for each in network:
+        if not matches_host(each, (each,)):
+            raise ValueError(f"{each[:64]!r} in network is no host, such as 'api.example.com' or 'localhost:8080'")
+    return Given(secrets=tuple(sorted(str(each) for each in said["secrets"])), network=network)
 
 
 def _report(deed: _Deed, context: ToolContext, _arguments: Arguments) -> CallReport:
     """Whether the agent may lend the tool the secrets that it wants."""
-    missing = [each for each in deed.secrets if each not in context.secrets]
+    missing = [each for each in deed.given.secrets if each not in context.secrets]
     refusal = f"it needs the secret {missing[0]}, which TOOLS.md does not declare (secrets)" if missing else ""
-    return CallReport(effect=deed.effect, refusal=refusal, bound={"files": deed.sources.digest})
+    bound = {"files": deed.sources.digest, **({"network": list(deed.given.network)} if deed.given.network else {})}
+    return CallReport(effect=deed.effect, refusal=refusal, bound=bound)
 
 
 async def examine(fleet: Path) -> tuple[tuple[ToolFinding, ...], frozenset[str]]:

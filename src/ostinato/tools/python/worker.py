@@ -62,25 +62,29 @@ class CallFailed(Exception):
 
 def tool(
     *, effect: str = "irreversible", secrets: str | tuple[str, ...] = (), timeout_s: float = 60.0,
-    outward: bool = False, outside: bool = False, private: bool = True,
+    outward: bool = False, outside: bool | None = None, private: bool = True, network: str | tuple[str, ...] = (),
 ) -> Callable[[F], F]:  # fmt: skip
     """Makes a typed function a tool, `<file>.<function>`; its docstring is what models are told.
 
     `effect`: read, idempotent, reversible or irreversible (asks a person, and is never repeated by itself). `secrets`:
     names of variables that it finds in its environment, where the agent's TOOLS.md declares them, too. `outward`:
     somebody outside may see it. `outside`: its result holds text of strangers.
-    `private=False`: its result is nothing that an agent must not tell outside.
+    `private=False`: its result is nothing that an agent must not tell outside. `network`: hosts that it reaches, where
+    the agent's TOOLS.md declares them, too, by the proxy that its environment names; it is outward then, and its result
+    is text of strangers unless `outside=False`.
     """
     if effect not in EFFECTS:
         raise ValueError(f"effect {effect!r} is none of {', '.join(EFFECTS)}")
     names = (secrets,) if isinstance(secrets, str) else tuple(secrets)
+    hosts = (network,) if isinstance(network, str) else tuple(network)
     marks = {
         "effect": effect,
         "secrets": names,
         "timeout_s": float(timeout_s),
-        "outward": outward,
-        "outside": outside,
+        "outward": outward or bool(hosts),
+        "outside": bool(hosts) if outside is None else outside,
         "private": private,
+        "network": hosts,
     }
 
     def mark(function: F) -> F:
@@ -90,13 +94,17 @@ def tool(
     return mark
 
 
-def agent(*, secrets: str | tuple[str, ...] = (), timeout_s: float = 300.0) -> Callable[[F], F]:
+def agent(
+    *, secrets: str | tuple[str, ...] = (), timeout_s: float = 300.0, network: str | tuple[str, ...] = ()
+) -> Callable[[F], F]:
     """Makes a function of one `Context`, sync or async, what an agent of `kind: python` does; what it returns is the
-    result. `secrets`: as of tools. `timeout_s`: how long it may work between two steps, in seconds."""
+    result. `secrets`, `network`: as of tools. `timeout_s`: how long it may work between two steps, in seconds."""
     names = (secrets,) if isinstance(secrets, str) else tuple(secrets)
+    hosts = (network,) if isinstance(network, str) else tuple(network)
+    marks = {"secrets": names, "timeout_s": float(timeout_s), "network": hosts}
 
     def mark(function: F) -> F:
-        function.__ostinato_agent__ = {"secrets": names, "timeout_s": float(timeout_s)}  # type: ignore[attr-defined]  # the mark that a worker looks for
+        function.__ostinato_agent__ = marks  # type: ignore[attr-defined]  # the mark that a worker looks for
         return function
 
     return mark

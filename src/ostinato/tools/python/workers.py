@@ -1,13 +1,14 @@
 """Workers: processes in rooms that have loaded a fleet's Python tools, and perform one call at a time.
 
-A worker belongs to one agent and one set of secrets, and to the files as they were when it began: no call finds what
-another agent was given, and an edit makes other workers. It reaches neither the fleet nor any agent's folder, and no
-network. Knows nothing of toolboxes.
+A worker belongs to one agent, one set of secrets and hosts, and the files as they were when it began: no call finds
+what another agent was given, and an edit makes other workers. It reaches neither the fleet nor any agent's folder, and
+of the network what it was given. Knows nothing of toolboxes.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import stat
@@ -28,6 +29,8 @@ from ostinato.tools.sandbox.preflight import preflight
 from ostinato.tools.sandbox.resident import Resident
 from ostinato.tools.sandbox.room import Account, Bounds, Errand, Room
 from ostinato.tools.sandbox.surroundings import PLAIN, values_of
+from ostinato.tools.web.proxy import Ways, helper_way
+from ostinato.tools.web.way import VARIABLES
 
 WORKERS_MAX = 8
 """Workers at once, of all agents; more calls wait."""
@@ -54,6 +57,21 @@ class Sources(Value):
     def digest(self) -> str:
         """Of all of them: they may import each other."""
         return digest_of(to_json(sorted(self.texts.items())))
+
+
+class Given(Value):
+    """What a worker is given for its functions, each by its name: secrets, and hosts of the network."""
+
+    secrets: tuple[str, ...] = ()
+    network: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The same for the same things."""
+        return (*self.secrets, "", *self.network)
+
+
+NOTHING = Given()
 
 
 class Described(Value):
@@ -88,8 +106,10 @@ class Python(Value):
 class Worker:
     """One process. `ask` is for one caller at a time."""
 
-    def __init__(self, resident: Resident, scratch: Path) -> None:
+    def __init__(self, resident: Resident, scratch: Path, way: contextlib.AsyncExitStack) -> None:
+        """`way`: what ends its way to the network."""
         self._resident = resident
+        self._way = way
         self._lines = resident.lines()
         self._scratch = scratch
         self._count = 0
@@ -135,6 +155,7 @@ class Worker:
     async def end(self) -> None:
         """Ends it, and all that it started."""
         await self._resident.end()
+        await self._way.aclose()
         await asyncio.to_thread(shutil.rmtree, self._scratch, ignore_errors=True)
 
     async def _hear(self) -> dict[str, Any]:
@@ -148,15 +169,17 @@ class Worker:
 class Workers:
     """The workers of a fleet: begun when they are wanted, kept for the next call."""
 
-    def __init__(self, fleet: Path) -> None:
+    def __init__(self, fleet: Path, *, ways: Ways | None = None) -> None:
+        """`ways`: their ways to the network; None: there is none."""
         self._fleet = fleet
+        self._ways = ways
         self._idle: dict[tuple[str, ...], list[Worker]] = {}
         self._room = asyncio.Semaphore(WORKERS_MAX)
         self._runs = asyncio.Semaphore(RUNS_MAX)
 
     async def describe(self, sources: Sources) -> Described:
         """What the files hold, as a worker without any secret finds it. Raises an OstinatoError where none can run."""
-        worker = await self._begin(sources, secrets=(), only=None)
+        worker = await self._begin(sources, NOTHING, only=None, agent="")
         try:
             return worker.described
         finally:
@@ -164,15 +187,15 @@ class Workers:
 
     async def perform(
         self, sources: Sources, tool: str, *, arguments: Mapping[str, Any], call: Mapping[str, Any],
-        secrets: tuple[str, ...], timeout_s: float,
+        given: Given, timeout_s: float,
     ) -> str:  # fmt: skip
         """One call by a worker that belongs to the call's agent alone."""
-        only = tool.partition(".")[0]
-        key = (sources.digest, str(call["agent"]), only, *secrets)
+        only, agent = tool.partition(".")[0], str(call["agent"])
+        key = (sources.digest, agent, only, *given.key)
         async with self._room:
             await self._sweep(sources.digest)
             idle = self._idle.get(key)
-            worker = idle.pop() if idle else await self._begin(sources, secrets=secrets, only=only)
+            worker = idle.pop() if idle else await self._begin(sources, given, only=only, agent=agent)
             fit = False
             try:
                 async with asyncio.timeout(timeout_s):
@@ -188,14 +211,14 @@ class Workers:
                 else:
                     await worker.end()
 
-    async def lend(self, sources: Sources, function: str, *, agent: str, secrets: tuple[str, ...]) -> Worker:
+    async def lend(self, sources: Sources, function: str, *, agent: str, given: Given) -> Worker:
         """A worker for one run of an agent's function, which whoever has it must give back."""
         only = function.partition(".")[0]
         await self._runs.acquire()
         try:
             await self._sweep(sources.digest)
-            idle = self._idle.get((sources.digest, agent, only, *secrets))
-            return idle.pop() if idle else await self._begin(sources, secrets=secrets, only=only)
+            idle = self._idle.get((sources.digest, agent, only, *given.key))
+            return idle.pop() if idle else await self._begin(sources, given, only=only, agent=agent)
         except BaseException:
             self._runs.release()
             raise
@@ -228,17 +251,24 @@ class Workers:
             if not self._idle[key]:
                 del self._idle[key]
 
-    async def _begin(self, sources: Sources, *, secrets: tuple[str, ...], only: str | None) -> Worker:
+    async def _begin(self, sources: Sources, given: Given, *, only: str | None, agent: str) -> Worker:
         backend, account = (await preflight(self._fleet)).required()
         python = python_for(account)
-        environment = {**PLAIN, "PYTHONDONTWRITEBYTECODE": "1", **values_of(secrets)}
+        variables = {**PLAIN, "PYTHONDONTWRITEBYTECODE": "1", **(VARIABLES if given.network else {})}
+        environment = {**variables, **values_of(given.secrets)}
         scratch = Path(tempfile.mkdtemp(prefix="ostinato-tools-"))
         if os.geteuid() == 0:
             os.chown(scratch, account.uid, account.gid)
-        room = Room(workspace=scratch, reads=python.reads, bounds=Bounds(cpu_s=FOREVER_S))
+        ways = contextlib.AsyncExitStack()
+        way = await ways.enter_async_context(helper_way(self._ways, f"tools of {agent}", given.network))
+        room = Room(workspace=scratch, reads=python.reads, bounds=Bounds(cpu_s=FOREVER_S), way=way)
         argv = (python.program, "-I", "-u", "-c", _worker_text())
         errand = Errand(argv=argv, cwd=scratch, environment=environment)
-        worker = Worker(await Resident.start(backend, room, errand, account=account), scratch)
+        try:
+            worker = Worker(await Resident.start(backend, room, errand, account=account), scratch, ways)
+        except BaseException:
+            await ways.aclose()
+            raise
         try:
             await worker.begin(sources, python, only=only)
         except BaseException as error:  # also where nobody waits any more

@@ -1,4 +1,4 @@
-"""The way of sandboxed commands to the network: a proxy of the runtime, one socket for each process.
+"""The way of sandboxed programs to the network: a proxy of the runtime, one socket for each process.
 
 A command's room has a network of its own with nothing in it. `Ways.open` makes a folder with a socket, and the room is
 given that folder (`Room.way`; the folder, not the socket: a later node makes a new socket in it). Inside, a small
@@ -18,7 +18,7 @@ import os
 import secrets
 import shutil
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,6 +60,19 @@ def _stored_in(folder: Path) -> Way | None:
         return msgspec.json.decode((folder / _STORED).read_bytes(), type=Way)
     except (OSError, msgspec.MsgspecError):
         return None
+
+
+@contextlib.asynccontextmanager
+async def helper_way(ways: Ways | None, name: str, network: tuple[str, ...]) -> AsyncIterator[Path | None]:
+    """The folder of the way of a helper that stays (a server of tools, a worker); None where it reaches nothing. It is
+    given no credentials: what a helper may know it finds in its environment."""
+    if not network:
+        yield None
+        return
+    if ways is None:
+        raise Denied(f"{name} has no network here")
+    async with ways.lent(agent=name, network=network) as folder:
+        yield folder
 
 
 def ways_folder(state_dir: Path) -> Path:
@@ -108,6 +121,17 @@ class Ways:
             os.chown(folder, self._owner, -1)
         await self._listen(way)
         return way
+
+    @contextlib.asynccontextmanager
+    async def lent(
+        self, *, agent: str, network: tuple[str, ...], credentials: Mapping[str, Mapping[str, str]] | None = None
+    ) -> AsyncIterator[Path]:
+        """The folder of a way that is there for as long as somebody holds it, and no longer than this node."""
+        way = await self.open(agent=agent, network=network, credentials=credentials)
+        try:
+            yield self.folder(way)
+        finally:
+            await self.close(way.token)
 
     def folder(self, way: Way) -> Path:
         """What its room must be given as `WAY_FOLDER`."""
