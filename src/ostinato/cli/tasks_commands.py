@@ -241,7 +241,7 @@ def show(task: TaskId, *, tree: Tree = False, fleet: Fleet = None, as_json: Json
 def approve(
     task: TaskId, *, tree: Tree = False, reason: Reason = "", fleet: Fleet = None, as_json: Json = False
 ) -> None:
-    """Let a draft run, or accept a result that waits for it.
+    """Let a draft run, accept a result that waits for it, or go on without what a task needed and ended badly.
 
     Example: ostinato tasks approve T12
     """

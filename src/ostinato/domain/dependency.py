@@ -18,6 +18,9 @@ SKIPPED = "skipped"
 NAMED_MAX = 5
 """Missing tasks that a reason names."""
 
+BAD_END = ", which is "
+"""Stands in a reason where something has ended that was to be done."""
+
 _BAD_ENDS = frozenset({TaskState.FAILED, TaskState.CANCELLED})
 
 
@@ -93,7 +96,7 @@ def waits_for(after: After, *, state: TaskState) -> str:
         return f"{name} to fail"
     if after.on is Condition.ALWAYS:
         return f"the end of {name}"
-    return f"{name}, which is {state.value}" if state in _BAD_ENDS else name
+    return f"{name}{BAD_END}{state.value}" if state in _BAD_ENDS else name
 
 
 def reason_to_wait(join: Join, missing: Sequence[str]) -> str:

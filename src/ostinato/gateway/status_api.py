@@ -15,9 +15,10 @@ from typing import Literal
 import msgspec
 
 from ostinato.domain.breaker import BreakerState
+from ostinato.domain.dependency import BAD_END
 from ostinato.domain.duration import format_duration
 from ostinato.domain.question import Question, QuestionKind
-from ostinato.domain.task import Task, TaskKind, TaskState
+from ostinato.domain.task import ENDED, Task, TaskKind, TaskState
 from ostinato.domain.values import SECOND, Instant
 from ostinato.engine.lock import FleetLock
 from ostinato.gateway.agents_api import DAY, AgentRow, agent_rows, agent_states
@@ -27,7 +28,7 @@ from ostinato.gateway.limit_views import LimitView, limit_views
 from ostinato.gateway.notation import iso, iso_or_none, usd
 from ostinato.gateway.operation import Nothing, View, operation
 from ostinato.gateway.sentences import held_words, one_line, question_words, quoted
-from ostinato.gateway.views import next_command
+from ostinato.gateway.views import is_dead, missing, next_command
 from ostinato.store.port import EventFilter, Flag, Node, QuestionFilter, Reads, Tallies, TaskFilter
 
 SHOWN_MAX = 8
@@ -335,7 +336,7 @@ def _about_held(tx: Reads, tallies: Tallies, *, now: Instant) -> Iterator[Attent
             continue
         which = TaskFilter(states=frozenset({state}), kinds=frozenset({TaskKind.GOAL}))
         seen = tx.tasks(which, limit=HELD_LOOKED_AT)
-        found = [each for each in seen if _is_held(each)]
+        found = [each for each in seen if _is_held(tx, each)]
         for each in found[:SHOWN_MAX]:
             why = f": {each.reason}" if each.reason and state is TaskState.BLOCKED else ""
             text = f"{each.name} {quoted(each.title, chars_max=60)} {words}{why}"
@@ -350,11 +351,13 @@ def _about_held(tx: Reads, tallies: Tallies, *, now: Instant) -> Iterator[Attent
             yield Attention(level="waiting", text=text, command=f"ostinato tasks list --state {state.value}")
 
 
-def _is_held(task: Task) -> bool:
-    """False where it waits for others, or where its question is shown already."""
-    return not (task.state is TaskState.BLOCKED and task.unfinished) and not (
-        task.state is TaskState.REVIEW and task.wait is not None
-    )
+def _is_held(tx: Reads, task: Task) -> bool:
+    """False where what it waits for comes by itself, or is a line of its own: a question, a dead letter."""
+    if task.state is TaskState.REVIEW:
+        return task.wait is None
+    if task.state is not TaskState.BLOCKED or not task.unfinished:
+        return True
+    return BAD_END in task.reason and any(other.state in ENDED and not is_dead(other) for _, other in missing(tx, task))
 
 
 def _about_task(task: Task, level: Literal["wrong", "waiting"], text: str, *, command: str, now: Instant) -> Attention:

@@ -5,8 +5,11 @@ Knows nothing of HTTP or of screens.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 
+from ostinato.domain.dependency import joined
+from ostinato.domain.errors import NotFound
 from ostinato.domain.event import EventName
 from ostinato.domain.step import (
     Answered,
@@ -19,8 +22,8 @@ from ostinato.domain.step import (
     Step,
     ToolOutcome,
 )
-from ostinato.domain.task import ENDED, Task, TaskState, claim_number
-from ostinato.gateway.context import Context
+from ostinato.domain.task import ENDED, Join, Task, TaskState, claim_number
+from ostinato.gateway.context import AgentCard, Context
 from ostinato.gateway.follow import changes_of
 from ostinato.gateway.journal_view import step_view
 from ostinato.gateway.limit_views import limits_in_the_way
@@ -29,8 +32,9 @@ from ostinato.gateway.operation import View, operation, stream
 from ostinato.gateway.placing import CandidateView, Placing
 from ostinato.gateway.sentences import held_words, quoted
 from ostinato.gateway.tasks_api import WhichTask
-from ostinato.gateway.views import EventView, StepView, event_views, next_command, waits_for
+from ostinato.gateway.views import EventView, StepView, event_views, missing, next_command, waits_for
 from ostinato.store.port import EventFilter, QuestionFilter, Reads
+from ostinato.tools.router import SCALE, scaled
 
 WALK_MAX = 20
 """How many tasks back a walk from a failure goes."""
@@ -91,25 +95,69 @@ async def explain(context: Context, request: WhichTask) -> Explanation:
     """Why this agent has the task, and why it is in its state."""
     number = parse_id(request.task, "T")
 
-    skills = (await context.store.read(lambda tx: tx.task(number))).spec.skills
-    where, now = Placing(context.router, await context.cards() if skills else ()), context.now
+    first = await context.store.read(lambda tx: tx.task(number))
+    where, now = Placing(context.router, await context.cards() if first.spec.skills else ()), context.now
+    card = await _card_or_none(context, first.agent)
 
-    def read(tx: Reads) -> tuple[Task, list[Task], list[str], list[CandidateView], list[str]]:
+    def read(tx: Reads) -> Explanation:
         task = tx.task(number)
-        lines, ranked = where.why_here(tx, task, now=now), where.candidates(tx, task, now=now)
-        return task, tx.dependencies(number), lines, ranked, limits_in_the_way(tx, task, now=now)
+        lines = where.why_here(tx, task, now=now)
+        lines.append(f"it is {task.state.value}{f': {task.reason}' if task.reason else ''}")
+        if waits_for(task):
+            lines.append(f"it waits for {waits_for(task)}")
+        if task.state not in ENDED:
+            lines += [*_what_holds(tx, task, card), *limits_in_the_way(tx, task, now=now), *_missing(tx, task)]
+            lines += [f"not before {iso(task.not_before_at)}"] if task.not_before_at > now else []
+            lines += ["no node is running"] if context.node is None else []
+        return Explanation(
+            task=task.name,
+            agent=task.agent,
+            state=task.state.value,
+            lines=lines,
+            candidates=where.candidates(tx, task, now=now),
+        )
 
-    task, after, lines, ranked, limits = await context.store.read(read)
-    state = f"{task.state.value}{f': {task.reason}' if task.reason else ''}"
-    lines.append(f"it is {state}")
-    if waits_for(task):
-        lines.append(f"it waits for {waits_for(task)}")
-    lines += limits
-    if missing := [each for each in after if each.state is not TaskState.DONE]:
-        lines.append("it needs first: " + ", ".join(f"{each.name} ({each.state.value})" for each in missing))
-    if task.not_before_at > context.now:
-        lines.append(f"not before {iso(task.not_before_at)}")
-    return Explanation(task=task.name, agent=task.agent, state=task.state.value, lines=lines, candidates=ranked)
+    return await context.store.read(read)
+
+
+async def _card_or_none(context: Context, agent: str | None) -> AgentCard | None:
+    try:
+        return None if agent is None else await context.card(agent)
+    except NotFound:
+        return None
+
+
+def _what_holds(tx: Reads, task: Task, card: AgentCard | None) -> Iterator[str]:
+    """What keeps a task from beginning, however long it has been ready: no agent, its files, a stop, its limit."""
+    if task.agent is not None and card is None:
+        yield f"there is no agent {task.agent!r} now: ostinato tasks move {task.name} --agent AGENT"
+        return
+    for each in card.problems if card is not None else ():
+        if each.level == "error":
+            yield f"{each.place}: {each.message}"
+    if task.state is not TaskState.READY:
+        return
+    words, command = _held(tx, task)
+    if words:
+        yield f"it {words}: {command}"
+    if card is not None:
+        most = scaled(tx.settings(SCALE).get(card.id), card.concurrency)
+        running = tx.agent_tally(card.id).get(TaskState.RUNNING.value, 0)
+        if running >= most:
+            yield f"{card.id} does {most} at once, and {running} run{'s' if running == 1 else ''}"
+
+
+def _missing(tx: Reads, task: Task) -> Iterator[str]:
+    """What it depends on and has not come, and what a person can do about what will not come by itself."""
+    if task.state not in (TaskState.BLOCKED, TaskState.DRAFT):
+        return
+    lacks = missing(tx, task)
+    if not lacks:
+        return
+    any_of = "any of " if task.spec.join is Join.ANY and len(lacks) > 1 else ""
+    yield f"it needs first: {any_of}" + ", ".join(f"{joined(each)} ({other.state.value})" for each, other in lacks)
+    if task.state is TaskState.BLOCKED and all(other.state in ENDED for _, other in lacks):
+        yield f"to go on without: ostinato tasks approve {task.name}; to end it: ostinato tasks cancel {task.name}"
 
 
 @operation("tasks.why", "GET /api/v1/tasks/{task}/why")
@@ -187,6 +235,8 @@ def _hold(tx: Reads, task: Task) -> TailItem | None:
 def _held(tx: Reads, task: Task) -> tuple[str, str]:
     """Why a ready task does not begin, where somebody has stopped the fleet or its agent; and how to undo it."""
     scopes = {"fleet": "ostinato start", f"agent:{task.agent}": f"ostinato agents resume {task.agent}"}
+    for each in (f"task:{task.id}", f"session:{task.session}", f"pool:{task.pool}"):
+        scopes[each] = f"ostinato start {each}"
     for flag in tx.flags():
         if flag.scope in scopes:
             return f"waits: {held_words(flag)}", scopes[flag.scope]
@@ -203,10 +253,19 @@ def _walk(tx: Reads, task: Task) -> list[WhyLine]:
             continue
         seen.add(each.id)
         lines += _findings(tx, each)
-        bad = [other for other in tx.dependencies(each.id) if other.state in (TaskState.FAILED, TaskState.CANCELLED)]
-        pending += bad
-        pending += [tx.task(int(cause[1:])) for cause in each.spec.causes[-1:] if cause[:1] == "T"]
+        pending += _behind(tx, each)
     return lines
+
+
+def _behind(tx: Reads, task: Task) -> Iterator[Task]:
+    """What a task did not get that it needed, as far as that is no mere matter of time; then who made it."""
+    held = (TaskState.FAILED, TaskState.CANCELLED, TaskState.BLOCKED)
+    if task.state in (TaskState.BLOCKED, TaskState.DRAFT, TaskState.CANCELLED):
+        yield from (other for other in tx.dependencies(task.id) if other.state in held)
+    for cause in task.spec.causes[-1:]:
+        if cause[:1] == "T":
+            with suppress(NotFound):  # it may have been pruned
+                yield tx.task(int(cause[1:]))
 
 
 def _findings(tx: Reads, task: Task) -> list[WhyLine]:

@@ -19,7 +19,7 @@ from ostinato.domain.question import Answer, QuestionKind, QuestionState
 from ostinato.domain.review import ByAgent, read_review
 from ostinato.domain.routing import RoutingPolicy
 from ostinato.domain.step import Input
-from ostinato.domain.task import Join, NewTask, Task, TaskEvent, TaskKind, TaskSpec, TaskState
+from ostinato.domain.task import UNFINISHED, Join, NewTask, Task, TaskEvent, TaskKind, TaskSpec, TaskState, WaitKind
 from ostinato.domain.task_query import QUERY_CHARACTERS_MAX, parse_query
 from ostinato.domain.values import digest_of, to_json
 from ostinato.gateway.context import Context
@@ -28,6 +28,7 @@ from ostinato.gateway.notation import iso, parse_after, parse_id, parse_moment
 from ostinato.gateway.operation import Ask, View, operation
 from ostinato.gateway.placing import Placing, placing
 from ostinato.gateway.reviewing import ReviewView, decide_review, review_view
+from ostinato.gateway.sentences import one_line
 from ostinato.gateway.views import (
     AttemptView,
     FileView,
@@ -283,20 +284,26 @@ async def show(context: Context, request: WhichTask) -> TaskView:
 
 @operation("tasks.approve", "POST /api/v1/tasks/{task}/approve", role=Role.OPERATOR)
 async def approve(context: Context, request: DecideTask) -> TaskRow:
-    """Let a draft run, or accept a result that waits for it."""
-    return await _decide(context, request, {TaskState.DRAFT: TaskEvent.APPROVE, TaskState.REVIEW: TaskEvent.ACCEPT})
+    """Let a draft run, accept a result that waits for it, or go on without what ended badly."""
+    moves = {
+        TaskState.DRAFT: TaskEvent.APPROVE,
+        TaskState.REVIEW: TaskEvent.ACCEPT,
+        TaskState.BLOCKED: TaskEvent.RELEASE,
+    }
+    return await _decide(context, request, moves, deed="approved")
 
 
 @operation("tasks.reject", "POST /api/v1/tasks/{task}/reject", role=Role.OPERATOR)
 async def reject(context: Context, request: DecideTask) -> TaskRow:
     """Refuse a draft, or return a result with the reason as notes: the agent reads them and goes on."""
-    return await _decide(context, request, {TaskState.DRAFT: TaskEvent.REJECT, TaskState.REVIEW: TaskEvent.RETURN})
+    moves = {TaskState.DRAFT: TaskEvent.REJECT, TaskState.REVIEW: TaskEvent.RETURN}
+    return await _decide(context, request, moves, deed="rejected")
 
 
 @operation("tasks.cancel", "POST /api/v1/tasks/{task}/cancel", role=Role.OPERATOR)
 async def cancel(context: Context, request: DecideTask) -> TaskRow:
     """End a task that has not ended; a running attempt stops at once."""
-    return await _decide(context, request, dict.fromkeys(TaskState, TaskEvent.CANCEL))
+    return await _decide(context, request, dict.fromkeys(UNFINISHED, TaskEvent.CANCEL), deed="cancelled")
 
 
 @operation("tasks.retry", "POST /api/v1/tasks/{task}/retry", role=Role.OPERATOR)
@@ -369,15 +376,17 @@ def _member(kind: Any, name: str, what: str) -> Any:
         raise Invalid(unknown_name(what, name[:60], [each.value for each in kind])) from None
 
 
-async def _decide(context: Context, request: DecideTask, moves: dict[TaskState, TaskEvent]) -> TaskRow:
+async def _decide(context: Context, request: DecideTask, moves: dict[TaskState, TaskEvent], *, deed: str) -> TaskRow:
     number, now = parse_id(request.task, "T"), context.now
     approves = TaskEvent.APPROVE in moves.values()
     where = await placing(context) if approves else None
 
     def write(tx: Tx) -> TaskRow:
         task = tx.task(number)
-        event = moves.get(task.state) or next(iter(moves.values()))
-        if task.state is TaskState.REVIEW:
+        event = moves.get(task.state)
+        if event is None or (event is TaskEvent.RELEASE and task.agent is None):
+            raise _undecidable(task, deed)
+        if event in (TaskEvent.ACCEPT, TaskEvent.RETURN):
             task = decide_review(tx, task, context.caller, accepted=approves, notes=request.reason, now=now)
             return task_row(task, usd=task_usd(tx, task))
         if where is not None and task.state is TaskState.DRAFT:
@@ -388,6 +397,25 @@ async def _decide(context: Context, request: DecideTask, moves: dict[TaskState, 
         return task_row(task, usd=task_usd(tx, task))
 
     return await context.store.run(write)
+
+
+def _undecidable(task: Task, deed: str) -> Conflict:
+    """Why nothing is decided about a task as it stands, and what can be done with it instead."""
+    why = f" ({one_line(task.reason)})" if task.reason else ""
+    show, cancel = f"ostinato tasks show {task.name}", f"ostinato tasks cancel {task.name}"
+    match task.state:
+        case TaskState.BLOCKED:
+            give = f"ostinato tasks move {task.name} --agent AGENT"
+            cure = f"Give it to somebody: {give}. Or end it: {cancel}" if task.agent is None else f"End it: {cancel}"
+        case TaskState.FAILED:
+            cure = f"Let it go on: ostinato tasks retry {task.name}; or: ostinato dead dismiss {task.name}"
+        case TaskState.DONE | TaskState.CANCELLED:
+            cure = f"It has ended. See it: {show}"
+        case TaskState.WAITING if task.wait is not None and task.wait.kind is WaitKind.QUESTION:
+            cure = f"See what it asks: ostinato approvals list. Or end it: {cancel}"
+        case _:
+            cure = f"See it: {show}. Or end it: {cancel}"
+    return Conflict(f"{task.name} is {task.state.value}{why} and cannot be {deed}", cure=cure)
 
 
 def unheld(tx: Tx, task: Task, *, actor: str, now: int) -> Task:

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ostinato.domain.dependency import Standing, is_skipped, standing, still_missing
 from ostinato.domain.event import Event
 from ostinato.domain.ledger import Charge, Spending
 from ostinato.domain.message import Message, Session
 from ostinato.domain.question import Question, QuestionKind, QuestionState
-from ostinato.domain.task import Task, TaskState, WaitKind
+from ostinato.domain.task import After, Task, TaskState, WaitKind
 from ostinato.domain.values import SECOND, Attachment
 from ostinato.gateway.notation import iso, iso_or_none, usd
 from ostinato.gateway.operation import View
@@ -269,6 +270,16 @@ def waits_for(task: Task) -> str:
     elif wait.kind is WaitKind.CHILD:
         refs = tuple(f"T{each}" if each.isdigit() else each for each in refs)
     return " ".join((wait.kind.value, *refs))
+
+
+def missing(tx: Reads, task: Task) -> list[tuple[After, Task]]:
+    """What a task waits for in others, as far as it has not come; nothing where any one was enough."""
+    others = {each.id: each for each in tx.dependencies(task.id)}
+    edges = [(each, others[each.task]) for each in tx.waits_on(task.id) if each.task in others]
+    stands = [standing(each.on, state=other.state, skipped=is_skipped(other)) for each, other in edges]
+    if not still_missing(task.spec.join, stands):
+        return []
+    return [pair for pair, stand in zip(edges, stands, strict=True) if stand is not Standing.MET]
 
 
 def is_dead(task: Task) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from ostinato.domain.dependency import NAMED_MAX
 from ostinato.domain.errors import Conflict, Invalid
 from ostinato.domain.event import EventName
 from ostinato.domain.message import task_session
@@ -124,7 +125,9 @@ class MoveVerbs(EndingVerbs):
         if task.unfinished:
             names = [f"T{row[0]}" for row in self._db.all("unfinished_dependencies", task=task.id)]
             if names and not kept.held:
-                raise Conflict(f"T{task.id} waits for {', '.join(names)}", cure="Release it when they have ended.")
+                shown = f"{', '.join(names[:NAMED_MAX])}{' and others' if len(names) > NAMED_MAX else ''}"
+                cure = "It goes on by itself once they are done, or can be released once they have ended."
+                raise Conflict(f"T{task.id} waits for {shown}", cure=cure)
             if kept.held:
                 return self._drop_hold(kept, actor=actor, now=now)
         return self._move(

@@ -1,0 +1,124 @@
+"""What keeps a task from running is told truly, with what to type; and what was decided about it stays decided."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ostinato.domain.errors import Conflict
+from ostinato.domain.task import Fail, NewTask, Outcome, Review, TaskEvent, TaskKind, TaskResult
+from ostinato.gateway import agents_api, status_api, stop_api, task_story_api, tasks_api
+from ostinato.store.port import Claim, ClaimRequest, Tx
+from tests.conftest import run
+from tests.gateway.ground import NOW, Ground, ground
+
+
+async def add(made: Ground, title: str, *, agent: str = "clerk", after: tuple[str, ...] = (), **more: Any) -> str:
+    task = await made.call(tasks_api.add, {"title": title, "agent": agent, "after": list(after), **more})
+    return str(task["id"])
+
+
+async def finish_one(made: Ground, outcome: Outcome) -> None:
+    def finish(tx: Tx) -> None:
+        node = tx.start_node(pid=1, host="h", version="1", lease_s=9.0, exclusive=True, now=NOW)
+        (task,) = tx.claim(ClaimRequest(node=node.id), now=NOW)
+        tx.finish(Claim(task=task.id, token=task.token), outcome, now=NOW)
+
+    await made.store.run(finish)
+
+
+async def lines(made: Ground, task: str) -> list[str]:
+    told = await made.call(task_story_api.explain, {"task": task})
+    return [str(each) for each in told["lines"]]
+
+
+async def needs(made: Ground) -> list[str]:
+    return [each["text"] for each in (await made.call(status_api.status, {}))["needs_you"]]
+
+
+def test_a_person_goes_on_without_what_failed_and_is_told_how(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with ground(tmp_path, past=False) as made:
+            first = await add(made, "first")
+            then = await add(made, "then", after=(first,))
+            rescue = await add(made, "rescue", after=(f"{first}:failure",))
+            with pytest.raises(Conflict, match=f"{then} waits for {first}. It goes on by itself"):
+                await made.call(tasks_api.approve, {"task": then})
+            await finish_one(made, Fail(error="no"))
+            told = await lines(made, then)
+            assert f"it needs first: {first} (failed)" in told
+            assert f"to go on without: ostinato tasks approve {then}; to end it: ostinato tasks cancel {then}" in told
+            assert not any("needs first" in each for each in await lines(made, rescue)), "it failed as was asked"
+            assert (await made.call(tasks_api.approve, {"task": then}))["state"] == "ready"
+
+    run(story())
+
+
+def test_what_waits_for_something_that_was_dismissed_or_cancelled_waits_for_a_person(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with ground(tmp_path, past=False) as made:
+            first = await add(made, "first")
+            then = await add(made, "then", after=(first,))
+            last = await add(made, "last", after=(then,))
+            await finish_one(made, Fail(error="no"))
+            assert not any(each.startswith(then) for each in await needs(made)), "the dead letter is the one to look at"
+            await made.store.run(lambda tx: tx.move_task(int(first[1:]), TaskEvent.DISMISS, actor="ann", now=NOW))
+            assert f'{then} "then" cannot be done: waits for {first}, which is failed' in await needs(made)
+            told = await made.call(task_story_api.why, {"task": last})
+            assert [each["task"] for each in told["lines"]][:3] == [last, then, first]
+            await made.call(tasks_api.cancel, {"task": then})
+            assert f'{last} "last" cannot be done: waits for {then}, which is cancelled' in await needs(made)
+
+    run(story())
+
+
+def test_why_a_ready_task_does_not_begin_is_explained(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with ground(tmp_path, past=False) as made:
+            task = await add(made, "wait")
+            await made.call(agents_api.pause, {"agent": "clerk", "reason": "lunch"})
+            assert "it waits: clerk was paused by ann: lunch: ostinato agents resume clerk" in await lines(made, task)
+            await made.call(agents_api.resume, {"agent": "clerk"})
+            await made.call(stop_api.stop, {"scope": f"task:{task}", "how": "pause", "reason": "later"})
+            assert any("was paused by ann: later" in each for each in await lines(made, task))
+            await made.call(stop_api.start, {"scope": f"task:{task}"})
+            await made.call(agents_api.scale, {"agent": "clerk", "instances": 1})
+            node = await made.store.run(
+                lambda tx: tx.start_node(pid=1, host="h", version="1", lease_s=9.0, exclusive=True, now=NOW)
+            )
+            other = await add(made, "other")
+            await made.store.run(lambda tx: tx.claim(ClaimRequest(node=node.id, agent_limit_default=1), now=NOW))
+            assert "clerk does 1 at once, and 1 runs" in await lines(made, other)
+            (made.folder / "agents/clerk/AGENTS.md").write_text("---\nskils: [x]\n---\n")
+            assert any("AGENTS.md" in each and "skils" in each for each in await lines(made, other))
+
+    run(story())
+
+
+def test_what_cannot_be_decided_says_where_the_task_stands_and_what_can_be_done(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with ground(tmp_path, past=False) as made:
+            task = await add(made, "wait")
+            with pytest.raises(Conflict, match=rf"{task} is ready and cannot be approved.*tasks cancel {task}"):
+                await made.call(tasks_api.approve, {"task": task})
+            await made.call(tasks_api.cancel, {"task": task})
+            with pytest.raises(Conflict, match=rf"{task} is cancelled and cannot be cancelled.*tasks show {task}"):
+                await made.call(tasks_api.cancel, {"task": task})
+            new = NewTask(kind=TaskKind.GOAL, title="fly", blocked="no agent has the skill flying")
+            nobody = (await made.store.run(lambda tx: tx.add_task(new, now=NOW))).name
+            with pytest.raises(Conflict, match=rf"the skill flying.*tasks move {nobody} --agent"):
+                await made.call(tasks_api.approve, {"task": nobody})
+
+    run(story())
+
+
+def test_a_result_in_review_is_cancelled_not_returned_where_somebody_cancels_it(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with ground(tmp_path, past=False) as made:
+            task = await add(made, "write")
+            await finish_one(made, Review(result=TaskResult(text="a draft")))
+            assert (await made.call(tasks_api.cancel, {"task": task}))["state"] == "cancelled"
+
+    run(story())
