@@ -65,6 +65,9 @@ def test_what_tasks_may_spend_never_sums_to_more_than_the_plan_may(
         ({"tasks": [{"name": "a", "after": ["b:never"]}, {"name": "b"}]}, "Unknown condition"),
         ({"tasks": [{"name": "a", "agnt": "x"}]}, "agnt"),
         ({"tasks": [{"name": "a", "budget": -1}]}, "out of range"),
+        ({"tasks": [{"name": "a", "priority": 300}]}, "priority"),
+        ({"tasks": [{"name": "a", "title": "x" * 201}]}, "title"),
+        ({"tasks": [{"name": "a", "skills": [""]}]}, "skills"),
     ],
 )
 def test_a_mistake_is_named(data: dict[str, Any], said: str) -> None:

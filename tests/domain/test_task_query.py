@@ -98,6 +98,10 @@ def test_a_task_is_late_once_its_deadline_has_passed_and_it_still_wants_somethin
         ("cost:much", "no number"),
         ("age:>2", "is not a duration"),
         ("agent:", "names no value"),
+        ("status:,", "names no value"),
+        ("cost:nan", "no number"),
+        ("tokens:>1e999", "no number"),
+        ("at 10:30", "title:10:30"),
         ("'open", "Close each quotation mark"),
         ("a " * 51, "at most 50"),
         ("x" * (QUERY_CHARACTERS_MAX + 1), "longer than"),
@@ -109,7 +113,22 @@ def test_what_is_not_understood_is_refused_with_the_term(query: str, said: str) 
     assert said in str(refused.value)
 
 
+def test_a_word_alone_is_looked_for_as_it_is_though_a_key_is_called_so() -> None:
+    for word in ("usd", "Skills", "state", "source"):
+        query = parse_query(word)
+        assert query.holds(replace(TASK, title=f"the {word} of it"), now=NOW), word
+        assert not query.holds(replace(TASK, title="cost skill status trigger"), now=NOW), word
+
+
+def test_only_a_star_stands_for_other_signs() -> None:
+    odd = replace(TASK, project="[a]?c", key="x?")
+    for query in ("project:[a]?c", "project:[A]*", "key:x?"):
+        assert parse_query(query).holds(odd, now=NOW), query
+        assert not parse_query(query).holds(replace(odd, project="abc", key="xy"), now=NOW), query
+
+
 def test_what_an_index_can_answer_is_told() -> None:
+    assert parse_query("project:Acme").only("project") == ("Acme",), "an index knows one spelling"
     query = parse_query("status:failed,waiting -agent:billing project:a*")
     assert (query.only("status"), query.only("agent"), query.only("project")) == (("failed", "waiting"), (), ())
 

@@ -137,3 +137,20 @@ def test_a_tree_shows_children_below_their_parents_and_what_it_all_costs(tmp_pat
             assert (view["usd"], view["states"]) == (0.0, {"ready": 4, "blocked": 1})
 
     run(look())
+
+
+def test_a_plan_may_do_the_same_before_and_after_and_says_what_was_there_already(tmp_path: Path) -> None:
+    async def look() -> None:
+        async with ground(tmp_path / "fleet", past=False) as made:
+            test = {"title": "Run the tests", "agent": "clerk"}
+            fix = {"name": "fix", "agent": "clerk", "after": ["before"]}
+            plan = {"tasks": [{"name": "before", **test}, fix, {"name": "after", "after": ["fix"], **test}]}
+            nodes = (await made.call(plans_api.plan, {"plan": plan}))["nodes"]
+            ids = [each["task"]["id"] for each in nodes]
+            assert [each["after"] for each in nodes] == [[], [ids[0]], [ids[1]]]
+            assert not any(each["existed"] for each in nodes)
+            await made.call(plans_api.edit, {"task": ids[2], "budget": 1.0})
+            again = (await made.call(plans_api.plan, {"plan": plan, "key": "again"}))["nodes"]
+            assert [(each["task"]["id"], each["existed"]) for each in again] == [(each, True) for each in ids]
+
+    run(look())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -68,6 +69,9 @@ GROUPS = {
     "store": "store_commands",
     "model": "model_commands",
 }
+
+NEGATED = re.compile(r"-[A-Za-z]+:")
+"""How a term of a query begins that is turned round, and that looks like an option."""
 
 HELP = """Agents that keep working when nobody is watching.
 
@@ -151,7 +155,7 @@ def run(arguments: Sequence[str]) -> int:
     except OstinatoError as error:
         return _refuse(error)
     except TyperException as error:
-        return _misused(error)
+        return _misused(error, arguments)
     except (KeyboardInterrupt, typer.Abort):
         _say("interrupted")
         return INTERRUPTED
@@ -171,7 +175,7 @@ def _refuse(error: OstinatoError) -> int:
     return EXIT_CODES.get(error.code, 1)
 
 
-def _misused(error: TyperException) -> int:
+def _misused(error: TyperException, arguments: Sequence[str]) -> int:
     """Wrong use of a command: what, and where its help is."""
     message = error.format_message()
     if type(error).__name__ == "NoArgsIsHelpError":  # its message is the whole help, and keeps its lines
@@ -181,6 +185,8 @@ def _misused(error: TyperException) -> int:
         _say(message)
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "ostinato"
+    if type(error).__name__ == "NoSuchOption" and (terms := [each for each in arguments if NEGATED.match(each)]):
+        _say(f"Terms that begin with a minus stand last, behind --: {command} -- {terms[0]}", head="  ")
     _say(f"See: {command} --help", head="  ")
     return error.exit_code
 

@@ -18,9 +18,11 @@ from ostinato.cli.words import count, money
 from ostinato.domain.errors import Invalid, NotFound
 from ostinato.gateway import plans_api, tasks_api
 from ostinato.gateway.plans_api import TreeNode, TreeView
-from ostinato.workspace.front_matter import parse_yaml
+from ostinato.workspace.front_matter import Most, parse_yaml
 
 PLAN_BYTES_MAX = 1_000_000
+PLAN = Most("a plan", PLAN_BYTES_MAX, 50_000)
+"""What a file of YAML may hold: a hundred values for each of its tasks."""
 
 
 def plan(
@@ -40,6 +42,9 @@ def plan(
         screen.json(made)
         return
     draw(screen, made)
+    there = [each.task.id for each in made.nodes if each.existed]
+    if there:
+        screen.say(f"There already, and left as they are, for they are the same work: {', '.join(there)}", style="warn")
     if made.nodes:
         screen.say(f"Let all of it run: ostinato tasks approve {made.nodes[0].task.id} --tree")
 
@@ -123,7 +128,8 @@ def _read(file: Path) -> dict[str, Any]:
     if len(raw) > PLAN_BYTES_MAX:
         raise Invalid("The plan is too long", place=str(file), cure=f"At most {PLAN_BYTES_MAX} bytes.")
     try:
-        found: Any = msgspec.json.decode(raw) if text.lstrip()[:1] == "{" else parse_yaml(text, place=str(file)).plain()
+        is_json = text.lstrip()[:1] == "{"
+        found: Any = msgspec.json.decode(raw) if is_json else parse_yaml(text, place=str(file), most=PLAN).plain()
     except (msgspec.DecodeError, RecursionError) as error:
         raise Invalid(f"This is not JSON: {error}", place=str(file)) from None
     if not isinstance(found, dict):

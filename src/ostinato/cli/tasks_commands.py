@@ -175,14 +175,32 @@ def list_tasks(
         agent=agent,
         project=project,
         text=text,
-        query=" ".join(each if " " in each else shlex.quote(each) for each in query or ()),
+        query=" ".join(map(_term, query or ())),
         before=before,
         limit=limit,
     )
     if watch:
         _watch(screen, client, request, as_json=as_json)
     else:
-        _show_list(screen, _full_page(client, request), as_json=as_json)
+        _show_list(screen, _full_page(client, request), request, as_json=as_json)
+
+
+def _term(word: str) -> str:
+    """A word of the command line as a term; several in one argument are as many terms."""
+    return word if " " in word else shlex.quote(word)
+
+
+def _again(request: tasks_api.WhichTasks) -> str:
+    """The same list on the command line."""
+    words = [part for name in ("state", "kind") for each in getattr(request, name) for part in (f"--{name}", each)]
+    words += ["--all"] if request.all else []
+    for name in ("agent", "project", "text"):
+        words += [f"--{name}", getattr(request, name)] if getattr(request, name) else []
+    terms = shlex.split(request.query)
+    behind = ["--", *terms] if any(each[:1] == "-" for each in terms) else terms
+    return shlex.join(
+        ["ostinato", "tasks", "list", *words, *(["--before", request.before] if request.before else []), *behind]
+    )
 
 
 def _watch(screen: Screen, client: Client, request: tasks_api.WhichTasks, *, as_json: bool) -> None:
@@ -192,23 +210,28 @@ def _watch(screen: Screen, client: Client, request: tasks_api.WhichTasks, *, as_
         moved = moved or event is not None
         if event is None and moved:
             screen.clear()
-            _show_list(screen, _full_page(client, request), as_json=as_json)
+            _show_list(screen, _full_page(client, request), request, as_json=as_json)
             screen.flush()
             moved = False
             time.sleep(WATCH_S)
 
 
-def _show_list(screen: Screen, found: TaskList, *, as_json: bool) -> None:
+def _show_list(screen: Screen, found: TaskList, request: tasks_api.WhichTasks, *, as_json: bool) -> None:
     if as_json:
         screen.json(found)
         return
     if not found.tasks:
-        screen.say("There are none. Add one: ostinato tasks add TITLE --agent AGENT")
+        is_all = _again(request) == "ostinato tasks list"
+        screen.say(
+            "There are none. Add one: ostinato tasks add TITLE --agent AGENT"
+            if is_all
+            else "No task is like that. All there are: ostinato tasks list --all"
+        )
         return
     heads = ("TASK", "STATE", "AGENT", "TITLE", "WAITS FOR", "COST", "CHANGED")
     screen.table(heads, [_row(each) for each in found.tasks], grow=3)
     if found.next:
-        screen.say(f"older ones: ostinato tasks list --before {found.next}")
+        screen.say(f"older ones: {_again(msgspec.structs.replace(request, before=found.next))}")
 
 
 def _full_page(client: Client, request: tasks_api.WhichTasks) -> TaskList:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -27,6 +27,8 @@ FAN_OUT_MAX = 50
 DEPTH_MAX = 30
 """Tasks of a plan that wait for each other in a row."""
 
+Word = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,59}", re.ASCII)
 _TASK = re.compile(r"[Tt]\d{1,15}", re.ASCII)
 
@@ -35,13 +37,13 @@ class PlanTask(Value, forbid_unknown_fields=True):
     """One task of a plan. `after` names others of it, or tasks that exist: `collect`, `collect:failure`, `T12`."""
 
     name: str
-    title: str = ""
+    title: Annotated[str, msgspec.Meta(max_length=200)] = ""
     """Empty: its name."""
-    goal: str = ""
-    agent: str | None = None
-    skills: tuple[str, ...] = ()
-    type: str = ""
-    priority: int = 0
+    goal: Annotated[str, msgspec.Meta(max_length=200_000)] = ""
+    agent: Word | None = None
+    skills: Annotated[tuple[Word, ...], msgspec.Meta(max_length=20)] = ()
+    type: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    priority: Annotated[int, msgspec.Meta(ge=-100, le=100)] = 0
     input: dict[str, Any] = {}
     after: tuple[str, ...] = ()
     any: bool = False
@@ -56,7 +58,7 @@ class Plan(Value, forbid_unknown_fields=True):
     """Tasks, and what they may cost together."""
 
     tasks: tuple[PlanTask, ...]
-    project: str = ""
+    project: Annotated[str, msgspec.Meta(max_length=200)] = ""
     budget: float | None = None
     """Dollars for all of them; those that name no budget share what the others leave."""
 

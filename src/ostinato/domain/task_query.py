@@ -2,11 +2,13 @@
 
 Terms are parted by spaces and must all hold. `key:value` compares, commas in a value give alternatives, `*` stands for
 any text, `<`, `<=`, `>`, `>=` compare figures, a minus before the term turns it round, and a word alone is looked for
-in the title. Knows nothing of stores: what a list cannot answer by an index is asked of each task.
+in the title. Letters' case counts in an agent or project that is written out, which an index answers, and nowhere else.
+Knows nothing of stores: what a list cannot answer by an index is asked of each task.
 """
 
 from __future__ import annotations
 
+import math
 import operator
 import re
 import shlex
@@ -94,6 +96,10 @@ class TaskQuery(Value):
                 return term.values
         return ()
 
+    def names(self, *keys: str) -> bool:
+        """True where a term asks for one of these keys."""
+        return any(term.key in keys for term in self.terms)
+
     def holds(self, task: Task, *, now: Instant) -> bool:
         """True where every term holds."""
         return all(_holds(term, task, now) is not term.negated for term in self.terms)
@@ -115,21 +121,22 @@ def parse_query(text: str) -> TaskQuery:
 def _term(word: str) -> Term:
     negated = word.startswith("-") and len(word) > 1
     key, colon, value = word.removeprefix("-").partition(":") if negated else word.partition(":")
-    key = _SYNONYMS.get(key.casefold(), key.casefold())
     if not colon:
         return Term(key="title", values=(key,), negated=negated)
+    key = _SYNONYMS.get(key.casefold(), key.casefold())
     if key not in KEYS:
-        raise Invalid(unknown_name("key", key[:40], KEYS), cure=f"In the term {word[:80]!r}.")
-    if not value:
+        cure = f"In the term {word[:80]!r}. What stands in the title: 'title:{word[:80]}'."
+        raise Invalid(unknown_name("key", key[:40], KEYS), cure=cure)
+    values = tuple(filter(None, value.split(",")))
+    if not values:
         raise Invalid(f"The term {word[:80]!r} names no value", cure=f"Write {key}:VALUE.")
     if key in _FIGURES or key in _AGES:
         return _figure(key, value, negated=negated)
-    values = tuple(filter(None, value.split(",")))
     known = tuple(_FACTS) if key == "is" else _KNOWN_VALUES.get(key, ())
     for each in values:
         if known and "*" not in each and each.casefold() not in known:
             raise Invalid(unknown_name(key, each[:40], known))
-    return Term(key=key, values=tuple(each.casefold() for each in values), negated=negated)
+    return Term(key=key, values=tuple(map(str.casefold, values)) if known else values, negated=negated)
 
 
 def _figure(key: str, value: str, *, negated: bool) -> Term:
@@ -140,9 +147,11 @@ def _figure(key: str, value: str, *, negated: bool) -> Term:
         figure = parse_duration(number)
     else:
         try:
-            figure = float(number.lstrip("$"))
+            figure = float(number.removeprefix("$"))
         except ValueError:
-            raise Invalid(f"{number[:40]!r} is no number", cure=f"For example {key}:>1.") from None
+            figure = math.nan
+    if not math.isfinite(figure):
+        raise Invalid(f"{number[:40]!r} is no number", cure=f"For example {key}:>1.")
     return Term(key=key, values=(), negated=negated, compare=compare, figure=figure)
 
 
@@ -153,6 +162,11 @@ def _holds(term: Term, task: Task, now: Instant) -> bool:
         return any(each.casefold() in task.title.casefold() for each in term.values)
     if term.key in _TEXTS:
         has = [each.casefold() for each in _TEXTS[term.key](task)]
-        return any(fnmatchcase(each, wanted) for each in has for wanted in term.values)
+        return any(fnmatchcase(each, _pattern(wanted)) for each in has for wanted in term.values)
     measure = _FIGURES.get(term.key) or _AGES[term.key]
     return _COMPARE[term.compare](measure(task, now), term.figure)
+
+
+def _pattern(value: str) -> str:
+    """Of the signs that stand for others, only `*` does here."""
+    return value.casefold().replace("[", "[[]").replace("?", "[?]")

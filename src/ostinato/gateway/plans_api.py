@@ -72,6 +72,8 @@ class TreeNode(View):
     """What it waits for, or waited for: `T3`, `T3:failure`."""
     usd: float | None
     """With its children; null: some of it is unknown."""
+    existed: bool = False
+    """Of a plan that is being made: the same work was there already, and this is it, as it was."""
 
 
 class TreeView(View):
@@ -96,7 +98,9 @@ async def plan(context: Context, request: MakePlan) -> TreeView:
 
     def write(tx: Tx) -> TreeView:
         made = draft(tx, wanted, frame, router=context.router, agents=where.agents, actor=context.caller.name, now=now)
-        return _view(tx, made)
+        there = {each.name for each in made if each.spec.plan != name}
+        view = _view(tx, made)
+        return replace(view, nodes=[replace(each, existed=each.task.id in there) for each in view.nodes])
 
     return await context.store.run(write)
 
@@ -156,14 +160,19 @@ async def edit(context: Context, request: EditTask) -> TaskRow:
             if new.agent is None:
                 raise Conflict(new.blocked, cure="Name an agent, or other skills.")
         spec = new.spec
-        if spec.delegation.startswith(OWN_WORK):
-            spec = replace(spec, delegation=delegation_key(replace(new, spec=replace(spec, delegation=""))))
+        if spec.delegation.startswith(OWN_WORK) and _work_of(new) != _work_of(_edited(before, EditTask(task=""))):
+            spec = replace(spec, delegation=_work_of(new))
         task = tx.edit_draft(number, title=new.title, spec=spec, actor=actor, now=now)
         if new.agent is not None and new.agent != before.agent:
             task = tx.change_task(number, actor=actor, agent=new.agent, now=now)
         return task_row(task, usd=task_usd(tx, task))
 
     return await context.store.run(write)
+
+
+def _work_of(new: NewTask) -> str:
+    """The key of what it says, whatever key it has."""
+    return delegation_key(replace(new, spec=replace(new.spec, delegation="")))
 
 
 def _edited(task: Task, request: EditTask) -> NewTask:

@@ -20,7 +20,7 @@ from ostinato.domain.review import ByAgent, read_review
 from ostinato.domain.routing import RoutingPolicy
 from ostinato.domain.step import Input
 from ostinato.domain.task import UNFINISHED, Join, NewTask, Task, TaskEvent, TaskKind, TaskSpec, TaskState, WaitKind
-from ostinato.domain.task_query import QUERY_CHARACTERS_MAX, parse_query
+from ostinato.domain.task_query import QUERY_CHARACTERS_MAX, TaskQuery, parse_query
 from ostinato.domain.values import digest_of, to_json
 from ostinato.gateway.context import Context
 from ostinato.gateway.journal_view import step_views
@@ -243,11 +243,11 @@ async def _check_reviewer(context: Context, new: NewTask) -> None:
 async def list_tasks(context: Context, request: WhichTasks) -> TaskList:
     """Tasks, newest first."""
     query = parse_query(request.query)
-    states, kinds = request.state or query.only("status"), query.only("kind")
+    states = request.state or query.only("status")
     agents, projects = query.only("agent"), query.only("project")
     which = TaskFilter(
         states=frozenset(_member(TaskState, each, "state") for each in states),
-        kinds=frozenset(map(TaskKind, kinds)) if kinds and not request.kind else _kinds(request),
+        kinds=_kinds(request, query),
         agent=request.agent or (agents[0] if len(agents) == 1 else None),
         project=request.project or (projects[0] if len(projects) == 1 else None),
         session=request.session,
@@ -362,11 +362,12 @@ async def comment(context: Context, request: CommentTask) -> TaskRow:
     return await context.store.run(write)
 
 
-def _kinds(request: WhichTasks) -> frozenset[TaskKind]:
-    if request.kind:
-        return frozenset(_member(TaskKind, each, "kind") for each in request.kind)
+def _kinds(request: WhichTasks, query: TaskQuery) -> frozenset[TaskKind]:
+    """Goals alone, unless something is asked for that other kinds have as well."""
+    if wanted := request.kind or query.only("kind"):
+        return frozenset(_member(TaskKind, each, "kind") for each in wanted)
     narrow = request.all or request.dead or request.session is not None or request.parent is not None
-    return frozenset() if narrow else frozenset({TaskKind.GOAL})
+    return frozenset() if narrow or query.names("kind", "session", "parent") else frozenset({TaskKind.GOAL})
 
 
 def _member(kind: Any, name: str, what: str) -> Any:

@@ -183,9 +183,8 @@ class EventFilter(Value):
 
 
 class Retention(Value):
-    """How long ended things are kept, in seconds. None: for ever. A task goes with all that it owns; read messages of
-    shared sessions go after `tasks_s`, those to the operator whether read or not; dead letters stay
-    until somebody deals with them."""
+    """How long ended things are kept, in seconds; None: for ever. A task goes with all that it owns; read messages of
+    shared sessions, and all to the operator, go after `tasks_s`; dead letters stay until somebody deals with them."""
 
     tasks_s: float | None = 90 * 86_400.0
     events_s: float | None = 90 * 86_400.0
@@ -197,8 +196,7 @@ class Retention(Value):
 class Budgets(Value):
     """What a call must find room in, beside the day's money of its agent and its fleet."""
 
-    agent_tokens: int | None = None
-    """A UTC day's."""
+    agent_tokens: int | None = None  # of a UTC day, as the fleet's
     fleet_tokens: int | None = None
     task: Ceiling = Ceiling()
     """The task's, with all that it sets off."""
@@ -217,8 +215,7 @@ class Tallies(Value):
     agents: Mapping[str, Mapping[str, int]]
     """Agent -> state -> tasks of every kind; only agents that ever had one."""
     dead: int
-    questions: int
-    """Pending."""
+    questions: int  # pending
 
 
 class Reads(QueueReads, Protocol):

@@ -5,6 +5,7 @@ A draft never runs. Knows nothing of who approves it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from msgspec.structs import replace
@@ -49,13 +50,16 @@ def draft(
     """The drafts of a checked plan, in the order in which they can run. A task whose work is there already is not made
     again. Raises NotFound for an agent or task that does not exist."""
     names = {each.name: each for each in plan.tasks}
-    sums, made = budgets(plan), dict[str, Task]()
+    sums, made, works = budgets(plan), dict[str, Task](), Counter[str]()
     for each in ordered(plan):
         after = []
         for edge in edges_of(each, names):
             number = int(edge.to[1:]) if edge.exists else made[edge.to].id
             after.append(After(task=number, on=edge.on))
         new = once(tx, _new_task(each, frame, after=after, micros=sums[each.name]), like=False)
+        works[new.spec.delegation] += 1
+        if (time := works[new.spec.delegation]) > 1:  # a plan may well run the tests before and after
+            new = replace(new, spec=replace(new.spec, delegation=f"{new.spec.delegation}:{time}"))
         try:
             placed = router.place(tx, new, agents, now=now) if new.agent or new.spec.skills else None
         except NotFound as error:
@@ -127,9 +131,12 @@ class _Planner:
         )
         made = draft(tx, plan, frame, router=self._router, agents=allowed, actor=context.agent, now=context.now)
         names = {each.name: task.name for each, task in zip(ordered(plan), made, strict=True)}
-        text = "\n".join(
-            [f"{len(made)} drafts; a person decides:", *(f"{task}: {name}" for name, task in names.items())]
-        )
+        there = {each.name for each in made if each.spec.plan != frame.plan}
+        lines = [
+            f"{task}: {name}" + (", the same work, which was there already" if task in there else "")
+            for name, task in names.items()
+        ]
+        text = "\n".join([f"{len(made) - len(there)} drafts; a person decides:", *lines])
         return ToolResult(text=text, data={"tasks": names})
 
 

@@ -18,6 +18,17 @@ MATTER_BYTES_MAX = 65_536
 DEPTH_MAX = 20
 VALUES_MAX = 5_000
 
+
+class Most(NamedTuple):
+    """How much one document may hold, and what it is called where it holds more."""
+
+    what: str
+    size_bytes: int
+    values: int
+
+
+SETTINGS = Most("settings", MATTER_BYTES_MAX, VALUES_MAX)
+
 Plain = str | int | float | bool | None
 
 
@@ -98,29 +109,29 @@ def _printable(line: str) -> str:
     return line if line.isprintable() else "".join(each for each in line if each.isprintable() or each == "\t")
 
 
-def parse_yaml(text: str, *, place: str, line: int = 1) -> Node:
+def parse_yaml(text: str, *, place: str, line: int = 1, most: Most = SETTINGS) -> Node:
     """A YAML document of plain data as nodes; `line` is the number of its first line. Raises Invalid with the line.
 
     Whoever gets nodes must not change them: they are kept, since settings change more seldom than memory, and many
     agents have the same.
     """
-    if len(text.encode()) > MATTER_BYTES_MAX:
-        raise Invalid(f"Over {MATTER_BYTES_MAX} bytes of settings", place=f"{place}:{line}", cure="Say less here.")
+    if len(text.encode()) > most.size_bytes:
+        raise Invalid(f"Over {most.size_bytes} bytes of {most.what}", place=f"{place}:{line}", cure="Say less here.")
     try:
-        return _parse(text, line)
+        return _parse(text, line, most)
     except Invalid as error:
         raise Invalid(error.message, place=f"{place}:{error.place}", cure=error.cure) from None
 
 
 @lru_cache(maxsize=2_048)
-def _parse(text: str, line: int) -> Node:
+def _parse(text: str, line: int, most: Most) -> Node:
     """The nodes; the place of an error is its line alone."""
     _check_brackets(text, line)
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
     try:
-        return _Builder(YAML(typ="safe", pure=True).parse(text), line=line).document()
+        return _Builder(YAML(typ="safe", pure=True).parse(text), line=line, most=most).document()
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         problem = str(getattr(error, "problem", "") or getattr(error, "reason", "") or "it cannot be read").strip()
@@ -154,9 +165,10 @@ def _cure_of(problem: str) -> str:
 class _Builder:
     """Turns the parser's events into nodes, and counts while it does."""
 
-    def __init__(self, events: Iterator[Any], *, line: int) -> None:
+    def __init__(self, events: Iterator[Any], *, line: int, most: Most) -> None:
         self._events = events
         self._line = line
+        self._most = most
         self._count = 0
 
     def document(self) -> Node:
@@ -177,8 +189,9 @@ class _Builder:
 
     def _node(self, event: Any, depth: int) -> Node:
         kind = type(event).__name__
-        if self._count > VALUES_MAX:
-            raise self._wrong(event, f"Over {VALUES_MAX} values of settings", cure="Say less here.")
+        if self._count > self._most.values:
+            what = f"Over {self._most.values} values of {self._most.what}"
+            raise self._wrong(event, what, cure="Say less here.")
         if depth > DEPTH_MAX:
             raise self._wrong(event, f"Settings nested deeper than {DEPTH_MAX}", cure="Say it more simply.")
         if kind == "AliasEvent" or getattr(event, "anchor", None):
