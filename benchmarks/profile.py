@@ -72,7 +72,7 @@ def wrapped() -> Spans:
     spans.wrap(VERBS, Work, "flush")
     spans.wrap(TAKING, Work, "_queues", "_queue_page")
     spans.wrap(VALUES, rows, *(name for name in _ROWS if hasattr(rows, name)))
-    spans.wrap(DECIDING, pure_turn, "next_action")
+    spans.wrap(DECIDING, pure_turn, "next_of")
     spans.wrap(STEP, turn_handler, "advance")
     spans.wrap(STEP, turn_step._TurnStep, "go")
     spans.wrap(LEASH, LeashMaker, "leash")

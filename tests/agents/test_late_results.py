@@ -9,7 +9,7 @@ from ostinato.domain.event import EventName
 from ostinato.domain.step import Effect, ToolIntent, ToolOutcome
 from ostinato.domain.task import Task, TaskKind, TaskState
 from ostinato.domain.values import digest_of
-from ostinato.store.port import ClaimRequest, EventFilter, Store
+from ostinato.store.port import ClaimRequest, EventFilter, Node, Store, Tx
 from ostinato.tools.port import Arguments, OutsideTool, ToolContext, ToolResult, object_schema
 from tests.agents.fleet import Fleet, write_fleet
 from tests.agents.test_turns import files
@@ -61,11 +61,14 @@ async def outlive(folder: Path, store: Store | None) -> None:
 
 async def _outlive(fleet: Fleet, goal: Task, zombie: Zombie) -> None:
     now, late = fleet.clock.now(), EventFilter(names=frozenset({EventName.TASK_LATE}))
-    other = await fleet.store.run(
-        lambda tx: tx.start_node(pid=1, host="other", version="test", lease_s=60.0, exclusive=True, now=now)
-    )
-    request = ClaimRequest(node=other.id, kinds=(TaskKind.GOAL,))
-    (taken,) = await fleet.store.run(lambda tx: tx.claim(request, now=now))
+
+    def take_over(tx: Tx) -> tuple[Node, Task]:
+        """In one commit, or the node that is taken over from, and works on, would be as quick."""
+        other = tx.start_node(pid=1, host="other", version="test", lease_s=60.0, exclusive=True, now=now)
+        (taken,) = tx.claim(ClaimRequest(node=other.id, kinds=(TaskKind.GOAL,)), now=now)
+        return other, taken
+
+    other, taken = await fleet.store.run(take_over)
     zombie.end.set()
 
     async def told() -> bool:

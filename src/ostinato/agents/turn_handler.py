@@ -24,7 +24,7 @@ from ostinato.domain.chat import HttpAttempt, ModelReply, ModelRequest, StopReas
 from ostinato.domain.errors import Fenced
 from ostinato.domain.event import EventName, NewEvent
 from ostinato.domain.ledger import Charge
-from ostinato.domain.message import Message
+from ostinato.domain.message import OWN_KINDS, Message, kind_of
 from ostinato.domain.secret import KNOWN
 from ostinato.domain.step import Compacted, Entry, Input, ModelAnswer, ModelIntent, ToolOutcome
 from ostinato.domain.task import Fail, Outcome, Requeue, Retry, Task, TaskKind
@@ -37,6 +37,9 @@ from ostinato.tools.toolbox import perform
 
 PAST_TURNS_MAX = 40
 """Earlier turns of a shared session that are read for its history."""
+
+RESUMED_STEPS_MAX = 200
+"""Of a turn that goes on in the commit of its claim: some milliseconds of the writer's time, at most."""
 
 LATE_CHARS_MAX = 2_000
 """Of a result that came too late, its begin is kept; its digest says which one it was."""
@@ -69,16 +72,14 @@ class TurnHandler:
         self._opened: dict[tuple[int, int], tuple[TurnState, Advance] | Settled] = {}
 
     def open(self, tx: Tx, task: Task, *, now: Instant) -> None:
-        """Takes the first steps of a new turn in the claim's own commit: its inbox, its files, its first intent."""
-        if task.steps:
-            return  # a resumed turn reads its journal in a commit of its own
+        """Takes the first steps of a new turn in the claim's own commit: its inbox, its files, its first intent; the
+        next ones of a turn that goes on, where little has to be read for that."""
+        if task.steps > RESUMED_STEPS_MAX or (task.steps and kind_of(task.session or "") not in OWN_KINDS):
+            return  # it reads its journal, and its session's, in a commit of its own
         try:
-            state = self._state(tx, task, journal=())
+            self._opened[task.id, task.token] = self._resume(tx, task, now=now)
         except Unfit as unfit:
             self._opened[task.id, task.token] = _held(tx, task, unfit, now=now)
-            return
-        done = advance(state, tx, now=now)
-        self._opened[task.id, task.token] = (state, done)
 
     async def perform(self, attempt: AttemptPort) -> Outcome | Ending | Settled:
         """Goes on until the turn ends, parks or must be tried again."""
@@ -98,8 +99,8 @@ class TurnHandler:
         return await run.until_ended(done)
 
     def _resume(self, tx: Tx, task: Task, *, now: Instant) -> tuple[TurnState, Advance]:
-        state = self._state(tx, task, journal=[step.entry for step in tx.steps(task.id)])
-        if state.has_past:  # calls may be judged before the model is asked again
+        state = self._state(tx, task, journal=[step.entry for step in tx.steps(task.id)] if task.steps else ())
+        if task.steps and state.has_past:  # calls may be judged before the model is asked again
             past = read_past(tx, state)
             state.learn_past(
                 (turn.task for turn in past.turns), past.messages.values(), (e for t in past.turns for e in t.entries)

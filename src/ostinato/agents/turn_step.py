@@ -110,13 +110,12 @@ class _TurnStep:
         """What the world must do next, or how the attempt ends."""
         state, worked_s = self._state, self._state.worked_s()
         can_escalate = state.choices.can_escalate(state.model.name)
+        view, folded = turn.TurnView(self._journal), 0
         while True:
-            action = turn.next_action(
-                [*self._journal, *self.entries],
-                state.limits,
-                worked_s=worked_s,
-                can_escalate=can_escalate,
-            )
+            for each in self.entries[folded:]:
+                view.add(each)
+            folded = len(self.entries)
+            action = turn.next_of(view, state.limits, worked_s=worked_s, can_escalate=can_escalate)
             match action:
                 case turn.CallModel():
                     reached = self._call_model(action)

@@ -144,9 +144,10 @@ class TurnView:
         self.noted = False
         self.finish: ToolOutcome | None = None
         for entry in journal:
-            self._add(entry)
+            self.add(entry)
 
-    def _add(self, entry: Entry) -> None:
+    def add(self, entry: Entry) -> None:
+        """Folds one entry more."""
         match entry:
             case ModelIntent():
                 self.open_intent = entry
@@ -257,7 +258,12 @@ def next_action(
     `worked_s` is the time spent working in this turn so far, in seconds; `can_escalate`: there is a stronger model,
     which is asked once before the turn fails for malformed replies. Never raises.
     """
-    view, escalates = TurnView(journal), False
+    return next_of(TurnView(journal), limits, worked_s=worked_s, can_escalate=can_escalate)
+
+
+def next_of(view: TurnView, limits: Limits, *, worked_s: float = 0.0, can_escalate: bool = False) -> Action:
+    """The same, of a journal that is folded already."""
+    escalates = False
     if view.open_intent is not None:
         return CallModel(call=view.open_intent.call, resumed=True)
     if view.reply is not None:

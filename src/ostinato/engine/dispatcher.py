@@ -81,5 +81,12 @@ class LocalDispatcher:
             self._unsubscribe = None
 
     def _heard(self, events: Sequence[Event]) -> None:
-        if any(event.name in CLAIMABLE for event in events):
+        """A task that the same commit has claimed already needs no hint."""
+        waiting: set[int] = set()
+        for event in events:
+            if event.name in CLAIMABLE:
+                waiting.add(event.task or 0)
+            elif event.name is EventName.TASK_CLAIMED:
+                waiting.discard(event.task or 0)
+        if waiting:
             self.offer(0, pool=ANY_POOL, priority=0)

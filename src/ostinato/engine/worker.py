@@ -7,10 +7,13 @@ the next one, so claims grow with the load by themselves. Knows nothing of what 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 
+from msgspec.structs import replace
+
+from ostinato.domain.errors import OstinatoError
 from ostinato.domain.event import Event, EventName
 from ostinato.domain.instant import format_instant
 from ostinato.domain.limit import Strands
@@ -93,11 +96,12 @@ class _Unseen:
 class _Claimed(Value):
     """What one claim brought."""
 
-    tasks: tuple[Task, ...]
+    is_all: bool
+    """False: there may be more that could be claimed."""
+    tasks: tuple[Task, ...] = ()
     """To be performed; those whose `open` failed have ended already."""
-    taken: int
-    due_at: Instant | None
-    failures: tuple[Notice, ...]
+    failures: tuple[Notice, ...] = ()
+    due_at: Instant | None = None
     opens_at: Instant | None = None
     """When a rate opens for which tasks wait."""
     urgent: Mapping[str, int] = {}
@@ -136,12 +140,17 @@ class Worker:
         self._of_kind: Counter[TaskKind] = Counter()
         self._more = False
         self._asked_s = float("-inf")
+        # Places of claimed tasks that have not begun. Each of these is written on one thread only.
+        self._polled = 0
+        self._came_along = 0
+        self._begun_along = 0
         self._unseen: _Unseen | None = None
         self._emptied: asyncio.Future[None] | None = None
         self._service = Service("worker", self._poll, ground)
         self._deadlines = Deadlines(self._running.values, Attempt.expire, ground)
         self._listener: asyncio.Task[None] | None = None
         self._unsubscribe: Callable[[], None] | None = None
+        self._leave: Callable[[], None] | None = None
 
     # --- for its node ---
 
@@ -158,6 +167,7 @@ class Worker:
         self._unsubscribe = self.store.subscribe(self._heard)
         self._deadlines.start()
         self._service.start()
+        self._leave = self.store.run_along(self._claim_along, self._came)
         self._listener = asyncio.create_task(self._listen(), name="worker hints")
 
     async def stop(self, *, drain_s: float, cancel_s: float) -> None:
@@ -169,6 +179,7 @@ class Worker:
             listener.cancel()
             await asyncio.wait((listener,))
         await self._service.stop()
+        await self._stop_going_along()
         if not await self._wait_empty(drain_s):
             self.stop_all(Stop.DRAINED)
             if not await self._wait_empty(cancel_s):
@@ -213,23 +224,16 @@ class Worker:
             self._service.wake()
 
     async def _poll(self) -> float:
-        free = self.limits.tasks - len(self._running)
-        if free <= 0 or self.draining:
+        if self.draining or len(self._running) >= self.limits.tasks:
             self._more = True
             return SWEEP_S if self.draining else await self._look_for_urgent()
-        most = min(free, self.limits.claim)
         unseen = self._unseen = _Unseen()
         try:
-            claimed = await self.store.run(partial(self._claim, self._request(most), self.clock.now()))
+            claimed = await self.store.run(self._claim_asked)
+            self._take(claimed, unseen.stop_for)
         finally:
-            self._unseen = None
-        for task in claimed.tasks:
-            self._begin(task, unseen.stop_for(task))
-        for failure in claimed.failures:
-            self.notify(failure)
-        # What could not be opened has given its places back, and nobody else will say so.
-        self._more = claimed.taken == most or len(claimed.tasks) < claimed.taken
-        self._make_room(claimed.urgent)
+            self._unseen, self._polled = None, 0
+        self._more = not claimed.is_all
         if self._more:
             return 0.0
         if self._due is not None:
@@ -243,6 +247,36 @@ class Worker:
             return SWEEP_S
         return min(SWEEP_S, max(0.001, (opens_at - self.clock.now()) / SECOND))
 
+    def _take(self, claimed: _Claimed, stop_for: Callable[[Task], Stop | None]) -> None:
+        for task in claimed.tasks:
+            self._begin(task, stop_for(task))
+        for failure in claimed.failures:
+            self.notify(failure)
+        self._make_room(claimed.urgent)
+
+    def _came(self, claimed: _Claimed, committed: bool) -> None:
+        """What was claimed in a commit of others. What that commit says of tasks was heard a moment ago, so that it was
+        not about these attempts, and the next is heard after they have begun."""
+        if committed and self._leave is not None:
+            self._take(claimed, lambda task: None)
+        self._begun_along += len(claimed.tasks)
+        if not claimed.is_all:
+            self._more = True
+            self._service.wake()
+
+    async def _stop_going_along(self) -> None:
+        """What was claimed before has begun when this returns."""
+        if self._leave is not None:
+            self._leave()
+            with contextlib.suppress(OstinatoError):  # a store that takes nothing more has nothing on its way either
+                await self.store.run(lambda tx: None)
+            self._leave = None
+
+    def _free(self) -> int:
+        """Places for more tasks; may be asked on the store's thread, and errs on the side of fewer."""
+        coming = self._came_along - self._begun_along + self._polled
+        return self.limits.tasks - coming - len(self._running)  # in this order: what begins counts twice for a moment
+
     def _request(self, most: int) -> ClaimRequest:
         return ClaimRequest(
             node=self._node,
@@ -254,8 +288,27 @@ class Worker:
             kind_limits=self.limits.kinds,
         )
 
-    def _claim(self, request: ClaimRequest, now: Instant, tx: Tx) -> _Claimed:
-        """On the store's thread: claims, and lets each handler open its tasks in the same commit."""
+    def _claim_asked(self, tx: Tx) -> _Claimed:
+        """On the store's thread, and looks at what will be due, and when; may be performed a second time."""
+        self._polled = 0
+        claimed = self._claim(tx, most=min(self._free(), self.limits.claim))
+        self._polled = len(claimed.tasks)
+        if not claimed.is_all:
+            return claimed
+        return replace(claimed, due_at=tx.next_due_at(), opens_at=tx.next_start_at())
+
+    def _claim_along(self, tx: Tx) -> _Claimed:
+        """On the store's thread, in a commit that has made a task claimable."""
+        most = min(self._free(), self.limits.claim)
+        if most <= 0 or self.draining:
+            return _Claimed(is_all=False)
+        claimed = self._claim(tx, most=most)
+        self._came_along += len(claimed.tasks)
+        return claimed
+
+    def _claim(self, tx: Tx, *, most: int) -> _Claimed:
+        """Claims, and lets each handler open its tasks in the same commit."""
+        request, now = self._request(max(0, most)), self.clock.now()
         tasks = tx.claim(request, now=now)
         opened: list[Task] = []
         failures: list[Notice] = []
@@ -286,9 +339,8 @@ class Worker:
         is_all = len(tasks) < request.most
         return _Claimed(
             tasks=tuple(opened),
-            taken=len(tasks),
-            due_at=tx.next_due_at() if is_all else None,
-            opens_at=tx.next_start_at() if is_all else None,
+            # What could not be opened has given its places back, and nobody else will say so.
+            is_all=is_all and len(opened) == len(tasks),
             failures=tuple(failures),
             urgent=tx.urgent_waits(request) if is_all else {},
         )

@@ -44,6 +44,22 @@ class Settled(NamedTuple):
     error: BaseException | None
 
 
+class Along(NamedTuple):
+    """A function that goes along with every commit which makes a task claimable."""
+
+    fn: Callable[[Any], Any]
+    then: Callable[[Any, bool], None]
+    loop: Loop
+
+
+class Came(NamedTuple):
+    """What came of it."""
+
+    along: Along
+    value: Any
+    committed: bool = True
+
+
 class Batch(NamedTuple):
     """What the thread is to do next."""
 
@@ -63,6 +79,7 @@ class Orders:
         self._inbox: queue.SimpleQueue[list[Order] | bool] = queue.SimpleQueue()
         self._gathered: dict[Loop, list[Order]] = {}
         self._listeners: dict[Listener, Loop] = {}
+        self.along: tuple[Along, ...] = ()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self.closed: OstinatoError | None = None
@@ -95,6 +112,21 @@ class Orders:
 
         def remove() -> None:
             self._listeners = {each: loop for each, loop in self._listeners.items() if each is not listener}
+
+        return remove
+
+    def run_along(self, fn: Callable[[Any], Any], then: Callable[[Any, bool], None]) -> Callable[[], None]:
+        """Runs `fn` at the end of each commit that makes a task claimable, in a savepoint of its own. `then` gets what
+        it returned on the running loop, behind the listeners of that commit, and False where the commit failed. What
+        raises is undone, and nobody is told. Call the result to end it.
+
+        A convenience and no promise: a store of many nodes never does, and whoever wants to claim takes hints too.
+        """
+        mine = Along(fn, then, asyncio.get_running_loop())
+        self.along = (*self.along, mine)
+
+        def remove() -> None:
+            self.along = tuple(each for each in self.along if each is not mine)
 
         return remove
 
@@ -159,27 +191,40 @@ class Orders:
                 return Batch(orders, nudged, ending=False)
         return Batch(orders, nudged, ending=True)
 
-    def tell(self, settled: Sequence[Settled], events: Sequence[Event]) -> None:
+    def tell(self, settled: Sequence[Settled], events: Sequence[Event], along: Sequence[Came] = ()) -> None:
         """Wakes each loop once, with everything that concerns it."""
         listeners = self._listeners
         loops = {each.future.get_loop() for each in settled} | (set(listeners.values()) if events else set())
+        loops.update(each.along.loop for each in along)
         for loop in loops:
             mine = settled if len(loops) == 1 else [each for each in settled if each.future.get_loop() is loop]
             hearing = [each for each, its_loop in listeners.items() if its_loop is loop] if events else []
+            came = [each for each in along if each.along.loop is loop]
             with contextlib.suppress(RuntimeError):  # the loop has closed: nobody is left to be told
-                loop.call_soon_threadsafe(_resolve, mine, hearing, events)
+                loop.call_soon_threadsafe(_resolve, _News(mine, hearing, events, came))
 
 
-def _resolve(settled: Sequence[Settled], listeners: Sequence[Listener], events: Sequence[Event]) -> None:
-    for future, value, error in settled:
+class _News(NamedTuple):
+    """What one commit means for one loop."""
+
+    settled: Sequence[Settled]
+    listeners: Sequence[Listener]
+    events: Sequence[Event]
+    came: Sequence[Came]
+
+
+def _resolve(news: _News) -> None:
+    for future, value, error in news.settled:
         if future.done():  # cancelled, or told before the rest of its batch failed
             continue
         if error is None:
             future.set_result(value)
         else:
             future.set_exception(error)
-    for listener in listeners:
-        listener(events)
+    for listener in news.listeners:
+        listener(news.events)
+    for each in news.came:
+        each.along.then(each.value, each.committed)
 
 
 def presentable(error: BaseException) -> BaseException:

@@ -17,15 +17,14 @@ from ostinato.domain.budget import Account, Ceiling
 from ostinato.domain.event import Event, EventName, NewEvent
 from ostinato.domain.ledger import Charge, Spending
 from ostinato.domain.message import Message, NewMessage, Session
-from ostinato.domain.permission import NewPermission, Permission
 from ostinato.domain.person import NewToken, Token
-from ostinato.domain.pin import Pin
 from ostinato.domain.question import Answer, NewQuestion, Question, QuestionKind, QuestionState
 from ostinato.domain.retry import RetryPolicy
 from ostinato.domain.routing import Record
 from ostinato.domain.step import Entry, Reviewed, Step
 from ostinato.domain.task import After, NewTask, Outcome, Task, TaskEvent, TaskKind, TaskSpec, TaskState
 from ostinato.domain.values import Instant, Trust, Value
+from ostinato.store.leash_port import LeashReads, LeashTx
 from ostinato.store.queue_port import QueueReads, QueueTx
 
 T = TypeVar("T")
@@ -218,7 +217,7 @@ class Tallies(Value):
     questions: int  # pending
 
 
-class Reads(QueueReads, Protocol):
+class Reads(QueueReads, LeashReads, Protocol):
     """Verbs that change nothing. Lists are paged by key: `after` is the last id seen, newest first unless said."""
 
     def task(self, task: int) -> Task: ...  # raises NotFound
@@ -296,19 +295,6 @@ class Reads(QueueReads, Protocol):
     def breaker(self, name: str) -> Breaker | None:
         """None: closed, and nothing has failed."""
 
-    def permissions(self, agent: str | None = None) -> list[Permission]:
-        """Every permission that there is or was, oldest first; of one agent, those that hold."""
-
-    def tainted_by(self, agent: str, path: str) -> int | None:
-        """The task that wrote strangers' text into this very path last; None: none is known."""
-
-    def tainted_files(self, agent: str) -> tuple[str, ...]:
-        """Paths in an agent's workspace that hold text from strangers; a folder ends with `/`."""
-
-    def pins(self) -> list[Pin]:
-        """What servers and skills said when a person let them in, and what they say now; by name."""
-
-    def pin(self, name: str) -> Pin | None: ...
     def audit(self, *, after: tuple[int, int] = (-1, 0), limit: int = 500) -> list[AuditRow]:
         """The chains of what people did, oldest first, behind the row of this incarnation and seq."""
 
@@ -329,7 +315,7 @@ class Reads(QueueReads, Protocol):
         """Bytes: `database`, `wal`, `free`; and rows by table as estimates from counters."""
 
 
-class Tx(Reads, QueueTx, Protocol):
+class Tx(Reads, QueueTx, LeashTx, Protocol):
     """All verbs, bound to one transaction."""
 
     def add_task(self, new: NewTask, *, now: Instant, actor: str = "runtime") -> Task:
@@ -515,12 +501,6 @@ class Tx(Reads, QueueTx, Protocol):
         """From now on the agent's tasks wait in this pool, also those that wait already; False where they do. A task
         added with a pool of its own keeps it until then."""
 
-    def see_pin(self, name: str, *, digest: str, text: str, now: Instant) -> Pin:
-        """Notes how something is now. New: taken as it is, unread. Changed: withheld, and `pin.changed` told."""
-
-    def accept_pin(self, name: str, *, digest: str, actor: str, now: Instant) -> Pin:
-        """Takes it as it was seen last. NotFound; Conflict where that is not `digest`."""
-
     def put_breaker(self, name: str, breaker: Breaker | None, *, now: Instant, task: int | None = None) -> None:
         """How a breaker stands now, in the commit of the outcome that moved it; None: closed, and nothing has failed.
         Announces when it begins and when it ends to refuse calls; `task` is whose call it was."""
@@ -531,20 +511,6 @@ class Tx(Reads, QueueTx, Protocol):
 
     def announce(self, event: NewEvent, *, now: Instant) -> None: ...
     def set_setting(self, name: str, value: str) -> None: ...
-    def add_permission(self, new: NewPermission, *, now: Instant) -> Permission: ...
-
-    def revoke_permission(self, permission: int, *, actor: str, now: Instant) -> Permission:
-        """It answers nothing from this commit on. `NotFound`, and `Conflict` where it was revoked before."""
-
-    def taint_files(self, agent: str, paths: Iterable[str], *, task: int, now: Instant, settled: str = "") -> None:
-        """These files, or folders that end with `/`, hold strangers' text; `settled`: the mark of a call, gone now."""
-
-    def clear_taint(
-        self, agent: str, paths: Sequence[str] = (), *, actor: str, reason: str = "", now: Instant
-    ) -> tuple[str, ...]:
-        """A person has looked at these files of an agent, or at all: they do not count as written by strangers any
-        more; which did. `NotFound` for one that is not marked, and then nothing has changed."""
-
     def add_token(self, new: NewToken, *, actor: str, now: Instant) -> Token:
         """Keeps the digest of a person's token; `Conflict` where it is kept already."""
 
@@ -587,6 +553,9 @@ class Store(Protocol):
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Adds a listener; call the result to remove it."""
+
+    def run_along(self, fn: Callable[[Tx], T], then: Callable[[T, bool], None]) -> Callable[[], None]:
+        """Runs `fn` in each commit that makes a task claimable; see `ostinato.store.orders.Orders.run_along`."""
 
     async def backup(self, target: Path) -> int:
         """Writes a consistent copy, while running; returns its bytes."""

@@ -179,6 +179,10 @@ class WatchedStore:
         """As the store does."""
         return self._store.subscribe(listener)
 
+    def run_along(self, fn: Callable[[Tx], T], then: Callable[[T, bool], None]) -> Callable[[], None]:
+        """As the store does."""
+        return self._store.run_along(fn, then)
+
     async def backup(self, target: Path) -> int:
         """As the store does."""
         with self._clock.outside():

@@ -60,6 +60,10 @@ class PostgresStore:
         self._bell.start()
         return self._writer.orders.subscribe(listener)
 
+    def run_along(self, fn: Callable[[Tx], T], then: Callable[[T, bool], None]) -> Callable[[], None]:
+        """Never does: whoever adds a task would get it, and other nodes stood idle."""
+        return lambda: None
+
     async def backup(self, target: Path) -> int:
         """Refused: a server is copied by its own means, also while nodes run."""
         raise Invalid(

@@ -60,6 +60,10 @@ class SqliteStore:
         """Adds a listener on the running loop; call the result to remove it."""
         return self._writer.subscribe(listener)
 
+    def run_along(self, fn: Callable[[Tx], T], then: Callable[[T, bool], None]) -> Callable[[], None]:
+        """A function in every commit that makes a task claimable; call the result to end it."""
+        return self._writer.run_along(fn, then)
+
     async def backup(self, target: Path) -> int:
         """Raises Conflict where the target exists. The copy is complete in itself and readable by its owner only."""
         if self.path is None:

@@ -13,12 +13,12 @@ Knows nothing of tasks: what a function may do is decided by the `Transaction` i
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 from ostinato.domain.errors import OstinatoError
 from ostinato.domain.event import EventName, NewEvent
-from ostinato.store.orders import Batch, Order, Orders, Settled, again, presentable
+from ostinato.store.orders import Batch, Came, Order, Orders, Settled, again, presentable
 from ostinato.store.sqlite.checkpoints import Checkpoints
 from ostinato.store.sqlite.database import SqliteDatabase, StoreBroken, StoreFull, meaning_of
 from ostinato.store.verbs.memory import Memory
@@ -72,21 +72,24 @@ class Writer(Orders):
             self._perform(together)
         for order in orders:
             if order.apart:
-                self._tell([self._perform_apart(order)], [])
+                self._tell([self._perform_apart(order)], [], [])
 
     def _perform(self, orders: Sequence[Order]) -> None:
         """One commit: begin, each function, flush, commit; then tell everybody."""
         if isinstance(self.closed, StoreBroken):
-            self._tell([Settled(o.future, None, again(self.closed)) for o in orders], [])
+            self._tell([Settled(o.future, None, again(self.closed)) for o in orders], [], [])
             return
         settled: list[Settled] = []
         told: list[tuple[int, Told]] = []
+        along: list[Came] = []
         try:
             before = self._connection.total_changes
             self._begin()
             wanted = [order for order in orders if not order.future.cancelled()]
             # Where nobody waits any more, nothing is begun.
-            settled.extend(self._perform_one(order, alone=len(wanted) == 1) for order in wanted)
+            alone = len(wanted) == 1
+            settled.extend(Settled(each.future, *self._perform_one(each.fn, alone=alone)) for each in wanted)
+            along.extend(self._perform_along())
             told = self._flush()
             self._commit(changed=self._connection.total_changes - before)
             if told:
@@ -94,7 +97,8 @@ class Writer(Orders):
         except BaseException as error:  # whatever it is, nobody may wait for ever
             failure = self._give_up(_failure(error), orders=len(orders))
             settled, told = [Settled(o.future, None, again(failure)) for o in orders], []
-        self._tell(settled, told)
+            along = [each._replace(committed=False) for each in along]
+        self._tell(settled, told, along)
         if self._checkpoints is not None and self.closed is None:
             self._checkpoint(self._checkpoints.when_large)
 
@@ -119,7 +123,14 @@ class Writer(Orders):
             self._data_version = version
             self._forget()
 
-    def _perform_one(self, order: Order, *, alone: bool) -> Settled:
+    def _perform_along(self) -> Iterator[Came]:
+        """What goes along with a batch that makes a task claimable."""
+        for each in self.along if self._work.brings_work else ():
+            value, error = self._perform_one(each.fn, alone=False)
+            if error is None:
+                yield Came(each, value)
+
+    def _perform_one(self, fn: Callable[[Any], Any], *, alone: bool) -> tuple[Any, BaseException | None]:
         """One function in its savepoint; where it is alone, the transaction is one."""
         work, execute = self._work, self._connection.execute
         before = self._connection.total_changes
@@ -127,20 +138,20 @@ class Writer(Orders):
             execute("SAVEPOINT one")
         work.begin()
         try:
-            value = order.fn(work)
+            value = fn(work)
         except BaseException as error:  # a function may raise anything; it goes to its caller and to nobody else
             failed = self._database.failed
             if failed is not None:
                 raise failed from error
             work.undo()
             self._undo(alone=alone, changed=self._connection.total_changes != before)
-            return Settled(order.future, None, presentable(error))
+            return None, presentable(error)
         if self._database.failed is not None:
             raise self._database.failed
         if not alone:
             execute("RELEASE one")
         work.keep()
-        return Settled(order.future, value, None)
+        return value, None
 
     def _undo(self, *, alone: bool, changed: bool) -> None:
         execute = self._connection.execute
@@ -192,8 +203,8 @@ class Writer(Orders):
         self._memory.forget()
         self._database.last_ids.clear()
 
-    def _tell(self, settled: Sequence[Settled], told: Sequence[tuple[int, Told]]) -> None:
-        self.tell(settled, [event_from(id_, each) for id_, each in told] if self.is_heard else [])
+    def _tell(self, settled: Sequence[Settled], told: Sequence[tuple[int, Told]], along: Sequence[Came]) -> None:
+        self.tell(settled, [event_from(id_, each) for id_, each in told] if self.is_heard else [], along)
 
 
 def _failure(error: BaseException) -> OstinatoError:

@@ -49,6 +49,8 @@ class AccountVerbs(SessionVerbs):
 
     def _book(self, place: Place, *, reserved: Spend, spent: Spend) -> None:
         scope, day = place
+        if day != self._memory.settled_day and reserved != Spend():
+            self._memory.settled_day = None  # a clock that was set back
         self._db.do(
             "add_to_account", scope=scope, day=day, reserved=reserved.usd_micros, spent=spent.usd_micros,
             reserved_tokens=reserved.tokens, spent_tokens=spent.tokens,

@@ -10,6 +10,7 @@ from ostinato.domain.permission import NewPermission, Permission
 from ostinato.domain.taint import EVERYTHING, INBOX, TAINTED_MAX, UNDER_WAY, normal
 from ostinato.domain.values import Instant
 from ostinato.store.verbs import rows
+from ostinato.store.verbs.memory import TASKS_MAX
 from ostinato.store.verbs.pins import PinVerbs
 
 TOLD_MAX = 100
@@ -42,13 +43,24 @@ class LeashVerbs(PinVerbs):
         data = {"permission": permission.id, "tool": permission.tool, "gate": permission.gate}
         self._tell(event, now=now, agent=permission.agent, actor=actor, data=data)
 
+    def tainted_files(self, agent: str) -> tuple[str, ...]:
+        """From memory: each turn asks."""
+        found = self._memory.tainted.get(agent)
+        if found is None:
+            if len(self._memory.tainted) >= TASKS_MAX:
+                self._memory.tainted.clear()
+            found = self._memory.tainted[agent] = super().tainted_files(agent)
+        return found
+
     def taint_files(self, agent: str, paths: Iterable[str], *, task: int, now: Instant, settled: str = "") -> None:
         """Notes that these files, or folders that end with `/`, hold text from strangers; all of the workspace where
         they would be too many. `settled`: the mark (`UNDER_WAY`) of a call that has ended, and has changed just these.
         """
         if settled:
+            self._memory.tainted.pop(agent, None)
             self._db.do("clear_taint", agent=agent, name=settled)
         known = set(self.tainted_files(agent))
+        self._memory.tainted.pop(agent, None)
         for path in map(_kept_as, paths):
             is_letter = path.startswith(INBOX)  # who wrote it says how long a chain of causes it goes on
             if not is_letter and (path in known or EVERYTHING in known):
@@ -70,6 +82,7 @@ class LeashVerbs(PinVerbs):
             if missing:
                 cure = f"Marked are: {', '.join(tainted[:20]) or 'none'}."
                 raise NotFound(f"{missing[0]!r} of {agent} is not marked as written by strangers", cure=cure)
+        self._memory.tainted.pop(agent, None)
         for each in cleared:
             self._db.do("clear_taint", agent=agent, name=each)
         if cleared:

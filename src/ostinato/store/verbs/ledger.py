@@ -90,18 +90,31 @@ class LedgerVerbs(ReviewVerbs):
         """Turns a reservation into what was really spent."""
         day, spent = day_of(now), Spend(usd_micros=spent_usd_micros, tokens=spent_tokens)
         reserved = Spend(usd_micros=reserved_usd_micros, tokens=reserved_tokens)
-        is_older = self._account((FLEET, day - 1)).reserved != Spend() and self._reserved_before(task, day)
-        for scope in (f"agent:{agent}", FLEET):
-            today = Spend() if is_older else self._account((scope, day)).reserved
-            here = Spend(
-                usd_micros=min(today.usd_micros, reserved.usd_micros), tokens=min(today.tokens, reserved.tokens)
-            )
-            self._book((scope, day), reserved=_negative(here), spent=spent)
-            if reserved != here:  # set aside before midnight
-                self._give_back([(scope, day - 1)], reserved + _negative(here))
+        days = (f"agent:{agent}", day), (FLEET, day)
+        if self._is_open_before(day) and self._reserved_before(task, day):  # set aside before midnight
+            self._give_back([(scope, day - 1) for scope, _ in days], reserved)
+            reserved_today = Spend()
+        else:
+            reserved_today = reserved
+        for place in days:
+            self._settle_account(place, reserved_today, spent)
         for place in self._trees(task):
-            self._give_back([place], reserved)
-            self._book(place, reserved=Spend(), spent=spent)
+            self._settle_account(place, reserved, spent)
+
+    def _settle_account(self, place: Place, reserved: Spend, spent: Spend) -> None:
+        scope, day = place
+        self._db.do(
+            "settle_account", scope=scope, day=day, reserved=reserved.usd_micros, reserved_tokens=reserved.tokens,
+            spent=spent.usd_micros, spent_tokens=spent.tokens,
+        )  # fmt: skip
+
+    def _is_open_before(self, day: int) -> bool:
+        """True where something is still reserved on the day before: asked until the last of it is settled."""
+        if self._memory.settled_day == day:
+            return False
+        is_open = self._account((FLEET, day - 1)).reserved != Spend()
+        self._memory.settled_day = None if is_open else day
+        return is_open
 
     def _reserved_before(self, task: int | None, day: int) -> bool:
         """True where the task's open call was begun, or sent on, on an earlier day."""
@@ -111,10 +124,6 @@ class LedgerVerbs(ReviewVerbs):
         intent, _ = unanswered_call(journal)
         sent_on = [each.at for each in journal if isinstance(each.entry, Note) and each.entry.text.startswith(SENT_ON)]
         return intent is not None and day_of(max(intent.at, *sent_on, 0)) < day
-
-
-def _negative(amount: Spend) -> Spend:
-    return Spend(usd_micros=-amount.usd_micros, tokens=-amount.tokens)
 
 
 def _days(agent: str, agents: Ceiling, fleets: Ceiling, *, now: Instant) -> tuple[tuple[Place, Ceiling], ...]:

@@ -140,17 +140,20 @@ class Queues:
             del begun[:-most]
         return rated
 
-    def ended(self, key: QueueKey, session: str) -> None:
-        """A task of this queue runs no more: what waited for that may be looked at again."""
+    def ended(self, key: QueueKey, session: str) -> bool:
+        """A task of this queue runs no more: what waited for that may be looked at again. True where something did."""
+        waited = False
         for name in self._scopes(key, session):
             left = self.running.get(name, 0) - 1
             if left > 0:
                 self.running[name] = left
             else:
                 self.running.pop(name, None)
-            self._look_again(name)
+            waited = self._look_again(name) or waited
             for row, queue_key in self._rows_aside.pop(name, ()):
                 self.add(queue_key, row)
+                waited = True
+        return waited
 
     def opens_at(self) -> Instant | None:
         """When the first rate opens for which something waits; None: nothing waits for one."""
@@ -207,12 +210,14 @@ class Queues:
                 best = pool
         return best
 
-    def _look_again(self, name: str) -> None:
-        """Queues that were set aside for this scope may move."""
+    def _look_again(self, name: str) -> bool:
+        """Queues that were set aside for this scope may move; True where there are any."""
         self._urgent_aside.pop(name, None)
         self._opening.pop(name, None)
-        for head, key in self._aside.pop(name, ()):
+        aside = self._aside.pop(name, ())
+        for head, key in aside:
             heappush(self._order.setdefault(key.pool, []), (head, key))
+        return bool(aside)
 
     def _full(self, request: ClaimRequest, key: QueueKey, *, now: Instant) -> str | None:
         """The scope whose limit is reached, or None."""

@@ -31,6 +31,10 @@ _TRUST_ORDER = (Trust.EXTERNAL, Trust.AGENT, Trust.OPERATOR)
 class SessionVerbs(TaskVerbs):
     """Sessions and messages."""
 
+    def _session_row(self, key: str) -> Session | None:
+        """Most tasks have a session in which nobody has said anything, and that need not be asked each time."""
+        return None if key in self._memory.sessionless else super()._session_row(key)
+
     def open_session(self, key: str, *, agent: str, now: Instant) -> Session:
         """The session of a key, made where it is missing."""
         session = self._session_row(key)
@@ -117,7 +121,7 @@ class SessionVerbs(TaskVerbs):
 
     def _next_turn(self, key: str, *, now: Instant, newer_than: int = 0) -> None:
         """Where messages wait unread and nothing unfinished will read them, makes the turn that does."""
-        session = None if key in self._memory.sessionless else self._session_row(key)
+        session = self._session_row(key)
         if session is None:
             return
         unread = self.messages(key, after=max(session.cursor, newer_than), limit=UNREAD_LOOKED_AT)

@@ -331,12 +331,15 @@ class TaskVerbs(Work):
         memory = self._memory
         if kept.due_at is not None:
             memory.note_due(kept.due_at)
-        elif memory.queues is not None and (place := self._place_of(kept)) is not None:
-            memory.queues.add(*place)
+        elif (place := self._place_of(kept)) is not None:
+            self.brings_work = True
+            if memory.queues is not None:
+                memory.queues.add(*place)
 
     def _left_running(self, task: Task) -> None:
-        if self._memory.queues is not None:
-            self._memory.queues.ended(self._queue_of(task), task.session or "")
+        queues = self._memory.queues
+        if queues is not None and queues.ended(self._queue_of(task), task.session or ""):
+            self.brings_work = True
 
     def _queue_of(self, task: Task) -> QueueKey:
         return QueueKey(task.pool, task.agent or "", task.kind.value, self._strand_of(task))

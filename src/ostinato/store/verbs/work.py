@@ -54,6 +54,8 @@ class Work(ReadVerbs):
         self._mark = 0
         self._tallied_here: dict[Tally, int] = {}
         self._totalled_here: dict[str, int] = {}
+        self.brings_work = False
+        """True: something in this batch has made a task claimable, or may have."""
 
     # --- for the writer -------------------------------------------------------------------------------------------
 
@@ -81,6 +83,7 @@ class Work(ReadVerbs):
         self._told.clear()
         self._tallied.clear()
         self._totalled.clear()
+        self.brings_work = False
         self.undo()
 
     def flush(self) -> list[tuple[int, Told]]:
@@ -106,6 +109,7 @@ class Work(ReadVerbs):
             self._db.many("add_to_total", changed)
         self._tallied.clear()
         totals.clear()
+        self.brings_work = False
         return told
 
     def _audit(self, told: list[tuple[int, Told]]) -> None:

@@ -33,6 +33,14 @@ ON CONFLICT (scope, day) DO UPDATE SET
     reserved = reserved + excluded.reserved, spent = spent + excluded.spent,
     reserved_tokens = reserved_tokens + excluded.reserved_tokens, spent_tokens = spent_tokens + excluded.spent_tokens
 
+-- name: settle_account
+-- What was reserved is spent, or something else; what nobody had reserved is spent all the same.
+INSERT INTO accounts (scope, day, reserved, spent, reserved_tokens, spent_tokens)
+VALUES (:scope, :day, 0, :spent, 0, :spent_tokens)
+ON CONFLICT (scope, day) DO UPDATE SET
+    reserved = max(0, reserved - :reserved), spent = spent + excluded.spent,
+    reserved_tokens = max(0, reserved_tokens - :reserved_tokens), spent_tokens = spent_tokens + excluded.spent_tokens
+
 -- name: open_account
 -- A task has a budget of its own.
 INSERT INTO accounts (scope, day, reserved, spent, most, most_tokens) VALUES (:scope, :day, 0, 0, :most, :most_tokens)
