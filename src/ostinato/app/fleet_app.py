@@ -234,6 +234,7 @@ class FleetApp:
         from ostinato.agents.reviews import CommandReviews
         from ostinato.agents.turn_handler import TurnHandler
         from ostinato.agents.unfit import Patient
+        from ostinato.engine.replayer import ReplayHandler
         from ostinato.tools.delivery import DeliveryHandler
         from ostinato.tools.processes.handler import ProcessHandler
 
@@ -275,6 +276,7 @@ class FleetApp:
                 )
             ),
             Patient(processes),
+            ReplayHandler(),
         )
 
     def _skills(self, granted: Sequence[str]) -> str:

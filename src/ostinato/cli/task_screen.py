@@ -5,6 +5,8 @@ Knows nothing of how the figures come about.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ostinato.cli.screen import Screen
 from ostinato.cli.words import count, length, money, when
 from ostinato.gateway.tasks_api import TaskView
@@ -45,7 +47,7 @@ def show_task(screen: Screen, view: TaskView) -> None:
             ("goal", view.goal),
         ]
     )
-    _attempts(screen, view)
+    show_attempts(screen, view.attempts, view.steps)
     _questions(screen, view)
     _result(screen, view)
 
@@ -69,10 +71,10 @@ def _files(view: TaskView) -> str:
     return ", ".join(f"{name} {digest[:DIGEST_CHARS]}" for name, digest in view.prompt_files.items())
 
 
-def _attempts(screen: Screen, view: TaskView) -> None:
+def show_attempts(screen: Screen, attempts: Sequence[AttemptView], steps: Sequence[StepView]) -> None:
     """Each attempt with its steps below it."""
-    left = list(view.steps)
-    for number, attempt in enumerate(view.attempts, 1):
+    left = list(steps)
+    for number, attempt in enumerate(attempts, 1):
         screen.say(f"\nattempt {number}: {_attempt(attempt)}", style="strong")
         mine = [each for each in left if each.attempt == attempt.token]
         _steps(screen, mine)

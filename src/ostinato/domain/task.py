@@ -28,6 +28,7 @@ class TaskKind(enum.StrEnum):
     DELIVERY = "delivery"
     PROCESS = "process"
     FIRE = "fire"
+    REPLAY = "replay"
 
 
 class TaskState(enum.StrEnum):

@@ -17,13 +17,13 @@ import msgspec
 from ostinato.domain.breaker import BreakerState
 from ostinato.domain.dependency import BAD_END
 from ostinato.domain.duration import format_duration
+from ostinato.domain.fingerprint import error_of
 from ostinato.domain.question import Question, QuestionKind
 from ostinato.domain.task import ENDED, Task, TaskKind, TaskState
 from ostinato.domain.values import SECOND, Instant
 from ostinato.engine.lock import FleetLock
 from ostinato.gateway.agents_api import DAY, AgentRow, agent_rows, agent_states
 from ostinato.gateway.context import AgentCard, Context, Problem
-from ostinato.gateway.dead_api import error_of, fingerprint_of
 from ostinato.gateway.limit_views import LimitView, limit_views
 from ostinato.gateway.notation import iso, iso_or_none, usd
 from ostinato.gateway.operation import Nothing, View, operation
@@ -308,17 +308,15 @@ def _about_tasks(tx: Reads, tallies: Tallies, *, now: Instant) -> Iterator[Atten
 
 def _about_dead(tx: Reads, tallies: Tallies, *, now: Instant) -> Iterator[Attention]:
     """Those that failed alike are one line: a dead mail server is one thing to look at, not three hundred."""
-    alike: dict[tuple[str | None, str], list[Task]] = {}
-    for each in tx.tasks(TaskFilter(dead=True), limit=200):
-        alike.setdefault((each.agent, fingerprint_of(each)), []).append(each)
-    for tasks in list(alike.values())[:SHOWN_MAX]:
-        latest, more = tasks[0], len(tasks) - 1
+    groups = tx.dead_groups(limit=SHOWN_MAX)
+    for group in groups:
+        latest, more = group.example, group.count - 1
         what = f"{latest.name} {quoted(latest.title, chars_max=60)}"
         what += f" and {more} more of {latest.agent} failed alike" if more else f" of {latest.agent} failed"
         text = f"{what}: {one_line(error_of(latest)[0])}"
-        command = "ostinato dead list" if more else f"ostinato dead show {latest.name}"
-        yield _about_task(latest, "wrong", text, command=command, now=now)
-    shown = sum(len(tasks) for tasks in list(alike.values())[:SHOWN_MAX])
+        command = f"dead list --group {group.fingerprint}" if more else f"dead show {latest.name}"
+        yield _about_task(latest, "wrong", text, command=f"ostinato {command}", now=now)
+    shown = sum(group.count for group in groups)
     if tallies.dead > shown:
         text = f"{tallies.dead - shown} more tasks failed and were not dealt with"
         yield Attention(level="wrong", text=text, command="ostinato dead list")

@@ -357,9 +357,6 @@ class Tx(Reads, QueueTx, LeashTx, Protocol):
     def review_task(self, task: int, verdict: Reviewed, *, now: Instant) -> Task:
         """Accepts a result, or returns it with notes: the journal goes on; the last rejection fails the task."""
 
-    def retry_task(self, task: int, *, fresh: bool, actor: str, reason: str = "", now: Instant) -> Task:
-        """A failed task goes on with its journal, or with a new one that is told of the old one's effects."""
-
     def change_task(
         self,
         task: int,

@@ -1,4 +1,4 @@
-"""The part of the seam about queues: limits of what runs and begins.
+"""The part of the seam about queues: limits of what runs and begins, and what has failed alike.
 
 `ostinato.store.port` joins it to the rest. Knows nothing of who claims.
 """
@@ -9,12 +9,35 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from ostinato.domain.limit import LimitState, QueueLimit
+from ostinato.domain.replay import Edit
 from ostinato.domain.task import Task
-from ostinato.domain.values import Instant
+from ostinato.domain.values import Instant, Value
+
+
+class DeadGroup(Value):
+    """Dead letters that failed alike."""
+
+    fingerprint: str
+    count: int
+    first_at: Instant
+    last_at: Instant
+    example: Task
+    """The newest of them."""
 
 
 class QueueReads(Protocol):
     """Verbs that change nothing."""
+
+    def dead_groups(self, *, limit: int = 100) -> list[DeadGroup]:
+        """Groups of dead letters, those that failed last first."""
+
+    def dead_letters(
+        self, *, group: str = "", after: int = 0, until_at: Instant | None = None, limit: int = 100
+    ) -> list[Task]:
+        """Oldest first behind the id `after`: dead letters, or those of one group, that had failed by `until_at`."""
+
+    def dead_of_group(self, group: str, *, before: int | None = None, limit: int = 100) -> list[Task]:
+        """A page of one group, newest first."""
 
     def limits(self) -> tuple[QueueLimit, ...]:
         """The fleet's limits of queues."""
@@ -38,3 +61,16 @@ class QueueTx(Protocol):
 
     def next_start_at(self) -> Instant | None:
         """When the first rate opens for which tasks wait that the last claim passed over; None: none does."""
+
+    def retry_task(
+        self,
+        task: int,
+        *,
+        fresh: bool,
+        actor: str,
+        reason: str = "",
+        now: Instant,
+        edit: Edit | None = None,
+    ) -> Task:
+        """A failed task goes on with its journal, or with a new one that is told of the old one's effects; with `edit`,
+        for goals only, in other words."""

@@ -544,6 +544,7 @@ _TABLES = {
     "retention": "[retention]",
     "store": "[store]",
     "tasks_max": "[engine]",
+    "queue_limits": "[queues]",
     "inbox_agent": "[inbox]",
     "settle_s": "[inbox]",
     "routing": "[routing]",

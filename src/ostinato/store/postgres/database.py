@@ -60,11 +60,11 @@ EXPECTED: Final = frozenset({"claim_task"})
 _TEXTS: Final = frozenset(
     {
         "actor", "agent", "agents", "answer", "arguments", "body", "boot", "bound", "by", "call_id", "client_id",
-        "data", "deliver", "digest", "effort", "ended", "entry", "error", "heartbeat", "host", "ids", "key", "keys",
-        "kind", "kinds", "model", "name", "names", "outcome", "person", "pool", "prefix", "behind", "previous", "pools",
-        "delegation", "probe", "project", "provider", "reason", "result", "retry", "rule", "scope", "session", "source",
-        "spec", "state", "states", "strand", "text", "title", "transaction", "trigger", "type", "condition", "value",
-        "version", "wait", "writer",
+        "data", "deliver", "digest", "effort", "ended", "entry", "error", "fingerprint", "heartbeat", "host", "ids",
+        "key", "keys", "kind", "kinds", "model", "name", "names", "outcome", "person", "pool", "prefix", "behind",
+        "previous", "pools", "delegation", "probe", "project", "provider", "reason", "result", "retry", "rule", "scope",
+        "session", "source", "spec", "state", "states", "strand", "text", "title", "transaction", "trigger", "type",
+        "condition", "value", "version", "wait", "writer",
     }
 )  # fmt: skip
 _FRACTIONS: Final = frozenset({"duration_ms"})

@@ -12,6 +12,7 @@ from ostinato.domain.errors import Conflict, Invalid
 from ostinato.domain.event import EventName
 from ostinato.domain.message import task_session
 from ostinato.domain.question import QuestionState
+from ostinato.domain.replay import Edit
 from ostinato.domain.step import (
     REPEATABLE,
     SENT_ON,
@@ -141,10 +142,27 @@ class MoveVerbs(EndingVerbs):
         self._tell_of(kept.task, EventName.TASK_BLOCKED, now=now, actor=actor, reason=reason)
         return self.task(kept.task.id)
 
-    def retry_task(self, task: int, *, fresh: bool, actor: str, reason: str = "", now: Instant) -> Task:
-        """Brings a failed task back, with its journal or a new one."""
+    def retry_task(
+        self,
+        task: int,
+        *,
+        fresh: bool,
+        actor: str,
+        reason: str = "",
+        now: Instant,
+        edit: Edit | None = None,
+    ) -> Task:
+        """Brings a failed task back, with its journal or a new one, as it was or with other words."""
         kept = self._kept(task)
         next_state(kept.task.state, TaskEvent.REPLAY)
+        if edit is not None:
+            if kept.task.kind is not TaskKind.GOAL:
+                cure = "Send its session a message, or add a new task."
+                raise Conflict(f"{kept.task.name} is a {kept.task.kind.value}: only goals are edited", cure=cure)
+            old, spec = kept.task.spec, edit.of(kept.task.spec)
+            kept = self._reword(kept, title=kept.task.title, spec=spec, now=now)
+            changed = [each for each in ("goal", "input") if getattr(old, each) != getattr(spec, each)]
+            self._tell_of(kept.task, EventName.TASK_CHANGED, now=now, actor=actor, data={"edited": changed})
         return self._replay(kept, fresh=fresh, actor=actor, reason=reason, now=now)
 
     def _replay(self, kept: Kept, *, fresh: bool, actor: str, reason: str, now: Instant) -> Task:

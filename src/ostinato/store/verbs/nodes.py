@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from ostinato.domain.event import EventName
+from ostinato.domain.fingerprint import fingerprint_of
 from ostinato.domain.task import TaskEvent, TaskState
 from ostinato.domain.values import SECOND, Instant
 from ostinato.store.port import DEFAULT_POOL, EVERY_POOL, POISON_LOSSES, Node
 from ostinato.store.verbs import rows
 from ostinato.store.verbs.rows import Kept
 from ostinato.store.verbs.schedules import ScheduleVerbs
+
+NAMELESS_MAX = 10_000
+"""Dead letters that get a fingerprint in one start; some second."""
 
 
 class NodeVerbs(ScheduleVerbs):
@@ -39,10 +43,17 @@ class NodeVerbs(ScheduleVerbs):
         if exclusive:  # also what no open node holds: nothing may stay running that nobody runs
             for row in self._db.all("running_elsewhere", node=node_id):
                 self._lose_task(rows.kept_of(row), now=now)
+        self._name_failures()
         self._tell(EventName.NODE_STARTED, now=now, data={"node": node_id, "pid": pid, "version": version})
         return Node(
             id=node_id, pid=pid, host=host, version=version, started_at=now, ended_at=None, clean=False, pools=pools
         )
+
+    def _name_failures(self) -> None:
+        """Dead letters of an earlier version have no fingerprints yet."""
+        for row in self._db.all("nameless_dead", limit=NAMELESS_MAX):
+            kept = rows.kept_of(row)
+            self._db.do("name_failure", id=kept.task.id, fingerprint=fingerprint_of(kept.task))
 
     def place_agent(self, agent: str, pool: str, *, now: Instant) -> bool:
         """Its tasks wait elsewhere from now on; those that run go there when they come back."""

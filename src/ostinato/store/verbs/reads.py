@@ -38,6 +38,7 @@ from ostinato.store.port import (
 )
 from ostinato.store.verbs import rows
 from ostinato.store.verbs.database import Database, Row
+from ostinato.store.verbs.dead import DeadReads
 from ostinato.store.verbs.limits import LimitReads
 from ostinato.store.verbs.rows import Kept
 
@@ -68,7 +69,7 @@ class Walk(NamedTuple):
         return self.rows if self.query == "tasks" else self.rows * SCATTERED
 
 
-class ReadVerbs(LimitReads):
+class ReadVerbs(LimitReads, DeadReads):
     """Reads bound to one snapshot; the contract is `ostinato.store.port.Reads`."""
 
     def __init__(self, database: Database) -> None:

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from ostinato.domain.dependency import Standing, reason_to_wait, standing, still_missing, waits_for
 from ostinato.domain.errors import Conflict, NotFound
 from ostinato.domain.event import EventName
+from ostinato.domain.fingerprint import fingerprint_of
 from ostinato.domain.message import task_session
 from ostinato.domain.step import Entry, Input, entry_to_json
 from ostinato.domain.task import ENDED, After, NewTask, Task, TaskEvent, TaskKind, TaskSpec, TaskState, next_state
@@ -90,20 +91,26 @@ class TaskVerbs(Work):
         if kept.task.state is not TaskState.DRAFT:
             cure = "Only drafts are edited. Cancel it, and add another; or leave a comment."
             raise Conflict(f"{kept.task.name} is {kept.task.state.value}, no draft", cure=cure)
-        edited = replace(kept, task=replace(kept.task, title=title, spec=spec, updated_at=now))
-        self._check_work(edited.task)
-        text: str | None = rows.to_text(spec)
-        self._db.do("drop_task_document", task=task)
-        if text is not None and len(text) > rows.SPEC_INLINE_MAX:
-            self._db.do("add_task_document", task=task, spec=text)
-            text = None
-        self._db.do("edit_task", id=task, title=title, spec=text, delegation=spec.delegation or None, now=now)
-        self._remember(edited)
+        edited = self._reword(kept, title=title, spec=spec, now=now)
         before = kept.task.spec
         changed = [each for each in spec.__struct_fields__ if getattr(before, each) != getattr(spec, each)]
         changed += ["title"] if title != kept.task.title else []
         self._tell_of(edited.task, EventName.TASK_CHANGED, now=now, actor=actor, data={"edited": changed})
         return edited.task
+
+    def _reword(self, kept: Kept, *, title: str, spec: TaskSpec, now: Instant) -> Kept:
+        """Other words for what is asked."""
+        edited = replace(kept, task=replace(kept.task, title=title, spec=spec, updated_at=now))
+        self._check_work(edited.task)
+        task, text = kept.task.id, rows.to_text(spec)
+        self._db.do("drop_task_document", task=task)
+        is_long = len(text) > rows.SPEC_INLINE_MAX
+        if is_long:
+            self._db.do("add_task_document", task=task, spec=text)
+        inline = None if is_long else text
+        self._db.do("edit_task", id=task, title=title, spec=inline, delegation=spec.delegation or None, now=now)
+        self._remember(edited)
+        return edited
 
     def _check_turn(self, session: str) -> None:
         """One turn at a time: Conflict where an unfinished one will read the session's messages."""
@@ -324,6 +331,7 @@ class TaskVerbs(Work):
             endings=kept.endings,
             result=rows.to_text_or_none(task.result),
             rank=kept.rank,
+            fingerprint=fingerprint_of(task) if _is_dead(task) else None,
         )
 
     def _note_claimable(self, kept: Kept) -> None:

@@ -128,6 +128,37 @@ WHERE state = 'done' AND kind = :kind AND {task_filter} ORDER BY id DESC LIMIT :
 SELECT {task_columns} FROM tasks INDEXED BY task_set_aside
 WHERE state != 'ready' AND state != 'running' AND state != 'done' AND state = 'failed' AND {task_filter} ORDER BY id DESC LIMIT :limit
 
+-- name: dead_groups
+-- Dead letters that failed alike, the latest group first.
+SELECT fingerprint, count(*), min(finished_at), max(finished_at), max(id) FROM tasks INDEXED BY task_dead
+WHERE fingerprint IS NOT NULL GROUP BY fingerprint ORDER BY max(finished_at) DESC, max(id) DESC LIMIT :limit
+
+-- name: dead_of_group
+-- A page of one group, newest first.
+SELECT {task_columns} FROM tasks INDEXED BY task_dead
+WHERE fingerprint IS NOT NULL AND fingerprint = :fingerprint AND id < :before ORDER BY id DESC LIMIT :limit
+
+-- name: dead_behind
+-- Dead letters behind an id that had failed by then, oldest first.
+SELECT {task_columns} FROM tasks INDEXED BY task_set_aside
+WHERE state != 'ready' AND state != 'running' AND state != 'done' AND state = 'failed'
+    AND dismissed = 0 AND id > :after AND finished_at <= :until ORDER BY id LIMIT :limit
+
+-- name: dead_of_group_behind
+-- The same of one group.
+SELECT {task_columns} FROM tasks INDEXED BY task_dead
+WHERE fingerprint IS NOT NULL AND fingerprint = :fingerprint AND id > :after AND finished_at <= :until
+ORDER BY id LIMIT :limit
+
+-- name: nameless_dead
+-- Dead letters without a fingerprint of their own.
+SELECT {task_columns} FROM tasks INDEXED BY task_dead
+WHERE fingerprint IS NOT NULL AND fingerprint = '' ORDER BY id LIMIT :limit
+
+-- name: name_failure
+-- How it failed.
+UPDATE tasks SET fingerprint = :fingerprint WHERE id = :id
+
 -- name: session_tasks
 -- What ran in a session, newest first.
 SELECT {task_columns} FROM tasks INDEXED BY task_of_session
@@ -214,7 +245,7 @@ UPDATE tasks SET
     state = :state, updated_at = :now, finished_at = :finished_at, ready_at = :ready_at, due_at = :due_at,
     failures = :failures, losses = :losses, token = :token, node = :node, journal = :journal, steps = :steps,
     unfinished = :unfinished, held = :held, wait = :wait, reason = :reason, dismissed = :dismissed,
-    endings = :endings, result = :result, rank = :rank
+    endings = :endings, result = :result, rank = :rank, fingerprint = :fingerprint
 WHERE id = :id
 
 -- name: change_task
