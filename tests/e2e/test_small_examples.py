@@ -1,4 +1,4 @@
-"""The small examples tell their stories to the end: a queue, routing by skill and cost, a founder's request."""
+"""The small examples tell their stories to the end: queues, routing by skill and cost, a founder's request."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from examples.founders_request import demo as founders_request
 from examples.simple_queue import demo as simple_queue
 from examples.skill_routing import demo as skill_routing
 from examples.stage import play
+from examples.task_queue import demo as task_queue
 
 TOLD = {
     simple_queue: "T6 is blocked: waits for T3, which is failed",
     skill_routing: "an accountant comes: T8 is done, by accountant",
+    task_queue: "8 tasks, none twice; the program has changed 2 things",
     founders_request: "  assistant: Reminder Call the bank today.",
 }
 
@@ -25,5 +27,5 @@ def test_the_example_ends_as_it_says(
     demo: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", "put back afterwards")
-    assert play(Path(str(demo.__file__)), demo.story) == 0
+    assert play(Path(str(demo.__file__)), demo.story, commands=demo is task_queue) == 0
     assert TOLD[demo] in capsys.readouterr().out
