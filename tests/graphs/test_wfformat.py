@@ -163,4 +163,5 @@ def test_what_is_said_twice_or_of_a_run_elsewhere_changes_nothing() -> None:
     more["workflow"]["specification"]["tasks"][1]["parents"] *= 2
     more["workflow"]["execution"] = {"tasks": [{"id": "of another run"}]}
     assert read(more) == read(data)
+    assert read({**data, "schemaVersion": 1.5}) == read(data)
     assert read_wfformat(b"\xef\xbb\xbf" + json.dumps(data).encode(), place="f.json") == read(data)

@@ -548,7 +548,6 @@ _TABLES = {
     "inbox_agent": "[inbox]",
     "settle_s": "[inbox]",
     "routing": "[routing]",
-    "queue_limits": "[queues]",
     "tasks_file": "[tasks]",
     "agent_metrics": "[metrics]",
     "otel_endpoint": "[otel]",

@@ -79,7 +79,7 @@ def _tasks_of(data: Any, place: str) -> tuple[str, Sequence[Any], bool]:
     if not isinstance(data, dict) or not isinstance(data.get("workflow"), dict):
         raise Invalid("This is no WfFormat", place=place, cure="It needs an object `workflow`.")
     version, workflow = data.get("schemaVersion"), data["workflow"]
-    if version is not None and version not in VERSIONS:
+    if version is not None and str(version) not in VERSIONS:
         raise Invalid(unknown_name("schemaVersion", str(version)[:20], VERSIONS), place=f"{place}: schemaVersion")
     for path, holder, key, by_name in (
         ("workflow.specification.tasks", workflow.get("specification"), "tasks", False),
