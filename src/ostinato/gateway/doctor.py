@@ -21,7 +21,7 @@ from ostinato.domain.errors import OstinatoError
 from ostinato.domain.values import SECOND, Value
 from ostinato.gateway.context import Context
 from ostinato.gateway.sentences import one_line
-from ostinato.store.port import Examinable
+from ostinato.store.examination import Examinable
 from ostinato.tools.processes.handle import Standing, handles
 from ostinato.tools.sandbox.preflight import Preflight, preflight
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Protocol, TypeVar, runtime_checkable
+from typing import Protocol, TypeVar
 
 from ostinato.domain.audit import AuditRow
 from ostinato.domain.breaker import Breaker
@@ -516,22 +516,6 @@ class Tx(Reads, QueueTx, LeashTx, Protocol):
 
     def prune(self, keep: Retention, *, now: Instant, limit: int = 500) -> int:
         """Deletes at most `limit` expired things; returns how many, 0 when nothing is left to do."""
-
-
-class Remark(Value):
-    """What a store says about how it is set up. `level`: `ok`, `warn` or `bad`."""
-
-    name: str
-    level: Literal["ok", "warn", "bad"]
-    text: str
-    cure: str = ""
-
-
-@runtime_checkable
-class Examinable(Protocol):
-    """A store whose surroundings decide whether it can keep its word, such as a server with copies."""
-
-    async def examine(self) -> Sequence[Remark]: ...
 
 
 Listener = Callable[[Sequence[Event]], None]

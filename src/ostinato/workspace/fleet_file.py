@@ -545,6 +545,7 @@ _TABLES = {
     "store": "[store]",
     "tasks_max": "[engine]",
     "queue_limits": "[queues]",
+    "aging_s": "[queues]",
     "inbox_agent": "[inbox]",
     "settle_s": "[inbox]",
     "routing": "[routing]",

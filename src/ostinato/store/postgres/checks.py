@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Literal
 
-from ostinato.store.port import Remark
+from ostinato.store.examination import Remark
 from ostinato.store.postgres.database import PostgresDatabase
 from ostinato.store.postgres.wire import Statement
 from ostinato.store.verbs.database import Row

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from ostinato.domain.errors import Internal, Invalid
-from ostinato.store.port import Examinable, Listener, Reads, Remark, Store, Tx
+from ostinato.store.examination import Examinable, Remark
+from ostinato.store.port import Listener, Reads, Store, Tx
 from ostinato.store.postgres.address import Address
 from ostinato.store.postgres.bell import Bell
 from ostinato.store.postgres.checks import check, copies
