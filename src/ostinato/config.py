@@ -57,7 +57,9 @@ def engine_limits(fleet: FleetSettings, agents: Mapping[str, int]) -> EngineLimi
     limits = limits_for(measure_machine())
     own = {name: most for name, most in agents.items() if most != limits.agent_default}
     tasks = fleet.tasks_max or limits.tasks
-    return msgspec.structs.replace(limits, tasks=tasks, agents=own, queues=fleet.queue_limits, aging_s=fleet.aging_s)
+    return msgspec.structs.replace(
+        limits, tasks=tasks, agents=own, queues=fleet.queue_limits, aging_s=fleet.aging_s, stalled_s=fleet.stalled_s
+    )
 
 
 def shared_lease(fleet: FleetSettings) -> LeaseTimes | None:

@@ -87,6 +87,9 @@ def test_a_task_is_late_once_its_deadline_has_passed_and_it_still_wants_somethin
     assert not late.holds(TASK, now=NOW)
     assert late.holds(replace(TASK, state=TaskState.READY), now=NOW)
     assert not late.holds(replace(TASK, state=TaskState.READY, spec=TaskSpec()), now=NOW)
+    stalled, runs = parse_query("is:stalled"), replace(TASK, state=TaskState.RUNNING)
+    assert stalled.holds(runs, now=NOW)
+    assert not stalled.holds(runs, now=NOW, stalled_s=2 * DAY / SECOND)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 from ostinato.domain.errors import Conflict, NotFound
 from ostinato.domain.event import EventName
 from ostinato.domain.question import NewQuestion, QuestionKind, QuestionState
+from ostinato.domain.step import Note
 from ostinato.domain.task import Outcome, Park, Task, TaskEvent, TaskState, Wait, WaitKind
 from ostinato.domain.values import SECOND, Instant
 from ostinato.engine.completion import REMEMBERED, Completions
@@ -20,7 +21,7 @@ from ostinato.engine.limits import TASKS_MAX, TASKS_MIN, Machine, limits_for, me
 from ostinato.engine.notice import Notice, ScheduleFailed, ServiceFailed
 from ostinato.engine.port import AttemptPort
 from ostinato.engine.service import FAILURE_PAUSE_S, Ground, Service
-from ostinato.store.port import ScheduleRow, TaskFilter
+from ostinato.store.port import EventFilter, ScheduleRow, TaskFilter
 from ostinato.testing.clock import ManualClock, run_virtual
 from tests.conftest import run
 from tests.engine.house import DONE, Deed, House, work_in
@@ -85,6 +86,23 @@ def test_more_schedules_than_fit_a_batch_all_fire_and_a_broken_one_stops_no_othe
 
     fires = Fires()
     work_in(work, fire=fires, quiet=False)
+
+
+def test_a_standstill_is_told_once_and_again_after_the_next_step() -> None:
+    async def perform(attempt: AttemptPort) -> Outcome:
+        await attempt.clock.sleep(2_000)
+        await attempt.record([Note(text="a step")])
+        await attempt.clock.sleep(1_500)
+        return DONE
+
+    async def work(house: House) -> None:
+        task = await house.add()
+        await house.ended(task.id)
+        which = EventFilter(names=frozenset({EventName.TASK_STALLED}))
+        told = await house.store.read(lambda reads: reads.events(which))
+        assert [(each.task, each.reason.partition(" for")[0]) for each in told] == [(task.id, "makes no step")] * 2
+
+    work_in(work, Deed(perform, timeout_s=36_000.0))
 
 
 def test_a_wait_ends_when_its_time_is_over() -> None:

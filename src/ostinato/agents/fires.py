@@ -18,15 +18,14 @@ from ostinato.domain.event import EventName, NewEvent
 from ostinato.domain.instant import format_instant
 from ostinato.domain.message import OPERATOR, OPERATOR_SESSION, NewMessage, main_session
 from ostinato.domain.schedule import Overlap, ScheduleRule, is_active, parse_rule
+from ostinato.domain.stalled import STALLED_S
 from ostinato.domain.task import UNFINISHED, TaskState
-from ostinato.domain.values import SECOND, Instant, Source, Trust
+from ostinato.domain.values import Instant, Source, Trust
+from ostinato.engine.lookout import stalled_tasks
 from ostinato.engine.port import Clock
-from ostinato.store.port import QuestionFilter, Reads, ScheduleRow, Store, TaskFilter, Tx
+from ostinato.store.port import QuestionFilter, Reads, ScheduleRow, Store, Tx
 from ostinato.workspace.heartbeat_file import Heartbeat
 from ostinato.workspace.registry import Brief, Workspaces
-
-STALLED: Instant = 900 * SECOND
-"""A task that is running and has not moved for this long is stalled."""
 
 COUNTED_MAX = 1_000
 """A check's counts stop here: beyond it the number changes nothing."""
@@ -52,10 +51,13 @@ class Fires:
         clock: Clock,
         checks: CommandChecks | None = None,
         skipped: Callable[[str], None] = lambda reason: None,
+        stalled_s: float = STALLED_S,
     ) -> None:
-        """`skipped` is told why, once it is durable that a time was skipped. Without `checks` no command is run."""
+        """`skipped` is told why, once it is durable that a time was skipped. Without `checks` no command is run.
+        `stalled_s`: seconds without a step after which a running task is stalled."""
         self._checks = checks
         self._skipped = skipped
+        self._stalled_s = stalled_s
         self._store = store
         self._workspaces = workspaces
         self._inbox = inbox
@@ -97,7 +99,9 @@ class Fires:
             broken = f"{REASON}{error}"
         if heartbeat is not None and (heartbeat.each or heartbeat.check is not None):
             await self._inbox.take_agent(row.agent)
-        return _Fire(row, heartbeat, agent=agent, broken=broken, now=self._clock.now())
+        fire = _Fire(row, heartbeat, agent=agent, broken=broken, now=self._clock.now())
+        fire.stalled_s = self._stalled_s
+        return fire
 
 
 def heartbeat_of(agent: Brief, row: ScheduleRow) -> Heartbeat | None:
@@ -127,6 +131,7 @@ class _Fire:
         self._name = row.name.rpartition(":")[2]
         self.skipped = ""
         """Why this time was skipped, once it is decided."""
+        self.stalled_s = STALLED_S
         self.command = heartbeat.command if heartbeat else ()
         self.command_timeout_s = heartbeat.command_timeout_s if heartbeat else 0.0
         self.checked: Checked | None = None
@@ -221,7 +226,7 @@ class _Fire:
     def _counted(self, tx: Tx, heartbeat: Heartbeat) -> str:
         assert heartbeat.check is not None
         names = heartbeat.check.names
-        facts = check_facts(tx, self._row, now=self._now, names=names)
+        facts = check_facts(tx, self._row, now=self._now, names=names, stalled_s=self.stalled_s)
         try:
             if heartbeat.check(facts):
                 return ""
@@ -312,8 +317,10 @@ class _Fire:
         )
 
 
-def check_facts(tx: Reads, row: ScheduleRow, *, now: Instant, names: frozenset[str]) -> Mapping[str, Mapping[str, int]]:
-    """The variables of a check (`CHECK_VARIABLES`), only those that it reads."""
+def check_facts(
+    tx: Reads, row: ScheduleRow, *, now: Instant, names: frozenset[str], stalled_s: float = STALLED_S
+) -> Mapping[str, Mapping[str, int]]:
+    """The variables of a check (`CHECK_VARIABLES`), only those that it reads. `stalled_s`: see `why_stalled`."""
     facts: dict[str, Mapping[str, int]] = {}
     if "inbox" in names:
         facts["inbox"] = {
@@ -321,7 +328,7 @@ def check_facts(tx: Reads, row: ScheduleRow, *, now: Instant, names: frozenset[s
             "messages": len(tx.inbox(main_session(row.agent), limit=COUNTED_MAX)),
         }
     if "tasks" in names:
-        facts["tasks"] = _task_facts(tx, row.agent, now=now)
+        facts["tasks"] = _task_facts(tx, row.agent, now=now, stalled_s=stalled_s)
     if "questions" in names:
         facts["questions"] = {"pending": len(tx.questions(QuestionFilter(agent=row.agent), limit=COUNTED_MAX))}
     if "skips" in names:
@@ -329,12 +336,9 @@ def check_facts(tx: Reads, row: ScheduleRow, *, now: Instant, names: frozenset[s
     return facts
 
 
-def _task_facts(tx: Reads, agent: str, *, now: Instant) -> Mapping[str, int]:
+def _task_facts(tx: Reads, agent: str, *, now: Instant, stalled_s: float) -> Mapping[str, int]:
     tally = tx.agent_tally(agent)
     counts = {state.value: tally.get(state.value, 0) for state in TaskState}
     pending = sum(counts[state.value] for state in UNFINISHED)
-    stalled = 0
-    if counts["running"]:
-        running = tx.tasks(TaskFilter(agent=agent, states=frozenset({TaskState.RUNNING})), limit=COUNTED_MAX)
-        stalled = sum(now - task.updated_at >= STALLED for task in running)
+    stalled = len(stalled_tasks(tx, now=now, after_s=stalled_s, agent=agent))
     return {**counts, "drafts": counts["draft"], "pending": pending, "stalled": stalled}

@@ -139,4 +139,13 @@ def wakers_of(
         times=InboxTimes(settle_s=settings.settle_s),
     )
     checks = CommandChecks(workspaces=workspaces, place=commands) if commands is not None else None
-    return inbox, Fires(store=store, workspaces=workspaces, inbox=inbox, clock=clock, checks=checks, skipped=skipped)
+    fires = Fires(
+        store=store,
+        workspaces=workspaces,
+        inbox=inbox,
+        clock=clock,
+        checks=checks,
+        skipped=skipped,
+        stalled_s=settings.stalled_s,
+    )
+    return inbox, fires

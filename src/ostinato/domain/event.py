@@ -36,6 +36,7 @@ class EventName(enum.StrEnum):
     TASK_CHANGED = "task.changed"
     TASK_NOTED = "task.noted"
     TASK_LATE = "task.late"
+    TASK_STALLED = "task.stalled"
     MESSAGE_APPENDED = "message.appended"
     QUESTION_ASKED = "question.asked"
     QUESTION_SETTLED = "question.settled"

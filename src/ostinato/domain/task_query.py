@@ -17,6 +17,7 @@ from fnmatch import fnmatchcase
 
 from ostinato.domain.duration import parse_duration
 from ostinato.domain.errors import Invalid, unknown_name
+from ostinato.domain.stalled import STALLED_S, why_stalled
 from ostinato.domain.task import UNFINISHED, Task, TaskKind, TaskState
 from ostinato.domain.values import SECOND, Instant, Source, Value
 
@@ -58,10 +59,11 @@ _AGES: Mapping[str, Callable[[Task, Instant], float]] = {
     "age": lambda task, now: (now - task.created_at) / SECOND,
     "idle": lambda task, now: (now - task.updated_at) / SECOND,
 }
-_FACTS: Mapping[str, Callable[[Task, Instant], bool]] = {
-    "dead": lambda task, _now: task.state is TaskState.FAILED and not task.dismissed,
-    "open": lambda task, _now: task.state in UNFINISHED,
-    "late": lambda task, now: task.state in UNFINISHED and (task.spec.deadline_at or now) < now,
+_FACTS: Mapping[str, Callable[[Task, Instant, float], bool]] = {
+    "stalled": lambda task, now, after_s: bool(why_stalled(task, now=now, after_s=after_s)),
+    "dead": lambda task, _now, _after_s: task.state is TaskState.FAILED and not task.dismissed,
+    "open": lambda task, _now, _after_s: task.state in UNFINISHED,
+    "late": lambda task, now, _after_s: task.state in UNFINISHED and (task.spec.deadline_at or now) < now,
 }
 _SYNONYMS = {"state": "status", "skills": "skill", "usd": "cost", "source": "trigger"}
 _KNOWN_VALUES = {
@@ -100,9 +102,9 @@ class TaskQuery(Value):
         """True where a term asks for one of these keys."""
         return any(term.key in keys for term in self.terms)
 
-    def holds(self, task: Task, *, now: Instant) -> bool:
-        """True where every term holds."""
-        return all(_holds(term, task, now) is not term.negated for term in self.terms)
+    def holds(self, task: Task, *, now: Instant, stalled_s: float = STALLED_S) -> bool:
+        """True where every term holds. `stalled_s`: seconds without a step after which a running task is stalled."""
+        return all(_holds(term, task, now, stalled_s=stalled_s) is not term.negated for term in self.terms)
 
 
 def parse_query(text: str) -> TaskQuery:
@@ -155,9 +157,9 @@ def _figure(key: str, value: str, *, negated: bool) -> Term:
     return Term(key=key, values=(), negated=negated, compare=compare, figure=figure)
 
 
-def _holds(term: Term, task: Task, now: Instant) -> bool:
+def _holds(term: Term, task: Task, now: Instant, *, stalled_s: float) -> bool:
     if term.key == "is":
-        return any(_FACTS[each](task, now) for each in term.values)
+        return any(_FACTS[each](task, now, stalled_s) for each in term.values)
     if term.key == "title":
         return any(each.casefold() in task.title.casefold() for each in term.values)
     if term.key in _TEXTS:

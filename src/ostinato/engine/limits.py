@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ostinato.domain.aging import AGING_S
 from ostinato.domain.limit import QueueLimit
+from ostinato.domain.stalled import STALLED_S
 from ostinato.domain.task import TaskKind
 from ostinato.domain.values import Value
 
@@ -44,6 +45,8 @@ class EngineLimits(Value):
     agent_default: int = 1
     agents: Mapping[str, int] = {}
     kinds: Mapping[TaskKind, int] = {}
+    stalled_s: float = STALLED_S
+    """Seconds without a step after which a running task is stalled."""
     aging_s: float = AGING_S
     """Seconds of waiting that a level of priority is worth."""
     queues: tuple[QueueLimit, ...] = ()

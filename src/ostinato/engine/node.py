@@ -26,6 +26,7 @@ from ostinato.engine.dispatcher import LocalDispatcher
 from ostinato.engine.lease import Lease, LeaseTimes
 from ostinato.engine.limits import EngineLimits, limits_for, measure_machine
 from ostinato.engine.lock import FleetLock
+from ostinato.engine.lookout import Lookout
 from ostinato.engine.notice import Notice, Notify, OutcomeNotRecorded, ServiceFailed, StoreChecked
 from ostinato.engine.port import Clock, Dispatcher, Handler
 from ostinato.engine.pruner import Pruner
@@ -193,7 +194,7 @@ class EngineNode:
             due=alarm.learn,
         )
         pruner = Pruner(ground, self.settings.retention, lambda: worker.running > 0)
-        auditor = Auditor(ground)
+        auditor, lookout = Auditor(ground), Lookout(ground, stalled_s=self.limits.stalled_s)
         alarm.ring_for(rescuer.wake, scheduler.wake, worker.wake)
         if self.settings.lease is not None:
             lease_s = self.settings.lease.lease_s
@@ -201,7 +202,7 @@ class EngineNode:
             lease = Lease(node.id, renew, self._lose, times=self.settings.lease, notify=self._notify)
             self._begin(lease.start, lease.stop)
         self._begin(worker.start, self._drain)
-        for service in (alarm, rescuer, scheduler, pruner, auditor):
+        for service in (alarm, rescuer, scheduler, pruner, auditor, lookout):
             self._begin(service.start, service.stop)
 
     def _rescue_s(self) -> float:

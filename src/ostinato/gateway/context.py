@@ -108,6 +108,9 @@ class Definitions(Protocol):
     def agent(self, agent: str) -> AgentCard:
         """One agent; raises NotFound with the known ones."""
 
+    def stalled_s(self) -> float:
+        """Seconds without a step after which a running task is stalled."""
+
     def retention(self) -> Retention:
         """How long things are kept, by the settings that are in force."""
 

@@ -77,6 +77,10 @@ class FleetDefinitions:
             *(each for card in self.agents() for each in card.problems),
         ]
 
+    def stalled_s(self) -> float:
+        """Seconds without a step after which a running task is stalled."""
+        return self._settings.stalled_s
+
     def retention(self) -> Retention:
         """How long things are kept, by the settings that are in force."""
         return self._settings.retention

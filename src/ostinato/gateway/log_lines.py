@@ -45,6 +45,7 @@ BAD = frozenset(
         EventName.TASK_RETRIED,
         EventName.TURN_LIMITED,
         EventName.TASK_LATE,
+        EventName.TASK_STALLED,
         EventName.AUDIT_BROKEN,
     }
 )

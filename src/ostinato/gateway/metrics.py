@@ -16,8 +16,10 @@ from typing import Literal
 
 from ostinato.domain.event import Event
 from ostinato.domain.question import QuestionKind
+from ostinato.domain.stalled import STALLED_S
 from ostinato.domain.task import TaskState
 from ostinato.domain.values import SECOND, Instant, Value
+from ostinato.engine.lookout import stalled_tasks
 from ostinato.store.port import QuestionFilter, Reads, TaskFilter
 
 Kind = Literal["counter", "gauge", "histogram"]
@@ -152,7 +154,7 @@ def reason_class(reason: str) -> str:
 # --- gauges of the store ---
 
 
-def store_families(reads: Reads, *, now: Instant, agents: bool) -> Iterator[Family]:
+def store_families(reads: Reads, *, now: Instant, agents: bool, stalled_s: float = STALLED_S) -> Iterator[Family]:
     """How things stand, by counters that the store keeps anyway."""
     tallies = reads.tallies()
     tasks = []
@@ -168,6 +170,8 @@ def store_families(reads: Reads, *, now: Instant, agents: bool) -> Iterator[Fami
         samples=tasks,
     )
     yield _gauge("ostinato_dead_letters", "Failed tasks that nobody has dealt with.", tallies.dead)
+    stalled = len(stalled_tasks(reads, now=now, after_s=stalled_s))
+    yield _gauge("ostinato_stalled_tasks", "Tasks at a standstill: no step, or waiting past their time.", stalled)
     yield _gauge("ostinato_questions_open", "Questions that wait for a person.", tallies.questions)
     yield from _ages(reads, ready=tallies.tasks.get("ready", 0), questions=tallies.questions, now=now)
     breakers = [((("breaker", each.name), ("state", each.state.value)), 1.0) for each in reads.breakers()[:SERIES_MAX]]

@@ -27,5 +27,8 @@ async def metrics_text(context: Context) -> str:
     """The text of a scrape."""
     meter, now = context.meter, context.now
     agents = meter is not None and meter.agents
-    families = await context.store.read(lambda reads: list(store_families(reads, now=now, agents=agents)))
+    stalled_s = context.definitions.stalled_s()
+    families = await context.store.read(
+        lambda reads: list(store_families(reads, now=now, agents=agents, stalled_s=stalled_s))
+    )
     return exposition([*families, *(meter.families() if meter else ())], version=__version__)

@@ -92,6 +92,7 @@ _ABOUT_TASKS = {
     EventName.TASK_REPLAYED: "{task} is tried again on the word of {actor}",
     EventName.TASK_DISMISSED: "{task} was dismissed by {actor}",
     EventName.TASK_LATE: "{task} was no longer held when a call of it ended: kept as evidence, and nothing else",
+    EventName.TASK_STALLED: "{task} of {agent} has come to a standstill",
     EventName.TURN_LIMITED: "{task} reached a limit",
 }
 

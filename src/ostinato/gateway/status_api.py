@@ -22,6 +22,7 @@ from ostinato.domain.question import Question, QuestionKind
 from ostinato.domain.task import ENDED, Task, TaskKind, TaskState
 from ostinato.domain.values import SECOND, Instant
 from ostinato.engine.lock import FleetLock
+from ostinato.engine.lookout import stalled_tasks
 from ostinato.gateway.agents_api import DAY, AgentRow, agent_rows, agent_states
 from ostinato.gateway.context import AgentCard, Context, Problem
 from ostinato.gateway.limit_views import LimitView, limit_views
@@ -37,9 +38,6 @@ SHOWN_MAX = 8
 HELD_LOOKED_AT = 500
 """Newest goals of one state among which those are looked for that wait for a person: whatever else is blocked must not
 hide them, and 500 are read in a few milliseconds."""
-
-STALLED_AFTER = 1_800 * SECOND
-"""A running task without a step for this long is shown: three times what a slow model and a slow tool take together."""
 
 AGENTS_MAX = 100
 """Agents of one status; of a larger fleet those that are not simply ready come first."""
@@ -144,7 +142,7 @@ async def status(context: Context, request: Nothing) -> StatusView:
             *_about_pools(tx, context),
             *_about_breakers(tx, now=now),
             *_about_questions(tx, tallies, now=now),
-            *_about_tasks(tx, tallies, now=now),
+            *_about_tasks(tx, tallies, now=now, stalled_s=context.definitions.stalled_s()),
             *_about_agents(cards, problems, flags),
         ]
         needs.sort(key=lambda each: each.level != "wrong")  # stable: the order above within each level
@@ -294,15 +292,16 @@ def _about_question(question: Question, *, now: Instant) -> str:
     return f"{question.name} {about}{left}"
 
 
-def _about_tasks(tx: Reads, tallies: Tallies, *, now: Instant) -> Iterator[Attention]:
+def _about_tasks(tx: Reads, tallies: Tallies, *, now: Instant, stalled_s: float) -> Iterator[Attention]:
     if tallies.dead:
         yield from _about_dead(tx, tallies, now=now)
-    if tallies.tasks.get("running"):
-        running = tx.tasks(TaskFilter(states=frozenset({TaskState.RUNNING})), limit=200)
-        for each in running:
-            if now - each.updated_at > STALLED_AFTER:
-                text = f"{each.name} {quoted(each.title, chars_max=60)} of {each.agent} makes no step"
-                yield _about_task(each, "wrong", text, command=f"ostinato tasks show {each.name}", now=now)
+    stalled = stalled_tasks(tx, now=now, after_s=stalled_s)
+    for each, why in stalled[:SHOWN_MAX]:
+        text = f"{each.name} {quoted(each.title, chars_max=60)} of {each.agent} {why}"
+        yield _about_task(each, "wrong", text, command=f"ostinato tasks show {each.name}", now=now)
+    if len(stalled) > SHOWN_MAX:
+        text = f"{len(stalled) - SHOWN_MAX} more tasks have come to a standstill"
+        yield Attention(level="wrong", text=text, command="ostinato tasks list is:stalled --all")
     yield from _about_held(tx, tallies, now=now)
 
 

@@ -256,10 +256,11 @@ async def list_tasks(context: Context, request: WhichTasks) -> TaskList:
         text=request.text,
     )
     before, now = parse_id(request.before, "T") if request.before else None, context.now
+    stalled_s = context.definitions.stalled_s()
 
     def read(tx: Reads) -> TaskList:
         tasks, more = tx.tasks_page(which, before=before, limit=request.limit if not query.terms else PAGE_MAX)
-        found = [each for each in tasks if query.holds(each, now=now)]
+        found = [each for each in tasks if query.holds(each, now=now, stalled_s=stalled_s)]
         if len(found) > request.limit:
             found, more = found[: request.limit], found[request.limit - 1].id
         return TaskList(tasks=task_rows(tx, found), next=f"T{more}" if more else None)

@@ -23,6 +23,7 @@ from ostinato.domain.limit import QueueLimit
 from ostinato.domain.model_choice import ModelRule
 from ostinato.domain.policy import Policy
 from ostinato.domain.routing_rule import Routing
+from ostinato.domain.stalled import STALLED_LEAST_S, STALLED_S
 from ostinato.domain.task_rule import RULE_VARIABLES
 from ostinato.domain.values import Limits, Value
 from ostinato.store.port import Retention
@@ -104,7 +105,7 @@ FLEET_FILE_KEYS: dict[str, tuple[str, ...]] = {
     **QUEUE_KEYS,
     "inbox": ("agent", "settle"),
     **ROUTING_KEYS,
-    "tasks": ("file",),
+    "tasks": ("file", "stalled"),
     "metrics": ("agents",),
     "otel": ("endpoint", "contents"),
     "mcp.<name>": MCP_KEYS,
@@ -201,6 +202,8 @@ class FleetSettings(Value):
     """Which agent gets a task that names only skills."""
     tasks_file: bool = True
     """Whether TASKS.md and tasks/ are kept."""
+    stalled_s: float = STALLED_S
+    """Seconds without a step after which a running task is stalled."""
     agent_metrics: bool = False
     """Whether there are figures of each agent."""
     otel_endpoint: str = ""
@@ -300,6 +303,7 @@ def parse_fleet(file: FileText, *, name: str) -> FleetSettings:
         settle_s=inbox.duration_s("settle", SETTLE_S),
         routing=parse_routing(root),
         tasks_file=_table(root, "tasks").flag("file", default=True),
+        stalled_s=_table(root, "tasks").duration_s("stalled", STALLED_S, least=STALLED_LEAST_S),
         agent_metrics=_table(root, "metrics").flag("agents", default=False),
         otel_endpoint=_endpoint(_table(root, "otel")),
         otel_contents=_table(root, "otel").flag("contents", default=False),
@@ -550,6 +554,7 @@ _TABLES = {
     "settle_s": "[inbox]",
     "routing": "[routing]",
     "tasks_file": "[tasks]",
+    "stalled_s": "[tasks]",
     "agent_metrics": "[metrics]",
     "otel_endpoint": "[otel]",
     "otel_contents": "[otel]",
