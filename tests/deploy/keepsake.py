@@ -25,7 +25,7 @@ from ostinato.domain.event import EventName, NewEvent
 from ostinato.domain.ledger import Charge
 from ostinato.domain.message import NewMessage
 from ostinato.domain.question import Action, NewQuestion, QuestionKind
-from ostinato.domain.retry import RetryPolicy
+from ostinato.domain.retry import USUAL, RetryPolicy
 from ostinato.domain.task import (
     Done,
     Fail,
@@ -80,6 +80,8 @@ def example(kind: Any, *, full: bool) -> Any:
     if origin is tuple:
         return (example(parts[0], full=full),)
     if origin in (dict, Mapping, typing.get_origin(Mapping[str, str])):
+        if isinstance(parts[0], type) and issubclass(parts[0], enum.Enum):
+            return {next(iter(parts[0])).value: example(parts[1], full=full)}
         return {"key": "value"}
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         hints = typing.get_type_hints(kind)
@@ -92,6 +94,9 @@ def example(kind: Any, *, full: bool) -> Any:
 
 def meaning(value: Any) -> Any:
     """A value with every field, those that were not written included."""
+    if isinstance(value, RetryPolicy):  # what it leaves to others is, where nobody says anything, what is usual
+        usual = {name: getattr(USUAL, name) for name in value.__struct_fields__ if name != "classes"}
+        return {name: meaning(getattr(value, name) or usual.get(name)) for name in value.__struct_fields__}
     if isinstance(value, msgspec.Struct):
         return {name: meaning(getattr(value, name)) for name in value.__struct_fields__}
     if isinstance(value, enum.Enum):

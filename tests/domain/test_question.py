@@ -18,6 +18,7 @@ EXPECTED = {
     QuestionKind.REVIEW: {"allowed", "denied"},
     QuestionKind.ASK: {"answered", "denied"},
     QuestionKind.UNKNOWN: {"allowed", "answered", "denied"},
+    QuestionKind.FAILURE: {"allowed", "answered", "denied"},
 }
 """What people can say to each kind."""
 

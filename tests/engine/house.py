@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from ostinato.domain.retry import RetryPolicy
 from ostinato.domain.task import Done, NewTask, Outcome, Task, TaskKind, TaskResult, TaskSpec, TaskState
 from ostinato.domain.values import Instant
+from ostinato.engine.finisher import Finisher
 from ostinato.engine.limits import EngineLimits
 from ostinato.engine.node import EngineNode, NodeSettings
 from ostinato.engine.notice import Notice
@@ -126,7 +127,7 @@ def work_in(
             fire=fire,
             notify=notices.append,
             dispatcher=dispatcher,
-            chance=lambda: 0.5,
+            finisher=Finisher(),
         )
         try:
             if started:

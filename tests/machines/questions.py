@@ -32,6 +32,7 @@ FITTING = {
     QuestionKind.BUDGET: {QuestionState.ALLOWED, QuestionState.DENIED},
     QuestionKind.ASK: {QuestionState.ANSWERED, QuestionState.DENIED},
     QuestionKind.UNKNOWN: {QuestionState.ANSWERED, QuestionState.ALLOWED, QuestionState.DENIED},
+    QuestionKind.FAILURE: {QuestionState.ANSWERED, QuestionState.ALLOWED, QuestionState.DENIED},
 }
 
 numbers = st.integers(0, 10_000)

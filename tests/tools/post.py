@@ -17,6 +17,7 @@ from ostinato.domain.step import Entry, ToolIntent
 from ostinato.domain.task import Task, TaskKind
 from ostinato.domain.values import SECOND, Instant
 from ostinato.engine.attempt import Attempt, Stop
+from ostinato.engine.finisher import Finisher
 from ostinato.store.port import ClaimRequest, Tx
 from ostinato.testing.clock import ManualClock
 from ostinato.tools.delivery import DeliveryHandler
@@ -41,6 +42,7 @@ class Post:
         self.desk = desk
         self.store = desk.store
         self.clock = ManualClock(BEGINS_AT)
+        self.finisher = Finisher()
         self.policy = ALLOWING
         self.missing: Exception | None = None
         self.noticed: list[object] = []
@@ -139,10 +141,6 @@ class Post:
         self.clock.set(self.clock.now() + round(seconds * SECOND))
 
     # what the engine's attempts want around them
-
-    def chance(self) -> float:
-        """Where a retry falls in its window."""
-        return 0.5
 
     def notify(self, notice: object) -> None:
         """Keeps what an attempt says."""

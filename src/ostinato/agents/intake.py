@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from ostinato.agents.unfit import is_unfit
 from ostinato.domain.event import EventName, NewEvent
 from ostinato.domain.message import NewMessage, check_owner
+from ostinato.domain.retry import RetryPolicy
 from ostinato.domain.task import Join, NewTask, Task, TaskEvent, TaskKind, TaskSpec, TaskState
 from ostinato.domain.values import Attachment, Instant, Origin, Source, Trust, Value, digest_of, to_json
 from ostinato.store.port import Reads, TaskFilter, Tx
@@ -115,6 +116,9 @@ class Intake:
                 model=item.model,
                 join=Join.ANY if item.any else Join.ALL,
                 review=item.review,
+                retry=item.failures.retry or RetryPolicy(),
+                fallback=item.failures.fallback,
+                escalate=item.failures.escalate,
             ),
             depth=item.depth,
             agent=item.agent or (self._default_agent if not item.skills else None),

@@ -29,6 +29,7 @@ from ostinato.domain.policy import CallFacts, Verdict, judge, stricter
 from ostinato.domain.step import Entry, Input, ToolIntent
 from ostinato.domain.task import Task
 from ostinato.domain.values import Attachment, Instant, Limits, Trust, Value, digest_of, to_json
+from ostinato.engine.finisher import Finisher
 from ostinato.engine.vault import learn
 from ostinato.store.port import Tx
 from ostinato.tools.port import AnyTool, Colleague, CommandRules, ToolContext
@@ -107,6 +108,11 @@ class Leash:
     def gauge(self) -> Gauge:
         """What models really count."""
         return self._maker.gauge
+
+    @property
+    def finisher(self) -> Finisher:
+        """Whoever ends the attempt."""
+        return self._maker.finisher
 
     def renew(self) -> None:
         """Looks at the agent's files as they are now: before each verdict, for whoever takes a tool away means the turn
@@ -224,6 +230,7 @@ class LeashMaker:
         colleagues: Callable[[], tuple[Colleague, ...]],
         elapsed_s: Callable[[], float] = time.monotonic,
         skills: Callable[[Sequence[str]], str] = lambda granted: "",
+        finisher: Finisher | None = None,
     ) -> None:
         """`elapsed_s`: seconds from any start, by which notes grow old. `skills`: what prompts say of granted ones."""
         self.toolbox = toolbox
@@ -232,6 +239,7 @@ class LeashMaker:
         self.context_limits = context_limits
         self.gauge = Gauge()
         self.colleagues = colleagues
+        self.finisher = finisher or Finisher()
         self._elapsed_s = elapsed_s
         self._skills = skills
         self._workspaces = workspaces

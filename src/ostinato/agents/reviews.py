@@ -65,11 +65,11 @@ def terms_of(task: Task, agent: AgentDefinition) -> ReviewTerms | None:
 def finish(tx: Tx, claim: Claim, outcome: Outcome, *, leash: Leash, now: Instant) -> Task:
     """Ends an attempt as `tx.finish` does; a result that must be reviewed is handed in instead."""
     if not isinstance(outcome, Done):
-        return tx.finish(claim, outcome, now=now)
+        return leash.finisher.finish(tx, claim, outcome, now=now)
     task = tx.check_claim(claim)
     terms = terms_of(task, leash.now) or terms_of(task, leash.then)
     if terms is None:
-        return tx.finish(claim, outcome, now=now)
+        return leash.finisher.finish(tx, claim, outcome, now=now)
     return _Submission(tx, claim, terms, leash=leash, now=now).hand_in(task, outcome.result)
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Sequence
+import random
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ from ostinato.domain.event import Event, EventName
 from ostinato.domain.task import TaskKind
 from ostinato.domain.values import Limits
 from ostinato.engine.clock import SystemClock
+from ostinato.engine.finisher import Finisher
 from ostinato.engine.lock import FleetLock
 from ostinato.engine.port import Clock, Handler
 from ostinato.engine.vault import learn
@@ -90,6 +92,7 @@ class FleetApp:
         self.workspaces = Workspaces(fleet, defaults=self.settings.defaults)
         self.log = log or LogLines()
         self.meter = Meter(agents=self.settings.agent_metrics)
+        self.chance: Callable[[], float] = random.random
         self.router = Router(self.settings.routing, elapsed_s=self.clock.elapsed_s)
         self.store: Store | None = None
         self.toolbox: Toolbox | None = None
@@ -152,9 +155,14 @@ class FleetApp:
         plugins = self.plugins = self._plugins(store, toolbox)
         self._ends.push_async_callback(plugins.stop)  # once the engine has stopped
         await plugins.start()
-        handlers = [MeteredHandler(each, self.meter) for each in self._handlers(toolbox, live, colleagues)]
+        finisher = self._make_finisher(colleagues)
+        handlers = [
+            MeteredHandler(each, self.meter)
+            for each in self._handlers(toolbox, live, colleagues=colleagues, finisher=finisher)
+        ]
         await self._let_somebody_in(store)
         node = self.node = self._engine(store, handlers, fires=fires, lock=lock)
+        node.finisher = finisher
         await node.start()
         self._ends.push_async_callback(node.stop)
         server = self._server(store, live, fires=fires)
@@ -223,7 +231,22 @@ class FleetApp:
             prices=PriceBook(self.state_dir / PRICES_FILE),
         )
 
-    def _handlers(self, toolbox: Toolbox, live: LiveText, colleagues: Colleagues) -> Sequence[Handler]:
+    def _make_finisher(self, colleagues: Colleagues) -> Finisher:
+        from ostinato.agents.colleagues import delegates_of
+        from ostinato.agents.failing import FailurePlanner
+
+        planner = FailurePlanner(
+            workspaces=self.workspaces,
+            fleet=self.settings.failures,
+            router=self.router,
+            colleagues=colleagues,
+            delegates=lambda agent, among: delegates_of(self.workspaces, agent, among),
+        )
+        return Finisher(planner, chance=self.chance)
+
+    def _handlers(
+        self, toolbox: Toolbox, live: LiveText, *, colleagues: Colleagues, finisher: Finisher
+    ) -> Sequence[Handler]:
         """Goals and turns by models, deliveries by tools."""
         from ostinato.agents.coding import CodingHandler
         from ostinato.agents.command_check import CommandChecks
@@ -255,6 +278,7 @@ class FleetApp:
             colleagues=colleagues,
             elapsed_s=self.clock.elapsed_s,
             skills=self._skills,
+            finisher=finisher,
         )
         functions = self._functions()
 

@@ -40,7 +40,9 @@ def list_questions(
         str, typer.Option("--state", metavar="STATE", help="pending, allowed, denied, answered, expired, all.")
     ] = "pending",
     everything: Annotated[bool, typer.Option("--all", help="Settled ones, too: the same as --state all.")] = False,
-    kind: Annotated[str | None, typer.Option("--kind", metavar="KIND", help="approval, ask, unknown, budget.")] = None,
+    kind: Annotated[
+        str | None, typer.Option("--kind", metavar="KIND", help="approval, ask, unknown, budget, failure.")
+    ] = None,
     agent: OfAgent = None,
     task: OfTask = None,
     before: Before = None,
@@ -184,7 +186,7 @@ def _show(screen: Screen, view: QuestionView) -> None:
             ("asks", view.asks),
             ("on behalf of", ", ".join(view.requesters)),
             ("asked", when(view.created_at)),
-            ("expires", f"{when(view.expires_at)}, which counts as a denial" if view.expires_at else ""),
+            ("expires", f"{when(view.expires_at)}, {_at_its_end(view)}" if view.expires_at else ""),
             ("settled", f"by {view.decided_by or 'nobody'}, {when(view.decided_at)}" if view.decided_at else ""),
             ("answer", view.answer),
         ]
@@ -209,6 +211,10 @@ def _show(screen: Screen, view: QuestionView) -> None:
         screen.say()
         for command in _next(view):
             screen.say(f"→ {command}")
+
+
+def _at_its_end(view: QuestionView) -> str:
+    return "and then it is given up" if view.kind == "failure" else "which counts as a denial"
 
 
 def _changes(before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]:
@@ -244,6 +250,12 @@ def _next(view: QuestionView) -> tuple[str, ...]:
     allow_it, deny_it = f"ostinato approvals allow {view.id}", f'ostinato approvals deny {view.id} --reason "..."'
     if view.kind == "unknown":
         return (f"{allow_it}    (it did not happen: do it again)", f'ostinato approvals answer {view.id} "it happened"')
+    if view.kind == "failure":
+        return (
+            f"{allow_it}    (try again)",
+            f'ostinato approvals answer {view.id} "retry with AGENT"',
+            f"{deny_it}    (give up)",
+        )
     return allow_it, deny_it
 
 

@@ -67,3 +67,41 @@ def json_argument(text: str | None, *, option: str) -> dict[str, Any] | None:
         raise Invalid("This is not a JSON object", place=option, cure="""Write '{"key": "value"}'.""")
     check_depth(decoded, place=option)
     return decoded
+
+
+def retry_argument(text: str) -> dict[str, Any]:
+    """Rules of retry as `attempts=5,base=10s,rate_limited.attempts=9`. Raises Invalid."""
+    rules: dict[str, Any] = {}
+    for part in text.split(","):
+        name, equals, value = part.strip().partition("=")
+        group, dot, key = name.partition(".")
+        if not equals or not name or (dot and not key):
+            cure = "For example --retry attempts=5,base=10s,rate_limited.attempts=9"
+            raise Invalid(f"{part[:64]!r} is no rule of retry", place="--retry", cure=cure)
+        where = rules.setdefault(group, {}) if dot else rules
+        if not isinstance(where, dict):
+            raise Invalid(f"{group!r} is given in two ways", place="--retry")
+        where[key if dot else name] = _plain_value(value)
+    return rules
+
+
+def _plain_value(text: str) -> Any:
+    if text in ("true", "false"):
+        return text == "true"
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return int(number) if number.is_integer() else number
+
+
+def rungs_argument(texts: list[str]) -> list[dict[str, Any]]:
+    """People to ask, each as `alice:2h`. Raises Invalid."""
+    rungs: list[dict[str, Any]] = []
+    for text in texts:
+        to, colon, within = text.rpartition(":")
+        if not colon:
+            cure = "For example --escalate alice:2h --escalate operator:1d"
+            raise Invalid(f"{text[:64]!r} does not say how long they have", place="--escalate", cure=cure)
+        rungs.append({"to": to, "within": within})
+    return rungs

@@ -24,6 +24,8 @@ from ostinato.cli.options import (
     Reason,
     TaskId,
     json_argument,
+    retry_argument,
+    rungs_argument,
     text_argument,
 )
 from ostinato.cli.plan_commands import decide_tree, edit, plan, show_tree
@@ -58,6 +60,18 @@ Skills = Annotated[list[str] | None, typer.Option("--skill", metavar="SKILL", he
 Priority = Annotated[
     int, typer.Option("--priority", metavar="N", min=-100, max=100, help="-100 to 100; higher is sooner.")
 ]
+Deliver = Annotated[
+    str | None, typer.Option("--deliver", metavar="WHERE", help="operator, agent:NAME, session:KEY, file:PATH.")
+]
+RetryBy = Annotated[
+    str | None, typer.Option("--retry", metavar="RULES", help="attempts=5,base=10s,rate_limited.attempts=9")
+]
+Fallback = Annotated[
+    str | None, typer.Option("--fallback", metavar="AGENT", help="Who takes over once its agent has given up.")
+]
+Escalate = Annotated[
+    list[str] | None, typer.Option("--escalate", metavar="WHO:TIME", help="Whom to ask if it fails: alice:2h.")
+]
 AfterTasks = Annotated[
     list[str] | None, typer.Option("--after", metavar="TASK", help="Once this is done; T12:failure, T12:always.")
 ]
@@ -79,10 +93,11 @@ def add(
     model: Annotated[str | None, typer.Option("--model", metavar="MODEL", help="A tier or model.")] = None,
     budget: Budget = None,
     data: Annotated[str | None, typer.Option("--input", metavar="JSON", help="Data for the task.")] = None,
-    deliver: Annotated[
-        str | None, typer.Option("--deliver", metavar="WHERE", help="operator, agent:NAME, session:KEY, file:PATH.")
-    ] = None,
+    deliver: Deliver = None,
     policy: RoutedBy = None,
+    retry: RetryBy = None,
+    fallback: Fallback = None,
+    escalate: Escalate = None,
     delegation: DelegationKey = None,
     review: Review = None,
     draft: Annotated[bool, typer.Option("--draft", help="It runs only once approved.")] = False,
@@ -94,7 +109,7 @@ def add(
 
     Example: ostinato tasks add "Summarize the week" --agent clerk --not-before 2h
     """
-    screen, client = Screen(), Client(fleet)
+    client = Client(fleet)
     request = tasks_api.AddTask(
         title=text_argument(title),
         goal=text_argument(goal) if goal else "",
@@ -112,16 +127,23 @@ def add(
         deliver=deliver,
         budget=budget,
         policy=policy,
+        retry=retry_argument(retry) if retry else {},
+        fallback=fallback,
+        escalate=None if escalate is None else rungs_argument(escalate),
         delegation=delegation,
         review=review,
         draft=draft,
         key=key,
     )
-    task = client.call(tasks_api.add, request)
+    _say_added(client, client.call(tasks_api.add, request), depends=bool(after), as_json=as_json)
+
+
+def _say_added(client: Client, task: TaskRow, *, depends: bool, as_json: bool) -> None:
+    screen = Screen()
     if as_json:
         screen.json(task)
-        return
-    _say_what_next(screen, task, runs=client.node_runs(), depends=bool(after))
+    else:
+        _say_what_next(screen, task, runs=client.node_runs(), depends=depends)
 
 
 def _say_what_next(screen: Screen, task: TaskRow, *, runs: bool, depends: bool) -> None:

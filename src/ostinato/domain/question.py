@@ -13,7 +13,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from ostinato.domain.budget import BudgetName
-from ostinato.domain.errors import Conflict, Denied
+from ostinato.domain.errors import Conflict, Denied, Invalid
+from ostinato.domain.escalation import Later
 from ostinato.domain.gate import ADMIN, OPERATOR
 from ostinato.domain.person import Role
 from ostinato.domain.values import SECOND, Instant, Trust, Value, digest_of, to_json
@@ -27,6 +28,8 @@ class QuestionKind(enum.StrEnum):
     UNKNOWN = "unknown"
     BUDGET = "budget"
     REVIEW = "review"
+    FAILURE = "failure"
+    """A task has failed: shall it be tried again, given to another agent, or given up?"""
 
 
 class QuestionState(enum.StrEnum):
@@ -82,6 +85,8 @@ class NewQuestion(Value):
     escalate: str = ""
     """Whom else to ask, `escalate_s` seconds after it was asked; empty: nobody."""
     escalate_s: float = 0.0
+    later: tuple[Later, ...] = ()
+    """Whom else to ask after these, and when."""
     requesters: tuple[str, ...] = ()
     """People on whose behalf the turn works: they do not decide while somebody else can."""
     stored: bool = False
@@ -135,7 +140,24 @@ _ALLOWED_ANSWERS = {
     QuestionKind.REVIEW: {QuestionState.ALLOWED, QuestionState.DENIED},
     QuestionKind.ASK: {QuestionState.ANSWERED, QuestionState.DENIED},
     QuestionKind.UNKNOWN: {QuestionState.ANSWERED, QuestionState.ALLOWED, QuestionState.DENIED},
+    QuestionKind.FAILURE: {QuestionState.ANSWERED, QuestionState.ALLOWED, QuestionState.DENIED},
 }
+
+RETRY, RETRY_WITH, GIVE_UP = "retry", "retry with ", "give up"
+"""What can be answered to the question what is to become of a failed task."""
+
+
+def agent_of_answer(text: str) -> str | None:
+    """Who is to try a failed task again by this answer; empty: whoever has it; None: nobody, it is given up. Raises
+    Invalid for anything else."""
+    said = " ".join(text.split())
+    if said.lower() == RETRY:
+        return ""
+    if said.lower().startswith(RETRY_WITH) and " " not in said[len(RETRY_WITH) :]:
+        return said[len(RETRY_WITH) :]
+    if said.lower() == GIVE_UP:
+        return None
+    raise Invalid(f"{text[:80]!r} is no answer to this", cure="Answer 'retry', 'retry with AGENT' or 'give up'.")
 
 
 def check_answer(question: Question, answer: Answer, *, now: Instant) -> None:
@@ -164,9 +186,7 @@ def check_decider(question: Question, person: str, role: Role, *, people: Mappin
     A gate can ask a role or one person, and somebody else after a while; an admin may always stand in. Whoever asked
     for the task decides only where nobody else could.
     """
-    asked = [question.ask]
-    if question.escalate and is_escalated(question, created_at=question.created_at, now=now):
-        asked.append(question.escalate)
+    asked = asked_by(question, created_at=question.created_at, now=now)
     if not _is_asked(person, role, asked):
         whom = " or ".join(f"an {each}" if each in (OPERATOR, ADMIN) else each for each in asked)
         raise Denied(f"{question.name} asks {whom}", cure="Let them decide, or an admin.")
@@ -186,9 +206,20 @@ def _is_asked(person: str, role: Role, asked: Sequence[str]) -> bool:
     return role is Role.ADMIN or OPERATOR in asked or person in asked
 
 
+def everybody_asked(question: NewQuestion) -> tuple[Later, ...]:
+    """Whom it asks beside its first one, in the order of time."""
+    first = (Later(to=question.escalate, after_s=question.escalate_s),) if question.escalate else ()
+    return tuple(sorted((*first, *question.later), key=lambda each: each.after_s))
+
+
+def asked_by(question: NewQuestion, *, created_at: Instant, now: Instant) -> list[str]:
+    """Who is asked by now, the latest last."""
+    return [question.ask, *(e.to for e in everybody_asked(question) if now >= created_at + round(e.after_s * SECOND))]
+
+
 def is_escalated(question: NewQuestion, *, created_at: Instant, now: Instant) -> bool:
     """True from the time on at which somebody else is asked, too."""
-    return bool(question.escalate) and now >= created_at + round(question.escalate_s * SECOND)
+    return len(asked_by(question, created_at=created_at, now=now)) > 1
 
 
 def next_call_at(question: NewQuestion, *, created_at: Instant, after: Instant) -> Instant | None:
@@ -197,7 +228,6 @@ def next_call_at(question: NewQuestion, *, created_at: Instant, after: Instant) 
     if question.remind_s is not None:
         every = max(round(question.remind_s * SECOND), SECOND)
         times.append(created_at + ((after - created_at) // every + 1) * every)
-    if question.escalate:
-        times.append(created_at + round(question.escalate_s * SECOND))
+    times += [created_at + round(each.after_s * SECOND) for each in everybody_asked(question)]
     times = [each for each in times if each > after and (question.expires_at is None or each < question.expires_at)]
     return min(times, default=None)

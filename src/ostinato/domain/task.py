@@ -12,6 +12,7 @@ import msgspec
 
 from ostinato.domain.budget import Ceiling
 from ostinato.domain.errors import Conflict
+from ostinato.domain.escalation import Rung
 from ostinato.domain.retry import RetryPolicy
 from ostinato.domain.review import ReviewTerms
 from ostinato.domain.routing import RoutingPolicy
@@ -197,6 +198,11 @@ class TaskSpec(Value):
     causes: tuple[str, ...] = ()
     """The chain of causes, oldest first: task and message ids (`T12`, `M40`)."""
     retry: RetryPolicy = RetryPolicy()
+    """How it is tried again, before what its agent and its fleet say."""
+    fallback: str = ""
+    """Who takes over when its agent has given up: an agent, or `skills`; empty: what its agent's files say."""
+    escalate: tuple[Rung, ...] | None = None
+    """Whom to ask when it has failed, one after the other; None: what its agent's files say."""
     timeout_s: float | None = None
     """Seconds one attempt may run; None: the kind's default."""
     deadline_at: Instant | None = None

@@ -18,6 +18,7 @@ from ostinato.domain.errors import Denied, Exhausted, Fenced, Invalid, NotFound,
 from ostinato.domain.step import Entry
 from ostinato.domain.task import Cancelled, Done, Fail, Outcome, Park, Requeue, Retry, Review, Task
 from ostinato.domain.values import SECOND
+from ostinato.engine.finisher import Finisher
 from ostinato.engine.notice import AttemptCrashed, AttemptStuck, Notify, OutcomeNotRecorded, code_of, traceback_of
 from ostinato.engine.port import Clock, Ending, Handler, Settled
 from ostinato.store.port import Claim, Store, Tx
@@ -47,7 +48,7 @@ class Surroundings(Protocol):
     store: Store
     clock: Clock
     notify: Notify
-    chance: Callable[[], float]
+    finisher: Finisher
     draining: bool
 
     def ended(self, attempt: Attempt) -> None:
@@ -228,7 +229,7 @@ class Attempt:
             _run_within(ending.within, tx)
         if ending.entries:
             tx.record_steps(self.claim, ending.entries, now=now)
-        tx.finish(self.claim, ending.outcome, now=now, chance=self._around.chance())
+        self._around.finisher.finish(tx, self.claim, ending.outcome, now=now)
 
     async def _record_otherwise(self, ending: Ending, error: Exception) -> None:
         """After a first failure: what the handler added is at fault, or the store has no room now."""

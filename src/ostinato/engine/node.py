@@ -23,6 +23,7 @@ from ostinato.engine.attempt import Stop
 from ostinato.engine.auditor import Auditor
 from ostinato.engine.completion import Completions
 from ostinato.engine.dispatcher import LocalDispatcher
+from ostinato.engine.finisher import Finisher
 from ostinato.engine.lease import Lease, LeaseTimes
 from ostinato.engine.limits import EngineLimits, limits_for, measure_machine
 from ostinato.engine.lock import FleetLock
@@ -85,7 +86,7 @@ class EngineNode:
         notify: Notify,
         lock: FleetLock | None = None,
         dispatcher: Dispatcher | None = None,
-        chance: Callable[[], float] = random.random,
+        finisher: Finisher | None = None,
     ) -> None:
         self.store = store
         self.clock = clock
@@ -98,7 +99,8 @@ class EngineNode:
         self._notify = notify
         self._lock = lock
         self._dispatcher = dispatcher
-        self._chance = chance
+        self.finisher = finisher or Finisher(chance=random.random)
+        """Ends attempts; set before the start."""
         self._worker: Worker | None = None
         self._completions: Completions | None = None
         self._ends = contextlib.AsyncExitStack()
@@ -189,7 +191,7 @@ class EngineNode:
             node=node.id,
             dispatcher=self._hints(),
             limits=self.limits,
-            chance=self._chance,
+            finisher=self.finisher,
             pools=self.settings.pools,
             due=alarm.learn,
         )

@@ -22,6 +22,7 @@ from ostinato.domain.task import URGENT_PRIORITY, Fail, Task, TaskKind
 from ostinato.domain.values import SECOND, Instant, Value
 from ostinato.engine.attempt import Attempt, Stop, outcome_of_error
 from ostinato.engine.deadlines import Deadlines
+from ostinato.engine.finisher import Finisher
 from ostinato.engine.limits import EngineLimits
 from ostinato.engine.notice import AttemptCrashed, Notice, ServiceFailed, code_of, traceback_of
 from ostinato.engine.port import Dispatcher, Handler
@@ -119,14 +120,14 @@ class Worker:
         node: int,
         dispatcher: Dispatcher,
         limits: EngineLimits,
-        chance: Callable[[], float],
+        finisher: Finisher,
         pools: tuple[str, ...] = (EVERY_POOL,),
         due: Callable[[Instant | None], None] | None = None,
     ) -> None:
         self.store = ground.store
         self.clock = ground.clock
         self.notify = ground.notify
-        self.chance = chance
+        self.finisher = finisher
         self.limits = limits
         self._strands = Strands(limits.queues)
         self.draining = False
@@ -317,13 +318,13 @@ class Worker:
                 late = Fail(
                     error=f"Its deadline has passed: {format_instant(task.spec.deadline_at)}", error_class="deadline"
                 )
-                tx.finish(Claim(task=task.id, token=task.token), late, now=now)
+                self.finisher.finish(tx, Claim(task=task.id, token=task.token), late, now=now)
                 continue
             try:
                 self._handlers[task.kind].open(tx, task, now=now)
             except Exception as error:  # one task that cannot be opened must not keep the others from their work
                 claim, outcome = Claim(task=task.id, token=task.token), outcome_of_error(error)
-                tx.finish(claim, outcome, now=now, chance=self.chance())
+                self.finisher.finish(tx, claim, outcome, now=now)
                 failures.append(
                     AttemptCrashed(
                         task=task.id,

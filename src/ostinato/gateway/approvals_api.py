@@ -15,7 +15,7 @@ from ostinato.agents.rehearsal import Wanted
 from ostinato.domain.errors import Conflict, Denied, Invalid, unknown_name
 from ostinato.domain.permission import NewPermission, Permission, permission_from
 from ostinato.domain.person import Role
-from ostinato.domain.question import Answer, Question, QuestionKind, QuestionState, check_decider
+from ostinato.domain.question import Answer, Question, QuestionKind, QuestionState, agent_of_answer, check_decider
 from ostinato.domain.step import Decision
 from ostinato.gateway.context import Context
 from ostinato.gateway.notation import iso, iso_or_none, parse_id
@@ -192,6 +192,9 @@ async def deny(context: Context, request: DenyQuestion) -> QuestionView:
 async def answer(context: Context, request: AnswerQuestion) -> QuestionView:
     """Answer what an agent asked, or say what became of an action whose outcome is unknown."""
     number = parse_id(request.question, "Q")
+    asked = await context.store.read(lambda tx: tx.question(number))
+    if asked.kind is QuestionKind.FAILURE and (agent := agent_of_answer(request.text)):
+        await context.card(agent)  # it exists
 
     def check(question: Question) -> None:
         if question.kind in (QuestionKind.APPROVAL, QuestionKind.BUDGET, QuestionKind.REVIEW):

@@ -283,12 +283,14 @@ def _about_question(question: Question, *, now: Instant) -> str:
         QuestionKind.ASK: f"{question.agent} asks: {question_words(question)}",
         QuestionKind.UNKNOWN: f"{question.agent} does not know whether it happened: {question_words(question)}",
         QuestionKind.REVIEW: f"{question.agent} has a result to accept: {question_words(question)}",
+        QuestionKind.FAILURE: f"what is to become of T{question.task}, which has failed: {question_words(question)}",
         QuestionKind.BUDGET: f"{question.agent} has reached a limit: {question_words(question)}",
     }[question.kind]
     left = ""
     if question.expires_at is not None:
+        ends = "given up" if question.kind is QuestionKind.FAILURE else "denied"
         hours = (question.expires_at - now) / SECOND / 3_600
-        left = f" (denied by itself in {hours:.0f} h)" if hours >= 1 else " (denied by itself within the hour)"
+        left = f" ({ends} by itself in {hours:.0f} h)" if hours >= 1 else f" ({ends} by itself within the hour)"
     return f"{question.name} {about}{left}"
 
 

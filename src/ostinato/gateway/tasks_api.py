@@ -13,9 +13,12 @@ from ostinato.domain.budget import Ceiling
 from ostinato.domain.dependency import joined
 from ostinato.domain.duration import parse_duration
 from ostinato.domain.errors import Conflict, Invalid, unknown_name
+from ostinato.domain.escalation import parse_rungs
+from ostinato.domain.failure import SKILLS
 from ostinato.domain.message import parse_deliver
 from ostinato.domain.person import Role
 from ostinato.domain.question import Answer, QuestionKind, QuestionState
+from ostinato.domain.retry import parse_retry
 from ostinato.domain.review import ByAgent, read_review
 from ostinato.domain.routing import RoutingPolicy
 from ostinato.domain.step import Input
@@ -46,6 +49,7 @@ from ostinato.gateway.views import (
 )
 from ostinato.store.port import QuestionFilter, Reads, TaskFilter, Tx
 from ostinato.tools.proposing import once
+from ostinato.workspace.failure_rules import check_fallback
 
 Title = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Text = Annotated[str, msgspec.Meta(max_length=200_000)]
@@ -83,6 +87,12 @@ class AddTask(Ask):
     review: dict[str, Any] | Text | None = None
     """Who must accept its result before it counts: `agent:NAME`, `person:operator`, `command:pytest -q`, `when:CEL`, or
     a group such as `{"person": "operator", "within": "1d", "rounds": 2}`."""
+    retry: dict[str, Any] = {}
+    """How it is tried again, as `[retry]` says it: `{"attempts": 5, "rate_limited": {"attempts": 9}}`."""
+    fallback: Word | None = None
+    """Who takes over when its agent has given up: an agent, or `skills`."""
+    escalate: list[dict[str, Any]] | None = None
+    """Whom to ask when it has failed, one after the other: `[{"to": "alice", "within": "2h"}]`."""
     delegation: Word | None = None
     """Key of the work: while a task with it is unfinished, that one is given back. A draft has one by what it says."""
     draft: bool = False
@@ -200,6 +210,9 @@ async def add(context: Context, request: AddTask) -> TaskRow:
         deliver=parse_deliver(request.deliver) if request.deliver is not None else None,
         budget=None if request.budget is None else Ceiling(usd_micros=round(request.budget * 1_000_000)),
         join=Join.ANY if request.any else Join.ALL,
+        retry=parse_retry(request.retry, place="key 'retry'"),
+        fallback=check_fallback(request.fallback) if request.fallback else "",
+        escalate=None if request.escalate is None else parse_rungs(request.escalate, place="key 'escalate'"),
         delegation=request.delegation or "",
         review=None if request.review is None else read_review(request.review),
         policy=None if request.policy is None else _member(RoutingPolicy, request.policy, "policy"),
@@ -218,8 +231,9 @@ async def add(context: Context, request: AddTask) -> TaskRow:
         key=request.key,
         body=digest_of(to_json(request)) if request.key else "",
     )
-    if request.agent is not None:
-        await context.card(request.agent)  # it exists
+    for name in (request.agent, request.fallback if request.fallback != SKILLS else None):
+        if name:
+            await context.card(name)  # it exists
     await _check_reviewer(context, new)
     where = Placing(context.router, ()) if request.agent is not None else await placing(context)
 

@@ -13,7 +13,7 @@ from ostinato.domain.dependency import Standing, is_skipped, standing, still_mis
 from ostinato.domain.event import Event
 from ostinato.domain.ledger import Charge, Spending
 from ostinato.domain.message import Message, Session
-from ostinato.domain.question import Question, QuestionKind, QuestionState
+from ostinato.domain.question import Question, QuestionKind, QuestionState, everybody_asked
 from ostinato.domain.task import After, Task, TaskState, WaitKind
 from ostinato.domain.values import SECOND, Attachment
 from ostinato.gateway.notation import iso, iso_or_none, usd
@@ -385,7 +385,7 @@ def question_view(question: Question) -> QuestionView:
         edited=question.arguments,
         digest=allowed.digest if allowed else None,
         bound=allowed.bound if allowed else None,
-        asks=" or ".join(dict.fromkeys(each for each in (question.ask, question.escalate) if each)),
+        asks=" or ".join(dict.fromkeys([question.ask, *(each.to for each in everybody_asked(question))])),
         requesters=list(question.requesters),
     )
 

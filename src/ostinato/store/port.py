@@ -15,6 +15,7 @@ from ostinato.domain.audit import AuditRow
 from ostinato.domain.breaker import Breaker
 from ostinato.domain.budget import Account, Ceiling
 from ostinato.domain.event import Event, EventName, NewEvent
+from ostinato.domain.failure import NO_PLAN, FailurePlan, Setbacks
 from ostinato.domain.ledger import Charge, Spending
 from ostinato.domain.message import Message, NewMessage, Session
 from ostinato.domain.person import NewToken, Token
@@ -237,6 +238,9 @@ class Reads(QueueReads, LeashReads, Protocol):
         """The same as ids, each with what is waited for in it."""
 
     def attempts(self, task: int) -> list[Attempt]: ...
+    def setbacks(self, task: int) -> Setbacks:
+        """What has failed in a task so far, by class; empty where nothing has."""
+
     def steps(self, task: int, *, journal: int | None = None) -> list[Step]:
         """Of the current journal unless another generation is named; in order."""
 
@@ -342,12 +346,15 @@ class Tx(Reads, QueueTx, LeashTx, Protocol):
         """The task, if the claim still holds and neither fleet, agent, task nor session is halted; else `Fenced`.
         Called in the transaction of every intent."""
 
-    def finish(self, claim: Claim, outcome: Outcome, *, now: Instant, chance: float = 0.5) -> Task:
-        """Ends the attempt: moves the task as the outcome says (a Retry without tries left fails), writes attempt,
-        event and counters, releases dependants, delivers the result (spec.deliver, parent's inbox), withdraws pending
-        questions of an ended task, and, if the session's inbox holds unread messages, makes its next turn. `Fenced`
-        on an old token. A task that parks for what has come already (an answer, a child's end, a message) is ready
-        again at once. After a failure only messages that came since the claim make a turn: the others made it fail."""
+    def finish(
+        self, claim: Claim, outcome: Outcome, *, now: Instant, chance: float = 0.5, plan: FailurePlan = NO_PLAN
+    ) -> Task:
+        """Ends the attempt: moves the task as the outcome says (a failure as `plan` and its class say: again, to
+        another agent, to a person, or for good), writes attempt, event and counters, releases dependants, delivers
+        the result (spec.deliver, parent's inbox), withdraws pending questions of an ended task, and, if the session's
+        inbox holds unread messages, makes its next turn. `Fenced` on an old token. A task that parks for what has come
+        already (an answer, a child's end, a message) is ready again at once. After a failure only messages that came
+        since the claim make a turn: the others made it fail."""
 
     def move_task(self, task: int, event: TaskEvent, *, actor: str, reason: str = "", now: Instant) -> Task:
         """What people and sweeps do. Approve releases at once what misses nothing. Cancel and fail fence a running

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from ostinato.domain.dependency import parted
 from ostinato.domain.errors import Denied, Exhausted, Invalid, NotFound, unknown_name
 from ostinato.domain.message import DEPTH_MAX
+from ostinato.domain.retry import parse_retry
 from ostinato.domain.review import ByAgent, ByCommand, ReviewTerms, read_review
 from ostinato.domain.step import Effect, ModelAnswer, Note, ToolIntent
 from ostinato.domain.task import UNFINISHED, After, Join, NewTask, Task, TaskKind, TaskSpec, TaskState
@@ -134,6 +135,7 @@ def _new_task(tx: Reads, context: ToolContext, arguments: Arguments) -> NewTask:
             join=Join.ANY if arguments.get("any") else Join.ALL,
             delegation=arguments.get("delegation", ""),
             review=asked_review(context, arguments.get("review"), agent=arguments.get("agent")),
+            retry=parse_retry(arguments.get("retry", {}), place="retry"),
         ),
         agent=arguments.get("agent"),
         project=arguments.get("project") or tx.task(context.task).project,
@@ -308,6 +310,7 @@ def task_tools(router: Router | None = None) -> tuple[AnyTool, ...]:
         "type": text_schema(most=60),
         "project": text_schema(most=60),
         "review": text_schema(most=2_000),
+        "retry": {"type": "object", "description": "{attempts: 5, base: 10s, rate_limited: {attempts: 9}}"},
         "delegation": text_schema("the same work, however it is worded", most=200),
     }
     return (

@@ -15,6 +15,7 @@ from ostinato.domain.instant import zone_named
 from ostinato.domain.review import ReviewTerms, read_review
 from ostinato.domain.values import Limits, Value
 from ostinato.workspace.command_rules import CodingCommand, parse_command, parse_function
+from ostinato.workspace.failure_rules import FAILURE_KEYS, NO_RULES, FailureRules, parse_failure_rules
 from ostinato.workspace.fields import ID, ID_CURE, Fields
 from ostinato.workspace.front_matter import Node
 from ostinato.workspace.gate_rules import parse_gates
@@ -41,6 +42,7 @@ AGENT_KEYS = (
     "gates",
     "gates_off",
     "review",
+    *FAILURE_KEYS,
     "stop",
 )
 LIMIT_KEYS = ("steps", "tokens", "usd", "wall", "identical", "per_call", "per_task", "per_day")
@@ -90,6 +92,8 @@ class AgentSettings(Value):
     gates: tuple[Gate, ...] = tuple(DEFAULT_GATES.values())
     review: ReviewTerms | None = None
     """What the results of its goals must pass before they count; None: nothing."""
+    failures: FailureRules = NO_RULES
+    """What is to happen when a task of it fails."""
     stop: str = ""
     """How people stop it for good, in words."""
 
@@ -116,6 +120,7 @@ def parse_agent_settings(node: Node, *, file: str, limits: Limits) -> AgentSetti
         limits=parse_limits(fields.group("limits", LIMIT_KEYS), limits),
         gates=_gates(fields),
         review=parse_review(fields),
+        failures=parse_failure_rules(fields),
         stop=fields.text("stop"),
     )
 

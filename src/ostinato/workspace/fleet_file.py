@@ -29,6 +29,7 @@ from ostinato.domain.values import Limits, Value
 from ostinato.store.port import Retention
 from ostinato.workspace.agent import FleetDefaults
 from ostinato.workspace.agent_file import BUDGET_KEYS, EFFORTS, LIMIT_KEYS, check_agent_id, parse_limits
+from ostinato.workspace.failure_rules import FLEET_RETRY_KEYS, NO_RULES, FailureRules, parse_fleet_failures
 from ostinato.workspace.fields import Fields
 from ostinato.workspace.file_text import FileText, Finding, read_text
 from ostinato.workspace.fleet_policy import POLICY_KEYS, parse_fleet_policy
@@ -61,6 +62,7 @@ FLEET_FILE_KEYS: dict[str, tuple[str, ...]] = {
         "queues",
         "inbox",
         "routing",
+        "retry",
         "tasks",
         "metrics",
         "otel",
@@ -105,6 +107,7 @@ FLEET_FILE_KEYS: dict[str, tuple[str, ...]] = {
     **QUEUE_KEYS,
     "inbox": ("agent", "settle"),
     **ROUTING_KEYS,
+    **FLEET_RETRY_KEYS,
     "tasks": ("file", "stalled"),
     "metrics": ("agents",),
     "otel": ("endpoint", "contents"),
@@ -200,6 +203,8 @@ class FleetSettings(Value):
     """How long a file must have been left alone before it is taken, in seconds."""
     routing: Routing = Routing()
     """Which agent gets a task that names only skills."""
+    failures: FailureRules = NO_RULES
+    """What is to happen when a task fails whose agent says nothing else."""
     tasks_file: bool = True
     """Whether TASKS.md and tasks/ are kept."""
     stalled_s: float = STALLED_S
@@ -302,6 +307,7 @@ def parse_fleet(file: FileText, *, name: str) -> FleetSettings:
         inbox_agent=inbox.read("agent", check_agent_id),
         settle_s=inbox.duration_s("settle", SETTLE_S),
         routing=parse_routing(root),
+        failures=parse_fleet_failures(root),
         tasks_file=_table(root, "tasks").flag("file", default=True),
         stalled_s=_table(root, "tasks").duration_s("stalled", STALLED_S, least=STALLED_LEAST_S),
         agent_metrics=_table(root, "metrics").flag("agents", default=False),
@@ -553,6 +559,7 @@ _TABLES = {
     "inbox_agent": "[inbox]",
     "settle_s": "[inbox]",
     "routing": "[routing]",
+    "failures": "[retry]",
     "tasks_file": "[tasks]",
     "stalled_s": "[tasks]",
     "agent_metrics": "[metrics]",

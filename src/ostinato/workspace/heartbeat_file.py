@@ -11,7 +11,7 @@ from functools import lru_cache
 from ostinato.domain.condition import CompiledCondition, Kind, compile_condition
 from ostinato.domain.errors import Invalid
 from ostinato.domain.message import parse_deliver
-from ostinato.domain.retry import RetryPolicy
+from ostinato.domain.retry import RetryPolicy, parse_retry
 from ostinato.domain.schedule import RULE_KEYS, ScheduleRule, parse_rule, rule_to_texts
 from ostinato.domain.values import Value
 from ostinato.store.port import ScheduleRow
@@ -24,9 +24,6 @@ OWN_KEYS = ("check", "model", "effort", "session", "each", "escalate_after", "re
 HEARTBEAT_KEYS = (*ABOUT_KEYS, *RULE_KEYS, *OWN_KEYS)
 CHECK_KEYS = ("when", "command", "timeout")
 CHECK_TIMEOUT_S = 60.0
-RETRY_KEYS = ("attempts", "base", "max")
-
-ATTEMPTS_MAX = 100
 
 SESSIONS = ("main", "isolated")
 EACH = ("inbox",)
@@ -150,15 +147,7 @@ def parse_heartbeat(
 
 
 def _parse_retry(fields: Fields) -> RetryPolicy | None:
-    retry = fields.group("retry", RETRY_KEYS)
-    if retry is None:
-        return None
-    usual = RetryPolicy()
-    return RetryPolicy(
-        attempts_max=retry.integer("attempts", usual.attempts_max, least=1, most=ATTEMPTS_MAX),
-        base_s=retry.duration_s("base", usual.base_s, least=0.1),
-        max_s=retry.duration_s("max", usual.max_s, least=0.1),
-    )
+    return parse_retry(fields.plain("retry"), place=fields.place("retry")) if fields.has("retry") else None
 
 
 @lru_cache(maxsize=1_024)

@@ -20,6 +20,7 @@ from ostinato.domain.review import ByCommand, ReviewTerms
 from ostinato.domain.task import After, Condition
 from ostinato.domain.values import Instant, Trust, Value
 from ostinato.workspace.agent_file import check_agent_id, parse_review
+from ostinato.workspace.failure_rules import FAILURE_KEYS, NO_RULES, FailureRules, parse_failure_rules
 from ostinato.workspace.fields import Fields
 from ostinato.workspace.file_text import text_of
 from ostinato.workspace.front_matter import Node, split_front_matter
@@ -42,6 +43,7 @@ ITEM_KEYS = (
     "model",
     "input",
     "review",
+    *FAILURE_KEYS,
     "key",
 )
 """Keys of an item, in front matter or JSON. In Markdown the goal may be the prose instead."""
@@ -90,6 +92,8 @@ class InboxItem(Value):
     deadline_at: Instant | None = None
     timeout_s: float | None = None
     model: str | None = None
+    failures: FailureRules = NO_RULES
+    """What is to happen when it fails."""
     input: Mapping[str, Any] = {}
     review: ReviewTerms | None = None
     """Who must accept the result; None: what the agent's files say."""
@@ -217,10 +221,20 @@ def _item(fields: Fields, source: ItemSource, *, goal: str) -> InboxItem:
         model=fields.text("model") or None,
         input=_input(fields),
         review=_review(fields, source),
+        failures=_failures(fields, source),
         trust=Trust.OPERATOR if source.agent is None else Trust.AGENT,
         key=f"inbox:{key[:200]}" if key else source.key,
         file=source.file,
     )
+
+
+def _failures(fields: Fields, source: ItemSource) -> FailureRules:
+    found = parse_failure_rules(fields)
+    if source.agent is not None and (found.fallback or found.escalate is not None):
+        key = "fallback" if found.fallback else "escalate"
+        why = "Who else works or is asked is not an agent's to say"
+        raise fields.wrong(key, why, cure="Drop the file into the fleet's inbox/, or say it in AGENTS.md.")
+    return found
 
 
 def _session(fields: Fields) -> str | None:

@@ -48,6 +48,7 @@ UNANSWERED: Final = frozenset(
         "forget_account", "add_audit", "add_charge", "add_node", "set_flag", "add_blob", "touch_blob",
         "put_schedule", "remove_schedule", "add_fire", "forget_fires", "add_skip", "skip_schedule", "set_setting",
         "forget_steps", "forget_attempts", "forget_questions", "forget_dependencies", "forget_document", "forget_task",
+        "forget_setbacks", "put_setbacks",
         "forget_messages", "forget_session", "forget_blob_uses", "forget_blob", "put_breaker", "drop_breaker",
         "meet_dependency",
     }

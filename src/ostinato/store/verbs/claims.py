@@ -9,9 +9,9 @@ from msgspec.structs import replace
 
 from ostinato.domain.errors import Fenced, Internal
 from ostinato.domain.event import EventName
+from ostinato.domain.failure import NO_PLAN, FailurePlan
 from ostinato.domain.message import task_session
-from ostinato.domain.retry import delay_s
-from ostinato.domain.step import Entry, is_private, is_tainted
+from ostinato.domain.step import Entry
 from ostinato.domain.task import (
     ENDED,
     Cancelled,
@@ -24,22 +24,21 @@ from ostinato.domain.task import (
     Review,
     Task,
     TaskEvent,
-    TaskResult,
     TaskState,
     claim_number,
     next_token,
 )
-from ostinato.domain.values import SECOND, Instant, Trust
+from ostinato.domain.values import Instant
 from ostinato.store.port import Claim, ClaimRequest
 from ostinato.store.verbs import rows
-from ostinato.store.verbs.moves import MoveVerbs
+from ostinato.store.verbs.failures import FailureVerbs
 from ostinato.store.verbs.rows import Kept
 
 RELEASED_AT_ONCE = 200
 """Delayed tasks that one claim makes claimable; the rest follow with the next."""
 
 
-class ClaimVerbs(MoveVerbs):
+class ClaimVerbs(FailureVerbs):
     """What a worker does."""
 
     def claim(self, request: ClaimRequest, *, now: Instant) -> list[Task]:
@@ -170,21 +169,23 @@ class ClaimVerbs(MoveVerbs):
         """Appends to the journal of a task that is held."""
         return self._append_steps(self._held(claim), entries, now=now).task.steps
 
-    def finish(self, claim: Claim, outcome: Outcome, *, now: Instant, chance: float = 0.5) -> Task:
+    def finish(
+        self, claim: Claim, outcome: Outcome, *, now: Instant, chance: float = 0.5, plan: FailurePlan = NO_PLAN
+    ) -> Task:
         """Ends the attempt as its outcome says, with all that follows."""
         kept = self._held(claim)
-        moved = self._apply(kept, outcome, now=now, chance=chance)
+        moved = self._apply(kept, outcome, now=now, chance=chance, plan=plan)
         if moved.task.state in ENDED:
             self._end(moved, now=now)
         elif moved.task.state is TaskState.WAITING and self._wait_is_over(moved, now=now):
             moved = self._move(moved, TaskEvent.WAKE, now=now, reason="what it waits for has come already")
         return moved.task
 
-    def _apply(self, kept: Kept, outcome: Outcome, *, now: Instant, chance: float) -> Kept:
+    def _apply(self, kept: Kept, outcome: Outcome, *, now: Instant, chance: float, plan: FailurePlan) -> Kept:
         """Moves the task as the outcome says, and ends the attempt. An attempt that ended in order clears the count of
         lost nodes."""
         task = kept.task
-        event, name, error = TaskEvent.FINISH, "done", ""
+        event, name = TaskEvent.FINISH, "done"
         more: dict[str, Any] = {}
         match outcome:
             case Done(result=result):
@@ -192,43 +193,16 @@ class ClaimVerbs(MoveVerbs):
             case Review(result=result, wait=wait, reason=reason):
                 event, name = TaskEvent.SUBMIT, "review"
                 more.update(result=result, wait=wait, reason=reason)
-            case Retry():
-                return self._retry(kept, outcome, now=now, chance=chance)
+            case Retry() | Fail():
+                return self._fail(kept, outcome, plan=plan, now=now, chance=chance)
             case Park(wait=wait, reason=reason):
                 event, name = TaskEvent.PARK, "park"
                 more.update(wait=wait, reason=reason, due_at=wait.until_at)
-            case Fail(error=error, error_class=error_class):
-                event, name = TaskEvent.FAIL, "fail"
-                more.update(result=self._failure(task, error, error_class), reason=error)
             case Requeue(reason=reason):
                 event, name, more["reason"] = TaskEvent.REQUEUE, "requeue", reason
             case Cancelled(reason=reason):
                 event, name, more["reason"] = TaskEvent.CANCEL, "cancelled", reason
             case _:
                 assert_never(outcome)
-        self._end_attempt(task, name, error=error, now=now)
+        self._end_attempt(task, name, error="", now=now)
         return self._move(kept, event, now=now, losses=0, **more)
-
-    def _retry(self, kept: Kept, outcome: Retry, *, now: Instant, chance: float) -> Kept:
-        """Again after a delay, or, without tries left, a failure."""
-        failures = kept.task.failures + 1
-        delay = delay_s(kept.task.spec.retry, failures=failures, chance=chance, asked_s=outcome.after_s)
-        self._end_attempt(kept.task, "retry" if delay is not None else "fail", error=outcome.error, now=now)
-        if delay is None:
-            result = self._failure(kept.task, outcome.error, outcome.error_class)
-            data = {"failures": failures}
-            return self._move(
-                kept, TaskEvent.FAIL, now=now, losses=0, failures=failures, result=result, reason=outcome.error,
-                data=data,
-            )  # fmt: skip
-        due_at = now + round(delay * SECOND)
-        return self._move(
-            kept, TaskEvent.RETRY, now=now, losses=0, failures=failures, reason=outcome.error, due_at=due_at,
-            data={"failures": failures, "delay_s": round(delay, 3)},
-        )  # fmt: skip
-
-    def _failure(self, task: Task, error: str, error_class: str) -> TaskResult:
-        """What a task failed with; it has read no less for that."""
-        entries = [step.entry for step in self.steps(task.id)] if task.steps else []
-        trust = Trust.EXTERNAL if is_tainted(entries) else Trust.OPERATOR
-        return TaskResult(error=error, error_class=error_class, trust=trust, private=is_private(entries))

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from ostinato.domain.dependency import NAMED_MAX
 from ostinato.domain.errors import Conflict, Invalid
 from ostinato.domain.event import EventName
+from ostinato.domain.failure import Setbacks
 from ostinato.domain.message import task_session
 from ostinato.domain.question import QuestionState
 from ostinato.domain.replay import Edit
@@ -172,6 +173,7 @@ class MoveVerbs(EndingVerbs):
         self._check_work(kept.task)
         effects = effects_of(journal) if fresh else []
         changes: dict[str, Any] = {"failures": 0, "losses": 0, "dismissed": False, "result": None}
+        self._forget_counts(kept.task)
         if fresh:
             changes.update(journal=kept.task.journal + 1, steps=0)
         endings = kept.endings + 1
@@ -180,13 +182,22 @@ class MoveVerbs(EndingVerbs):
             self._explain(rows.kept_of(row[:-1]), now=now)
         if fresh:
             self._withdraw_stored(kept.task.id, now=now)
-            entries = _begun_anew(journal, effects)
+            entries = begun_anew(journal, effects)
         else:
             self._reserve_again(kept.task, journal, now=now)
             # A person's word tells a turn that may go on from one that has stopped for good.
             sent_on = Note(text=f"{SENT_ON}: {reason}" if reason else SENT_ON, by=actor)
             entries = [sent_on, *self._undecided(kept.task.id, journal)]
         return self._append_steps(moved, entries, now=now).task
+
+    def _keep_setbacks(self, task: int, setbacks: Setbacks) -> None:
+        self._db.do("put_setbacks", task=task, body=rows.to_text(setbacks))
+
+    def _forget_counts(self, task: Task) -> None:
+        """A person sends it on: every budget is whole again."""
+        known = self.setbacks(task.id)
+        if known.told:
+            self._keep_setbacks(task.id, known.anew())
 
     def _withdraw_stored(self, task: int, *, now: Instant) -> None:
         """Actions that the old journal asked for, and that nobody has decided about: the new one asks for its own. Its
@@ -297,7 +308,7 @@ def effects_of(journal: list[Step]) -> list[tuple[ToolIntent, ToolOutcome | None
     ]
 
 
-def _begun_anew(journal: Sequence[Step], effects: list[tuple[ToolIntent, ToolOutcome | None]]) -> list[Entry]:
+def begun_anew(journal: Sequence[Step], effects: list[tuple[ToolIntent, ToolOutcome | None]]) -> list[Entry]:
     """How a new journal begins: with the messages that the old one took out of the inbox, for no other turn will read
     them, and with what it did to the world."""
     read = (number for step in journal if isinstance(step.entry, Input) for number in step.entry.messages)

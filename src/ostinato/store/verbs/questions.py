@@ -8,11 +8,12 @@ from ostinato.domain.event import EventName
 from ostinato.domain.message import NewMessage
 from ostinato.domain.question import (
     Answer,
-    NewQuestion,
     Question,
+    QuestionKind,
     QuestionState,
+    agent_of_answer,
+    asked_by,
     check_answer,
-    is_escalated,
     next_call_at,
 )
 from ostinato.domain.step import Answered
@@ -32,49 +33,14 @@ DECISIONS = {
 
 
 class QuestionVerbs(ClaimVerbs):
-    """Asking and answering."""
-
-    def ask(self, new: NewQuestion, *, now: Instant) -> Question:
-        """A new question, or the pending one about the same call."""
-        kept = self._kept(new.task)
-        if new.call_id:
-            known = self._db.one("question_of_call", task=new.task, call_id=new.call_id)
-            if known is not None:
-                return rows.question_of(known)
-        question_id = self._db.next_id("questions")
-        self._db.do(
-            "add_question",
-            id=question_id,
-            kind=new.kind.value,
-            agent=new.agent,
-            task=new.task,
-            session=new.session,
-            call_id=new.call_id,
-            stored=new.stored,
-            now=now,
-            expires_at=new.expires_at,
-            ask_again_at=next_call_at(new, created_at=now, after=now),
-            body=rows.to_text(new),
-        )
-        if new.budget is not None:
-            self._db.do("ask_account", scope=new.budget.scope, day=new.budget.day, question=question_id)
-        if not new.stored and self._memory.asking is not None:
-            self._memory.asking.add(new.task)
-        self._total("questions", 1)
-        self._tell_of(
-            kept.task,
-            EventName.QUESTION_ASKED,
-            now=now,
-            actor=new.agent,
-            reason=new.reason,
-            data={"question": question_id, "kind": new.kind.value},
-        )
-        return rows.question_from(new, id=question_id, state=QuestionState.PENDING, created_at=now)
+    """Answering, and what no answer sets off."""
 
     def answer(self, question: int, answer: Answer, *, now: Instant) -> Question:
         """Settles a question, once, with all that the decision sets off."""
         asked = self.question(question)
         check_answer(asked, answer, now=now)
+        if asked.kind is QuestionKind.FAILURE and answer.state is QuestionState.ANSWERED:
+            agent_of_answer(answer.text)  # raises before anything is written
         settled = replace(
             asked,
             state=answer.state,
@@ -115,6 +81,9 @@ class QuestionVerbs(ClaimVerbs):
 
     def _settle_in_journal(self, settled: Question, *, now: Instant) -> None:
         kept = self._kept(settled.task)
+        if settled.kind is QuestionKind.FAILURE:
+            self._decide_failure(kept, settled, now=now)
+            return
         entry = Answered(
             question=settled.id,
             decision=DECISIONS[settled.state],
@@ -182,13 +151,13 @@ class QuestionVerbs(ClaimVerbs):
         for asked in due:
             again_at = next_call_at(asked, created_at=asked.created_at, after=now)
             self._db.do("remind_question", id=asked.id, now=now, ask_again_at=again_at)
-            escalated = is_escalated(asked, created_at=asked.created_at, now=now)
+            whom = asked_by(asked, created_at=asked.created_at, now=now)
             self._tell(
-                EventName.QUESTION_ESCALATED if escalated else EventName.QUESTION_REMINDED,
+                EventName.QUESTION_ESCALATED if len(whom) > 1 else EventName.QUESTION_REMINDED,
                 now=now,
                 task=asked.task,
                 agent=asked.agent,
                 session=asked.session,
-                data={"question": asked.id, "to": asked.escalate if escalated else asked.ask},
+                data={"question": asked.id, "to": whom[-1]},
             )
         return len(due)

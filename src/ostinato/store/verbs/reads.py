@@ -11,6 +11,7 @@ from ostinato.domain.breaker import Breaker
 from ostinato.domain.budget import Account, Ceiling, Spend
 from ostinato.domain.errors import Invalid, NotFound
 from ostinato.domain.event import Event
+from ostinato.domain.failure import Setbacks
 from ostinato.domain.ledger import Charge, Spending
 from ostinato.domain.message import Message, Session
 from ostinato.domain.permission import Permission
@@ -190,6 +191,11 @@ class ReadVerbs(LimitReads, DeadReads):
     def attempts(self, task: int) -> list[Attempt]:
         """Every try of a task."""
         return [rows.attempt_of(row) for row in self._db.all("attempts", task=task)]
+
+    def setbacks(self, task: int) -> Setbacks:
+        """What has failed in a task so far."""
+        row = self._db.one("setbacks", task=task)
+        return rows.setbacks_of(row) if row is not None else Setbacks()
 
     def steps(self, task: int, *, journal: int | None = None) -> list[Step]:
         """One generation of a journal."""

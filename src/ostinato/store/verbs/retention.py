@@ -95,6 +95,7 @@ _OWNED_BY_TASK = (
     "forget_questions",
     "forget_dependencies",
     "forget_document",
+    "forget_setbacks",
     "forget_account",
     "forget_task",
 )

@@ -15,6 +15,7 @@ from ostinato.domain.audit import AuditRow
 from ostinato.domain.breaker import Breaker, BreakerState
 from ostinato.domain.dependency import SKIPPED
 from ostinato.domain.event import Event, EventName
+from ostinato.domain.failure import Setbacks
 from ostinato.domain.ledger import Charge
 from ostinato.domain.message import Message, NewMessage, Session, SessionKind
 from ostinato.domain.permission import NewPermission, Permission
@@ -44,6 +45,7 @@ _question = msgspec.json.Decoder(NewQuestion).decode
 _object = msgspec.json.Decoder(dict[str, Any]).decode
 _texts = msgspec.json.Decoder(dict[str, str]).decode
 _list = msgspec.json.Decoder(tuple[str, ...]).decode
+_setbacks = msgspec.json.Decoder(Setbacks).decode
 _retry = msgspec.json.Decoder(RetryPolicy).decode
 
 
@@ -287,6 +289,11 @@ def flag_of(row: Row) -> Flag:
     """A flag from `flag_columns`."""
     scope, name, at, actor, reason = row
     return Flag(scope=scope, name=name, at=at, actor=actor, reason=reason)
+
+
+def setbacks_of(row: Row) -> Setbacks:
+    """What has failed in a task, from its document."""
+    return _setbacks(row[0])
 
 
 def breaker_of(row: Row) -> Breaker:

@@ -129,11 +129,11 @@ async def a_retry_waits_as_its_policy_says_and_counts_failures(scene: Scene) -> 
         assert await scene.see(lambda reads: reads.next_due_at()) == scene.now + round(delay_s * SECOND)
         assert await scene.claim() == []
         scene.wait(delay_s)
-    ended = await scene.finish(await scene.claim_one(), Retry(error="flaky", error_class="rate_limited"))
+    ended = await scene.finish(await scene.claim_one(), Retry(error="flaky", error_class="timeout"))
     assert (ended.state, ended.failures) == (TaskState.FAILED, 3)
-    assert ended.result == TaskResult(error="flaky", error_class="rate_limited")
+    assert ended.result == TaskResult(error="flaky", error_class="timeout")
     last = (await scene.told(EventName.TASK_FAILED, task=task))[-1]
-    assert (last.reason, last.data) == ("flaky", {"failures": 3})
+    assert (last.reason, last.data) == ("flaky", {"failures": 3, "class": "transient"})
 
 
 @case

@@ -117,6 +117,7 @@ class _Stage(FleetApp):
         super().__init__(world.folder, clock=process.clock, log=_Log(world.outside))
         self.workspaces = Workspaces(world.folder, defaults=self.settings.defaults, settle_ns=ALWAYS_SETTLED_NS)
         self.lock: FleetLock | None = None
+        self.chance = world.chance.random
         self._process = process
         self._world = world
 
@@ -136,7 +137,6 @@ class _Stage(FleetApp):
         self.lock = lock
         node = super()._engine(store, handlers, fires=fires, lock=lock)
         node.settings = msgspec.structs.replace(node.settings, lease=None)
-        node._chance = self._world.chance.random
         return node
 
     def _server(self, store: Store, live: Any, *, fires: Fires) -> Any:

@@ -23,6 +23,10 @@ DELETE FROM tasks WHERE id = :task
 -- Its long specification.
 DELETE FROM task_documents WHERE task = :task
 
+-- name: forget_setbacks
+-- What failed in it.
+DELETE FROM setbacks WHERE task = :task
+
 -- name: forget_steps
 -- Its journals.
 DELETE FROM steps WHERE task = :task

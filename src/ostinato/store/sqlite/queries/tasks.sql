@@ -279,3 +279,12 @@ UPDATE tasks SET tokens = tokens + :tokens, usd_micros = usd_micros + :usd_micro
 -- One of these tasks that has ended.
 SELECT id FROM tasks
 WHERE id IN (SELECT value FROM json_each(:ids)) AND state IN (SELECT value FROM json_each(:ended)) LIMIT 1
+
+-- name: setbacks
+-- What has failed in a task so far.
+SELECT body FROM setbacks WHERE task = :task
+
+-- name: put_setbacks
+-- The same, as it stands now.
+INSERT INTO setbacks (task, body) VALUES (:task, :body)
+ON CONFLICT (task) DO UPDATE SET body = excluded.body

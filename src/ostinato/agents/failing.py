@@ -1,0 +1,83 @@
+"""What is to happen when a task fails, by the files of its agent and its fleet: gathered when one has failed.
+
+Who takes over is looked up then and there: whoever was named, or by routing whoever else has the skills, but nobody to
+whom its maker may not give tasks. Knows nothing of what a failure is, or of who is asked how.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from msgspec.structs import replace
+
+from ostinato.domain.errors import OstinatoError
+from ostinato.domain.failure import NO_PLAN, SKILLS, FailurePlan
+from ostinato.domain.task import Task, TaskKind
+from ostinato.domain.values import Instant
+from ostinato.store.port import Reads
+from ostinato.tools.port import Colleague
+from ostinato.tools.router import Router
+from ostinato.workspace.failure_rules import NO_RULES, FailureRules
+from ostinato.workspace.registry import Workspaces
+
+
+class FailurePlanner:
+    """Says for each failed task what its files want. `delegates`: to whom an agent may give tasks."""
+
+    def __init__(
+        self,
+        *,
+        workspaces: Workspaces,
+        fleet: FailureRules = NO_RULES,
+        router: Router,
+        colleagues: Callable[[], Sequence[Colleague]],
+        delegates: Callable[[str, Sequence[Colleague]], Sequence[Colleague]],
+    ) -> None:
+        self._workspaces = workspaces
+        self._fleet = fleet
+        self._router = router
+        self._colleagues = colleagues
+        self._delegates = delegates
+
+    def __call__(self, tx: Reads, task: Task, *, now: Instant) -> FailurePlan:
+        """The plan for a task. Never raises: an agent whose files are broken says nothing."""
+        if task.agent is None:
+            return NO_PLAN
+        try:
+            settings = self._workspaces.current(task.agent).settings
+            own, skills = settings.failures, task.spec.skills or settings.skills
+        except OstinatoError:
+            own, skills = NO_RULES, task.spec.skills
+        escalate = next((e for e in (task.spec.escalate, own.escalate, self._fleet.escalate) if e is not None), ())
+        plan = FailurePlan(
+            retry=tuple(each.retry for each in (own, self._fleet) if each.retry is not None), escalate=escalate
+        )
+        wanted = task.spec.fallback or own.fallback or self._fleet.fallback
+        if not wanted or task.kind is not TaskKind.GOAL:
+            return plan
+        return self._with_fallback(tx, task, plan, wanted=wanted, skills=skills, now=now)
+
+    def _with_fallback(
+        self, tx: Reads, task: Task, plan: FailurePlan, *, wanted: str, skills: Sequence[str], now: Instant
+    ) -> FailurePlan:
+        everybody = self._colleagues()
+        maker = task.spec.created_by
+        allowed = self._delegates(maker, everybody) if maker else everybody
+        tried = {*tx.setbacks(task.id).tried, task.agent}
+        if wanted != SKILLS:
+            if wanted == task.agent:
+                return plan
+            if wanted in {each.id for each in allowed}:
+                return replace(plan, fallback=wanted)
+            why = f"there is no agent {wanted} whose files are valid"
+            if wanted in {each.id for each in everybody}:
+                why = f"{maker} may not give it to {wanted}"
+            return replace(plan, why_no_fallback=why)
+        others = [each for each in allowed if each.id not in tried]
+        if not skills:
+            return replace(plan, why_no_fallback="it names no skills that another agent could have")
+        sought = replace(task, agent=None, spec=replace(task.spec, skills=tuple(skills)))
+        chosen, _ = self._router.explain(tx, sought, others, after=(), now=now)
+        if chosen.agent is None or chosen.agent in tried:
+            return replace(plan, why_no_fallback=f"nobody else has the skills {', '.join(skills)}")
+        return replace(plan, fallback=chosen.agent)
