@@ -63,6 +63,12 @@ class Record(Value):
 
 NO_RECORD = Record()
 
+RECORD_TASKS = 50
+"""Tasks of a type that tell how good an agent is at it."""
+
+RECORD_REACH = 200
+"""Tasks of an agent among which they are looked for: some 200 rows along an index."""
+
 
 class Candidate(Value):
     """An agent, as far as routing must know it. `unfinished` counts its tasks that still want something."""

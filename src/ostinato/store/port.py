@@ -36,12 +36,6 @@ DEFAULT_POOL = "default"
 EVERY_POOL = "*"
 """As the pool of a node: it takes from all of them."""
 
-RECORD_TASKS = 50
-"""Tasks of a type that tell how good an agent is at it."""
-
-RECORD_REACH = 200
-"""Tasks of an agent among which they are looked for: some 200 rows along an index."""
-
 POISON_LOSSES = 3
 """Nodes that may die with the same task before it is set aside."""
 

@@ -18,15 +18,13 @@ from ostinato.domain.permission import Permission
 from ostinato.domain.person import Token
 from ostinato.domain.pin import Pin
 from ostinato.domain.question import Question
-from ostinato.domain.routing import Record
+from ostinato.domain.routing import RECORD_REACH, RECORD_TASKS, Record
 from ostinato.domain.step import Step
 from ostinato.domain.taint import TAINTED_MAX
 from ostinato.domain.task import After, Condition, Task, TaskKind
 from ostinato.domain.values import SECOND, Instant
 from ostinato.store.port import (
     EVERY_POOL,
-    RECORD_REACH,
-    RECORD_TASKS,
     Attempt,
     EventFilter,
     Flag,

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from ostinato.domain.budget import Spend
 from ostinato.domain.ledger import Charge
-from ostinato.domain.routing import Record
+from ostinato.domain.routing import RECORD_REACH, Record
 from ostinato.domain.task import Fail, TaskKind
-from ostinato.store.port import RECORD_REACH
 from ostinato.testing.contract.scene import Scene, case
 
 _GOAL = TaskKind.GOAL
