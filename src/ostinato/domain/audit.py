@@ -8,7 +8,6 @@ unseen. Knows nothing of where rows are kept.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from ostinato.domain.event import EventName
 from ostinato.domain.values import Instant, Value, digest_of, to_json
@@ -21,7 +20,11 @@ AUDITED = frozenset(
         EventName.TOKEN_ADDED,
         EventName.TOKEN_REVOKED,
         EventName.TASK_APPROVED,
+        EventName.TASK_BLOCKED,
+        EventName.TASK_RELEASED,
         EventName.TASK_RETURNED,
+        EventName.TASK_DONE,
+        EventName.TASK_FAILED,
         EventName.TASK_CANCELLED,
         EventName.TASK_REPLAYED,
         EventName.TASK_DISMISSED,
@@ -29,6 +32,8 @@ AUDITED = frozenset(
         EventName.SCHEDULE_ADDED,
         EventName.SCHEDULE_REMOVED,
         EventName.TAINT_CLEARED,
+        EventName.PIN_ACCEPTED,
+        EventName.PERMISSION_ADDED,
         EventName.PERMISSION_REVOKED,
         EventName.AGENT_PLACED,
         EventName.AGENT_SCALED,
@@ -65,9 +70,8 @@ def is_audited(name: str, actor: str) -> bool:
     return name in AUDITED and (actor != "runtime" or name in BY_ITSELF)
 
 
-def bound(*, incarnation: int, seq: int, at: Instant, fact: dict[str, Any], previous: str) -> AuditRow:
-    """A new row at the end of a chain."""
-    body = to_json(fact).decode()
+def bound(*, incarnation: int, seq: int, at: Instant, body: str, previous: str) -> AuditRow:
+    """A new row at the end of a chain; `body` as it will be kept, to the letter."""
     return AuditRow(
         incarnation=incarnation,
         seq=seq,

@@ -15,8 +15,9 @@ from ostinato.domain.aging import AGING_S, AGING_SETTING, rank_of
 from ostinato.domain.audit import BEGINNING, bound, is_audited
 from ostinato.domain.event import Event, EventName, NewEvent
 from ostinato.domain.limit import Strands
+from ostinato.domain.secret import KNOWN
 from ostinato.domain.task import Task, TaskKind
-from ostinato.domain.values import Instant
+from ostinato.domain.values import Instant, to_json
 from ostinato.store.port import DEFAULT_POOL, Flag, Tallies
 from ostinato.store.verbs import rows
 from ostinato.store.verbs.database import Database
@@ -122,7 +123,8 @@ class Work(ReadVerbs):
         seq, previous = self._db.one("audit_end", incarnation=incarnation) or (0, BEGINNING)
         for id_, each in audited:
             fact = {"event": id_, **{name: value for name, value in each._asdict().items() if name != "at"}}
-            row = bound(incarnation=incarnation, seq=seq + 1, at=each.at, fact=fact, previous=previous)
+            body = KNOWN.stored(to_json(fact).decode())  # else the digest would be of what is not kept
+            row = bound(incarnation=incarnation, seq=seq + 1, at=each.at, body=body, previous=previous)
             self._db.do("add_audit", **asdict(row))
             seq, previous = row.seq, row.digest
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ostinato.domain.audit import first_break
 from ostinato.domain.errors import Conflict
-from ostinato.domain.task import TaskEvent
+from ostinato.domain.task import Review, TaskEvent, TaskResult
 from ostinato.store.port import Tx
 from ostinato.testing.contract.scene import Scene, case, refuses
 
@@ -23,6 +23,21 @@ async def what_people_do_is_chained_and_what_the_runtime_does_is_not(scene: Scen
     assert '"reason":"not needed"' in rows[-1].body
     assert await scene.look_up("audit_latest", limit=2) == [rows[2], rows[1]]
     assert await scene.look_up("audit", after=(scene.node, 2)) == rows[2:]
+
+
+@case
+async def whatever_a_person_accepts_or_lets_go_on_is_in_the_chain(scene: Scene) -> None:
+    await scene.do(lambda tx: tx.see_pin("skills.triage", digest="one", text="", now=scene.now))
+    await scene.do(lambda tx: tx.see_pin("skills.triage", digest="two", text="", now=scene.now))
+    await scene.do(lambda tx: tx.accept_pin("skills.triage", digest="two", actor="ann", now=scene.now))
+    task = await scene.add(blocked="nobody can do it")
+    await scene.move(task, TaskEvent.RELEASE)
+    held = await scene.claim_one()
+    await scene.finish(held, Review(result=TaskResult(text="look")))
+    await scene.move(held, TaskEvent.ACCEPT)
+    rows = await scene.look_up("audit")
+    names = [name for row in rows for name in ("pin.accepted", "task.released", "task.done") if f'"{name}"' in row.body]
+    assert names == ["pin.accepted", "task.released", "task.done"]
 
 
 @case
