@@ -202,8 +202,13 @@ class MoveVerbs(EndingVerbs):
     def _withdraw_stored(self, task: int, *, now: Instant) -> None:
         """Actions that the old journal asked for, and that nobody has decided about: the new one asks for its own. Its
         calls have the same ids, and one leave must not stand for two actions."""
-        for question_id, agent, session in self._db.all("withdraw_stored", task=task, now=now):
-            self._tell_withdrawn(question_id, task, agent=agent, session=session, why="its task began anew", now=now)
+        pending = QuestionFilter(state=QuestionState.PENDING, task=task)
+        for each in self.questions(pending, limit=WITHDRAWN_MAX):
+            if each.stored and each.budget is None:  # what is asked about a budget is everybody's
+                self._db.do("withdraw_question", id=each.id, now=now)
+                self._tell_withdrawn(
+                    each.id, task, agent=each.agent, session=each.session, why="its task began anew", now=now
+                )
 
     def _undecided(self, task: int, journal: Sequence[Step]) -> list[Entry]:
         """What became of the questions that were withdrawn when the task ended: else it would wait for them for ever,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from ostinato.domain.budget import BudgetName, Unit
 from ostinato.domain.errors import Conflict, Fenced, Invalid, NotFound
 from ostinato.domain.event import EventName
-from ostinato.domain.question import QuestionState
+from ostinato.domain.question import Action, QuestionKind, QuestionState
 from ostinato.domain.retry import RetryPolicy
 from ostinato.domain.step import WITHDRAWN, Answered, Effect, Input, Note, ResultStatus, ToolIntent, ToolOutcome
 from ostinato.domain.task import (
@@ -280,14 +281,18 @@ async def a_fresh_retry_has_the_messages_that_were_read_before(scene: Scene) -> 
 async def a_fresh_retry_asks_for_actions_of_its_own(scene: Scene) -> None:
     await scene.say("main:a", "send it")
     turn = await scene.claim_one()
-    asked = await scene.ask(turn, call_id="1.0", stored=True)
+    wanted = Action(tool="ads.place", arguments={"budget": {"usd": 3}}, agent="a")
+    asked = await scene.ask(turn, call_id="1.0", stored=True, action=wanted)
+    about = BudgetName(scope="agent:a", day=1, unit=Unit.USD, step=3)
+    of_all = await scene.ask(turn, stored=True, kind=QuestionKind.BUDGET, budget=about)
     await scene.finish(turn, Fail(error="broken"))
     await scene.do(lambda tx: tx.retry_task(turn.id, fresh=True, actor="ann", now=scene.now))
+    assert (await scene.see(lambda reads: reads.question(of_all.id))).state is QuestionState.PENDING
     kept = await scene.see(lambda reads: reads.question(asked.id))
     assert kept.state is QuestionState.WITHDRAWN
     again = await scene.ask(await scene.claim_one(), call_id="1.0", stored=True)
     assert again.id != asked.id, "a leave for one action must not stand for another"
-    assert (await scene.see(lambda reads: reads.tallies())).questions == 1
+    assert (await scene.see(lambda reads: reads.tallies())).questions == 2
 
 
 @case

@@ -64,10 +64,9 @@ WHERE id = :id AND state = 'pending'
 UPDATE questions SET state = 'withdrawn', decided_at = :now, decided_by = 'runtime'
 WHERE task = :task AND state = 'pending' AND stored = 0 RETURNING id, agent, session
 
--- name: withdraw_stored
--- Stored actions of a task that begins anew; what is asked about a budget is everybody's.
-UPDATE questions SET state = 'withdrawn', decided_at = :now, decided_by = 'runtime'
-WHERE task = :task AND state = 'pending' AND stored = 1 AND body NOT LIKE '%"budget":{%' RETURNING id, agent, session
+-- name: withdraw_question
+-- A stored action of a task that begins anew.
+UPDATE questions SET state = 'withdrawn', decided_at = :now, decided_by = 'runtime' WHERE id = :id AND state = 'pending'
 
 -- name: asking_tasks
 -- Tasks whose end withdraws a question.
