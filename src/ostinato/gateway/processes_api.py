@@ -25,7 +25,7 @@ from ostinato.gateway.tasks_api import PageSize, Word
 from ostinato.store.port import TaskFilter
 from ostinato.tools.processes.handle import Handle, handle_of
 from ostinato.tools.processes.keys import bytes_of
-from ostinato.tools.sandbox.spill import Kept, plain
+from ostinato.tools.sandbox.spill import plain
 from ostinato.tools.sandbox.surroundings import without
 
 PIECE_BYTES = 65_536
@@ -166,7 +166,7 @@ async def log(context: Context, request: WhichOutput) -> OutputPiece:
     """What a process has said, from a byte on; else the last of it."""
     task = await _task(context, request.process)
     handle = await asyncio.to_thread(_handle, context, task)
-    return await asyncio.to_thread(_piece, task, without(handle.kept()), request.start)
+    return await asyncio.to_thread(_piece, task, handle, request.start)
 
 
 @stream("processes.follow", "GET /api/v1/processes/{process}/follow")
@@ -180,7 +180,7 @@ async def follow(context: Context, request: WhichOutput) -> AsyncIterator[Output
     while True:
         piece = None
         if (handle := await asyncio.to_thread(_handle_or_none, context, task)) is not None:
-            piece = await asyncio.to_thread(_piece, task, without(handle.kept()), start)
+            piece = await asyncio.to_thread(_piece, task, handle, start)
         if piece is not None and piece.end > piece.start:
             start, quiet_s = piece.end, 0.0
             yield piece
@@ -276,7 +276,8 @@ def _handle_or_none(context: Context, task: Task) -> Handle | None:
         return None
 
 
-def _piece(task: Task, kept: Kept, wanted: int | None) -> OutputPiece:
+def _piece(task: Task, handle: Handle, wanted: int | None) -> OutputPiece:
+    kept = without(handle.kept())  # reads and searches up to a megabyte: not for the event loop
     at = max(0, kept.total_bytes - LAST_BYTES) if wanted is None else wanted
     start, data = kept.read(at, PIECE_BYTES)
     return OutputPiece(
