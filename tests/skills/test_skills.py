@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from ostinato.domain.errors import Exhausted
 from ostinato.domain.policy import Policy
 from ostinato.domain.step import ResultStatus
 from ostinato.store.port import Store
@@ -112,6 +114,36 @@ def test_a_skill_that_changes_in_any_file_is_withheld_until_it_is_accepted(tmp_p
             found = await r.read("letters", file="forms/plain.md")
             assert isinstance(found, ToolResult)
             assert found.text.startswith("Send all")
+
+    run(story())
+
+
+def test_skills_are_looked_at_again_after_a_look_that_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ostinato.tools.skills.LOOK_S", 0.01)
+    is_full = False
+
+    def now() -> int:
+        if is_full:
+            raise Exhausted("The disk is full")
+        return 1
+
+    async def story() -> None:
+        nonlocal is_full
+        said = asyncio.Queue[str]()
+        box, store = standard_toolbox(), open_store(None)
+        skills = Skills(tmp_path, toolbox=box, store=store, now=now, say=lambda level, text: said.put_nowait(text))
+        await skills.start()
+        is_full = True
+        write(tmp_path, "letters", HEAD.format(name="letters") + "Be kind.")
+        write(tmp_path, "notes", "No head.")
+        assert await said.get() == "skills/ cannot be looked at: The disk is full"
+        is_full = False
+        assert (await said.get()).startswith("skills/notes/SKILL.md:"), (
+            "the next look was whole"
+        )
+        assert "letters" in skills.listed(GRANTED)
+        await skills.stop()
+        await store.close()
 
     run(story())
 

@@ -9,6 +9,7 @@ Knows nothing of prompts.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import warnings
@@ -101,6 +102,7 @@ class Skills:
         self._withheld: dict[str, str] = {}
         self._looking: asyncio.Task[None] | None = None
         self._accepted = asyncio.Event()
+        self._problem = ""
         self.findings: tuple[SkillFinding, ...] = ()
 
     async def start(self) -> None:
@@ -135,7 +137,6 @@ class Skills:
         stamp = await asyncio.to_thread(_stamp_of, self._folder)
         if stamp == self._stamp and not again:
             return
-        self._stamp = stamp
         found, self.findings = await asyncio.to_thread(read_skills, self._folder)
         now = self._now()
 
@@ -151,19 +152,28 @@ class Skills:
             for each in held
         }
         self._toolbox.put_family(FAMILY, (self._tool(),) if self._skills or self._withheld else ())
+        self._stamp = stamp
         for finding in self.findings:
             self._say("error", f"{finding.place}: {finding.message}")
 
     async def _look_on(self) -> None:
+        again = False
         while True:
-            try:
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_S):
                     await self._accepted.wait()
-            except TimeoutError:
-                await self.look()
-            else:
-                self._accepted.clear()
-                await self.look(again=True)
+            again = again or self._accepted.is_set()
+            self._accepted.clear()
+            try:
+                await self.look(again=again)
+                again, self._problem = False, ""
+            except (OstinatoError, OSError) as error:  # a full disk, a folder that is just moved: it is looked at again
+                self._say_once(f"{FOLDER}/ cannot be looked at: {error}")
+
+    def _say_once(self, problem: str) -> None:
+        if problem != self._problem:
+            self._problem = problem
+            self._say("error", problem)
 
     def _tool(self) -> OutsideTool:
         return OutsideTool(
@@ -275,7 +285,8 @@ def _stamp_of(folder: Path) -> tuple[object, ...]:
     for name in _names(folder)[:SKILLS_MAX]:
         pending = [folder / name]
         while pending and len(found) < SKILLS_MAX * FILES_MAX:
-            with os.scandir(pending.pop()) as entries:
+            # Whoever goes while this looks is missing the next time, too.
+            with contextlib.suppress(OSError), os.scandir(pending.pop()) as entries:
                 for each in entries:
                     stat = each.stat(follow_symlinks=False)
                     found.append((each.path, stat.st_ino, stat.st_size, stat.st_mtime_ns))
