@@ -18,7 +18,7 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ ANSWER_S = 2.0
 """How long a shim may take to answer: it does nothing that waits."""
 
 KEPT_MAX = 200
-"""Folders of processes that have ended; the oldest go first."""
+"""Folders of processes whose end has been told; the oldest go first."""
 
 _AGAIN_MAX = 8
 _ENDING_S, _ENDING_MAX = 0.005, 200
@@ -252,6 +252,10 @@ class Handle:
         finally:
             os.close(descriptor)
 
+    def forget(self) -> None:
+        """Removes all that is known of it."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
     def prepare(self, about: About) -> None:
         """Makes the folder. Twice is fine: the first token stands."""
         self.folder.parent.mkdir(mode=0o700, exist_ok=True, parents=True)
@@ -290,13 +294,11 @@ def handle_of(state_dir: Path, task: int) -> Handle:
     return Handle(found[-1].parent)
 
 
-def forget_old(state_dir: Path) -> None:
-    """Removes what has ended longest ago, beyond `KEPT_MAX`."""
+def aged(found: Iterable[Handle]) -> list[Handle]:
+    """All but the `KEPT_MAX` that were changed last."""
     dated = []
-    for each in handles(state_dir):
+    for each in found:
         with contextlib.suppress(OSError):
             dated.append((each.folder.stat().st_mtime_ns, each))
     dated.sort(key=lambda pair: pair[0])
-    for _, each in dated[: max(0, len(dated) - KEPT_MAX)]:
-        if each.look()[0] is not Standing.RUNS:
-            shutil.rmtree(each.folder, ignore_errors=True)
+    return [each for _, each in dated[: max(0, len(dated) - KEPT_MAX)]]

@@ -34,7 +34,7 @@ from ostinato.tools.commands import (
     wanted_command,
 )
 from ostinato.tools.port import ToolContext
-from ostinato.tools.processes.handle import PROCESSES_FOLDER, About, Exit, Handle, Standing, Surroundings, forget_old
+from ostinato.tools.processes.handle import PROCESSES_FOLDER, About, Exit, Handle, Standing, Surroundings
 from ostinato.tools.processes.start import Start, Terminal, start
 from ostinato.tools.sandbox.launch import Backend, problem_in
 from ostinato.tools.sandbox.preflight import preflight
@@ -157,7 +157,6 @@ class ProcessHandler:
             await self._close_way(handle)
             return Fail(error=f"The process was not started: {error}", error_class="refused")
         self._begun()
-        await asyncio.to_thread(forget_old, self._place.state_dir)
         return None
 
     async def _way(self, wanted: Wanted, *, agent: str) -> Way | None:

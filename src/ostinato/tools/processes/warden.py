@@ -17,7 +17,7 @@ from ostinato.domain.task import ENDED, Task, TaskEvent, TaskKind, TaskState
 from ostinato.domain.values import Value
 from ostinato.engine.port import Clock
 from ostinato.store.port import Reads, Store, TaskFilter, Tx
-from ostinato.tools.processes.handle import Handle, Standing, handles
+from ostinato.tools.processes.handle import Handle, Standing, aged, handles
 from ostinato.tools.processes.handler import folder_name
 from ostinato.tools.processes.start import reap
 
@@ -44,6 +44,8 @@ class _Plan(Value):
     """Folder -> why its process must end."""
     cancelled: dict[int, str]
     """Tasks that end with the task that they belong to, and why."""
+    forgotten: tuple[str, ...]
+    """Folders of processes that ended long ago, as everybody has been told."""
     unsettled: bool
     """True: a process is just being started or told of, and its task may park a moment after it has ended."""
 
@@ -68,15 +70,17 @@ class Warden:
     async def poll(self) -> float:
         """One look at all that runs."""
         reap()
-        found = await asyncio.to_thread(self._standing)
+        found, old = await asyncio.to_thread(self._standing)
         alive = {name: handle for name, (handle, standing) in found.items() if standing is Standing.RUNS}
-        plan = await self._store.read(lambda reads: self._plan(reads, found))
+        plan = await self._store.read(lambda reads: self._plan(reads, found, old=old))
         await asyncio.gather(
             *(asyncio.to_thread(alive[name].kill, why) for name, why in plan.condemned.items() if name in alive)
         )
         over = [task.id for name, task in plan.waiting.items() if name not in alive]
         if over or plan.cancelled:
             await self._store.run(lambda tx: self._move(tx, over, plan.cancelled))
+        for name in plan.forgotten:
+            await asyncio.to_thread(found[name][0].forget)
         for name, handle in alive.items():
             if name not in self._watched:
                 self._watched[name] = asyncio.create_task(self._watch(name, handle))
@@ -97,10 +101,12 @@ class Warden:
             self._watched.pop(name, None)
         self.wake()
 
-    def _standing(self) -> dict[str, tuple[Handle, Standing]]:
-        return {each.name: (each, each.look()[0]) for each in handles(self._state_dir)}
+    def _standing(self) -> tuple[dict[str, tuple[Handle, Standing]], list[Handle]]:
+        """All there are, and which of them have ended and are old."""
+        found = {each.name: (each, each.look()[0]) for each in handles(self._state_dir)}
+        return found, aged(each for each, standing in found.values() if standing is not Standing.RUNS)
 
-    def _plan(self, reads: Reads, found: dict[str, tuple[Handle, Standing]]) -> _Plan:
+    def _plan(self, reads: Reads, found: dict[str, tuple[Handle, Standing]], *, old: Sequence[Handle]) -> _Plan:
         which = TaskFilter(kinds=frozenset({TaskKind.PROCESS}), states=frozenset({TaskState.WAITING}))
         waiting = {folder_name(each): each for each in reads.tasks(which, limit=LOOKED_AT_MAX)}
         halted = {flag.scope for flag in reads.flags() if flag.name == "halted"}
@@ -120,8 +126,13 @@ class Warden:
                 condemned[name] = f"{scope} is halted"
         here = {name: task for name, task in waiting.items() if name in found}
         busy = TaskFilter(kinds=frozenset({TaskKind.PROCESS}), states=frozenset({TaskState.RUNNING}))
-        unsettled = bool(reads.tasks(busy, limit=1))
-        return _Plan(waiting=here, condemned=condemned, cancelled=cancelled, unsettled=unsettled)
+        return _Plan(
+            waiting=here,
+            condemned=condemned,
+            cancelled=cancelled,
+            forgotten=tuple(each.name for each in old if _is_told(reads, each)),
+            unsettled=bool(reads.tasks(busy, limit=1)),
+        )
 
     def _move(self, tx: Tx, over: Sequence[int], cancelled: dict[int, str]) -> None:
         now = self._clock.now()
@@ -138,6 +149,12 @@ def _task_or_none(reads: Reads, handle: Handle) -> Task | None:
         return reads.task(handle.about().task)
     except NotFound:
         return None
+
+
+def _is_told(reads: Reads, handle: Handle) -> bool:
+    """True where nobody waits for its end any more: without its folder it would never be told, or begun once more."""
+    task = _task_or_none(reads, handle)
+    return task is None or task.state in ENDED
 
 
 def _ancestors(reads: Reads, task: Task) -> list[Task]:
