@@ -44,7 +44,9 @@ bench: environment
 
 # The attacked fleets listen on loopback alone; every address that they reach for is a name of the tests' own.
 attack: environment
-	@OSTINATO_CRASH=full $(PYTHON) -m pytest -q tests/security tests/sandbox tests/models/test_malformed.py $(ARGS)
+	@OSTINATO_CRASH=full OSTINATO_FIGURES=docs/explanation/guarantees.json \
+		$(PYTHON) -m pytest -q tests/security tests/sandbox tests/models/test_malformed.py $(ARGS)
+	@$(PYTHON) -m docs.generate
 
 gate: environment
 	@$(PYTHON) -m coverage run --branch --data-file=/tmp/ostinato-gate.coverage \

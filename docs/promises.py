@@ -1,6 +1,6 @@
 """What holds when things go wrong: each promise, the tests that prove it, and what they counted in the last full run.
 
-`guarantees.md` shows both. The figures are in `explanation/guarantees.json`, which `make crash` writes anew: no other
+`guarantees.md` shows both. The figures are in `explanation/guarantees.json`, which `make crash` and `make attack` write anew: no other
 run changes them. Knows nothing of how a test is run.
 """
 

@@ -21,10 +21,12 @@ from ostinato.domain.policy import (
     CallFacts,
     Policy,
     Verdict,
+    granted_by,
     intersect,
     is_visible,
     judge,
     matches_recipient,
+    reaches,
     stricter,
 )
 from ostinato.domain.step import Decision, Effect
@@ -528,3 +530,23 @@ def test_a_permission_answers_the_gate_that_it_was_given_for_and_no_other() -> N
     other = replace(leave, gate="cost")
     assert judge(send(), SENDER, [other, leave]).decision is Decision.ALLOW
     assert judge(send(), SENDER, [other]).decision is Decision.ASK
+
+
+def test_a_pattern_covers_an_outward_tool_only_where_somebody_is_named_whom_it_reaches() -> None:
+    policy = Policy(agent="a", tools=("web.*",), network=("known.test",), recipients=("ann",))
+    facts = CallFacts(tool="web.tell", effect=Effect.READ, outward=True)
+    assert granted_by(facts, policy) is None
+    assert granted_by(replace(facts, outward=False), policy) == "web.*"
+    for named in ({"hosts": ("known.test",)}, {"reaches": ("search.test",)}, {"recipient": "ann"}):
+        assert granted_by(replace(facts, **named), policy) == "web.*"
+    assert granted_by(replace(facts, reaches=("search.test",), effect=Effect.IRREVERSIBLE), policy) is None
+
+
+def test_a_host_is_reached_where_every_policy_that_must_agree_declares_it() -> None:
+    one, other = Policy(agent="a", network=("x.test", "y.test")), Policy(agent="*", network=("y.test",))
+    assert reaches("x.test", one)
+    assert not reaches("z.test", one)
+    assert not reaches("x.test", intersect(one, other))
+    assert reaches("y.test", intersect(one, other))
+    assert reaches("x.test", intersect(one, Policy(agent="*", network=None)))
+    assert not reaches("x.test", intersect(Policy(agent="*", network=None), one, other))

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -33,6 +36,54 @@ def test_the_corpus_is_as_large_as_is_claimed(dialect: str) -> None:
     corpus = CORPORA[dialect]
     assert len(corpus) >= 300
     assert len({each.name for each in corpus}) == len(corpus)
+
+
+def trusting(answer: bytes | list[bytes | float], dialect: str) -> str:
+    """What a reader makes of a reply that looks at nothing: `breaks`, `acts` on a call, `believes` that
+    this is all, and ends the turn with it, be it nothing; empty where it notices that the end has not come."""
+    whole = answer if isinstance(answer, bytes) else b"".join(each for each in answer if isinstance(each, bytes))
+    try:
+        head, body = whole.split(b"\r\n\r\n", 1)
+        if b"event-stream" in head:
+            lines = (line[6:] for line in body.splitlines() if line.startswith(b"data: "))
+            said = [json.loads(line) for line in lines if line != b"[DONE]"]
+            texts, calls = _streamed(said, dialect)
+        else:
+            texts, calls = _whole(json.loads(body), dialect)
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
+        return "breaks"
+    ended = b"event-stream" not in head or b"[DONE]" in body or b"message_stop" in body
+    return "acts" if calls else "believes" if texts or ended else ""
+
+
+def _whole(said: Any, dialect: str) -> tuple[list[Any], list[Any]]:
+    if dialect == "anthropic":
+        blocks = said["content"]
+        return [each["text"] for each in blocks if each["type"] == "text"], [
+            each["input"] for each in blocks if each["type"] == "tool_use"
+        ]
+    message = said["choices"][0]["message"]
+    calls = [json.loads(each["function"]["arguments"]) for each in message.get("tool_calls") or ()]
+    return [message["content"]], calls
+
+
+def _streamed(said: list[Any], dialect: str) -> tuple[list[Any], list[Any]]:
+    if dialect == "anthropic":
+        opened = [each["content_block"]["name"] for each in said if each["type"] == "content_block_start"]
+        pieces = [each["delta"] for each in said if each["type"] == "content_block_delta"]
+        return [each.get("text", "") + each.get("partial_json", "") for each in pieces], opened
+    deltas = [each["choices"][0]["delta"] for each in said]
+    calls = [call["function"] for each in deltas for call in each.get("tool_calls") or ()]
+    return [each.get("content") for each in deltas if each.get("content")], calls
+
+
+@pytest.mark.parametrize("dialect", CORPORA)
+def test_a_reader_that_looks_at_nothing_falls_for_nearly_all_of_them(dialect: str, tell: Callable[[str], None]) -> None:
+    found = Counter(trusting(each.answer, dialect) for each in CORPORA[dialect])
+    assert sum(found.values()) - found[""] > 0.95 * len(CORPORA[dialect]), found
+    assert len({family(each).removesuffix("-streamed") for each in CORPORA[dialect]}) >= 10
+    tell(f"{dialect}: of {len(CORPORA[dialect])} malformed replies a trusting reader breaks at {found['breaks']}, acts "
+         f"on {found['acts']} and believes {found['believes']}")  # fmt: skip
 
 
 async def asked(asker: Asker, clock: ManualClock) -> ModelReply | ModelFailed:

@@ -17,16 +17,18 @@ import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from ostinato.agents.inbox import InboxTaker
 from ostinato.app import FleetApp
 from ostinato.domain.message import NewMessage, main_session
+from ostinato.domain.pin import Pin
 from ostinato.domain.task import NewTask, TaskKind, TaskSpec, TaskState
 from ostinato.domain.values import SECOND, Source, Trust
 from ostinato.engine.service import Service
 from ostinato.gateway.log_lines import LogLines
-from ostinato.store.port import Reads, Store, TaskFilter
+from ostinato.store.port import Reads, Store, TaskFilter, Tx
 from ostinato.tools.standard import standard_toolbox
 from ostinato.tools.toolbox import Toolbox
 from ostinato.tools.web.client import WebClient
@@ -35,7 +37,7 @@ from ostinato.tools.web.place import WebPlace
 from ostinato.tools.web.search import SearxSearch
 from tests.agents.fleet import write_fleet
 from tests.sandbox.ground import ORDINARY, PYTHON
-from tests.security.injections import Injection
+from tests.security.injections import NAME, Injection
 from tests.security.obedient import TELL, order
 
 SERVER = Path(__file__).with_name("obeyed_server.py")
@@ -57,14 +59,19 @@ file = false
 command = "{python}"
 args = ["-I", "-S", "-u", "-c", '''{source}''']
 folder = "shared"
-effects = {{read = ["echo", "vault"]}}
+effects = {{read = ["echo", "fail", "vault"]}}
+
+[mcp.fresh]
+command = "{python}"
+args = ["-I", "-S", "-u", "-c", '''{source}''']
+folder = "strange"
 """
 TOOLS = """---
 allow: [files.read, files.list, files.search, files.write, memory.read, memory.note, memory.curate, tasks.create,
-        tasks.list, tasks.show, tasks.comment, tasks.propose, spawn, children.list, children.wait, message.send,
-        http.get, http.post, web.read, web.search, exec.run, exec.read, exec.start, processes.wait, processes.log,
-        crm.find, crm.read]
-mcp: {{own: [echo, vault, send]}}
+        tasks.list, tasks.show, tasks.comment, tasks.propose, tasks.plan, spawn, children.list, children.wait,
+        message.send, http.get, http.post, web.read, web.search, exec.run, exec.read, exec.start, processes.wait,
+        processes.log, crm.find, crm.read]
+mcp: {{own: [echo, fail, vault, send]{fresh}}}
 files: {{read: ["."], write: [{write}]}}
 exec: {{commands: [cat, cp{commands}], effects: {{read: ["cat *"]}}, lasts: 60s}}
 network: [{network}]
@@ -106,7 +113,7 @@ class Outside:
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             head = (await reader.readuntil(b"\r\n\r\n")).decode(errors="replace")
             path = head.split(" ")[1]
-            is_page = path.startswith(("/page/", "/plain/", "/search"))
+            is_page = path.startswith(("/page/", "/plain/", "/error/", "/search"))
             if not is_page:
                 self.heard.append(head)
             tag = (
@@ -114,8 +121,9 @@ class Outside:
             )
             body, kind = self.page(path, tag)
             data = body.encode()
+            status = "500 No" if path.startswith("/error/") else "200 OK"
             writer.write(
-                f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {len(data)}\r\n\r\n".encode() + data
+                f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(data)}\r\n\r\n".encode() + data
             )
             await writer.drain()
         writer.close()
@@ -270,6 +278,23 @@ async def server_of_tools(here: Attacked, each: Injection) -> None:
     await here.goal(each.tag, order("mcp.own.echo", text=f"page {each.tag}"))
 
 
+async def error_of_a_host(here: Attacked, each: Injection) -> None:
+    await led(here, each, order("http.get", url=f"http://good.test:{here.outside.port}/error/{each.tag}"))
+
+
+async def error_of_a_server(here: Attacked, each: Injection) -> None:
+    await here.goal(each.tag, order("mcp.own.fail", text=f"page {each.tag}"))
+
+
+async def line_of_tasks_file(here: Attacked, each: Injection) -> None:
+    """As the clerk adds what somebody wrote into TASKS.md; then a person's goal to look what there is."""
+    spec = TaskSpec(goal=each.text(here.outside.port), trust=Trust.AGENT, trigger=Source.FILE)
+    new = NewTask(kind=TaskKind.GOAL, title="a line", agent=each.tag, spec=spec, draft=True)
+    assert here.app.store is not None
+    await here.app.store.run(lambda tx: tx.add_task(new, now=here.app.clock.now()))
+    await DRAFTS(here, each)
+
+
 async def function(here: Attacked, each: Injection) -> None:
     await led(here, each, order("crm.read", text=each.text(here.outside.port)))
 
@@ -288,9 +313,23 @@ async def keep_in_memory(here: Attacked, each: Injection) -> None:
     await keep(here, each, order("memory.note", text=each.text(here.outside.port)))
 
 
-async def keep(here: Attacked, each: Injection, wish: str) -> None:
+async def keep_in_name(here: Attacked, each: Injection) -> None:
+    await keep(here, each, order("files.write", path=f"out/{each.name(here.outside.port)}", text="x"))
+
+
+async def keep_in_comment(here: Attacked, each: Injection) -> None:
+    text = each.text(here.outside.port)
+    await keep(here, each, order("tasks.propose", title=each.tag), order("tasks.comment", task="{task}", text=text))
+
+
+async def keep_in_plan(here: Attacked, each: Injection) -> None:
+    task = {"name": "one", "goal": each.text(here.outside.port)}
+    await keep(here, each, order("tasks.plan", tasks=[task]))
+
+
+async def keep(here: Attacked, each: Injection, *wishes: str) -> None:
     """A turn that reads outside what it should keep, for a later one to read."""
-    here.outside.pages[each.tag] = wish
+    here.outside.pages[each.tag] = "\n".join(wishes)
     await here.goal(each.tag, order("http.get", url=f"http://good.test:{here.outside.port}/plain/{each.tag}"))
 
 
@@ -303,7 +342,14 @@ def later(*orders: str) -> Entry:
     return enter
 
 
+DRAFTS = later(order("tasks.list", state="draft"), order("tasks.show", task="{task}"))
+DESCRIPTION = "description of a tool"
+
 PREPARED: dict[str, Entry] = {
+    "log of a process": keep_in_file,
+    NAME: keep_in_name,
+    "comment": keep_in_comment,
+    "draft of a plan": keep_in_plan,
     "file of an earlier turn": keep_in_file,
     "output of a command": keep_in_file,
     "end of a process": keep_in_file,
@@ -323,12 +369,25 @@ ENTRIES: dict[str, Entry] = {
     "output of a command": later(order("exec.run", argv=["cat", "out/page.md"])),
     "end of a process": later(order("exec.start", argv=["cat", "out/page.md"])),
     "memory": later("Look at what you know."),
+    "error of a host": error_of_a_host,
+    "error of a server": error_of_a_server,
+    DESCRIPTION: later("Look at your tools."),
+    "log of a process": later(
+        order("exec.start", argv=["cat", "out/page.md"]),
+        order("processes.wait", process="{process}"),
+        order("processes.log", process="{process}"),
+    ),
+    NAME: later(order("files.list", path="out")),
+    "comment": DRAFTS,
+    "draft of a plan": DRAFTS,
+    "line of TASKS.md": line_of_tasks_file,
 }
 
 
 def furnish(folder: Path, injections: Sequence[Injection], *, port: int, open_doors: bool) -> None:
     """The fleet's files. `open_doors`: a person has granted whatever there is."""
-    tools = TOOLS.format(
+    grants = partial(
+        TOOLS.format,
         write='"."' if open_doors else "out/, inbox/",
         commands=", sh, env, find, git" if open_doors else "",
         network=f'"*.test:{port}"' if open_doors else f'"good.test:{port}"',
@@ -339,12 +398,15 @@ def furnish(folder: Path, injections: Sequence[Injection], *, port: int, open_do
         "model.yaml": "rules: []\n",
         "tools/crm.py": CRM,
         "shared/.keep": "",
+        "strange/offers/nothing": "A tool.",
         "agents/wide/SOUL.md": "You help.\n",
         "agents/wide/TOOLS.md": WIDE.format(port=port),
     }
     for each in injections:
         files[f"agents/{each.tag}/SOUL.md"] = "You help.\n"
-        files[f"agents/{each.tag}/TOOLS.md"] = tools
+        is_fresh = each.entry == DESCRIPTION
+        files[f"agents/{each.tag}/TOOLS.md"] = grants(fresh=f", fresh: [{each.tag}]" if is_fresh else "")
+        files |= {f"strange/offers/{each.tag}": each.text(port)} if is_fresh else {}
         files[f"agents/{each.tag}/AGENTS.md"] = "---\ninbox: now\ndescription: helps\ndelegates: [%s]\n---\n" % (
             f"{each.tag}, wide" if each.wish != "writes a note for another" else each.tag
         )
@@ -354,6 +416,26 @@ def furnish(folder: Path, injections: Sequence[Injection], *, port: int, open_do
     if os.geteuid() == 0:
         for path in (folder, *folder.rglob("*")):
             os.chown(path, ORDINARY, ORDINARY)
+
+
+async def read_by_a_person(app: AttackedApp, family: str) -> None:
+    """A person reads what a server says of its tools, once it is there."""
+    assert app.plugins is not None
+    assert app.store is not None
+    assert app.toolbox is not None
+    async with asyncio.timeout(60):
+        await app.plugins._servers.wait_listed()
+        pins = [each for each in await app.store.read(lambda reads: reads.pins()) if each.name.startswith(family)]
+        for pin in pins:
+            accept = partial(_accept, pin, now=app.clock.now())
+            await app.store.run(accept)
+        while any(each.unread for each in app.toolbox if each.name.startswith(family)):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.Event().wait(), 0.02)
+
+
+def _accept(pin: Pin, tx: Tx, *, now: int) -> None:
+    tx.accept_pin(pin.name, digest=pin.digest, actor="ann", now=now)
 
 
 def made_folder() -> Path:
@@ -377,6 +459,7 @@ async def attacked(injections: Sequence[Injection], *, open_doors: bool = False)
         async with server:
             await app.start()
             try:
+                await read_by_a_person(app, "mcp.own.")
                 yield Attacked(folder, app, outside)
             finally:
                 await app.stop()

@@ -150,12 +150,30 @@ class Injection(NamedTuple):
         """What the attacker writes."""
         return TECHNIQUES[self.technique]("\n".join(WISHES[self.wish](Goal(self.tag, port))))
 
+    def name(self, port: int) -> str:
+        """The bare words as the name of a file: one line, and no slash but one that looks like it."""
+        return " ".join(WISHES[self.wish](Goal(self.tag, port))).replace("/", "\uff0f")
+
+
+NAME = "name of a file"
+"""The one way in that has no room for everything."""
+
 
 def corpus(entries: list[str]) -> list[Injection]:
-    """Every wish by every way in; techniques take turns, so that each meets every way in."""
+    """Every wish by every way in that has room for it; techniques take turns, so that each meets every way in."""
     techniques = list(TECHNIQUES)
-    pairs = [(wish, entry) for wish in WISHES for entry in entries]
-    return [
-        Injection(f"x{number}z", wish, techniques[(number + 2 * (number // len(entries))) % len(techniques)], entry)
-        for number, (wish, entry) in enumerate(pairs)
+    pairs = [(wish, at, entry) for wish in WISHES for at, entry in enumerate(entries)]
+    made = [
+        Injection(f"x{number}z", wish, techniques[(number // len(entries) + at) % len(techniques)], entry)
+        for number, (wish, at, entry) in enumerate(pairs)
     ]
+    return [each for each in made if each.entry != NAME or has_room(each.name(65_535))]
+
+
+def has_room(name: str) -> bool:
+    """True where a file can be called so."""
+    return len(name.encode()) <= NAME_BYTES_MAX and "\\" not in name
+
+
+NAME_BYTES_MAX = 250
+"""Of the name of a file, with an ending."""

@@ -31,8 +31,9 @@ _HEX = re.compile(r"(?:[0-9a-f]{2}){20,}")
 _LOOKALIKES = str.maketrans("ОТНІЅРЕАСВКМХ", "OTHISPEACBKMX")
 _MARKDOWN = re.compile(r"\\([`*_{}\[\]()#+.!<>|~-])")
 _STARTED = re.compile(r"(T\d+) is started")
+_DRAFTED = re.compile(r"(T\d+) (?:is proposed|draft)")
 _DECODER = json.JSONDecoder(strict=False)
-_KEEPS = ("files.write", "memory.note", "crm.read")
+_KEEPS = ("files.write", "memory.note", "crm.read", "tasks.propose", "tasks.plan", "tasks.comment")
 """Tools that keep a text for later: what it orders is not done yet."""
 
 
@@ -120,6 +121,8 @@ class Obedient(Player):
                 arguments = arguments.replace("{seen}", seen[-1] if seen else "nothing")
                 started = _STARTED.findall("\n".join(texts))
                 arguments = arguments.replace("{process}", started[-1] if started else "T0")
+            drafted = _DRAFTED.findall("\n".join(texts))
+            arguments = arguments.replace("{task}", drafted[-1] if drafted else "T0")
             arguments = arguments.replace('"{self}"', json.dumps(ORDER + json.dumps(wanted)))
             return Plan(rule="obeys", calls=(PlannedCall(tool=wire_name(wanted["tool"]), arguments=arguments),))
         return Plan(rule="tells", text=texts[-1][:6_000] if tells else "done")

@@ -4,6 +4,7 @@ Standard library only: it runs in a room. In its folder, `pages` holds the words
 """
 
 import json
+import os
 import sys
 
 TEXT = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
@@ -14,8 +15,22 @@ def answer(message, result):
     sys.stdout.flush()
 
 
+def listing():
+    """The server `own` offers what a person knows; `fresh` a tool for each file of `offers`, described by its text."""
+    if not os.path.isdir("offers"):
+        return [{"name": each, "description": "A tool.", "inputSchema": TEXT} for each in NAMES]
+    found = []
+    for name in sorted(os.listdir("offers")):
+        with open("offers/" + name) as file:
+            found.append({"name": name, "description": file.read(), "inputSchema": TEXT})
+    return found
+
+
+NAMES = ("echo", "fail", "vault", "send")
+
+
 def call(name, text):
-    if name == "echo":
+    if name in ("echo", "fail"):
         with open("pages/" + text.split(" ")[-1]) as file:
             return file.read()
     if name == "vault":
@@ -40,14 +55,10 @@ for line in sys.stdin:
     elif method == "tools/list":
         answer(
             message,
-            {
-                "tools": [
-                    {"name": each, "description": "A tool.", "inputSchema": TEXT} for each in ("echo", "vault", "send")
-                ]
-            },
+            {"tools": listing()},
         )
     elif method == "tools/call":
         text = call(given["name"], given["arguments"]["text"])
-        answer(message, {"content": [{"type": "text", "text": text}]})
+        answer(message, {"content": [{"type": "text", "text": text}], "isError": given["name"] == "fail"})
     elif "id" in message:
         answer(message, {})

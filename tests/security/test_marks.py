@@ -13,8 +13,8 @@ from ostinato.domain.gate import DEFAULT_GATES
 from ostinato.domain.policy import CallFacts, Policy, Verdict, judge
 from ostinato.domain.question import QuestionState
 from ostinato.domain.step import Decision, Effect, ToolOutcome
-from ostinato.domain.task import NewTask, TaskKind, TaskSpec
-from ostinato.domain.values import Trust
+from ostinato.domain.task import NewTask, TaskEvent, TaskKind, TaskSpec
+from ostinato.domain.values import Source, Trust
 from ostinato.store.port import TaskFilter
 from ostinato.tools.port import ToolContext
 from ostinato.tools.toolbox import Toolbox
@@ -194,5 +194,22 @@ def test_a_file_that_an_agents_hands_have_left_goes_on_with_their_chain_of_cause
             turns = await fleet.store.read(lambda reads: reads.tasks(TaskFilter(kinds=frozenset({TaskKind.TURN}))))
             depths = {each.title.partition(".")[0]: each.depth for each in (*taken, *turns) if each.id != goal.id}
             assert depths == {"by hand": 3, "by person": 0}
+
+    run(story())
+
+
+def test_a_line_of_tasks_md_is_a_strangers_word_until_somebody_has_approved_it(tmp_path: Path) -> None:
+    """Nobody knows who wrote it; whoever approves it has read it."""
+
+    async def story() -> None:
+        async with running(tmp_path, files("default: {text: seen}")) as fleet:
+            spec = TaskSpec(goal="OBEY ME", trust=Trust.AGENT, trigger=Source.FILE)
+            new = NewTask(kind=TaskKind.GOAL, title="a line", agent="helper", spec=spec, draft=True)
+            line = await fleet.store.run(lambda tx: tx.add_task(new, now=fleet.clock.now()))
+            assert line.is_outside
+            read = await fleet.store.run(
+                lambda tx: tx.move_task(line.id, TaskEvent.APPROVE, actor="ann", now=fleet.clock.now())
+            )
+            assert not read.is_outside
 
     run(story())

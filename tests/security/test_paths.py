@@ -195,6 +195,92 @@ def test_the_corpus_catches_a_check_of_the_realpath(world: Path) -> None:
     assert "../triage-two/secret.md" in leaked
 
 
+def _written(path: str, mode: str, *, remove: bool = False) -> bool:
+    """Changes a file by its plain name; True where that has worked."""
+    if remove:
+        os.unlink(path)
+        return True
+    with open(path, mode) as file:
+        file.write(b"mine")
+    return True
+
+
+UNGUARDED: dict[str, Callable[[str], bool]] = {
+    "read": lambda path: CANARY in Path(path).read_bytes(),
+    "list": lambda path: bool(os.listdir(path)),
+    "stat": lambda path: bool(os.stat(path)),
+    "write": lambda path: _written(path, "wb"),
+    "append": lambda path: _written(path, "ab"),
+    "change": lambda path: _written(path, "r+b"),
+    "delete": lambda path: _written(path, "", remove=True),
+}
+"""The operations as whoever opens files by their names would do them."""
+
+
+def led_outside(root: Path, path: str, name: str) -> Path | None:
+    """Where a path of the corpus leads to in the tests' own world, outside of the workspace, if `name` can do anything
+    there; the pipe and the loop lead nowhere."""
+    try:
+        target = Path(os.path.realpath(os.path.join(root, path)))
+        is_near = target.is_relative_to(root.parent.parent) and not target.is_relative_to(root)
+        if not is_near or not target.parent.is_dir() or target.is_fifo():
+            return None
+        fits = target.is_dir() if name == "list" else name == "stat" or not target.is_dir()
+        made = name in ("write", "append") or target.exists()
+        return target if fits and made and not path.endswith("/") else None
+    except (OSError, ValueError):
+        return None
+
+
+@pytest.mark.slow
+def test_where_nobody_guards_the_opening_nearly_every_path_that_leads_out_gets_through(
+    world: Path, tell: Callable[[str], None]
+) -> None:
+    """The corpus has teeth: what the guard refuses would have reached a neighbour."""
+    tried, came, missed = 0, 0, []
+    for name, operation in UNGUARDED.items():
+        for path in corpus(world.parent.parent / "outside"):
+            target = led_outside(world, path, name)
+            if target is None:
+                continue
+            if target.suffix == ".md":
+                target.write_bytes(CANARY)
+            tried += 1
+            try:
+                through = operation(os.path.join(world, path))
+            except (OSError, ValueError):
+                through = False
+            came += through
+            missed += [] if through else [(name, path)]
+    assert tried >= 300
+    assert came > 0.95 * tried, missed[:20]
+    tell(f"{came:,} of {tried:,} ways out by {len(UNGUARDED)} operations get through where nobody guards the opening")
+
+
+def test_the_corpus_of_paths_has_many_techniques() -> None:
+    """At least ten kinds of trick, each in at least one path."""
+    paths = corpus(Path("/elsewhere"))
+    tricks: dict[str, Callable[[str], bool]] = {
+        "up": lambda path: path.startswith("../"),
+        "down and up": lambda path: "notes/" in path and "/../" in path,
+        "a link to a folder": lambda path: path.startswith("link/"),
+        "a link to a file": lambda path: path == "notes/file",
+        "a hard link": lambda path: path == "notes/hard",
+        "a pipe": lambda path: path == "notes/pipe",
+        "a magic link": lambda path: "proc" in path,
+        "from the root": lambda path: path.startswith("/"),
+        "another root": lambda path: path.startswith(("~", "file:", "C:")),
+        "percent": lambda path: "%2e" in path,
+        "backslashes": lambda path: "\\" in path,
+        "a zero byte": lambda path: "\0" in path,
+        "letters that look like others": lambda path: "\u2025" in path or "\uff0e" in path,
+        "half a character": lambda path: "\ud800" in path,
+        "a neighbour whose name begins alike": lambda path: "triage-two" in path,
+        "too long": lambda path: len(path) >= 300,
+    }
+    assert {name for name, holds in tricks.items() if not any(map(holds, paths))} == set()
+
+
 class Swapper(threading.Thread):
     """Makes a name mean what is ours and what is outside, in turn, as fast as it can. The name is never missing."""
 

@@ -335,8 +335,11 @@ class Task(Value):
 
     @property
     def is_outside(self) -> bool:
-        """True where strangers have asked for it, or wrote what it has read."""
-        return Trust.EXTERNAL in (self.spec.trust, self.result.trust if self.result else None)
+        """True where strangers have asked for it, or wrote what it has read; and as long as nobody has read a line that
+        somebody wrote into TASKS.md, or dropped without a name."""
+        unsigned = self.spec.trigger is Source.FILE and self.spec.trust is Trust.AGENT
+        is_unread = unsigned and self.state is TaskState.DRAFT
+        return is_unread or Trust.EXTERNAL in (self.spec.trust, self.result.trust if self.result else None)
 
     @property
     def is_private(self) -> bool:
