@@ -29,6 +29,8 @@ from ostinato.domain.step import (
     ModelIntent,
     Note,
     ResultStatus,
+    Reviewed,
+    Submitted,
     ToolIntent,
     ToolOutcome,
 )
@@ -299,6 +301,10 @@ def _plain(entry: Entry, task: str, settled: set[Call]) -> tuple[str, str] | Non
             return f"3 {entry.call_id} 3", _text(_without_names(msgspec.structs.replace(entry, duration_ms=0.0)))
         case LimitReached() | Note() | CompactionIntent() | Compacted():
             return "4", _text(entry)
+        case Submitted():
+            return "5", _text(entry)
+        case Reviewed():
+            return "6", _text(entry)
         case _:
             assert_never(entry)
 

@@ -29,6 +29,10 @@ FILES = {
 rules:
   - when: {tool: message.send}
     text: "told: {result}"
+  - when: {user: "was not accepted"}
+    text: "told: {user}"
+  - when: {user: greet}
+    text: "Hello"
   - when: {user: to bob}
     calls: [{tool: message.send, args: {to: "mail:bob@example.com", subject: Hello, text: Hi}}]
 default: {calls: [{tool: message.send, args: {to: "mail:ann@example.com", subject: Hello, text: Hi}}]}
@@ -124,6 +128,24 @@ def test_what_is_allowed_for_good_asks_no_more_and_anything_else_does(desk: Path
     done(desk, "approvals", "deny", last)
     states = {each["id"]: each["state"] for each in document(desk, "approvals", "list", "--all")["questions"]}
     assert (states[other], states[last]) == ("denied", "denied")
+
+
+def test_a_result_is_returned_with_notes_and_accepted_and_only_then_counts(desk: Path) -> None:
+    reviewed = json.loads(done(desk, "tasks", "add", "greet", "--agent", "clerk", "--review", "person", "--json"))["id"]
+    after = json.loads(done(desk, "tasks", "add", "greet too", "--agent", "clerk", "--after", reviewed, "--json"))["id"]
+    question = asked(desk, reviewed)
+    done(desk, "approvals", "deny", question, "--reason", "name the guest")
+    again = asked(desk, reviewed)
+    assert again != question
+    shown = done(desk, "tasks", "show", reviewed)
+    assert "rejected by ann: name the guest" in shown
+    assert f"waits for {again}" in shown
+    assert again in done(desk, "status")
+    assert document(desk, "tasks", "show", after)["task"]["state"] == "blocked"
+    done(desk, "tasks", "approve", reviewed)
+    assert "name the guest" in ended(desk, reviewed)
+    ended(desk, after)
+    assert "is done" in refused(desk, "tasks", "approve", reviewed, code=1)
 
 
 def test_a_question_outlives_its_node_and_nobody_allows_what_they_asked_for(desk: Path) -> None:

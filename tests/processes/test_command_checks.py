@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from ostinato.cli.client import Client
+from ostinato.domain.question import Question
+from ostinato.domain.step import Reviewed
 from ostinato.domain.values import Trust
 from ostinato.gateway import schedules_api
+from ostinato.store.port import QuestionFilter
 from tests.conftest import run
 from tests.processes.yard import Yard, folder, yard
 
@@ -72,5 +75,38 @@ def test_a_check_that_is_broken_wakes_and_says_so(folder: Path, argv: str, words
             assert await fired(fleet) == ""
             said, _ = await fleet.store.read(lambda reads: reads.messages("main:helper", limit=9))
             assert words in said.text
+
+    run(story())
+
+
+TRIES = """
+import pathlib, sys
+tries = pathlib.Path("tries")
+tries.write_text(tries.read_text() + "x" if tries.exists() else "x")
+print("not good enough yet" if tries.read_text() == "x" else "fine")
+sys.exit(0 if tries.read_text() == "xx" else 1)
+"""
+
+
+def test_a_result_is_tested_by_a_command_in_the_agents_sandbox_and_what_it_says_goes_back(folder: Path) -> None:
+    async def story() -> None:
+        prepared(folder, "python3, check.py")
+        (folder / "agents/helper/AGENTS.md").write_text("---\nreview: {command: [python3, tries.py]}\n---\n")
+        (folder / "agents/helper/tries.py").write_text(TRIES)
+        async with yard(folder, SCRIPT, tools=TOOLS) as fleet:
+            task = await fleet.ended(await fleet.goal("work"))
+            assert task.result is not None
+            assert "not good enough yet" in task.result.text
+            said = [step.entry for step in await fleet.store.read(lambda reads: reads.steps(task.id))]
+            verdicts = [(each.accepted, each.by) for each in said if isinstance(each, Reviewed)]
+            assert verdicts == [(False, "python3 tries.py"), (True, "python3 tries.py")]
+            (fleet.workspace / "AGENTS.md").write_text("---\nreview: {command: [git, status]}\n---\n")
+            other = await fleet.goal("work on")
+
+            async def asked() -> Question | None:
+                found = await fleet.store.read(lambda reads: reads.questions(QuestionFilter(task=other)))
+                return found[0] if found else None
+
+            assert "is not granted" in (await fleet.until(asked)).reason
 
     run(story())

@@ -138,9 +138,7 @@ def test_skills_are_looked_at_again_after_a_look_that_failed(tmp_path: Path, mon
         write(tmp_path, "notes", "No head.")
         assert await said.get() == "skills/ cannot be looked at: The disk is full"
         is_full = False
-        assert (await said.get()).startswith("skills/notes/SKILL.md:"), (
-            "the next look was whole"
-        )
+        assert (await said.get()).startswith("skills/notes/SKILL.md:"), "the next look was whole"
         assert "letters" in skills.listed(GRANTED)
         await skills.stop()
         await store.close()

@@ -16,6 +16,7 @@ from tests.crash.scenarios import (
     parallel_tools,
     python_agent,
     retries,
+    review,
     shared_approval,
     tree,
     waiting_mail,
@@ -37,5 +38,6 @@ SCENARIOS: Mapping[str, Scenario] = {
         heartbeats.SCENARIO,
         python_agent.SCENARIO,
         tree.SCENARIO,
+        review.SCENARIO,
     )
 }
