@@ -187,6 +187,64 @@ def test_the_proxy_adds_the_credentials_of_a_host_and_lets_no_other_value_of_tha
     run(story())
 
 
+NOT_HANDED_ON = {
+    "a method that echoes": "TRACE http://{host}/ HTTP/1.1\r\nHost: x\r\n\r\n",
+    "the same in small letters": "trace http://{host}/ HTTP/1.1\r\nHost: x\r\n\r\n",
+    "a space before the colon": "GET http://{host}/ HTTP/1.1\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
+    "a line that goes on": "GET http://{host}/ HTTP/1.1\r\nX: a\r\n Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "a bare line feed": "GET http://{host}/ HTTP/1.1\r\nX: a\nAuthorization: mine\r\n\r\n",
+    "a bare carriage return": "GET http://{host}/ HTTP/1.1\r\nX: a\rAuthorization: mine\r\n\r\n",
+    "a zero byte": "GET http://{host}/ HTTP/1.1\r\nX: a\0b\r\n\r\n",
+    "no colon": "GET http://{host}/ HTTP/1.1\r\nAuthorization\r\n\r\n",
+    "pieces": "POST http://{host}/ HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "two lengths": "POST http://{host}/ HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 9\r\n\r\nGET / HTTP",
+    "a length with a sign": "POST http://{host}/ HTTP/1.1\r\nContent-Length: +5\r\n\r\nhello",
+    "a path alone": "GET / HTTP/1.1\r\nHost: {host}\r\n\r\n",
+    "another host in front of it": "GET http://other.test@{host}/ HTTP/1.1\r\nHost: x\r\n\r\n",
+    "https in the clear": "GET https://{host}/ HTTP/1.1\r\nHost: x\r\n\r\n",
+    "a tunnel to its address": "CONNECT 127.0.0.1:{port} HTTP/1.1\r\n\r\n",
+    "a tunnel to the same by IPv6": "CONNECT [::1]:{port} HTTP/1.1\r\n\r\n",
+    "a tunnel to another port": "CONNECT localhost:22 HTTP/1.1\r\n\r\n",
+    "a tunnel to a number": "CONNECT 2130706433:{port} HTTP/1.1\r\n\r\n",
+    "a tunnel without a port": "CONNECT localhost HTTP/1.1\r\n\r\n",
+    "another version": "GET http://{host}/ HTTP/2.0\r\nHost: x\r\n\r\n",
+    "three words more": "GET http://{host}/ x y HTTP/1.1\r\nHost: x\r\n\r\n",
+}
+
+
+def test_what_can_be_read_in_two_ways_or_leads_elsewhere_is_not_handed_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A hostile command speaks to the proxy itself: by its socket, and not in any way that clients do."""
+    monkeypatch.setenv("PROXY_KEY", "proxy-Key-445566")
+
+    async def story() -> None:
+        seen: list[bytes] = []
+        async with served(seen) as port:
+            ways = Ways(tmp_path / "ways", guard=Guard(), credentials=lambda way, to: filled(to, way.credentials))
+            host = f"localhost:{port}"
+            texts = {host: {"Authorization": "Bearer ${{ secrets.PROXY_KEY }}"}}
+            way = await ways.open(agent="me", network=(host,), credentials=texts)
+            for name, request in NOT_HANDED_ON.items():
+                reader, writer = await connected(ways.folder(way))
+                writer.write(request.format(host=host, port=port).encode("latin-1"))
+                answer = await reader.read()
+                assert answer.split(b" ")[1:2] in ([b"400"], [b"403"]), (name, answer)
+                writer.close()
+            assert seen == []
+            reader, writer = await connected(ways.folder(way))
+            sent = f"POST http://{host}/ HTTP/1.1\r\nHost: other.test\r\nContent-Length: 0\r\n\r\n"
+            writer.write(f"{sent}GET /smuggled HTTP/1.1\r\nHost: other.test\r\n\r\n".encode())
+            assert (await reader.read()).endswith(b"hello")
+            writer.close()
+            await ways.close(way.token)
+        assert len(seen) == 1
+        assert f"Host: {host}" in seen[0].decode()
+        assert "other.test" not in seen[0].decode()
+
+    run(story())
+
+
 def test_without_bubblewrap_a_command_with_hosts_is_refused(tmp_path: Path) -> None:
     found = landlock_or_none()
     assert found is not None

@@ -155,6 +155,7 @@ async def a_reminder_is_told_while_it_matters(scene: Scene) -> None:
         return [(each.name.value, each.data["to"]) for each in events]
 
     assert await told() == []
+    assert await scene.see(lambda reads: reads.next_due_at()) == scene.now + 60 * SECOND, "an alarm rings for it"
     scene.wait(60.0)
     assert await told() == [("question.reminded", "ann")]
     assert await told() == [("question.reminded", "ann")], "once for each time"

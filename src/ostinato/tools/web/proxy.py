@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -48,6 +49,12 @@ if TYPE_CHECKING:
 _STORED = "way.json"
 _CHUNK_BYTES = 65_536
 _DROPPED = ("host", "connection", "keep-alive", "te", "trailer", "upgrade", "expect")
+_ECHOING = frozenset({"TRACE", "TRACK"})
+"""Methods whose answer is the request: with the secrets that were added to it."""
+
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\x00-\x08\x0a-\x1f\x7f]*", re.ASCII)
+"""A line of a head that every server reads alike: no space before the colon, no line that goes on, no bare line end."""
+
 _STATUS = {Invalid: 400, Denied: 403, Conflict: 409, Exhausted: 502}
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -237,6 +244,10 @@ class Ways:
         method, lines = head
         if target.scheme != "http":
             raise Invalid("A proxy is asked for https by CONNECT")
+        if method.upper() in _ECHOING:
+            raise Invalid(f"{method[:20]} is not handed on", cure="It would answer with what is added to a request.")
+        if not all(map(_HEADER.fullmatch, lines)):
+            raise Invalid("A header can be read in two ways", cure="Write each as 'name: value', in a line of its own.")
         headers = [each for each in lines if not _is_dropped(each)]
         if any(each.lower().startswith("transfer-encoding:") for each in headers):
             raise Invalid("Bodies in pieces are not handed on", cure="Send a Content-Length.")

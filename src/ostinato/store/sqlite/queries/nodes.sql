@@ -113,10 +113,12 @@ SELECT name, value FROM settings WHERE name >= :prefix AND name < :behind ORDER 
 INSERT INTO settings (name, value) VALUES (:name, :value) ON CONFLICT (name) DO UPDATE SET value = excluded.value
 
 -- name: next_due
--- The earliest delayed task or end of a wait, question's expiry, and schedule.
+-- The earliest delayed task or end of a wait, question's expiry or reminder, and schedule.
 SELECT min(due_at) FROM tasks WHERE due_at IS NOT NULL
 UNION ALL
 SELECT min(expires_at) FROM questions WHERE state = 'pending' AND expires_at IS NOT NULL
+UNION ALL
+SELECT min(ask_again_at) FROM questions WHERE state = 'pending' AND ask_again_at IS NOT NULL
 UNION ALL
 SELECT min(next_at) FROM schedules WHERE next_at IS NOT NULL
 
@@ -127,3 +129,4 @@ UNION ALL SELECT 'events', coalesce((SELECT max(id) FROM events) - (SELECT min(i
 UNION ALL SELECT 'steps', coalesce((SELECT max(id) FROM steps) - (SELECT min(id) FROM steps) + 1, 0)
 UNION ALL SELECT 'messages', coalesce((SELECT max(id) FROM messages) - (SELECT min(id) FROM messages) + 1, 0)
 UNION ALL SELECT 'charges', coalesce((SELECT max(id) FROM charges) - (SELECT min(id) FROM charges) + 1, 0)
+UNION ALL SELECT 'audit', (SELECT count(*) FROM audit)
