@@ -113,6 +113,8 @@ class Intake:
                 attachments=kept,
                 timeout_s=item.timeout_s,
                 deadline_at=item.deadline_at,
+                cache_s=item.cache_s,
+                fresh=item.fresh,
                 model=item.model,
                 join=Join.ANY if item.any else Join.ALL,
                 review=item.review,

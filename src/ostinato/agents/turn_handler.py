@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from msgspec.structs import replace
 
-from ostinato.agents import compactor, purse
+from ostinato.agents import compactor, purse, recall
 from ostinato.agents.leash import LeashMaker
 from ostinato.agents.live import LiveText
 from ostinato.agents.model_choices import TRANSIENT, ModelChoices, is_down
@@ -98,13 +98,15 @@ class TurnHandler:
         run = _Run(state, attempt, live=self._live)
         return await run.until_ended(done)
 
-    def _resume(self, tx: Tx, task: Task, *, now: Instant) -> tuple[TurnState, Advance]:
+    def _resume(self, tx: Tx, task: Task, *, now: Instant) -> tuple[TurnState, Advance] | Settled:
         state = self._state(tx, task, journal=[step.entry for step in tx.steps(task.id)] if task.steps else ())
         if task.steps and state.has_past:  # calls may be judged before the model is asked again
             past = read_past(tx, state)
             state.learn_past(
                 (turn.task for turn in past.turns), past.messages.values(), (e for t in past.turns for e in t.entries)
             )
+        if not task.steps and (answered := recall.answer(state, tx, now=now)) is not None:
+            return Settled(task=answered)
         return state, advance(state, tx, now=now)
 
     def _state(self, tx: Tx, task: Task, *, journal: Sequence[Entry]) -> TurnState:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, assert_never
 
-from ostinato.agents import purse, reviews
+from ostinato.agents import purse, recall, reviews
 from ostinato.agents.breakers import Refusal
 from ostinato.agents.model_choices import Pick, last_intent, told_of, tried
 from ostinato.agents.moves import Act, Advance, AskModel, Ended, Move, Planned
@@ -73,12 +73,17 @@ def advance(
     step = _TurnStep(state, tx, produced, journal=journal, now=now, failed=failed)
     reached = step.go()
     tx.record_steps(state.claim, step.entries, now=now)
-    move: Move = (
-        reached
-        if isinstance(reached, AskModel | Act)
-        else Ended(task=reviews.finish(tx, state.claim, reached, leash=state.leash, now=now))
-    )
-    return Advance(journal=(*journal, *step.entries), messages=tuple(step.messages), move=move)
+    whole, move = (*journal, *step.entries), _moved(state, tx, reached, now=now)
+    if isinstance(move, Ended):
+        recall.keep(state, tx, move.task, journal=whole, now=now)
+    return Advance(journal=whole, messages=tuple(step.messages), move=move)
+
+
+def _moved(state: TurnState, tx: Tx, reached: AskModel | Act | Outcome, *, now: Instant) -> Move:
+    """What the world must do next, or the task as its attempt has left it."""
+    if isinstance(reached, AskModel | Act):
+        return reached
+    return Ended(task=reviews.finish(tx, state.claim, reached, leash=state.leash, now=now))
 
 
 class _TurnStep:

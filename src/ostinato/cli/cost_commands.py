@@ -66,6 +66,8 @@ def cost(
     total = money(view.usd, unpriced=view.unpriced_calls)
     unpriced = f", {view.unpriced_calls} of them with an unknown price" if view.unpriced_calls else ""
     free = f"; {count(view.skipped, 'wake')} without any" if view.skipped else ""
+    if view.answered:
+        screen.say(f"{count(view.answered, 'task')} answered from results of equal ones, {money(view.saved_usd)} saved")
     screen.say(f"in all {total} for {count(view.calls, 'model call')}{unpriced}, {view.tokens} tokens{free}")
 
 

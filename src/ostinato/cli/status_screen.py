@@ -110,7 +110,8 @@ def _spent(view: StatusView) -> str:
     spent = view.spent_today
     calls = count(spent.calls, "model call")
     unpriced = f", {spent.unpriced_calls} of them with an unknown price" if spent.unpriced_calls else ""
-    return f"{money(spent.usd, unpriced=spent.unpriced_calls)} for {calls}{unpriced}, {spent.tokens} tokens"
+    answered = f"; {count(spent.answered, 'task')} answered from earlier results" if spent.answered else ""
+    return f"{money(spent.usd, unpriced=spent.unpriced_calls)} for {calls}{unpriced}, {spent.tokens} tokens{answered}"
 
 
 def _kept(view: StatusView) -> str:

@@ -28,6 +28,7 @@ def show_task(screen: Screen, view: TaskView) -> None:
             ("state", f"{state}{waits}{why}"),
             ("agent", task.agent or "nobody"),
             ("why here", "\n".join(view.why_here)),
+            ("answered from", f"{view.answered_from}'s result" if view.answered_from else ""),
             ("much like", ", ".join(view.like)),
             ("kind", task.kind if task.kind != "goal" else ""),
             ("project", task.project),

@@ -91,6 +91,10 @@ def add(
     deadline: Annotated[str | None, typer.Option("--deadline", metavar="TIME", help="2h, or a time.")] = None,
     timeout: Annotated[str | None, typer.Option("--timeout", metavar="15m", help="Longest attempt.")] = None,
     model: Annotated[str | None, typer.Option("--model", metavar="MODEL", help="A tier or model.")] = None,
+    cache: Annotated[
+        str | None, typer.Option("--cache", metavar="1h", help="An equal task's result of that time will do.")
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Run, whatever is known already.")] = False,
     budget: Budget = None,
     data: Annotated[str | None, typer.Option("--input", metavar="JSON", help="Data for the task.")] = None,
     deliver: Deliver = None,
@@ -113,28 +117,15 @@ def add(
     request = tasks_api.AddTask(
         title=text_argument(title),
         goal=text_argument(goal) if goal else "",
-        agent=agent,
         skills=skill or [],
-        project=project,
-        priority=priority,
         input=json_argument(data, option="--input") or {},
         after=after or [],
-        any=any_of,
-        not_before=not_before,
-        deadline=deadline,
-        timeout=timeout,
-        model=model,
-        deliver=deliver,
-        budget=budget,
-        policy=policy,
         retry=retry_argument(retry) if retry else {},
-        fallback=fallback,
         escalate=None if escalate is None else rungs_argument(escalate),
-        delegation=delegation,
-        review=review,
-        draft=draft,
-        key=key,
-    )
+        agent=agent, project=project, priority=priority, any=any_of, not_before=not_before, deadline=deadline,
+        timeout=timeout, model=model, cache=cache, fresh=fresh, deliver=deliver, budget=budget, policy=policy,
+        fallback=fallback, delegation=delegation, review=review, draft=draft, key=key,
+    )  # fmt: skip
     _say_added(client, client.call(tasks_api.add, request), depends=bool(after), as_json=as_json)
 
 

@@ -23,6 +23,7 @@ class EventName(enum.StrEnum):
     TASK_BLOCKED = "task.blocked"
     TASK_CLAIMED = "task.claimed"
     TASK_DONE = "task.done"
+    TASK_ANSWERED = "task.answered"
     TASK_REVIEW = "task.review"
     TASK_RETURNED = "task.returned"
     TASK_PARKED = "task.parked"

@@ -213,6 +213,11 @@ class TaskSpec(Value):
     """A tier or model name that overrides the agent's."""
     effort: str | None = None
     """Reasoning effort that overrides the agent's."""
+    cache_s: float | None = None
+    """Seconds for which its result may answer an equal task, and for which another's may answer it; 0: never; None:
+    what its agent's files say."""
+    fresh: bool = False
+    """It runs, whatever is known already."""
     deliver: str | None = None
     """Where the result goes: `operator`, `session:<key>`, `file:<path>`, or None (kept in the record only)."""
     within: tuple[str, ...] = ()
@@ -283,6 +288,8 @@ class TaskResult(Value):
     """External where strangers wrote what the task has read, whoever asked for it."""
     private: bool = False
     """The task has read what may be private, and may tell it here."""
+    source: int | None = None
+    """The task that found it out, where this one was answered from its result."""
 
 
 class Task(Value):

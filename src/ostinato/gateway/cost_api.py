@@ -43,6 +43,10 @@ class CostView(View):
     unpriced_calls: int
     skipped: int
     """Wakes that made no model call at all."""
+    answered: int
+    """Tasks that were answered from an equal one's result, and cost nothing."""
+    saved_usd: float
+    """What those results have cost the first time, as far as prices are known."""
     note: str
     """A sentence that belongs beside every sum, such as that no money is spent."""
 
@@ -59,6 +63,7 @@ async def show(context: Context, request: WhichCost) -> CostView:
         days = tx.spending("day", since_at=since_at, until_at=until_at, limit=10_000)
         lines = tx.spending(request.by, since_at=since_at, until_at=until_at, limit=request.limit)
         calls = sum(each.calls for each in days)
+        answered, saved = tx.hits(since_at=since_at, until_at=until_at)
         unpriced = sum(each.unpriced_calls for each in days)
         return CostView(
             by=request.by,
@@ -70,6 +75,8 @@ async def show(context: Context, request: WhichCost) -> CostView:
             usd=None if calls and unpriced == calls else usd(sum(each.usd_micros for each in days)),
             unpriced_calls=unpriced,
             skipped=sum(each.skipped for each in days),
+            answered=answered,
+            saved_usd=saved / 1_000_000,
             note=context.definitions.money_note(),
         )
 

@@ -81,6 +81,7 @@ _ABOUT_TASKS = {
     EventName.TASK_RELEASED: "{task} is ready to be worked on",
     EventName.TASK_BLOCKED: "{task} is blocked",
     EventName.TASK_DONE: "{agent} finished {task}",
+    EventName.TASK_ANSWERED: "{task} was answered from the result of {source}",
     EventName.TASK_REVIEW: "{agent} finished {task}, which somebody must accept",
     EventName.TASK_RETURNED: "{task} was returned with notes by {actor}",
     EventName.TASK_PARKED: "{task} is waiting",

@@ -95,6 +95,8 @@ class SpendStatus(View):
     tokens: int
     usd: float | None
     unpriced_calls: int
+    answered: int
+    """Tasks answered from an equal one's result."""
     note: str
 
 
@@ -412,5 +414,6 @@ def _spent(tx: Reads, context: Context, *, now: Instant) -> SpendStatus:
         tokens=sum(each.input_tokens + each.output_tokens for each in days),
         usd=None if calls and unpriced == calls else usd(sum(each.usd_micros for each in days)),
         unpriced_calls=unpriced,
+        answered=tx.hits(since_at=now - now % DAY)[0],
         note=context.definitions.money_note(),
     )

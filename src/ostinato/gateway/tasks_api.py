@@ -81,6 +81,10 @@ class AddTask(Ask):
     model: Word | None = None
     budget: Annotated[float, msgspec.Meta(ge=0, le=1_000_000)] | None = None
     """Dollars that it may spend with all that it sets off."""
+    cache: Word | None = None
+    """How long an equal task's result will do, and its own for others: `1h`; `0s`: never. Null: as its agent says."""
+    fresh: bool = False
+    """It runs, whatever is known already."""
     deliver: Word | None = None
     policy: Word | None = None
     """What makes an agent the best for it: balanced, least_loaded, cheapest, fastest or best."""
@@ -176,6 +180,8 @@ class TaskView(View):
     """Tasks that were much like it when it was proposed."""
     why_here: list[str]
     """Why this agent has it."""
+    answered_from: str | None
+    """The task whose result this is, where an equal one had been answered."""
     result: str
     result_data: dict[str, Any] | None
     error: str
@@ -207,6 +213,8 @@ async def add(context: Context, request: AddTask) -> TaskRow:
         timeout_s=parse_duration(request.timeout) if request.timeout else None,
         deadline_at=parse_moment(request.deadline, now=now, ahead=True) if request.deadline else None,
         model=request.model,
+        cache_s=parse_duration(request.cache) if request.cache else None,
+        fresh=request.fresh,
         deliver=parse_deliver(request.deliver) if request.deliver is not None else None,
         budget=None if request.budget is None else Ceiling(usd_micros=round(request.budget * 1_000_000)),
         join=Join.ANY if request.any else Join.ALL,
@@ -486,6 +494,7 @@ def _task_view(tx: Reads, task: Task, *, why_here: list[str]) -> TaskView:
         files=[file_view(each) for each in task.spec.attachments],
         like=list(task.spec.like),
         why_here=why_here,
+        answered_from=f"T{result.source}" if result and result.source else None,
         result=result.text if result else "",
         result_data=result.data if result else None,
         error=result.error if result else "",

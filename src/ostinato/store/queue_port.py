@@ -1,4 +1,4 @@
-"""The part of the seam about queues: limits of what runs and begins, and what has failed alike.
+"""The part of the seam about queues: limits of what runs and begins, what has failed alike, answers that count again.
 
 `ostinato.store.port` joins it to the rest. Knows nothing of who claims.
 """
@@ -48,9 +48,21 @@ class QueueReads(Protocol):
     def limit_states(self, *, now: Instant) -> list[LimitState]:
         """How every limit stands, with the first task that waits for it."""
 
+    def recall(self, key: str, *, within_s: float, now: Instant) -> Task | None:
+        """The task that has answered this question last, not longer ago than that, and whose answer still counts."""
+
+    def hits(self, *, since_at: Instant, until_at: Instant | None = None) -> tuple[int, int]:
+        """Tasks answered from another's result, and the micro-dollars that these results have cost the first time."""
+
 
 class QueueTx(Protocol):
     """Verbs bound to one transaction."""
+
+    def note_question(self, task: int, key: str, *, now: Instant) -> None:
+        """What a task that begins asks, so that its result can be kept."""
+
+    def keep_result(self, task: int, *, for_s: float, now: Instant) -> bool:
+        """From now on, and for so long, the result of a task answers its question; False where none was noted."""
 
     def set_limits(self, limits: Sequence[QueueLimit], *, now: Instant) -> bool:
         """The fleet's limits of queues from now on, for all nodes; False where they are these already. What began

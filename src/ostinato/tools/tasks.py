@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 from msgspec.structs import replace
 
 from ostinato.domain.dependency import parted
+from ostinato.domain.duration import parse_duration
 from ostinato.domain.errors import Denied, Exhausted, Invalid, NotFound, unknown_name
 from ostinato.domain.message import DEPTH_MAX
 from ostinato.domain.retry import parse_retry
@@ -134,6 +135,7 @@ def _new_task(tx: Reads, context: ToolContext, arguments: Arguments) -> NewTask:
             deliver=f"session:{context.session}" if arguments.get("deliver") else None,
             join=Join.ANY if arguments.get("any") else Join.ALL,
             delegation=arguments.get("delegation", ""),
+            cache_s=parse_duration(arguments["cache"]) if arguments.get("cache") else None,
             review=asked_review(context, arguments.get("review"), agent=arguments.get("agent")),
             retry=parse_retry(arguments.get("retry", {}), place="retry"),
         ),
@@ -311,6 +313,7 @@ def task_tools(router: Router | None = None) -> tuple[AnyTool, ...]:
         "project": text_schema(most=60),
         "review": text_schema(most=2_000),
         "retry": {"type": "object", "description": "{attempts: 5, base: 10s, rate_limited: {attempts: 9}}"},
+        "cache": text_schema("1h: an equal task's result of that time will do", most=20),
         "delegation": text_schema("the same work, however it is worded", most=200),
     }
     return (

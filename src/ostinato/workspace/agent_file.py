@@ -36,6 +36,7 @@ AGENT_KEYS = (
     "produces",
     "delegates",
     "concurrency",
+    "cache",
     "pool",
     "inbox",
     "limits",
@@ -84,6 +85,8 @@ class AgentSettings(Value):
     """Agents that it may give tasks to; None: nothing is declared."""
     concurrency: int = 1
     """Tasks that it may work on at once."""
+    cache_s: float = 0.0
+    """Seconds for which its results may answer equal tasks; 0: never."""
     pool: str = "default"
     """Only nodes that take from this pool run its tasks."""
     inbox: str = "now"
@@ -115,6 +118,7 @@ def parse_agent_settings(node: Node, *, file: str, limits: Limits) -> AgentSetti
         produces=_produces(fields),
         delegates=fields.ids("delegates", also=("*",)) if "delegates" in fields.names() else None,
         concurrency=fields.integer("concurrency", 1, least=1, most=CONCURRENCY_MAX),
+        cache_s=fields.duration_s("cache", 0.0),
         pool=_pool(fields),
         inbox=fields.choice("inbox", INBOX_WAKES, "now"),
         limits=parse_limits(fields.group("limits", LIMIT_KEYS), limits),

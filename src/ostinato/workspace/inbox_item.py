@@ -40,6 +40,8 @@ ITEM_KEYS = (
     "not_before",
     "deadline",
     "timeout",
+    "cache",
+    "fresh",
     "model",
     "input",
     "review",
@@ -90,6 +92,9 @@ class InboxItem(Value):
     """Any one of `after` is enough."""
     not_before_at: Instant | None = None
     deadline_at: Instant | None = None
+    cache_s: float | None = None
+    """How long a result counts for equal tasks; None: as its agent's files say."""
+    fresh: bool = False
     timeout_s: float | None = None
     model: str | None = None
     failures: FailureRules = NO_RULES
@@ -218,6 +223,8 @@ def _item(fields: Fields, source: ItemSource, *, goal: str) -> InboxItem:
         not_before_at=fields.read("not_before", lambda text: parse_instant(text, zone=source.timezone)),
         deadline_at=fields.read("deadline", lambda text: parse_instant(text, zone=source.timezone)),
         timeout_s=fields.duration_s("timeout", 0.0, least=1.0) if fields.has("timeout") else None,
+        cache_s=fields.duration_s("cache", 0.0) if fields.has("cache") else None,
+        fresh=fields.flag("fresh", default=False),
         model=fields.text("model") or None,
         input=_input(fields),
         review=_review(fields, source),

@@ -28,7 +28,7 @@ from ostinato.domain.task import (
     claim_number,
     next_token,
 )
-from ostinato.domain.values import Instant
+from ostinato.domain.values import SECOND, Instant
 from ostinato.store.port import Claim, ClaimRequest
 from ostinato.store.verbs import rows
 from ostinato.store.verbs.failures import FailureVerbs
@@ -190,6 +190,8 @@ class ClaimVerbs(FailureVerbs):
         match outcome:
             case Done(result=result):
                 more["result"] = result
+                if result.source is not None:
+                    self._note_hit(task, result.source, now=now)
             case Review(result=result, wait=wait, reason=reason):
                 event, name = TaskEvent.SUBMIT, "review"
                 more.update(result=result, wait=wait, reason=reason)
@@ -206,3 +208,21 @@ class ClaimVerbs(FailureVerbs):
                 assert_never(outcome)
         self._end_attempt(task, name, error="", now=now)
         return self._move(kept, event, now=now, losses=0, **more)
+
+    def _note_hit(self, task: Task, source: int, *, now: Instant) -> None:
+        """An answer that cost nothing, and what it has cost the first time."""
+        first = self._kept_or_none(source)
+        saved = 0 if first is None else first.task.usd_micros
+        self._db.do("add_hit", task=task.id, first=source, now=now, usd_micros=saved)
+        data = {"source": f"T{source}", "saved_usd_micros": saved}
+        self._tell_of(task, EventName.TASK_ANSWERED, now=now, data=data)
+
+    def note_question(self, task: int, key: str, *, now: Instant) -> None:
+        """What a task asks, whose result may answer others."""
+        self._db.do("forget_question_of", task=task)
+        self._db.do("add_result", key=key, task=task, now=now)
+
+    def keep_result(self, task: int, *, for_s: float, now: Instant) -> bool:
+        """Its result counts for so long."""
+        until = now + round(for_s * SECOND)
+        return bool(self._db.do("keep_result", task=task, now=now, until=until))

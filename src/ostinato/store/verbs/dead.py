@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ostinato.domain.task import Task
-from ostinato.domain.values import Instant
+from ostinato.domain.values import SECOND, Instant
 from ostinato.store.queue_port import DeadGroup
 from ostinato.store.verbs import rows
 from ostinato.store.verbs.database import Database
@@ -37,6 +37,17 @@ class DeadReads:
         else:
             found = self._db.all("dead_behind", after=after, until=until, limit=limit)
         return [rows.kept_of(row).task for row in found]
+
+    def recall(self, key: str, *, within_s: float, now: Instant) -> Task | None:
+        """The task whose result answers this."""
+        row = self._db.one("recall", key=key, now=now, since=now - round(within_s * SECOND))
+        return None if row is None else rows.kept_of(row).task
+
+    def hits(self, *, since_at: Instant, until_at: Instant | None = None) -> tuple[int, int]:
+        """How many were answered so, and what they would have cost."""
+        until = EVER if until_at is None else until_at
+        count, saved = self._db.one("hits", since_at=since_at, until_at=until) or (0, 0)
+        return count, saved or 0
 
     def dead_of_group(self, group: str, *, before: int | None = None, limit: int = 100) -> list[Task]:
         """Newest first."""

@@ -19,7 +19,8 @@ class RetentionVerbs(PeopleVerbs):
 
     def prune(self, keep: Retention, *, now: Instant, limit: int = 500) -> int:
         """One bounded portion of what is kept long enough."""
-        gone = self._db.do("prune_begun", until=_before(now, SPAN_MAX_S))
+        gone = self._prune("prune_results", now, limit)
+        gone += self._db.do("prune_begun", until=_before(now, SPAN_MAX_S))
         if keep.tasks_s is not None:
             until = _before(now, keep.tasks_s)
             gone += self._prune_tasks(until, limit)
@@ -33,6 +34,7 @@ class RetentionVerbs(PeopleVerbs):
         if keep.charges_s is not None:
             until = _before(now, keep.charges_s)
             gone += self._prune("prune_charges", until, limit - gone)
+            gone += self._prune("prune_hits", until, limit - gone)
             gone += self._prune("prune_accounts", day_of(until), limit - gone)
         if keep.blobs_s is not None:
             gone += self._prune_blobs(_before(now, keep.blobs_s), limit - gone, now=now)
@@ -90,6 +92,7 @@ class RetentionVerbs(PeopleVerbs):
 
 
 _OWNED_BY_TASK = (
+    "forget_question_of",
     "forget_steps",
     "forget_attempts",
     "forget_questions",

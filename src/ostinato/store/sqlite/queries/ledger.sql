@@ -5,6 +5,29 @@
 task, agent, session, "trigger", call, provider, model, status, input_tokens, cached_tokens, output_tokens, usd_micros,
 duration_ms, error
 
+-- name: recall
+-- The task that has answered a question last, and whose result still counts.
+SELECT {task_columns} FROM tasks WHERE id = (
+    SELECT task FROM results WHERE key = :key AND made_at > :since AND until_at > :now AND is_kept = 1
+    ORDER BY made_at DESC, task DESC LIMIT 1
+) AND state = 'done'
+
+-- name: add_result
+-- What a task asks; how long it may take to find out is a month.
+INSERT INTO results (task, key, made_at, until_at, is_kept) VALUES (:task, :key, :now, :now + 2678400000000, 0)
+
+-- name: keep_result
+-- From now on its result answers that.
+UPDATE results SET made_at = :now, until_at = :until, is_kept = 1 WHERE task = :task
+
+-- name: add_hit
+-- A task was answered from another's result.
+INSERT INTO hits (task, first, at, usd_micros) VALUES (:task, :first, :now, :usd_micros)
+
+-- name: hits
+-- How many were, and what they would have cost.
+SELECT count(*), CAST(coalesce(sum(usd_micros), 0) AS BIGINT) FROM hits WHERE at >= :since_at AND at < :until_at
+
 -- name: charges_of_task
 -- What a task has cost, call by call.
 SELECT {charge_columns} FROM charges WHERE task = :task ORDER BY id

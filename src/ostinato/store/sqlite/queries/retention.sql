@@ -15,6 +15,18 @@ WHERE finished_at IS NOT NULL AND (state != 'failed' OR dismissed = 1) AND finis
     )
 ORDER BY finished_at LIMIT :limit
 
+-- name: forget_question_of
+-- What it asked, and that its result answers that.
+DELETE FROM results WHERE task = :task
+
+-- name: prune_results
+-- Answers that count no more, and questions that nobody has answered for long.
+DELETE FROM results WHERE task IN (SELECT task FROM results WHERE until_at < :until ORDER BY until_at LIMIT :limit)
+
+-- name: prune_hits
+-- Answers long ago.
+DELETE FROM hits WHERE task IN (SELECT task FROM hits WHERE at < :until ORDER BY at LIMIT :limit)
+
 -- name: forget_task
 -- The task itself.
 DELETE FROM tasks WHERE id = :task
