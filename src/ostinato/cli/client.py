@@ -23,7 +23,7 @@ from ostinato.domain.errors import Conflict, Internal, OstinatoError
 from ostinato.engine.lock import FleetLock
 from ostinato.gateway.keyring import held
 from ostinato.gateway.operation import AnyRoute, Ask, Operation, Stream, View, request_fields
-from ostinato.gateway.server import SOCKET_NAME, socket_address
+from ostinato.gateway.socket_place import SOCKET_NAME, socket_address
 
 Request = TypeVar("Request", bound=Ask)
 Response = TypeVar("Response", bound=View)

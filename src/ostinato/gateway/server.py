@@ -10,7 +10,6 @@ import contextlib
 import os
 import socket
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,14 +17,10 @@ import msgspec
 
 from ostinato.domain.errors import Conflict, Invalid
 from ostinato.gateway.http import error_body
+from ostinato.gateway.socket_place import SOCKET_NAME, socket_address
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
-
-SOCKET_NAME = "ostinato.sock"
-
-PATH_BYTES_MAX = 100
-"""A Unix socket's address has room for about 107 bytes; longer ones are reached through the open directory."""
 
 CONNECTIONS_MAX = 512
 """More are answered with 503 at once."""
@@ -39,20 +34,6 @@ NO_REQUEST = Invalid(
 
 STOP_S = 2
 """Whole seconds that answers under way may take when the server stops."""
-
-
-@contextlib.contextmanager
-def socket_address(state_dir: Path) -> Iterator[str]:
-    """The address of the fleet's socket, for bind or connect, however deep the fleet's folder lies."""
-    path = str(state_dir / SOCKET_NAME)
-    if len(os.fsencode(path)) <= PATH_BYTES_MAX:
-        yield path
-        return
-    descriptor = os.open(state_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield f"/proc/self/fd/{descriptor}/{SOCKET_NAME}"
-    finally:
-        os.close(descriptor)
 
 
 def listen(state_dir: Path) -> socket.socket:
