@@ -98,7 +98,7 @@ async def ground(folder: Path, *, past: bool = True) -> AsyncIterator[Ground]:
         fire=fire,
         node=NodeFacts(pid=7, version="test", started_at=clock.now()),
         live=LiveText(),
-        rehearsal=Rehearsal(store=store, workspaces=workspaces, toolbox=standard_toolbox()),
+        rehearsal=lambda: Rehearsal(store=store, workspaces=workspaces, toolbox=standard_toolbox()),
     )
     try:
         if past:

@@ -25,6 +25,9 @@ FULL_S = 3_600.0
 PARTS = 4
 """So that workers of a test run may share the seeds."""
 
+TRIED = {"killed", "deploy", "approval", "unknown"}
+"""What each part must have met; a few seeds more are tried where one has not."""
+
 TRACES = """
 import sys
 from ostinato.testing.simulation.run import simulate
@@ -50,7 +53,9 @@ def test_any_seed_repeats_bit_for_bit_in_another_process() -> None:
 def test_every_law_holds_whatever_goes_wrong(part: int, record_property: Callable[[str, object], None]) -> None:
     until_s = time.monotonic() + FULL_S / PARTS
     happened: Counter[str] = Counter()
-    for seed in range(part, SEEDS, PARTS):
+    for seed in range(part, 3 * SEEDS, PARTS):
+        if seed >= SEEDS and not TRIED - happened.keys():
+            break
         run = simulate(seed)
         found = judge(run)
         assert not found, f"seed {seed} (python -m ostinato.testing.simulation --seed {seed}):\n" + "\n".join(found)
@@ -58,8 +63,8 @@ def test_every_law_holds_whatever_goes_wrong(part: int, record_property: Callabl
         if time.monotonic() > until_s:
             break
     record_property("simulation", dict(happened))
-    missing = {"killed", "deploy", "approval", "unknown"} - happened.keys()
-    assert FULL or not missing, f"these seeds try nothing of: {missing}"
+    missing = TRIED - happened.keys()
+    assert not missing, f"these seeds try nothing of: {missing}"
 
 
 def what_happened(run: Run) -> Counter[str]:

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -111,7 +112,7 @@ async def open_context(fleet: Path, *, token: str | None, writes: bool) -> Async
                 caller=caller,
                 fire=_fire_here(ground),
                 router=Router(settings.routing),
-                rehearsal=_rehearsal(ground),
+                rehearsal=partial(_rehearsal, ground),
             )
         finally:
             await store.close()

@@ -10,6 +10,7 @@ import contextlib
 import os
 import random
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -357,7 +358,7 @@ class FleetApp:
             ),
             live=live,
             meter=self.meter,
-            rehearsal=Rehearsal(store=store, workspaces=self.workspaces, toolbox=self.toolbox),
+            rehearsal=partial(Rehearsal, store=store, workspaces=self.workspaces, toolbox=self.toolbox),
             servers=self.plugins.servers if self.plugins else None,
             router=self.router,
         )

@@ -172,7 +172,7 @@ class Context:
         node: NodeFacts | None = None,
         live: LiveText | None = None,
         meter: Meter | None = None,
-        rehearsal: Rehearsal | None = None,
+        rehearsal: Callable[[], Rehearsal] | None = None,
         servers: Callable[[], Sequence[ServerFacts]] | None = None,
         router: Router | None = None,
     ) -> None:
@@ -186,7 +186,7 @@ class Context:
         """None: in the process of a command, with the engine off."""
         self.live = live
         self.rehearsal = rehearsal
-        """Judges calls that nobody makes; None where no tools are known."""
+        """Lends who judges calls that nobody makes, and knows all tools for that; None where none are known."""
         self.meter = meter
         """What was counted in this process; None where no node runs."""
         self.servers = servers

@@ -130,7 +130,7 @@ def rehearsal_of(context: Context) -> Rehearsal:
     """Whoever judges calls that nobody makes."""
     if context.rehearsal is None:
         raise Internal("There are no tools here")
-    return context.rehearsal
+    return context.rehearsal()
 
 
 def _tool_view(card: ToolCard) -> ToolView:
