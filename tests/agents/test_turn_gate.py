@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from ostinato.domain.permission import NewPermission
 from ostinato.domain.question import QuestionState
 from ostinato.domain.step import Answered, Decision, Effect, Judged, ResultStatus, ToolIntent, ToolOutcome
 from ostinato.domain.task import TaskState
 from ostinato.domain.values import SECOND, Trust
 from ostinato.tools.port import Arguments, OutsideTool, ToolContext, ToolResult, object_schema
-from tests.agents.fleet import ENDED, running
+from tests.agents.fleet import ENDED, Fleet, running
 from tests.agents.test_turns import SEND, decide, files, letters, only_question
 from tests.conftest import run
 
@@ -163,5 +165,52 @@ def test_a_result_that_turns_out_to_be_from_strangers_marks_what_its_call_wrote(
         async with running(tmp_path, files(script) | leash, tools=(tool,)) as fleet:
             await fleet.until((await fleet.goal("helper", "go")).id)
             assert await fleet.store.read(lambda reads: reads.tainted_files("helper")) == ("out/page.md",)
+
+    run(story())
+
+
+def telling(fleet: dict[str, Fleet], *, wrote: tuple[str, ...] | None, goes: bool = False) -> OutsideTool:
+    """A tool that says what it has written; `goes`: it is gone by then."""
+
+    async def act(context: ToolContext, _arguments: Arguments) -> ToolResult:
+        assert context.marking
+        if goes:
+            fleet["it"].toolbox._tools.pop("test.run")
+        return ToolResult(text="done", wrote=wrote)
+
+    return OutsideTool(
+        name="test.run", description="Run.", parameters=object_schema(), effect=Effect.READ, act=act,
+        writes=lambda _: ("./",), own_files=True, tells_writes=True,
+    )  # fmt: skip
+
+
+RUNS = """
+rules:
+  - when: {tool: test.run}
+    text: done
+default: {calls: [{tool: test.run, args: {}}]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("wrote", "goes", "marked"),
+    [
+        (("out/a.md",), False, {"out/a.md"}),
+        ((), False, set()),
+        (None, False, {"/T1 1.0"}),
+        (("out/a.md",), True, {"/T1 1.0"}),
+    ],
+)
+def test_a_call_that_says_what_it_has_written_leaves_nothing_else_marked(
+    tmp_path: Path, wrote: tuple[str, ...] | None, goes: bool, marked: set[str]
+) -> None:
+    async def story() -> None:
+        held: dict[str, Fleet] = {}
+        tool = telling(held, wrote=wrote, goes=goes)
+        leash = {"agents/helper/TOOLS.md": "---\nallow: [test.run]\n---\n"}
+        async with running(tmp_path, files(RUNS) | leash, tools=(tool,)) as fleet:
+            held["it"] = fleet
+            await fleet.until((await fleet.goal("helper", "go", trust=Trust.EXTERNAL)).id)
+            assert set(await fleet.store.read(lambda reads: reads.tainted_files("helper"))) == marked
 
     run(story())

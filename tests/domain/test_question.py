@@ -9,8 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from ostinato.domain.errors import Conflict
-from ostinato.domain.question import Action, Answer, Question, QuestionKind, QuestionState, check_answer
+from ostinato.domain.errors import Conflict, Invalid
+from ostinato.domain.question import (
+    Action,
+    Answer,
+    Question,
+    QuestionKind,
+    QuestionState,
+    agent_of_answer,
+    check_answer,
+)
 
 EXPECTED = {
     QuestionKind.APPROVAL: {"allowed", "denied"},
@@ -131,3 +139,18 @@ def test_the_order_of_arguments_does_not_change_what_is_approved(action: Action,
 def test_any_change_of_the_action_changes_its_digest(change: dict[str, Any]) -> None:
     action = Action(tool="message.send", arguments={"to": "mail:a@shop.example"}, agent="billing", policy="p1")
     assert structs.replace(action, **change).digest != action.digest
+
+
+@pytest.mark.parametrize(
+    ("said", "who"),
+    [("retry", ""), ("  Retry ", ""), ("retry with billing", "billing"), ("Retry  with  Ann", "Ann"), ("give up", None),
+     ("GIVE UP", None)],
+)  # fmt: skip
+def test_an_answer_about_a_failed_task_says_who_tries_it_again(said: str, who: str | None) -> None:
+    assert agent_of_answer(said) == who
+
+
+@pytest.mark.parametrize("said", ["", "no", "retry with two names", "retrying", "give it up"])
+def test_an_answer_that_is_none_is_refused(said: str) -> None:
+    with pytest.raises(Invalid):
+        agent_of_answer(said)

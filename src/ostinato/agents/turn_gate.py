@@ -102,14 +102,14 @@ class TurnGate:
         """Results that turned out to be from strangers mark what their calls have written; those that say what they
         have changed leave nothing else marked."""
         told = {e.call_id: e for e in produced if isinstance(e, ToolOutcome) and (e.outside or e.wrote is not None)}
-        for intent in (
-            [each for each in journal if isinstance(each, ToolIntent) and each.call_id in told] if told else ()
-        ):
+        made = [each for each in journal if isinstance(each, ToolIntent) and each.call_id in told] if told else []
+        for intent in made:
             tool, outcome = self._state.leash.tool_or_none(intent.tool), told[intent.call_id]
-            if tool is not None and outcome.outside:
+            if tool is None:
+                continue  # gone meanwhile: whatever is marked stays so
+            if outcome.outside:
                 self._taint(tool, intent)
-            if tool is not None:
-                settle_writes(self._tx, tool, intent, wrote=outcome.wrote, task=self._state.task, now=self._now)
+            settle_writes(self._tx, tool, intent, wrote=outcome.wrote, task=self._state.task, now=self._now)
 
     def ask(self, question: NewQuestion) -> Question:
         """Asks, with what the turn has read and for whom it works."""
