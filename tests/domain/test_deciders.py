@@ -92,6 +92,13 @@ def test_a_gate_asks_one_person_and_somebody_else_in_the_end() -> None:
         check_decider(late, "vic", Role.VIEWER, people=PEOPLE, now=2 * SECOND)
 
 
+def test_whoever_is_called_like_a_role_does_not_hold_it() -> None:
+    asked = question(ask="admin")
+    with pytest.raises(Denied, match="Q7 asks an admin"):
+        check_decider(asked, "admin", Role.OPERATOR, people={"admin": Role.OPERATOR}, now=0)
+    check_decider(asked, "admin", Role.ADMIN, people={"admin": Role.ADMIN}, now=0)
+
+
 @given(
     st.none() | st.floats(0.1, 100), st.sampled_from(["", "ann"]), st.floats(1, 100), st.none() | st.integers(1, 500),
     st.integers(0, 400),

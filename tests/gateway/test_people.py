@@ -159,7 +159,7 @@ def test_of_two_who_are_first_at_once_the_keyring_keeps_the_token_that_counts(
     asyncio.run(go())
 
 
-@pytest.mark.parametrize("bad", ["", "a b", "-x", "x" * 65, "ann\n", "../x", "ann\u202e"])
+@pytest.mark.parametrize("bad", ["", "a b", "-x", "x" * 65, "ann\n", "../x", "ann\u202e", "runtime", "operator"])
 def test_a_name_that_is_none_is_refused(fleet: Path, bad: str) -> None:
     call_here(fleet, tasks_api.add, WORK)
     with pytest.raises(Invalid):

@@ -19,6 +19,10 @@ TOKEN_MARK = "ost_"
 PERSON = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}")
 """A person's name: a login, or an address of mail."""
 
+NOBODY = frozenset({"operator", "runtime"})
+"""What records call whoever was not named, and the runtime itself: a person of that name would leave no trace of their
+own, and decide what they have asked for themselves."""
+
 
 class Role(enum.IntEnum):
     """What a caller may do; each includes the ones before it."""
@@ -56,6 +60,8 @@ def check_person(name: str) -> str:
     if not PERSON.fullmatch(name):
         cure = "Use letters, digits, '.', '_', '-', '@' and '+', at most 64, beginning with a letter or digit."
         raise Invalid(f"{name[:64]!r} is no person's name", cure=cure)
+    if name in NOBODY:
+        raise Invalid(f"Nobody can be called {name!r}: records mean somebody else by it", cure="Use their own name.")
     return name
 
 

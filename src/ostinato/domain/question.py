@@ -203,7 +203,8 @@ def check_decider(question: Question, person: str, role: Role, *, people: Mappin
 def _is_asked(person: str, role: Role, asked: Sequence[str]) -> bool:
     if role < Role.OPERATOR:
         return False
-    return role is Role.ADMIN or OPERATOR in asked or person in asked
+    named = [each for each in asked if each != ADMIN]  # a role is held, whatever somebody is called
+    return role is Role.ADMIN or OPERATOR in named or person in named
 
 
 def everybody_asked(question: NewQuestion) -> tuple[Later, ...]:

@@ -9,8 +9,8 @@ import getpass
 import os
 from pathlib import Path
 
-from ostinato.domain.errors import Denied
-from ostinato.domain.person import PERSON, NewToken, Role, token_digest
+from ostinato.domain.errors import Denied, Invalid
+from ostinato.domain.person import NewToken, Role, check_person, token_digest
 from ostinato.domain.values import Instant
 from ostinato.gateway.context import Caller
 from ostinato.gateway.keyring import keep, new_token
@@ -80,9 +80,7 @@ async def let_in(store: Store, state_dir: Path, *, token: str | None, now: Insta
 def own_name() -> str:
     """Who is at the keyboard, as a person's name."""
     named = os.environ.get(PERSON_VARIABLE, "").strip()
-    if not named:
-        try:
-            named = getpass.getuser()
-        except (KeyError, OSError):  # a user id without a name, as in some containers
-            named = f"uid-{os.getuid()}"
-    return named if PERSON.fullmatch(named) else "operator"
+    try:
+        return check_person(named or getpass.getuser())
+    except (KeyError, OSError, Invalid):  # a user id without a name, as in some containers, or one that is no person's
+        return f"uid-{os.getuid()}"
