@@ -231,6 +231,10 @@ def test_an_edit_is_taken_up_and_a_call_under_way_ends_as_it_began(fleet: Path) 
             assert (await under_way).text == "old"
             late = await perform(h.tool("odd.fine"), replace(CONTEXT, bound=bound), {})
             assert (late.status, "Nothing was run" in late.text) == (ResultStatus.ERROR, True)
+            file.write_text(f"{slow.format(0)}    return 'newer'\n")
+            await h.tools.look()
+            both = await asyncio.gather(h.call("odd.fine"), h.call("odd.fine"))
+            assert [each.text for each in both] == ["newer"] * 2, "two who come together end the old worker once"
             file.write_text("nonsense nonsense\n")
             await h.tools.look()
             with pytest.raises(Invalid, match="cannot be loaded any more"):

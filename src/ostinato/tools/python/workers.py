@@ -241,15 +241,20 @@ class Workers:
 
     async def _sweep(self, digest: str) -> None:
         """Ends workers of other files, and those that nobody wanted for long, or that take room."""
-        now_s, kept = time.monotonic(), 0
-        for key in list(self._idle):
-            for worker in list(self._idle[key]):
+        await asyncio.gather(*(each.end() for each in self._dismissed(digest)))
+
+    def _dismissed(self, digest: str) -> list[Worker]:
+        """Takes them out, all in one go: others take workers, and sweep, while one is being ended."""
+        now_s, kept, dismissed = time.monotonic(), 0, list[Worker]()
+        for key, workers in list(self._idle.items()):
+            for worker in list(workers):
                 kept += 1
                 if key[0] != digest or now_s - worker.used_s > IDLE_S or kept > WORKERS_MAX:
-                    self._idle[key].remove(worker)
-                    await worker.end()
-            if not self._idle[key]:
+                    workers.remove(worker)
+                    dismissed.append(worker)
+            if not workers:
                 del self._idle[key]
+        return dismissed
 
     async def _begin(self, sources: Sources, given: Given, *, only: str | None, agent: str) -> Worker:
         backend, account = (await preflight(self._fleet)).required()
