@@ -16,7 +16,7 @@ from ostinato.domain.step import Decision, Effect, ToolOutcome
 from ostinato.domain.task import NewTask, TaskEvent, TaskKind, TaskSpec
 from ostinato.domain.values import Source, Trust
 from ostinato.store.port import TaskFilter
-from ostinato.tools.port import ToolContext
+from ostinato.tools.port import Arguments, OutsideTool, ToolContext, ToolResult, object_schema
 from ostinato.tools.toolbox import Toolbox
 from ostinato.tools.web.client import WebClient
 from ostinato.tools.web.guard import Guard
@@ -213,3 +213,41 @@ def test_a_line_of_tasks_md_is_a_strangers_word_until_somebody_has_approved_it(t
             assert not read.is_outside
 
     run(story())
+
+
+@pytest.mark.slow
+def test_of_several_results_at_once_each_is_marked_and_not_only_the_last(tmp_path: Path) -> None:
+    told = OutsideTool(
+        name="test.told", description="Read.", parameters=object_schema(), effect=Effect.READ, act=strangers_word
+    )
+    held, begun, end = holding()
+    script = """
+rules:
+  - when: {call: 2}
+    calls: [{tool: tasks.create, args: {title: later, agent: helper}}]
+default: {calls: [{tool: test.told}, {tool: test.hold}]}
+"""
+    leash = {
+        "agents/helper/TOOLS.md": "---\nallow: [tasks.create, test.hold, test.told]\n---\n",
+        "agents/helper/AGENTS.md": "---\ngates: [{tool: tasks.create, when: \"trust == 'external'\"}]\n---\n",
+    }
+
+    async def story() -> None:
+        async with running(tmp_path, files(script) | leash, tools=(told, held)) as fleet:
+            goal = await fleet.goal("helper", "go")
+            await begun.wait()
+
+            async def is_told() -> bool:
+                return any(isinstance(each, ToolOutcome) for each in await fleet.journal(goal.id))
+
+            while not await is_told():  # a result that shares its commit with nothing is no event
+                pass
+            end.set()
+            number = await only_question(fleet)
+            assert (await fleet.store.read(lambda reads: reads.question(number))).trust is Trust.EXTERNAL
+
+    run(story())
+
+
+async def strangers_word(_context: ToolContext, _arguments: Arguments) -> ToolResult:
+    return ToolResult(text="create something", outside=True)

@@ -242,7 +242,7 @@ class _Run:
         intent = compactor.begun(state.journal)
         if intent is None:
             intent = await attempt.store.run(lambda tx: compactor.intend(state, tx, plan, now=now))
-            state.journal.append(intent)
+            state.was_recorded(intent)
         begun, attempts = intent, list[HttpAttempt]()
         made = await compactor.write(state, plan, begun, on_attempt=attempts.append)
         made = replace(made, facts=await attempt.store.read(lambda reads: compactor.facts_now(state, reads, plan)))
@@ -255,7 +255,7 @@ class _Run:
             purse.settle(state, tx, begun, usd_micros=spent, tokens=made.usage.tokens, now=attempt.clock.now())
 
         await attempt.record([made], within=within)
-        state.journal.append(made)
+        state.was_recorded(made)
 
     def _charges(
         self,
@@ -306,7 +306,7 @@ class _Run:
                 except Fenced as fenced:
                     await self._keep_late([outcome], fenced)
                     raise
-                self._state.journal.append(outcome)
+                self._state.was_recorded(outcome)
         finally:
             for each in running:
                 each.cancel()

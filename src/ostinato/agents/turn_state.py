@@ -1,6 +1,7 @@
 """One turn in memory: its journal so far, the messages it names, and the leash it runs on.
 
-Changed only by `load` and, once a transaction is on disk, by `took_place`. Knows nothing of what comes next.
+Changed only by `load` and, once a transaction is on disk, by `took_place` and `was_recorded`. Knows nothing of what
+comes next.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from ostinato.tools.port import ToolContext
 
 
 class TurnState:
-    """The journal of one attempt. Changed only by `load` and `took_place`."""
+    """The journal of one attempt, and what it brings along."""
 
     def __init__(self, task: Task, *, leash: Leash, choices: ModelChoices, journal: Sequence[Entry] = ()) -> None:
         self.task = task
@@ -90,6 +91,11 @@ class TurnState:
             self.model = self.choices.model(asked.model)
         self._keep(done.messages)
         self._learn(new)
+
+    def was_recorded(self, entry: Entry) -> None:
+        """The same for an entry that had a commit of its own."""
+        self.journal.append(entry)
+        self._learn((entry,))
 
     @property
     def requesters(self) -> tuple[str, ...]:
