@@ -12,6 +12,7 @@ import pytest
 from ostinato.domain.message import main_session
 from ostinato.domain.step import ResultStatus, ToolOutcome
 from ostinato.domain.task import Task, TaskKind, TaskState
+from ostinato.domain.values import SECOND
 from ostinato.engine.limits import EngineLimits
 from ostinato.store.port import TaskFilter
 from tests.agents.fleet import ENDED, Fleet, running
@@ -220,6 +221,8 @@ rules:
     calls: [{tool: spawn, args: {goal: "x", agent: nobody}}]
   - when: {user: "wider"}
     calls: [{tool: spawn, args: {goal: "x", tools: [http.post]}}]
+  - when: {user: "odd"}
+    calls: [{tool: spawn, args: {goal: "x", model: scrpt}}]
   - when: {user: "many"}
     calls: [CALLS]
 default: {text: "?"}
@@ -230,13 +233,14 @@ def test_what_a_parent_may_not_start_is_refused_in_words(tmp_path: Path) -> None
     async def story() -> None:
         async with running(tmp_path, files(REFUSED)) as fleet:
             said = {}
-            for word in ("stranger", "wider"):
+            for word in ("stranger", "wider", "odd"):
                 task = await fleet.until((await fleet.goal("boss", word)).id)
                 ((_, status, said[word]),) = await outcomes(fleet, task.id)
                 assert status is ResultStatus.ERROR
                 assert await children_of(fleet, task.id) == []
             assert said["stranger"].startswith("Unknown agent 'nobody'. Known: 'boss'.")
             assert said["wider"].startswith("You may not use 'http.post' yourself")
+            assert "Did you mean 'script'? Nothing was started" in said["odd"]
 
     run(story())
 
@@ -289,5 +293,36 @@ default: {calls: [{tool: spawn, args: {goal: "wait"}}]}
             other = await fleet.until((await fleet.goal("boss", "meddle")).id)
             ((_, status, text),) = await outcomes(fleet, other.id)
             assert (status, text.startswith("'T1' is none of your children")) == (ResultStatus.ERROR, True)
+
+    run(story())
+
+
+HANDED_ON = """
+rules:
+  - when: {user: "below", call: 1}
+    calls:
+      - {tool: spawn, args: {goal: "last", tools: [files.read, children.list], timeout_s: 86400}}
+      - {tool: spawn, args: {goal: "last", tools: [memory.note]}}
+  - when: {user: "lead", call: 1}
+    calls: [{tool: spawn, args: {goal: "below", tools: ["files.*", "spawn", "children.*"]}}]
+  - when: {tool: spawn}
+    calls: [{tool: children.wait, args: {}}]
+default: {text: "done"}
+"""
+
+
+def test_a_child_hands_on_what_it_was_given_and_no_more_and_ends_no_later_than_its_parent(tmp_path: Path) -> None:
+    async def story() -> None:
+        named = files(HANDED_ON)
+        named["agents/boss/TOOLS.md"] = '---\nallow: ["*"]\n---\n'
+        async with running(tmp_path, named) as fleet:
+            deadline = fleet.clock.now() + 600 * SECOND
+            parent = await fleet.until((await fleet.goal("boss", "lead", deadline_at=deadline)).id)
+            (child,) = await children_of(fleet, parent.id)
+            (last,) = await children_of(fleet, child.id)
+            assert last.spec.tools == ("files.read", "children.list")
+            assert child.spec.deadline_at == last.spec.deadline_at == deadline
+            refused = [text for tool, status, text in await outcomes(fleet, child.id) if status is ResultStatus.ERROR]
+            assert [each.startswith("You may not use 'memory.note' yourself") for each in refused] == [True]
 
     run(story())

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from ostinato.domain.errors import Conflict
-from ostinato.domain.task import Fail, NewTask, Outcome, Review, TaskEvent, TaskKind, TaskResult
-from ostinato.gateway import agents_api, status_api, stop_api, task_story_api, tasks_api
+from ostinato.domain.errors import Conflict, Invalid, NotFound
+from ostinato.domain.question import NewQuestion, QuestionKind
+from ostinato.domain.task import Fail, NewTask, Outcome, Park, Review, TaskEvent, TaskKind, TaskResult, Wait, WaitKind
+from ostinato.gateway import agents_api, plans_api, status_api, stop_api, task_story_api, tasks_api
 from ostinato.store.port import Claim, ClaimRequest, Tx
 from tests.conftest import run
 from tests.gateway.ground import NOW, Ground, ground
@@ -120,5 +121,79 @@ def test_a_result_in_review_is_cancelled_not_returned_where_somebody_cancels_it(
             task = await add(made, "write")
             await finish_one(made, Review(result=TaskResult(text="a draft")))
             assert (await made.call(tasks_api.cancel, {"task": task}))["state"] == "cancelled"
+
+    run(story())
+
+
+def test_drafts_of_one_plan_are_one_line_of_the_status(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with ground(tmp_path, past=False) as made:
+            plan = {"tasks": [{"name": f"n{number}", "agent": "clerk"} for number in range(4)]}
+            await made.call(plans_api.plan, {"plan": plan})
+            (need,) = (await made.call(status_api.status, {}))["needs_you"]
+            assert need["text"] == 'T1 "n0" is proposed, with 3 more of its plan'
+            assert need["command"] == "ostinato tasks show T1 --tree"
+
+    run(story())
+
+
+def test_whoever_adds_what_is_there_is_told_so_and_names_that_nobody_has_are_refused(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with ground(tmp_path, past=False) as made:
+            wish = {"title": "Call Bob", "agent": "clerk"}
+            for more in ({"key": "bob"}, {"delegation": "bob"}, {"draft": True}):
+                told = [(await made.call(tasks_api.add, {**wish, **more})) for _ in range(2)]
+                assert [each["existed"] for each in told] == [False, True]
+                assert told[0]["id"] == told[1]["id"]
+            assert not (await made.call(tasks_api.add, wish))["existed"]
+            with pytest.raises(NotFound, match="'clrk'"):
+                await made.call(tasks_api.add, {**wish, "deliver": "agent:clrk"})
+            for wrong, said in (({"model": "cheep"}, "Did you mean 'cheap'"), ({"skills": [""]}, "skills")):
+                with pytest.raises(Invalid, match=said):
+                    await made.call(tasks_api.add, {**wish, **wrong})
+
+    run(story())
+
+
+def test_what_an_agent_did_last_is_shown_however_much_it_did_before(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with ground(tmp_path, past=False) as made:
+            new = NewTask(kind=TaskKind.GOAL, title="x", agent="clerk")
+
+            def many(tx: Tx) -> None:
+                for _ in range(600):
+                    tx.add_task(new, now=NOW)
+
+            await made.store.run(many)
+            recent = (await made.call(agents_api.show, {"agent": "clerk"}))["recent"]
+            assert (len(recent), recent[-1]["task"]) == (12, "T600")
+
+    run(story())
+
+
+def test_why_walks_from_a_parent_through_the_child_to_its_question(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with ground(tmp_path, past=False) as made:
+            parent = await add(made, "parent")
+
+            def ask(tx: Tx) -> str:
+                node = tx.start_node(pid=1, host="h", version="1", lease_s=9.0, exclusive=True, now=NOW)
+                new = NewTask(kind=TaskKind.GOAL, title="child", agent="billing", parent=int(parent[1:]))
+                child = tx.add_task(new, now=NOW)
+                for task in tx.claim(ClaimRequest(node=node.id, most=2), now=NOW):
+                    claim, asked = Claim(task=task.id, token=task.token), child.id == task.id
+                    wait = Wait(kind=WaitKind.CHILD, refs=(child.name,))
+                    if asked:
+                        question = NewQuestion(
+                            kind=QuestionKind.ASK, text="which?", agent="billing", task=child.id, session=""
+                        )
+                        wait = Wait(kind=WaitKind.QUESTION, refs=(tx.ask(question, now=NOW).name,))
+                    tx.finish(claim, Park(wait=wait, reason="waits"), now=NOW)
+                return child.name
+
+            child = await made.store.run(ask)
+            told = (await made.call(task_story_api.why, {"task": parent}))["lines"]
+            assert [each["task"] for each in told] == [parent, child, child]
+            assert "it asks Q1" in told[-1]["text"]
 
     run(story())

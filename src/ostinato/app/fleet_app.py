@@ -206,7 +206,12 @@ class FleetApp:
         from ostinato.app.web_parts import web_place
         from ostinato.tools.standard import standard_toolbox
 
-        return standard_toolbox(self._commands(), web=web_place(self.settings.web, self.state_dir), router=self.router)
+        return standard_toolbox(
+            self._commands(),
+            web=web_place(self.settings.web, self.state_dir),
+            router=self.router,
+            models=self.settings.model_names,
+        )
 
     def _plugins(self, store: Store, toolbox: Toolbox) -> Plugins:
         from ostinato.app.plugins import Plugins

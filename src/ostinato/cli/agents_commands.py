@@ -209,7 +209,7 @@ def scale(
     if as_json:
         screen.json(done)
         return
-    says = "" if done.concurrency == done.files_say else f" (its files say {done.files_say})"
+    says = ", as its files say" if done.concurrency == done.files_say else f" (its files say {done.files_say})"
     waiting = f"; {count(done.unfinished, 'task')} in its queue" if done.unfinished else ""
     screen.say(f"{done.agent} does {count(done.concurrency, 'task')} at once{says}{waiting}")
 

@@ -34,6 +34,7 @@ from ostinato.cli.task_screen import show_task
 from ostinato.cli.words import money, when
 from ostinato.gateway import events_api, task_story_api, tasks_api
 from ostinato.gateway.operation import Operation
+from ostinato.gateway.sentences import quoted
 from ostinato.gateway.views import TaskList, TaskRow
 
 WATCH_S = 0.5
@@ -129,7 +130,7 @@ def add(
     _say_added(client, client.call(tasks_api.add, request), depends=bool(after), as_json=as_json)
 
 
-def _say_added(client: Client, task: TaskRow, *, depends: bool, as_json: bool) -> None:
+def _say_added(client: Client, task: tasks_api.AddedTask, *, depends: bool, as_json: bool) -> None:
     screen = Screen()
     if as_json:
         screen.json(task)
@@ -137,15 +138,17 @@ def _say_added(client: Client, task: TaskRow, *, depends: bool, as_json: bool) -
         _say_what_next(screen, task, runs=client.node_runs(), depends=depends)
 
 
-def _say_what_next(screen: Screen, task: TaskRow, *, runs: bool, depends: bool) -> None:
+def _say_what_next(screen: Screen, task: tasks_api.AddedTask, *, runs: bool, depends: bool) -> None:
     owner = f" for {task.agent}" if task.agent else ""
+    if task.existed:
+        screen.say(f"Nothing was added: {task.id} {quoted(task.title)} was there already", style="warn")
     screen.say(f"{task.id} is {task.state}{owner}{f': {task.reason}' if task.reason else ''}")
     if task.state == "draft":
         screen.say(f"Let it run: ostinato tasks approve {task.id}")
     elif task.state == "blocked" and not depends:
         screen.say(f"Give it to somebody: ostinato tasks move {task.id} --agent AGENT")
-    elif task.state == "cancelled":
-        return
+    elif task.state in ("cancelled", "done", "failed"):
+        screen.say(f"See it: ostinato tasks show {task.id}")
     elif not runs:
         screen.say("No node is running; it will be done once one is: ostinato up", style="warn")
     else:

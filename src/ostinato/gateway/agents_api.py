@@ -6,17 +6,18 @@ Knows nothing of HTTP or of screens.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import msgspec
 
 from ostinato.domain.errors import Conflict
-from ostinato.domain.event import EventName, NewEvent
+from ostinato.domain.event import Event, EventName, NewEvent
 from ostinato.domain.person import Role
 from ostinato.domain.taint import touches
 from ostinato.domain.task import UNFINISHED, TaskState
-from ostinato.domain.values import SECOND
+from ostinato.domain.values import SECOND, Instant
 from ostinato.gateway.context import AgentCard, Context
 from ostinato.gateway.notation import iso_or_none
 from ostinato.gateway.operation import Ask, View, operation
@@ -41,6 +42,12 @@ from ostinato.tools.router import SCALE, scaled
 DAY = 86_400 * SECOND
 
 INSTANCES_MAX = 1_000
+
+LATELY = 12
+"""Events that show what an agent did last."""
+
+LATELY_REACHES = (2_000, 20_000, 1_000_000)
+"""How many of the fleet's last events are looked through for them, until there are enough."""
 
 AgentId = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 
@@ -237,7 +244,6 @@ async def show(context: Context, request: WhichAgent) -> AgentView:
         spent = next((each for each in tx.spending("agent", since_at=now - now % DAY) if each.name == card.id), None)
         unfinished = frozenset({TaskState.READY, TaskState.RUNNING, TaskState.WAITING, TaskState.BLOCKED})
         tasks = tx.tasks(TaskFilter(agent=card.id, states=unfinished), limit=20)
-        events = tx.events(EventFilter(agent=card.id, since_at=now - DAY), limit=500)
         return AgentView(
             agent=agent_rows(tx, [card])[0],
             folder=card.folder,
@@ -254,7 +260,7 @@ async def show(context: Context, request: WhichAgent) -> AgentView:
             flags=[flag_view(each) for each in tx.flags() if each.scope == f"agent:{card.id}"],
             schedules=[schedule_view(each) for each in tx.schedules(agent=card.id)],
             tasks=task_rows(tx, tasks),
-            recent=event_views(tx, events[-12:]),
+            recent=event_views(tx, _lately(tx, card.id, since_at=now - DAY)),
             skips=[skip_view(each) for each in tx.skips(agent=card.id, since_at=now - DAY, limit=20)],
             usd_today=spent.usd_micros / 1_000_000 if spent else 0.0,
             unpriced_calls_today=spent.unpriced_calls if spent else 0,
@@ -262,6 +268,20 @@ async def show(context: Context, request: WhichAgent) -> AgentView:
         )
 
     return await context.store.read(read)
+
+
+def _lately(tx: Reads, agent: str, *, since_at: Instant) -> list[Event]:
+    """The last events of an agent. They are read forwards, so it looks from further and further back."""
+    which, newest = EventFilter(agent=agent, since_at=since_at), tx.latest_event()
+    for reach in LATELY_REACHES:
+        found: deque[Event] = deque(maxlen=LATELY)
+        after = max(0, newest - reach)
+        while page := tx.events(which, after=after, limit=500):
+            found.extend(page)
+            after = page[-1].id
+        if len(found) == LATELY:
+            break
+    return list(found)
 
 
 @operation("agents.context", "GET /api/v1/agents/{agent}/context")

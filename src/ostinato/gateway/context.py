@@ -7,7 +7,7 @@ Knows nothing of HTTP. The protocols here say what the gateway needs of rooms th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -134,6 +134,9 @@ class Definitions(Protocol):
 
     def secret_uses(self) -> Mapping[str, tuple[str, ...]]:
         """Each secret that the fleet's files name -> who may use it, in words."""
+
+    def models(self) -> Collection[str]:
+        """Every name that stands for a model: the models' own, and tiers."""
 
     def scripts(self) -> Sequence[Path]:
         """Script files that the fleet's file names, for scripted models."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ostinato.agents.prompt import fixed_parts, note_parts
@@ -158,6 +158,10 @@ class FleetDefinitions:
                 for name in self._workspaces.current(agent).tools.secrets:
                     yield name, f"agent {agent}"
 
+    def models(self) -> Collection[str]:
+        """Names of models and tiers."""
+        return self._settings.model_names
+
     def scripts(self) -> Sequence[Path]:
         """Scripts of scripted models."""
         return [self.root / each.script for each in self._settings.models.values() if each.script]
@@ -276,7 +280,7 @@ class FleetDefinitions:
     def _model_problems(self, definition: AgentDefinition | Brief) -> list[Problem]:
         """A model that the fleet does not have keeps the agent from thinking."""
         settings = self._settings
-        known = {*settings.models, *settings.tiers, "cheap", "standard", "strong"}
+        known = settings.model_names
         wanted = [("AGENTS.md", definition.model), *((each.file, each.model) for each in definition.heartbeats)]
         return [
             Problem(

@@ -52,7 +52,9 @@ class Placing:
         through = f" through {trigger}" if trigger != task.spec.requester else ""
         lines = [f"asked for by {task.spec.requester}{through}{causes}"]
         if task.spec.routed:
-            lines.append(f"given by {task.spec.routed}")
+            moved = f": {task.agent}: " not in task.spec.routed
+            lines.append(f"{'first ' if moved else ''}given by {task.spec.routed}")
+            lines += [f"{task.agent or 'nobody'} has it since"] if moved else []
         if task.spec.skills:
             chosen, word = self._choose(tx, task, now=now)
             lines.append(f"needs {', '.join(task.spec.skills)}")

@@ -23,7 +23,7 @@ from ostinato.gateway.context import Context
 from ostinato.gateway.notation import parse_id
 from ostinato.gateway.operation import Ask, View, operation
 from ostinato.gateway.placing import placing
-from ostinato.gateway.tasks_api import Text, Title, WhichTask, Word, unheld
+from ostinato.gateway.tasks_api import Skill, Text, Title, WhichTask, Word, unheld
 from ostinato.gateway.views import TaskRow, task_row, task_usd
 from ostinato.store.port import Reads, TaskFilter, Tx
 from ostinato.tools.plans import Frame, draft
@@ -58,7 +58,7 @@ class EditTask(Ask):
     goal: Text | None = None
     input: dict[str, Any] | None = None
     agent: Word | None = None
-    skills: Annotated[list[Word], msgspec.Meta(max_length=20)] | None = None
+    skills: Annotated[list[Skill], msgspec.Meta(max_length=20)] | None = None
     budget: Annotated[float, msgspec.Meta(ge=0, le=1_000_000)] | None = None
 
 

@@ -337,19 +337,31 @@ def _about_held(tx: Reads, tallies: Tallies, *, now: Instant) -> Iterator[Attent
             continue
         which = TaskFilter(states=frozenset({state}), kinds=frozenset({TaskKind.GOAL}))
         seen = tx.tasks(which, limit=HELD_LOOKED_AT)
-        found = [each for each in seen if _is_held(tx, each)]
-        for each in found[:SHOWN_MAX]:
+        found = _by_plan([each for each in seen if _is_held(tx, each)], state)
+        beyond = "" if tallies.goals[state.value] <= HELD_LOOKED_AT else "at least "
+        for each, *others in found[:SHOWN_MAX]:
             why = f": {each.reason}" if each.reason and state is TaskState.BLOCKED else ""
             text = f"{each.name} {quoted(each.title, chars_max=60)} {words}{why}"
             next_one = f"ostinato {command} {each.name}"
-            if state is TaskState.DRAFT and each.agent is None:  # approved as it is, it would only be blocked
+            if others:
+                text = f"{text}, with {beyond}{len(others)} more of its plan"
+                next_one = f"ostinato tasks show {each.name} --tree"
+            elif state is TaskState.DRAFT and each.agent is None:  # approved as it is, it would only be blocked
                 text += f", and waits for somebody to do it: {each.reason}"
                 next_one = f"ostinato tasks move {each.name} --agent AGENT"
             yield _about_task(each, "waiting", text, command=next_one, now=now)
         if len(found) > SHOWN_MAX:
-            beyond = "" if tallies.goals[state.value] <= HELD_LOOKED_AT else "at least "
-            text = f"{beyond}{len(found) - SHOWN_MAX} more such tasks"
+            text = f"{beyond}{sum(map(len, found[SHOWN_MAX:]))} more such tasks"
             yield Attention(level="waiting", text=text, command=f"ostinato tasks list --state {state.value}")
+
+
+def _by_plan(tasks: Sequence[Task], state: TaskState) -> list[list[Task]]:
+    """Drafts of one plan are one thing to look at, its oldest first; all else stands alone."""
+    groups: dict[object, list[Task]] = {}
+    for each in tasks:
+        is_planned = state is TaskState.DRAFT and each.spec.plan
+        groups.setdefault(each.spec.plan if is_planned else each.id, []).insert(0, each)
+    return list(groups.values())
 
 
 def _is_held(tx: Reads, task: Task) -> bool:

@@ -22,7 +22,7 @@ from ostinato.domain.step import (
     Step,
     ToolOutcome,
 )
-from ostinato.domain.task import ENDED, Join, Task, TaskState, claim_number
+from ostinato.domain.task import ENDED, Join, Task, TaskState, WaitKind, claim_number
 from ostinato.gateway.context import AgentCard, Context
 from ostinato.gateway.follow import changes_of
 from ostinato.gateway.journal_view import step_view
@@ -30,11 +30,14 @@ from ostinato.gateway.limit_views import limits_in_the_way
 from ostinato.gateway.notation import iso, parse_id
 from ostinato.gateway.operation import View, operation, stream
 from ostinato.gateway.placing import CandidateView, Placing
-from ostinato.gateway.sentences import held_words, quoted
+from ostinato.gateway.sentences import held_words, question_words, quoted
 from ostinato.gateway.tasks_api import WhichTask
 from ostinato.gateway.views import EventView, StepView, event_views, missing, next_command, waits_for
 from ostinato.store.port import EventFilter, QuestionFilter, Reads
 from ostinato.tools.router import SCALE, scaled
+
+ASKED_MAX = 5
+"""Pending questions of one task that a walk names."""
 
 WALK_MAX = 20
 """How many tasks back a walk from a failure goes."""
@@ -262,6 +265,9 @@ def _behind(tx: Reads, task: Task) -> Iterator[Task]:
     held = (TaskState.FAILED, TaskState.CANCELLED, TaskState.BLOCKED)
     if task.state in (TaskState.BLOCKED, TaskState.DRAFT, TaskState.CANCELLED):
         yield from (other for other in tx.dependencies(task.id) if other.state in held)
+    if task.state is TaskState.WAITING and task.wait is not None and task.wait.kind is WaitKind.CHILD:
+        children = (tx.task(parse_id(each, "T")) for each in task.wait.refs)
+        yield from (each for each in children if each.state is not TaskState.DONE)
     for cause in task.spec.causes[-1:]:
         if cause[:1] == "T":
             with suppress(NotFound):  # it may have been pruned
@@ -272,6 +278,10 @@ def _findings(tx: Reads, task: Task) -> list[WhyLine]:
     who = f"{task.name} {quoted(task.title, chars_max=60)} of {task.agent or 'nobody'}"
     state = f"{who} is {task.state.value}{f': {task.reason}' if task.reason else ''}"
     lines = [WhyLine(task=task.name, at=iso(task.updated_at), text=state)]
+    asked = tx.questions(QuestionFilter(task=task.id), limit=ASKED_MAX) if task.state not in ENDED else []
+    for question in asked:
+        text = f"it asks {question.name}, {question_words(question)}: {next_command(question)}"
+        lines.append(WhyLine(task=task.name, at=iso(question.created_at), text=text))
     if task.result and task.result.error and task.result.error not in task.reason:
         text = f"it ended with: {task.result.error} ({task.result.error_class or 'error'})"
         lines.append(WhyLine(task=task.name, at=iso(task.updated_at), text=text))

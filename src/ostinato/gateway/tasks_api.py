@@ -54,6 +54,7 @@ from ostinato.workspace.failure_rules import check_fallback
 Title = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Text = Annotated[str, msgspec.Meta(max_length=200_000)]
 Word = Annotated[str, msgspec.Meta(max_length=200)]
+Skill = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Priority = Annotated[int, msgspec.Meta(ge=-100, le=100)]
 PAGE_MAX = 500
 PageSize = Annotated[int, msgspec.Meta(ge=1, le=PAGE_MAX)]
@@ -67,7 +68,7 @@ class AddTask(Ask):
     title: Title
     goal: Text = ""
     agent: Word | None = None
-    skills: Annotated[list[Word], msgspec.Meta(max_length=20)] = []
+    skills: Annotated[list[Skill], msgspec.Meta(max_length=20)] = []
     project: Word = ""
     type: Word = ""
     priority: Priority = 0
@@ -201,8 +202,15 @@ class TaskView(View):
     unpriced_calls: int
 
 
+class AddedTask(TaskRow):
+    """A task that was added, or the one that was there."""
+
+    existed: bool
+    """It was there already, under the same key or as the same work (`delegation`), and is as it was."""
+
+
 @operation("tasks.add", "POST /api/v1/tasks", role=Role.OPERATOR)
-async def add(context: Context, request: AddTask) -> TaskRow:
+async def add(context: Context, request: AddTask) -> AddedTask:
     """Add a task. It is durable when this returns; the same `key` gives the same task back."""
     now = context.now
     spec = TaskSpec(
@@ -239,15 +247,18 @@ async def add(context: Context, request: AddTask) -> TaskRow:
         key=request.key,
         body=digest_of(to_json(request)) if request.key else "",
     )
-    for name in (request.agent, request.fallback if request.fallback != SKILLS else None):
-        if name:
-            await context.card(name)  # it exists
+    await _check_names(context, request)
     await _check_reviewer(context, new)
     where = Placing(context.router, ()) if request.agent is not None else await placing(context)
 
-    def write(tx: Tx) -> TaskRow:
+    def write(tx: Tx) -> AddedTask:
         work = once(tx, new) if request.draft or request.delegation else new
-        return task_row(tx.add_task(where.place(tx, work, now=now), now=now, actor=context.caller.name), usd=0.0)
+        is_keyed = work.key is not None or work.spec.delegation
+        newest = max((each.id for each in tx.tasks(TaskFilter(), limit=1)), default=0) if is_keyed else 0
+        task = tx.add_task(where.place(tx, work, now=now), now=now, actor=context.caller.name)
+        existed = bool(newest) and task.id <= newest
+        row = task_row(task, usd=task_usd(tx, task) if existed else 0.0)
+        return AddedTask(**msgspec.structs.asdict(row), existed=existed)
 
     return await context.store.run(write)
 
@@ -259,6 +270,18 @@ async def _check_reviewer(context: Context, new: NewTask) -> None:
         await context.card(by.agent)
         if by.agent == new.agent:
             raise Invalid(f"{by.agent} cannot review its own work", cure="Name another agent, or a person.")
+
+
+async def _check_names(context: Context, request: AddTask) -> None:
+    """Raises NotFound for an agent that is not there, whatever it is wanted for, and Invalid for such a model."""
+    kind, _, receiver = (request.deliver or "").partition(":")
+    fallback = request.fallback if request.fallback != SKILLS else None
+    for name in (request.agent, fallback, receiver if kind == "agent" else None):
+        if name:
+            await context.card(name)
+    known = context.definitions.models()
+    if request.model is not None and request.model not in known:
+        raise Invalid(unknown_name("model", request.model[:64], known), place="body, key 'model'")
 
 
 @operation("tasks.list", "GET /api/v1/tasks")

@@ -7,15 +7,16 @@ inbox in the commit that ends it, so these tools never carry a result. Knows not
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from fnmatch import fnmatchcase
+from functools import partial
 
 from ostinato.domain.budget import Ceiling
 from ostinato.domain.errors import Conflict, Denied, Exhausted, Invalid, NotFound, unknown_name
 from ostinato.domain.message import DEPTH_MAX, NewMessage, task_session
 from ostinato.domain.step import Effect, ResultStatus
 from ostinato.domain.task import ENDED, UNFINISHED, NewTask, Task, TaskEvent, TaskKind, TaskSpec, Wait, WaitKind
-from ostinato.domain.values import SECOND, Source, digest_of, to_json
+from ostinato.domain.values import SECOND, Instant, Source, digest_of, to_json
 from ostinato.store.port import Reads, TaskFilter, Tx
 from ostinato.tools.port import AnyTool, Arguments, StoreTool, ToolContext, ToolResult, object_schema, text_schema
 from ostinato.tools.tasks import listed, may_tell, taint_of
@@ -36,13 +37,15 @@ TIMEOUT_MAX_S = 7 * 86_400.0
 """The longest deadline that a child can be given."""
 
 
-def _spawn(tx: Tx, context: ToolContext, arguments: Arguments) -> ToolResult:
+def _spawn(tx: Tx, context: ToolContext, arguments: Arguments, *, models: Collection[str]) -> ToolResult:
     parent = tx.task(context.task)
     agent = arguments.get("agent") or context.agent
     _check_agent(context, agent)
     _check_room(tx, context, parent)
     tools = tuple(arguments["tools"]) if "tools" in arguments else None
-    _check_tools(context, tools)
+    _check_tools(context, parent, tools)
+    if models and arguments.get("model", "") not in ("", *models):
+        raise Invalid(unknown_name("model", arguments["model"], models), cure="Nothing was started.")
     goal = arguments["goal"].strip()
     if not goal:
         raise Invalid("The goal is empty", cure="Nothing was started.")
@@ -62,11 +65,11 @@ def _spawn(tx: Tx, context: ToolContext, arguments: Arguments) -> ToolResult:
                 trigger=Source.AGENT,
                 origin=context.origin,
                 causes=context.causes,
-                deadline_at=context.now + round(arguments.get("timeout_s", TIMEOUT_S) * SECOND),
+                deadline_at=_deadline(context, parent, arguments.get("timeout_s", TIMEOUT_S)),
                 budget=None if usd is None else Ceiling(usd_micros=round(usd * 1_000_000)),
-                model=arguments.get("model"),
+                model=arguments.get("model") or None,
                 within=(*parent.spec.within, context.agent),
-                tools=_narrowed(parent.spec.tools, tools),
+                tools=parent.spec.tools if tools is None else tools,
             ),
             agent=agent,
             project=parent.project,
@@ -103,18 +106,23 @@ def _check_room(tx: Reads, context: ToolContext, parent: Task) -> None:
         raise Exhausted(f"{CHILDREN_MAX} children work already", cure="Wait for one of them: children.wait.")
 
 
-def _check_tools(context: ToolContext, tools: Sequence[str] | None) -> None:
-    granted = context.policy.tools
+def _deadline(context: ToolContext, parent: Task, timeout_s: float) -> Instant:
+    """When a child must have ended: not later than its parent."""
+    own = context.now + round(timeout_s * SECOND)
+    return own if parent.spec.deadline_at is None else min(own, parent.spec.deadline_at)
+
+
+def _check_tools(context: ToolContext, parent: Task, tools: Sequence[str] | None) -> None:
+    granted, given = context.policy.tools, parent.spec.tools
     for each in tools or ():
-        if granted is not None and not any(fnmatchcase(each, own) for own in granted):
+        is_own = granted is None or any(fnmatchcase(each, own) for own in granted)
+        if not is_own or (given is not None and not _covers(given, each)):
             raise Denied(f"You may not use {each[:64]!r} yourself", cure="Give what you have. Nothing was started.")
 
 
-def _narrowed(above: tuple[str, ...] | None, own: tuple[str, ...] | None) -> tuple[str, ...] | None:
-    """What both name; None names everything."""
-    if above is None or own is None:
-        return above if own is None else own
-    return tuple(each for each in own if each in above)
+def _covers(given: Sequence[str], tool: str) -> bool:
+    """True where a tool, or the very same pattern, was given; a pattern is not compared with another."""
+    return tool in given or (not set(tool) & set("*?[") and any(fnmatchcase(tool, each) for each in given))
 
 
 def _children(tx: Reads, parent: Task, *, limit: int, ended: bool = False) -> list[Task]:
@@ -199,8 +207,8 @@ def _cancel(tx: Tx, context: ToolContext, arguments: Arguments) -> ToolResult:
     return ToolResult(text=f"{child.name} is cancelled")
 
 
-def child_tools() -> tuple[AnyTool, ...]:
-    """`spawn`, and `children.list`, `wait`, `steer` and `cancel`."""
+def child_tools(models: Collection[str] = ()) -> tuple[AnyTool, ...]:
+    """`spawn`, and `children.list`, `wait`, `steer` and `cancel`. `models`: what a child's can be; none: any."""
     child = text_schema("T12", least=1, most=24)
     names = {"type": "array", "items": child, "maxItems": CHILDREN_MAX * 4}
     return (
@@ -219,7 +227,7 @@ def child_tools() -> tuple[AnyTool, ...]:
                 usd={"type": "number", "exclusiveMinimum": 0, "maximum": 10_000},
             ),
             effect=Effect.IDEMPOTENT,
-            act=_spawn,
+            act=partial(_spawn, models=models),
         ),
         StoreTool(
             name="children.list",

@@ -227,6 +227,11 @@ class FleetSettings(Value):
         """What agents inherit."""
         return FleetDefaults(timezone=self.timezone, limits=self.limits, policy=self.policy)
 
+    @property
+    def model_names(self) -> frozenset[str]:
+        """Every name that stands for a model: the models' own, and tiers."""
+        return frozenset({*self.models, *self.tiers, "cheap", "standard", "strong"})
+
 
 def find_fleet(start: Path) -> Path:
     """The fleet's folder: `start` or the nearest folder above it that holds an ostinato.toml. Raises NotFound."""
