@@ -193,6 +193,17 @@ def test_without_a_terminal_one_column_is_cut_to_a_line_and_the_others_never() -
     assert line == f"{'a' * 200}  {'b' * (PLAIN_WIDTH - 1)}…"
 
 
+def test_on_a_narrow_terminal_a_time_loses_its_year_rather_than_its_minutes() -> None:
+    row = ("T12", "x" * 60, "waits for T11", "2026-11-21T21:59:48+01:00")
+    for width, time in ((80, "11-21 21:59"), (120, row[-1])):
+        output = io.StringIO()
+        Screen(output, terminal=True, width=width).table(("TASK", "TITLE", "WAITS FOR", "CHANGED"), [row], grow=1)
+        line = output.getvalue().splitlines()[1]
+        assert line.startswith("T12   xxx")
+        assert line.endswith(f"  waits for T11  {time}")
+        assert len(line) <= width
+
+
 def test_a_draft_that_nobody_could_do_is_to_be_given_to_somebody_first(tmp_path: Path) -> None:
     async def story() -> None:
         async with ground(tmp_path, past=False) as made:

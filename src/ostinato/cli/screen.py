@@ -7,6 +7,7 @@ the tables say.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
@@ -18,6 +19,9 @@ from ostinato.cli.visible import cut, visible, visible_json, visible_line, width
 
 PLAIN_WIDTH = 100
 """Columns that running text is kept within where there is no terminal to ask."""
+
+_TIME = re.compile(r"\d{4}-(\d\d-\d\d)T(\d\d:\d\d):\d\d[+-]\d\d:\d\d")
+"""A time as `words.when` writes it."""
 
 _STYLES = {"bad": "31", "warn": "33", "good": "32", "strong": "1", "faint": "2"}
 
@@ -74,10 +78,13 @@ class Screen:
             self._write(head + ("\n" + " " * (indent + wide + 2)).join(lines) + "\n")
 
     def table(self, heads: Sequence[str], rows: Sequence[Sequence[str]], *, grow: int = -1) -> None:
-        """A table. On a terminal it fits the width: the column `grow` is cut first. Elsewhere it alone is cut, to the
-        width of a line: programs read --json."""
+        """A table. On a terminal it fits the width: times lose their year, seconds and zone rather than their end, then
+        the column `grow` is cut first. Elsewhere it alone is cut, to the width of a line: programs read --json."""
         cells = [[visible_line(cell) for cell in row] for row in rows]
-        widths = [max(width_of(line[at]) for line in [list(heads), *cells]) for at in range(len(heads))]
+        widths = _widths(heads, cells)
+        if self.terminal and sum(widths) + 2 * (len(widths) - 1) > self.width:
+            cells = [[_TIME.sub(r"\1 \2", cell) for cell in row] for row in cells]
+            widths = _widths(heads, cells)
         if self.terminal:
             widths = _fitted(widths, self.width, grow=grow % len(heads))
         else:
@@ -94,6 +101,10 @@ class Screen:
 
     def _write(self, text: str) -> None:
         self._output.write(text)
+
+
+def _widths(heads: Sequence[str], cells: Sequence[Sequence[str]]) -> list[int]:
+    return [max(width_of(line[at]) for line in [heads, *cells]) for at in range(len(heads))]
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
