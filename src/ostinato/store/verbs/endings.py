@@ -53,6 +53,9 @@ from ostinato.store.verbs.sessions import AWAITING_TASKS, ids_of, is_among
 SESSION_PREFIX = "session:"
 FILE_PREFIX = "file:"
 
+_TASKS = re.compile(r"\bT(\d+)\b")
+"""The numbers of tasks that a reason names; one expression for all, as each of its own would be compiled anew."""
+
 
 class EndingVerbs(AccountVerbs):
     """The consequences of an ending."""
@@ -130,10 +133,15 @@ class EndingVerbs(AccountVerbs):
         if kept.task.state is TaskState.BLOCKED:
             self._tell_of(kept.task, EventName.TASK_BLOCKED, now=now, reason=reason)
 
-    def _what_is_missing(self, task: Task) -> str:
+    def _what_is_missing(self, task: Task, *, first: int = 0) -> str:
+        """From the task `first` on, where enough is missing there: whoever waits for thousands need not step over all
+        that have ended."""
+        edges = self._db.all("missing_edges", task=task.id, first=first, limit=NAMED_MAX + 1)
+        if first and len(edges) <= NAMED_MAX:
+            return self._what_is_missing(task)
         missing = [
             waits_for(After(task=other, on=Condition(condition)), state=TaskState(state))
-            for other, condition, state in self._db.all("missing_edges", task=task.id, limit=NAMED_MAX + 1)
+            for other, condition, state in edges
         ]
         return reason_to_wait(task.spec.join, missing)
 
@@ -167,8 +175,9 @@ class EndingVerbs(AccountVerbs):
         if left == kept.task.unfinished:
             return  # any one was enough, and came before
         reason = kept.task.reason
-        if left and _waits_for_others(kept) and _names(reason, other):
-            reason = self._what_is_missing(kept.task)
+        named = _named(reason)
+        if left and _waits_for_others(kept) and other in named:
+            reason = self._what_is_missing(kept.task, first=min(named))
         self._db.do("count_dependency", id=kept.task.id, unfinished=left, reason=reason)
         self._memory.tasks.pop(kept.task.id, None)
         if left == 0 and kept.task.state is TaskState.BLOCKED and not kept.held:
@@ -279,9 +288,9 @@ def _waits_for_others(kept: Kept) -> bool:
     return kept.task.state in (TaskState.BLOCKED, TaskState.DRAFT) and not kept.held
 
 
-def _names(reason: str, task: int) -> bool:
-    """True where a reason names this task. What waits for thousands is not asked after each of them what is left."""
-    return re.search(rf"\bT{task}\b", reason) is not None
+def _named(reason: str) -> list[int]:
+    """The tasks that a reason names. What waits for thousands is not asked after each of them what is left."""
+    return [int(number) for number in _TASKS.findall(reason)]
 
 
 def _why_not_taken(task: Task) -> str:

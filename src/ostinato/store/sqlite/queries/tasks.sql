@@ -204,7 +204,7 @@ WHERE d.task = :task ORDER BY d.after
 -- name: missing_edges
 -- The first of those that a task still waits for.
 SELECT d.after, d.condition, t.state FROM dependencies AS d JOIN tasks AS t ON t.id = d.after
-WHERE d.task = :task AND d.met = 0 ORDER BY d.after LIMIT :limit
+WHERE d.task = :task AND d.after >= :first AND d.met = 0 ORDER BY d.after LIMIT :limit
 
 -- name: unfinished_dependencies
 -- What a task waits for and that may still be done.
