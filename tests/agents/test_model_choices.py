@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from ostinato.agents.breakers import Breakers
 from ostinato.agents.model_choices import ModelChoices, is_down
 from ostinato.domain.breaker import Breaker, BreakerRule, BreakerState
 from ostinato.domain.event import EventName
 from ostinato.domain.step import Chosen, ModelIntent
 from ostinato.domain.task import TaskState
 from ostinato.domain.values import SECOND
+from ostinato.engine.breakers import Breakers
 from ostinato.models.port import ModelFailed
 from ostinato.store.port import EventFilter
 from tests.agents.fleet import DONE, ENDED, PARKED, Fleet, running, write_fleet
@@ -360,7 +360,7 @@ def test_a_host_that_is_down_is_left_alone_by_all_its_models_and_one_that_answer
     async def story() -> None:
         async with running(tmp_path, fleet_files(toml), start=False) as fleet:
             rule = BreakerRule(failures_max=2)
-            choices = ModelChoices(fleet.models, breakers=Breakers(rule))
+            choices = ModelChoices(fleet.models, breakers=Breakers({"model": rule, "host": rule}))
             goal, now = await fleet.goal("helper", "a goal"), fleet.clock.now()
             down = ModelFailed("the connection failed", error_class="transient")
             busy = ModelFailed("slow down", error_class="rate_limited", after_s=100.0)

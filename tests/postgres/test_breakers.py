@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from ostinato.agents.breakers import LOOK_EVERY, Breakers, Refusal, Trouble
 from ostinato.domain.breaker import BreakerRule, BreakerState
 from ostinato.domain.values import SECOND, Instant
+from ostinato.engine.breakers import LOOK_EVERY, Breakers, Refusal, Trouble
 from ostinato.store.port import Store
 from ostinato.store.postgres import open_postgres
 from tests.conftest import run
@@ -25,7 +25,7 @@ class Node:
 
     def __init__(self, url: str, name: str) -> None:
         self.store: Store = open_postgres(url)
-        self.breakers = Breakers(RULE)
+        self.breakers = Breakers({"model": RULE})
         self.name = name
 
     async def admit(self, now: Instant) -> Refusal | None:

@@ -15,10 +15,21 @@ from ostinato.domain.failure import NO_PLAN, SKILLS, FailurePlan
 from ostinato.domain.task import Task, TaskKind
 from ostinato.domain.values import Instant
 from ostinato.store.port import Reads
+from ostinato.tools.messages import OUTBOX_TOOL
 from ostinato.tools.port import Colleague
 from ostinato.tools.router import Router
 from ostinato.workspace.failure_rules import NO_RULES, FailureRules
 from ostinato.workspace.registry import Workspaces
+
+MAIL = "channel:mail"
+"""The breaker of letters, whoever gets them."""
+
+
+def guard_of(task: Task) -> str:
+    """The breaker that a task must pass as a whole: its agent's, or for a letter that of its channel."""
+    if task.kind is TaskKind.DELIVERY:
+        return MAIL if task.spec.input.get("tool") == OUTBOX_TOOL else ""
+    return f"agent:{task.agent}" if task.agent and task.kind in (TaskKind.GOAL, TaskKind.TURN) else ""
 
 
 class FailurePlanner:

@@ -9,12 +9,12 @@ from collections.abc import Iterator, Sequence
 
 from msgspec.structs import replace
 
-from ostinato.agents.breakers import Breakers, Refusal, Trouble
 from ostinato.domain.event import EventName, NewEvent
 from ostinato.domain.model_choice import ModelRule, Wish, wish_of
 from ostinato.domain.step import Chosen, Entry, ModelAnswer, ModelIntent
 from ostinato.domain.task import Task
 from ostinato.domain.values import Instant, Value
+from ostinato.engine.breakers import Breakers, Refusal, Trouble
 from ostinato.models.port import Model, ModelFailed, Models
 from ostinato.store.port import Tx
 from ostinato.workspace.agent import AgentDefinition
@@ -54,7 +54,7 @@ class ModelChoices:
         self._models = models
         self._rules = tuple(rules)
         self._escalates = escalates
-        self._breakers = breakers or Breakers()
+        self._breakers = breakers if breakers is not None else Breakers()
         self._guards_of: dict[str, Sequence[str]] = {}
         """Name of a model -> the breakers that it must pass."""
 

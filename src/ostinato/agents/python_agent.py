@@ -7,7 +7,6 @@ So gates, parking, taint, limits and budgets are those of every turn. Knows noth
 from __future__ import annotations
 
 from ostinato.agents.bounds import narrowed
-from ostinato.agents.breakers import Refusal
 from ostinato.agents.function_model import FunctionModel, Functions, Reach, Stopped
 from ostinato.agents.leash import LeashMaker
 from ostinato.agents.live import LiveText
@@ -15,6 +14,7 @@ from ostinato.agents.model_choices import ModelChoices, Pick
 from ostinato.agents.turn_handler import TurnHandler
 from ostinato.domain.task import Outcome, Task, TaskKind
 from ostinato.domain.values import Instant
+from ostinato.engine.breakers import Refusal
 from ostinato.engine.port import AttemptPort, Ending, Settled
 from ostinato.models.port import Model, ModelFailed
 from ostinato.store.port import Tx

@@ -153,7 +153,7 @@ class _Submission:
         number, rounds = 1 + rejections(self._journal), self._terms.rounds
         entry = Submitted(round=number, by=by, rounds=rounds, task=task, question=question, why=why)
         self._tx.record_steps(self._claim, (entry,), now=self._now)
-        return self._tx.finish(self._claim, outcome, now=self._now)
+        return self._leash.finisher.finish(self._tx, self._claim, outcome, now=self._now)
 
     def _command(self, by: ByCommand, task: Task, result: TaskResult) -> NewTask:
         folder = str((result.data or {}).get(FOLDER_KEY) or ".")

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from msgspec.structs import replace
 
-from ostinato.agents import compactor, purse, recall
+from ostinato.agents import call_guards, compactor, purse, recall
 from ostinato.agents.leash import LeashMaker
 from ostinato.agents.live import LiveText
 from ostinato.agents.model_choices import TRANSIENT, ModelChoices, is_down
@@ -302,7 +303,7 @@ class _Run:
                 if index == len(running) - 1:
                     return [outcome]
                 try:
-                    await self._attempt.record([outcome])
+                    await self._attempt.record([outcome], within=partial(self._learn, outcome))
                 except Fenced as fenced:
                     await self._keep_late([outcome], fenced)
                     raise
@@ -311,6 +312,9 @@ class _Run:
             for each in running:
                 each.cancel()
         raise AssertionError("as_completed yields once for each call")
+
+    def _learn(self, outcome: ToolOutcome, tx: Tx) -> None:
+        call_guards.learn(tx, self._state, [outcome], journal=self._state.journal, now=self._attempt.clock.now())
 
     async def _act_once(self, planned: Planned) -> ToolOutcome | None:
         """The result of one call; None where nobody can tell whether it has happened before."""

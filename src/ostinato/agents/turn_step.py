@@ -11,8 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, assert_never
 
-from ostinato.agents import purse, recall, reviews
-from ostinato.agents.breakers import Refusal
+from ostinato.agents import call_guards, purse, recall, reviews
 from ostinato.agents.model_choices import Pick, last_intent, told_of, tried
 from ostinato.agents.moves import Act, Advance, AskModel, Ended, Move, Planned
 from ostinato.agents.turn_gate import TurnGate
@@ -39,6 +38,7 @@ from ostinato.domain.step import (
 )
 from ostinato.domain.task import Done, Fail, Outcome, Park, Retry, TaskResult, Wait, WaitKind
 from ostinato.domain.values import SECOND, Instant, Trust
+from ostinato.engine.breakers import Refusal
 from ostinato.models.chains import STRONGEST
 from ostinato.store.port import Tx
 from ostinato.tools.port import OutsideTool, StoreTool, TurnTool
@@ -70,6 +70,7 @@ def advance(
     journal = state.journal
     if held.steps != len(journal):  # a person's remark, or an answer, came while the world was at work
         journal = [each.entry for each in tx.steps(state.task.id)]
+    call_guards.learn(tx, state, produced, journal=journal, now=now)
     step = _TurnStep(state, tx, produced, journal=journal, now=now, failed=failed)
     reached = step.go()
     tx.record_steps(state.claim, step.entries, now=now)
@@ -285,6 +286,10 @@ class _TurnStep:
         tool = state.leash.tool_or_none(call.name)
         if tool is None:
             self._settle(call, ResultStatus.INVALID, f"{call.name} is gone since it was allowed")
+            return None
+        why = call_guards.refusal(self._tx, state, call, tool=tool, arguments=pending.arguments or {}, now=self._now)
+        if why:
+            self._settle(call, ResultStatus.ERROR, why)
             return None
         edited = pending.answer is not None and pending.answer.arguments is not None
         bound = pending.answer.bound if edited and pending.answer is not None else self._bound_before(call)

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from ostinato.agents.fires import Fires
     from ostinato.agents.function_model import Functions
     from ostinato.agents.inbox import InboxTaker
+    from ostinato.agents.leash import LeashMaker
     from ostinato.agents.live import LiveText
     from ostinato.agents.vacancies import Vacancies
     from ostinato.app.plugins import Plugins
@@ -239,7 +240,8 @@ class FleetApp:
 
     def _make_finisher(self, colleagues: Colleagues) -> Finisher:
         from ostinato.agents.colleagues import delegates_of
-        from ostinato.agents.failing import FailurePlanner
+        from ostinato.agents.failing import FailurePlanner, guard_of
+        from ostinato.engine.breakers import Breakers
 
         planner = FailurePlanner(
             workspaces=self.workspaces,
@@ -248,7 +250,24 @@ class FleetApp:
             colleagues=colleagues,
             delegates=lambda agent, among: delegates_of(self.workspaces, agent, among),
         )
-        return Finisher(planner, chance=self.chance)
+        return Finisher(planner, chance=self.chance, breakers=Breakers(self.settings.breakers), guard=guard_of)
+
+    def _leashes(self, toolbox: Toolbox, *, colleagues: Colleagues, finisher: Finisher) -> LeashMaker:
+        from ostinato.agents.leash import LeashMaker
+
+        return LeashMaker(
+            workspaces=self.workspaces,
+            toolbox=toolbox,
+            fleet=self.settings.name,
+            context_limits=self.settings.context,
+            fleet_limits=Limits(
+                per_day_usd_micros=self.settings.per_day_usd_micros, per_day_tokens=self.settings.per_day_tokens
+            ),
+            colleagues=colleagues,
+            elapsed_s=self.clock.elapsed_s,
+            skills=self._skills,
+            finisher=finisher,
+        )
 
     def _handlers(
         self, toolbox: Toolbox, live: LiveText, *, colleagues: Colleagues, finisher: Finisher
@@ -257,7 +276,6 @@ class FleetApp:
         from ostinato.agents.coding import CodingHandler
         from ostinato.agents.command_check import CommandChecks
         from ostinato.agents.kinds import KindHandler
-        from ostinato.agents.leash import LeashMaker
         from ostinato.agents.model_choices import ModelChoices
         from ostinato.agents.python_agent import PythonHandler
         from ostinato.agents.reviews import CommandReviews
@@ -272,20 +290,13 @@ class FleetApp:
         self._ends.push_async_callback(models.close)
         preparing = asyncio.create_task(_prepare(toolbox, models))
         self._ends.push_async_callback(_end, preparing)
-        choices = ModelChoices(asked, rules=self.settings.model_rules, escalates=self.settings.escalates)
-        leashes = LeashMaker(
-            workspaces=self.workspaces,
-            toolbox=toolbox,
-            fleet=self.settings.name,
-            context_limits=self.settings.context,
-            fleet_limits=Limits(
-                per_day_usd_micros=self.settings.per_day_usd_micros, per_day_tokens=self.settings.per_day_tokens
-            ),
-            colleagues=colleagues,
-            elapsed_s=self.clock.elapsed_s,
-            skills=self._skills,
-            finisher=finisher,
+        choices = ModelChoices(
+            asked,
+            rules=self.settings.model_rules,
+            escalates=self.settings.escalates,
+            breakers=finisher.breakers,
         )
+        leashes = self._leashes(toolbox, colleagues=colleagues, finisher=finisher)
         functions = self._functions()
 
         def turns(kind: TaskKind) -> Handler:

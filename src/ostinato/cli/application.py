@@ -63,6 +63,7 @@ GROUPS = {
     "dead": "dead_commands",
     "processes": "processes_commands",
     "mcp": "mcp_commands",
+    "breakers": "breakers_commands",
     "pins": "pins_commands",
     "tokens": "tokens_commands",
     "secrets": "secrets_commands",

@@ -17,6 +17,7 @@ AUDITED = frozenset(
         EventName.QUESTION_SETTLED,
         EventName.FLAG_SET,
         EventName.FLAG_CLEARED,
+        EventName.BREAKER_CLOSED,
         EventName.TOKEN_ADDED,
         EventName.TOKEN_REVOKED,
         EventName.TASK_APPROVED,

@@ -8,6 +8,7 @@ nothing of models, hosts or stores.
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 
 from msgspec.structs import replace
 
@@ -57,6 +58,23 @@ class BreakerRule(Value):
     open_max_s: float = 600.0
     probe_s: float = 120.0
     """A probe that has not come back by then is given up: its node died, or the other side never answers."""
+
+
+USUAL_RULES: Mapping[str, BreakerRule] = {
+    "model": BreakerRule(),
+    "host": BreakerRule(),
+    "tool": BreakerRule(),
+    "channel": BreakerRule(open_s=30.0, probe_s=300.0),
+    "agent": BreakerRule(window_s=3_600.0, open_s=60.0, open_max_s=1_800.0, probe_s=3_600.0),
+}
+"""By what a breaker guards: the part of its name before the colon. An agent's probe is a whole task, which may take as
+long as an attempt may; what it failed at an hour ago says little about it."""
+
+
+def rule_for(name: str, rules: Mapping[str, BreakerRule] = USUAL_RULES) -> BreakerRule:
+    """The rule of the breaker with this name."""
+    kind = name.partition(":")[0]
+    return rules.get(kind) or USUAL_RULES.get(kind) or BreakerRule()
 
 
 class Breaker(Value):

@@ -164,6 +164,8 @@ class ToolOutcome(Value, tag="tool_result"):
     duration_ms: float = 0.0
     outside: bool = False
     """Strangers wrote the text, as its tool found out."""
+    broken: bool = False
+    """The tool itself, or whom it asked, is in trouble: another call would fare no better."""
     private: bool = False
     """What it tells may be private, as its tool found out."""
     wrote: tuple[str, ...] | None = None

@@ -320,6 +320,9 @@ class Worker:
                 )
                 self.finisher.finish(tx, Claim(task=task.id, token=task.token), late, now=now)
                 continue
+            if (wait := self.finisher.wait(tx, task, now=now)) is not None:
+                tx.finish(Claim(task=task.id, token=task.token), wait, now=now)
+                continue
             try:
                 self._handlers[task.kind].open(tx, task, now=now)
             except Exception as error:  # one task that cannot be opened must not keep the others from their work

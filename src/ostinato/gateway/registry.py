@@ -12,6 +12,7 @@ from ostinato.gateway import (
     agents_api,
     approvals_api,
     audit_api,
+    breakers_api,
     cost_api,
     dead_api,
     events_api,
@@ -55,6 +56,7 @@ ROOMS: tuple[ModuleType, ...] = (
     review_api,
     events_api,
     people_api,
+    breakers_api,
     pins_api,
     secrets_api,
 )

@@ -259,7 +259,7 @@ def _about_breakers(tx: Reads, *, now: Instant) -> Iterator[Attention]:
         if each.state is not BreakerState.CLOSED:
             text = f"{each.name.replace(':', ' ', 1)} is not asked for now: {one_line(each.reason)}"
             age_s = max(0, now - each.since_at) / SECOND
-            yield Attention(level="wrong", text=text, command="ostinato doctor", age_s=age_s)
+            yield Attention(level="wrong", text=text, command="ostinato breakers list", age_s=age_s)
 
 
 def _about_questions(tx: Reads, tallies: Tallies, *, now: Instant) -> Iterator[Attention]:

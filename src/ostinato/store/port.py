@@ -499,7 +499,9 @@ class Tx(Reads, QueueTx, LeashTx, Protocol):
         """From now on the agent's tasks wait in this pool, also those that wait already; False where they do. A task
         added with a pool of its own keeps it until then."""
 
-    def put_breaker(self, name: str, breaker: Breaker | None, *, now: Instant, task: int | None = None) -> None:
+    def put_breaker(
+        self, name: str, breaker: Breaker | None, *, now: Instant, task: int | None = None, actor: str = "runtime"
+    ) -> None:
         """How a breaker stands now, in the commit of the outcome that moved it; None: closed, and nothing has failed.
         Announces when it begins and when it ends to refuse calls; `task` is whose call it was."""
 

@@ -126,6 +126,8 @@ class ToolResult(Value):
     """It may be private, whatever the tool returns otherwise; see `Tool.private`."""
     wrote: tuple[str, ...] | None = None
     """Of a tool that `tells_writes`: the files that it has changed; None: it cannot tell."""
+    broken: bool = False
+    """It says nothing about this call alone: the tool, or whom it asked, is in trouble."""
     wait: Wait | None = None
     """Of a store tool that only reads: not yet. In a session of its own the turn parks for this, and calls again."""
 
@@ -139,6 +141,7 @@ class ToolResult(Value):
             data=KNOWN.value(self.data),
             duration_ms=duration_ms,
             outside=self.outside,
+            broken=self.broken,
             private=self.private,
             wrote=self.wrote,
         )

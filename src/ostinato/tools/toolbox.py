@@ -12,8 +12,10 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, assert_never
 
+from msgspec.structs import replace
+
 from ostinato.domain.chat import ToolSpec
-from ostinato.domain.errors import Invalid, OstinatoError, unknown_name
+from ostinato.domain.errors import Exhausted, Invalid, OstinatoError, unknown_name
 from ostinato.domain.policy import CallFacts, Policy, is_visible
 from ostinato.domain.step import REPEATABLE, ResultStatus
 from ostinato.store.port import Tx
@@ -255,14 +257,15 @@ async def perform(tool: OutsideTool | TurnTool, context: ToolContext, arguments:
                     return await tool.act(context, arguments)
             case _:
                 assert_never(tool)
+    except Exhausted as error:  # a host that does not answer, a limit of ours: the next call would meet the same
+        return replace(refused(error), broken=True)
     except OstinatoError as error:
         return refused(error)
     except TimeoutError:
-        return _surprised(
-            tool, f"no result within {tool.timeout_s:g} s" if isinstance(tool, OutsideTool) else "timeout"
-        )
+        what = f"no result within {tool.timeout_s:g} s" if isinstance(tool, OutsideTool) else "timeout"
+        return replace(_surprised(tool, what), broken=True)
     except Exception as error:  # a tool may raise anything, and the turn must go on
-        return _surprised(tool, f"{type(error).__name__}: {error}")
+        return replace(_surprised(tool, f"{type(error).__name__}: {error}"), broken=True)
 
 
 def usage(tool: Tool) -> str:

@@ -5,6 +5,9 @@ Knows nothing of tasks, nor of who is asked in the end.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from ostinato.domain.breaker import USUAL_RULES, BreakerRule
 from ostinato.domain.errors import Invalid
 from ostinato.domain.escalation import Rung, parse_rungs
 from ostinato.domain.failure import SKILLS
@@ -34,6 +37,15 @@ class FailureRules(Value):
 
 NO_RULES = FailureRules()
 
+BREAKER_RULE_KEYS = ("failures", "window", "open", "open_max", "probe")
+BREAKER_KEYS = {
+    "breakers": tuple(USUAL_RULES),
+    **{f"breakers.{each}": BREAKER_RULE_KEYS for each in USUAL_RULES},
+}
+"""Of ostinato.toml: when calls stop, and for how long."""
+
+FAILURES_MAX = 10_000
+
 
 def parse_failure_rules(fields: Fields) -> FailureRules:
     """What front matter says, in keys of their own."""
@@ -54,6 +66,30 @@ def parse_fleet_failures(root: Fields) -> FailureRules:
     rungs = parse_rungs(fields.plain("escalate"), place=fields.place("escalate")) if fields.has("escalate") else None
     policy = parse_retry(root.plain("retry"), place=root.place("retry"), more=("fallback", "escalate"))
     return FailureRules(retry=policy, fallback=_fallback(fields), escalate=rungs)
+
+
+def parse_breakers(root: Fields) -> Mapping[str, BreakerRule]:
+    """The rules of the breakers, by what they guard. Raises Invalid with file, line and key."""
+    table = root.group("breakers", BREAKER_KEYS["breakers"])
+    if table is None:
+        return {}
+    return {
+        kind: usual if (fields := table.group(kind, BREAKER_RULE_KEYS)) is None else _breaker_rule(fields, usual)
+        for kind, usual in USUAL_RULES.items()
+    }
+
+
+def _breaker_rule(fields: Fields, usual: BreakerRule) -> BreakerRule:
+    rule = BreakerRule(
+        failures_max=fields.integer("failures", usual.failures_max, least=1, most=FAILURES_MAX),
+        window_s=fields.duration_s("window", usual.window_s, least=1.0),
+        open_s=fields.duration_s("open", usual.open_s, least=1.0),
+        open_max_s=fields.duration_s("open_max", max(usual.open_max_s, fields.duration_s("open", 0.0)), least=1.0),
+        probe_s=fields.duration_s("probe", usual.probe_s, least=1.0),
+    )
+    if rule.open_max_s < rule.open_s:
+        raise fields.wrong("open_max", "It is shorter than 'open'", cure="Make it at least as long.")
+    return rule
 
 
 def check_fallback(name: str) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from ostinato.domain.aging import AGING_S
+from ostinato.domain.breaker import BreakerRule
 from ostinato.domain.budget import Price
 from ostinato.domain.compaction import ContextLimits
 from ostinato.domain.condition import compile_condition
@@ -29,7 +30,14 @@ from ostinato.domain.values import Limits, Value
 from ostinato.store.port import Retention
 from ostinato.workspace.agent import FleetDefaults
 from ostinato.workspace.agent_file import BUDGET_KEYS, EFFORTS, LIMIT_KEYS, check_agent_id, parse_limits
-from ostinato.workspace.failure_rules import FLEET_RETRY_KEYS, NO_RULES, FailureRules, parse_fleet_failures
+from ostinato.workspace.failure_rules import (
+    BREAKER_KEYS,
+    FLEET_RETRY_KEYS,
+    NO_RULES,
+    FailureRules,
+    parse_breakers,
+    parse_fleet_failures,
+)
 from ostinato.workspace.fields import Fields
 from ostinato.workspace.file_text import FileText, Finding, read_text
 from ostinato.workspace.fleet_policy import POLICY_KEYS, parse_fleet_policy
@@ -63,6 +71,7 @@ FLEET_FILE_KEYS: dict[str, tuple[str, ...]] = {
         "inbox",
         "routing",
         "retry",
+        "breakers",
         "tasks",
         "metrics",
         "otel",
@@ -108,6 +117,7 @@ FLEET_FILE_KEYS: dict[str, tuple[str, ...]] = {
     "inbox": ("agent", "settle"),
     **ROUTING_KEYS,
     **FLEET_RETRY_KEYS,
+    **BREAKER_KEYS,
     "tasks": ("file", "stalled"),
     "metrics": ("agents",),
     "otel": ("endpoint", "contents"),
@@ -205,6 +215,8 @@ class FleetSettings(Value):
     """Which agent gets a task that names only skills."""
     failures: FailureRules = NO_RULES
     """What is to happen when a task fails whose agent says nothing else."""
+    breakers: Mapping[str, BreakerRule] = {}
+    """When calls stop, by what they go to; what is not there is as usual."""
     tasks_file: bool = True
     """Whether TASKS.md and tasks/ are kept."""
     stalled_s: float = STALLED_S
@@ -313,6 +325,7 @@ def parse_fleet(file: FileText, *, name: str) -> FleetSettings:
         settle_s=inbox.duration_s("settle", SETTLE_S),
         routing=parse_routing(root),
         failures=parse_fleet_failures(root),
+        breakers=parse_breakers(root),
         tasks_file=_table(root, "tasks").flag("file", default=True),
         stalled_s=_table(root, "tasks").duration_s("stalled", STALLED_S, least=STALLED_LEAST_S),
         agent_metrics=_table(root, "metrics").flag("agents", default=False),
@@ -565,6 +578,7 @@ _TABLES = {
     "settle_s": "[inbox]",
     "routing": "[routing]",
     "failures": "[retry]",
+    "breakers": "[breakers]",
     "tasks_file": "[tasks]",
     "stalled_s": "[tasks]",
     "agent_metrics": "[metrics]",

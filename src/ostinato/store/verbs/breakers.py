@@ -13,7 +13,9 @@ from ostinato.store.verbs.retention import RetentionVerbs
 class BreakerVerbs(RetentionVerbs):
     """What is left alone because it was in trouble."""
 
-    def put_breaker(self, name: str, breaker: Breaker | None, *, now: Instant, task: int | None = None) -> None:
+    def put_breaker(
+        self, name: str, breaker: Breaker | None, *, now: Instant, task: int | None = None, actor: str = "runtime"
+    ) -> None:
         """How it stands now."""
         before = self.breaker(name)
         if before == breaker:
@@ -27,7 +29,7 @@ class BreakerVerbs(RetentionVerbs):
             data = {"breaker": name, "until_at": breaker.until_at, "failures": breaker.failures}
             self._tell(EventName.BREAKER_OPENED, now=now, task=task, reason=breaker.reason, data=data)
         elif refused and not refuses:
-            self._tell(EventName.BREAKER_CLOSED, now=now, task=task, data={"breaker": name})
+            self._tell(EventName.BREAKER_CLOSED, now=now, task=task, actor=actor, data={"breaker": name})
 
 
 def _refuses(breaker: Breaker | None) -> bool:

@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 
-from ostinato.domain.errors import Conflict, OstinatoError
+from ostinato.domain.errors import Conflict, Exhausted, OstinatoError
 from ostinato.domain.event import Event, EventName
 from ostinato.domain.pin import Pin
 from ostinato.domain.step import Effect
@@ -237,7 +237,7 @@ class _Kept:
             async with asyncio.timeout(server.start_s):
                 await self._up.wait()
         except TimeoutError:
-            raise Conflict(f"The MCP server {server.name} is down: {self._problem or 'it does not start'}") from None
+            raise Exhausted(f"The MCP server {server.name} is down: {self._problem or 'it does not start'}") from None
         link, accepted = self._link, self._accepted.get(name)
         if link is None or accepted is None or accepted.digest != offer.digest:
             why = self._withheld.get(name, "it has changed, or its server is down")

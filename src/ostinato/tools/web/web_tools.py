@@ -213,7 +213,8 @@ def _answered(place: WebPlace, context: ToolContext, answer: WebAnswer) -> ToolR
 def _stated(answer: WebAnswer, result: ToolResult) -> ToolResult:
     status = ResultStatus.OK if 200 <= answer.status < 400 else ResultStatus.ERROR
     data = {**(result.data or {}), "status": answer.status}
-    return ToolResult(status=status, text=result.text, data=data, private=answer.opened)
+    broken = answer.status >= 500 or answer.status == 429
+    return ToolResult(status=status, text=result.text, data=data, private=answer.opened, broken=broken)
 
 
 def _report_search(place: WebPlace | None, _context: ToolContext, _arguments: Arguments) -> CallReport:

@@ -7,9 +7,20 @@ Knows nothing of models.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from ostinato.domain.breaker import Admission, BreakerRule, BreakerState, admit, begin_probe, failed, succeeded
+from ostinato.domain.breaker import (
+    USUAL_RULES,
+    Admission,
+    Breaker,
+    BreakerRule,
+    BreakerState,
+    admit,
+    begin_probe,
+    failed,
+    rule_for,
+    succeeded,
+)
 from ostinato.domain.values import SECOND, Instant, Value
 from ostinato.store.port import Tx
 
@@ -37,8 +48,9 @@ class Trouble(Value):
 class Breakers:
     """The breakers of one node's calls."""
 
-    def __init__(self, rule: BreakerRule = BreakerRule()) -> None:  # noqa: B008 - frozen
-        self._rule = rule
+    def __init__(self, rules: Mapping[str, BreakerRule] = USUAL_RULES) -> None:
+        """`rules` by what is guarded: model, host, tool, channel, agent."""
+        self._rules = rules
         self._suspects: set[str] = set()
         self._looked_at: Instant | None = None
 
@@ -70,7 +82,7 @@ class Breakers:
                 case Admission.PASS:
                     pass
         for breaker in probed:
-            tx.put_breaker(breaker.name, begin_probe(breaker, who=who, now=now, rule=self._rule), now=now)
+            tx.put_breaker(breaker.name, self._probing(breaker, who=who, now=now), now=now)
         return None
 
     def went_well(self, tx: Tx, names: Sequence[str], *, who: str, now: Instant) -> None:
@@ -93,10 +105,13 @@ class Breakers:
             who=who,
             reason=trouble.reason,
             now=now,
-            rule=self._rule,
+            rule=rule_for(name, self._rules),
             asked_s=trouble.asked_s,
         )
         tx.put_breaker(name, after, now=now, task=task)
+
+    def _probing(self, breaker: Breaker, *, who: str, now: Instant) -> Breaker:
+        return begin_probe(breaker, who=who, now=now, rule=rule_for(breaker.name, self._rules))
 
     def _look(self, tx: Tx, now: Instant) -> None:
         """Learns of what other nodes, or this one before it started anew, had trouble with."""
