@@ -183,3 +183,21 @@ def test_the_other_stream_of_events_is_read_too() -> None:
     assert (report.result, report.session) == ("Two files.", "th-1")
     assert (report.input_tokens, report.cached_tokens, report.output_tokens) == (50, 10, 5)
     assert report.usd_micros is None
+
+
+@pytest.mark.slow
+def test_a_program_goes_on_in_its_folder_with_the_notes_of_a_review(folder: Path) -> None:
+    async def story() -> None:
+        furnish(folder)
+        settings = folder / "agents/helper/AGENTS.md"
+        rule = "review: {when: \"data.diff.matches('Put this [r]ight')\"}\n---\n"
+        settings.write_text(settings.read_text().removesuffix("---\n") + rule)
+        async with yard(folder, "default: {text: no model is asked}", tools=TOOLS) as fleet:
+            task = await fleet.ended(await fleet.goal("make it"))
+            assert task.state is TaskState.DONE, task.result
+            calls = [each.call_id for each in await fleet.journal(task.id) if isinstance(each, ToolOutcome)]
+            assert calls == ["command", "command.1"]
+            assert len(await fleet.processes()) == 2
+            assert "this does not hold" in (fleet.workspace / "made.txt").read_text()
+
+    run(story())
