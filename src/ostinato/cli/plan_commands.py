@@ -45,6 +45,9 @@ def plan(
     there = [each.task.id for each in made.nodes if each.existed]
     if there:
         screen.say(f"There already, and left as they are, for they are the same work: {', '.join(there)}", style="warn")
+    for each in made.nodes:
+        if each.task.like and each.task.id not in there:
+            screen.say(f"{each.task.id} is much like {', '.join(each.task.like)}: is it wanted twice?", style="warn")
     if made.nodes:
         screen.say(f"Let all of it run: ostinato tasks approve {made.nodes[0].task.id} --tree")
 

@@ -143,6 +143,8 @@ def _say_what_next(screen: Screen, task: tasks_api.AddedTask, *, runs: bool, dep
     if task.existed:
         screen.say(f"Nothing was added: {task.id} {quoted(task.title)} was there already", style="warn")
     screen.say(f"{task.id} is {task.state}{owner}{f': {task.reason}' if task.reason else ''}")
+    if task.like:
+        screen.say(f"It is much like {', '.join(task.like)}: is it wanted twice?", style="warn")
     if task.state == "draft":
         screen.say(f"Let it run: ostinato tasks approve {task.id}")
     elif task.state == "blocked" and not depends:

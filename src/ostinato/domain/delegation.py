@@ -7,6 +7,7 @@ nothing of where tasks are kept.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from ostinato.domain.task import NewTask, Task
 from ostinato.domain.values import digest_of, to_json
@@ -46,6 +47,7 @@ def _plain(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
+@lru_cache(maxsize=1_024)
 def _words(*texts: str) -> frozenset[str]:
     found = [word for text in texts for word in _WORD.findall(text.casefold())]
     return frozenset(found[:WORDS_MAX])

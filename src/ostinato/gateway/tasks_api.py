@@ -48,7 +48,7 @@ from ostinato.gateway.views import (
     task_usd,
 )
 from ostinato.store.port import QuestionFilter, Reads, TaskFilter, Tx
-from ostinato.tools.proposing import once
+from ostinato.tools.proposing import compared, neighbours, once
 from ostinato.workspace.failure_rules import check_fallback
 
 Title = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
@@ -251,8 +251,10 @@ async def add(context: Context, request: AddTask) -> AddedTask:
     await _check_reviewer(context, new)
     where = Placing(context.router, ()) if request.agent is not None else await placing(context)
 
+    near = await context.store.read(lambda reads: neighbours(reads, new.project))
+
     def write(tx: Tx) -> AddedTask:
-        work = once(tx, new) if request.draft or request.delegation else new
+        work = (once if request.draft or request.delegation else compared)(tx, new, others=near)
         is_keyed = work.key is not None or work.spec.delegation
         newest = max((each.id for each in tx.tasks(TaskFilter(), limit=1)), default=0) if is_keyed else 0
         task = tx.add_task(where.place(tx, work, now=now), now=now, actor=context.caller.name)

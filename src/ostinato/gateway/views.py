@@ -60,6 +60,8 @@ class TaskRow(View):
     """Failed, and nobody has dealt with it yet."""
     tokens: int
     usd: float | None
+    like: list[str] = []
+    """Tasks that were much like it when it was added."""
 
 
 class TaskList(Page):
@@ -329,6 +331,7 @@ def task_row(task: Task, *, usd: float | None) -> TaskRow:
         dead=is_dead(task),
         tokens=task.tokens,
         usd=usd,
+        like=list(task.spec.like),
     )
 
 

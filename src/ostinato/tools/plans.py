@@ -28,9 +28,9 @@ from ostinato.tools.port import (
     object_schema,
     text_schema,
 )
-from ostinato.tools.proposing import once
+from ostinato.tools.proposing import neighbours, once
 from ostinato.tools.router import Router
-from ostinato.tools.tasks import asked_review, delegates_among, may_tell, taint_of, visible_task
+from ostinato.tools.tasks import asked_review, delegates_among, like_words, may_tell, taint_of, visible_task
 
 PLANNED_MAX = 100
 """Tasks of a plan that an agent makes."""
@@ -51,12 +51,13 @@ def draft(
     again. Raises NotFound for an agent or task that does not exist."""
     names = {each.name: each for each in plan.tasks}
     sums, made, works = budgets(plan), dict[str, Task](), Counter[str]()
+    others = neighbours(tx, frame.project)
     for each in ordered(plan):
         after = []
         for edge in edges_of(each, names):
             number = int(edge.to[1:]) if edge.exists else made[edge.to].id
             after.append(After(task=number, on=edge.on))
-        new = once(tx, _new_task(each, frame, after=after, micros=sums[each.name]), like=False)
+        new = once(tx, _new_task(each, frame, after=after, micros=sums[each.name]), others=others)
         works[new.spec.delegation] += 1
         if (time := works[new.spec.delegation]) > 1:  # a plan may well run the tests before and after
             new = replace(new, spec=replace(new.spec, delegation=f"{new.spec.delegation}:{time}"))
@@ -132,8 +133,9 @@ class _Planner:
         made = draft(tx, plan, frame, router=self._router, agents=allowed, actor=context.agent, now=context.now)
         names = {each.name: task.name for each, task in zip(ordered(plan), made, strict=True)}
         there = {each.name for each in made if each.spec.plan != frame.plan}
+        like = {each.name: like_words(each) for each in made}
         lines = [
-            f"{task}: {name}" + (", the same work, which was there already" if task in there else "")
+            f"{task}: {name}" + (", the same work, which was there already" if task in there else like[task])
             for name, task in names.items()
         ]
         text = "\n".join([f"{len(made) - len(there)} drafts; a person decides:", *lines])

@@ -62,7 +62,7 @@ class _Makers:
         if task.key != new.key:
             return _there_already(task)
         whom = f"for {task.agent}" if task.agent else f"for nobody yet: {task.reason}"
-        return ToolResult(text=f"{task.name} {whom} ({task.state.value}){_like(task)}", data={"task": task.name})
+        return ToolResult(text=f"{task.name} {whom} ({task.state.value}){like_words(task)}", data={"task": task.name})
 
     def propose(self, tx: Tx, context: ToolContext, arguments: Arguments) -> ToolResult:
         """A draft; who does it may be left open."""
@@ -73,7 +73,7 @@ class _Makers:
         task = tx.add_task(replace(new, draft=True), now=context.now, actor=context.agent)
         if task.key != new.key:
             return _there_already(task)
-        return ToolResult(text=f"{task.name} is proposed; a person decides{_like(task)}", data={"task": task.name})
+        return ToolResult(text=f"{task.name} is proposed; a person decides{like_words(task)}", data={"task": task.name})
 
     def _routed(self, tx: Tx, context: ToolContext, arguments: Arguments) -> NewTask:
         """Who gets it, among those whom this agent may give tasks to."""
@@ -94,7 +94,8 @@ def _there_already(task: Task) -> ToolResult:
     return ToolResult(text=text, data={"task": task.name, "existing": True})
 
 
-def _like(task: Task) -> str:
+def like_words(task: Task) -> str:
+    """A word about tasks that are much like it; empty where none is."""
     return f". Much like {', '.join(task.spec.like)}: is it wanted twice?" if task.spec.like else ""
 
 
