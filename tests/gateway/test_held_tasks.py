@@ -10,7 +10,7 @@ import pytest
 from ostinato.domain.errors import Conflict, Invalid, NotFound
 from ostinato.domain.question import NewQuestion, QuestionKind
 from ostinato.domain.task import Fail, NewTask, Outcome, Park, Review, TaskEvent, TaskKind, TaskResult, Wait, WaitKind
-from ostinato.gateway import agents_api, plans_api, status_api, stop_api, task_story_api, tasks_api
+from ostinato.gateway import agents_api, cost_api, plans_api, status_api, stop_api, task_story_api, tasks_api
 from ostinato.store.port import Claim, ClaimRequest, Tx
 from tests.conftest import run
 from tests.gateway.ground import NOW, Ground, ground
@@ -195,5 +195,26 @@ def test_why_walks_from_a_parent_through_the_child_to_its_question(tmp_path: Pat
             told = (await made.call(task_story_api.why, {"task": parent}))["lines"]
             assert [each["task"] for each in told] == [parent, child, child]
             assert "it asks Q1" in told[-1]["text"]
+
+    run(story())
+
+
+def test_what_a_task_cost_stands_beside_its_title_and_its_session_and_children_are_found(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with ground(tmp_path) as made:
+            lines = (await made.call(cost_api.show, {"by": "task"}))["lines"]
+            titles = {
+                each["id"]: each["title"] for each in (await made.call(tasks_api.list_tasks, {"all": True}))["tasks"]
+            }
+            assert lines
+            assert {each["name"]: each["title"] for each in lines} == {
+                each["name"]: titles[each["name"]] for each in lines
+            }
+            task = lines[0]["name"]
+            child = NewTask(kind=TaskKind.TURN, title="child", agent="clerk", parent=int(task[1:]))
+            found = (await made.store.run(lambda tx: tx.add_task(child, now=NOW))).name
+            for query, wanted in ((f"session:task:{task[1:]}", task), (f"parent:{task.lower()}", found)):
+                listed = (await made.call(tasks_api.list_tasks, {"query": query}))["tasks"]
+                assert [each["id"] for each in listed] == [wanted], query
 
     run(story())

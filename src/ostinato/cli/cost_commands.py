@@ -58,11 +58,13 @@ def cost(
             str(each.cached_tokens),
             str(each.output_tokens),
             str(each.skipped),
+            *((each.title,) if by == "task" else ()),
         )
         for each in view.lines
     ]
     if rows:
-        screen.table((view.by.upper(), "COST", "CALLS", "INPUT", "CACHED", "OUTPUT", "FREE WAKES"), rows)
+        heads = (view.by.upper(), "COST", "CALLS", "INPUT", "CACHED", "OUTPUT", "FREE WAKES")
+        screen.table((*heads, *(("TITLE",) if by == "task" else ())), rows)
     total = money(view.usd, unpriced=view.unpriced_calls)
     unpriced = f", {view.unpriced_calls} of them with an unknown price" if view.unpriced_calls else ""
     free = f"; {count(view.skipped, 'wake')} without any" if view.skipped else ""

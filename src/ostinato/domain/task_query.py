@@ -2,7 +2,7 @@
 
 Terms are parted by spaces and must all hold. `key:value` compares, commas in a value give alternatives, `*` stands for
 any text, `<`, `<=`, `>`, `>=` compare figures, a minus before the term turns it round, and a word alone is looked for
-in the title. Letters' case counts in an agent or project that is written out, which an index answers, and nowhere else.
+in the title. Letters' case counts in an agent, project or session that is written out, which an index answers.
 Knows nothing of stores: what a list cannot answer by an index is asked of each task.
 """
 

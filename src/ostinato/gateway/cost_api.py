@@ -9,9 +9,10 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from ostinato.domain.errors import Invalid, NotFound
 from ostinato.domain.values import SECOND
 from ostinato.gateway.context import Context
-from ostinato.gateway.notation import iso, iso_or_none, parse_moment, usd
+from ostinato.gateway.notation import iso, iso_or_none, parse_id, parse_moment, usd
 from ostinato.gateway.operation import Ask, View, operation
 from ostinato.gateway.tasks_api import Word
 from ostinato.gateway.views import SpendingView, spending_view
@@ -69,7 +70,7 @@ async def show(context: Context, request: WhichCost) -> CostView:
             by=request.by,
             since=iso(since_at),
             until=iso_or_none(until_at),
-            lines=[spending_view(each) for each in lines],
+            lines=[spending_view(each, title=_title(tx, each.name) if request.by == "task" else "") for each in lines],
             calls=calls,
             tokens=sum(each.input_tokens + each.output_tokens for each in days),
             usd=None if calls and unpriced == calls else usd(sum(each.usd_micros for each in days)),
@@ -81,3 +82,11 @@ async def show(context: Context, request: WhichCost) -> CostView:
         )
 
     return await context.store.read(read)
+
+
+def _title(tx: Reads, name: str) -> str:
+    """What a task of the ledger is called; it may be gone, as the ledger is kept longer."""
+    try:
+        return tx.task(parse_id(name, "T")).title
+    except (Invalid, NotFound):
+        return ""

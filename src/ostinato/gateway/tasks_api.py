@@ -291,14 +291,13 @@ async def list_tasks(context: Context, request: WhichTasks) -> TaskList:
     """Tasks, newest first."""
     query = parse_query(request.query)
     states = request.state or query.only("status")
-    agents, projects = query.only("agent"), query.only("project")
     which = TaskFilter(
         states=frozenset(_member(TaskState, each, "state") for each in states),
         kinds=_kinds(request, query),
-        agent=request.agent or (agents[0] if len(agents) == 1 else None),
-        project=request.project or (projects[0] if len(projects) == 1 else None),
-        session=request.session,
-        parent=parse_id(request.parent, "T") if request.parent else None,
+        agent=request.agent or _single(query, "agent"),
+        project=request.project or _single(query, "project"),
+        session=request.session or _single(query, "session"),
+        parent=parse_id(parent, "T") if (parent := request.parent or _single(query, "parent")) else None,
         dead=request.dead,
         text=request.text,
     )
@@ -408,6 +407,12 @@ async def comment(context: Context, request: CommentTask) -> TaskRow:
         return task_row(task, usd=task_usd(tx, task))
 
     return await context.store.run(write)
+
+
+def _single(query: TaskQuery, key: str) -> str | None:
+    """The one value that an index can answer for a key."""
+    values = query.only(key)
+    return values[0] if len(values) == 1 else None
 
 
 def _kinds(request: WhichTasks, query: TaskQuery) -> frozenset[TaskKind]:

@@ -249,6 +249,8 @@ class SpendingView(View):
     usd: float | None
     unpriced_calls: int
     skipped: int
+    title: str = ""
+    """Of a task, what it is called; empty where it is gone, and in other tables."""
 
 
 class FlagView(View):
@@ -480,7 +482,7 @@ def skip_view(skip: Skip) -> SkipView:
     )
 
 
-def spending_view(line: Spending) -> SpendingView:
+def spending_view(line: Spending, *, title: str = "") -> SpendingView:
     """A line of a cost table; dollars are null where no call of it has a known price."""
     all_unpriced = line.unpriced_calls > 0 and line.unpriced_calls == line.calls
     return SpendingView(
@@ -492,6 +494,7 @@ def spending_view(line: Spending) -> SpendingView:
         usd=None if all_unpriced else usd(line.usd_micros),
         unpriced_calls=line.unpriced_calls,
         skipped=line.skipped,
+        title=title,
     )
 
 
