@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import json
 import os
+import ssl
 import textwrap
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -20,6 +22,7 @@ from ostinato.tools.sandbox.launch import landlock_or_none
 from ostinato.tools.sandbox.protected import prepare
 from ostinato.tools.sandbox.room import Errand, Room
 from ostinato.tools.sandbox.surroundings import environment
+from ostinato.tools.web import proxy
 from ostinato.tools.web.credentials import filled
 from ostinato.tools.web.guard import Guard
 from ostinato.tools.web.proxy import Ways
@@ -185,6 +188,70 @@ def test_the_proxy_adds_the_credentials_of_a_host_and_lets_no_other_value_of_tha
         assert "X-A: b" in head
 
     run(story())
+
+
+CERTIFICATE = Path(__file__).with_name("good_test.pem")
+"""For `good.test`, with its key, made for this test: nobody else trusts it."""
+
+
+async def hear_credentials(folder: Path, host: str, monkeypatch: pytest.MonkeyPatch, *, trusts: bool) -> list[bytes]:
+    """What a server that has the certificate of `good.test` hears where a plain request to `host` gets credentials."""
+    seen: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            seen.append(await reader.readuntil(b"\r\n\r\n"))
+            writer.write(HEAD)
+            await writer.drain()
+        writer.close()
+
+    async def resolve(_host: str, _port: int) -> list[str]:
+        return ["127.0.0.1"]
+
+    served_by = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    served_by.load_cert_chain(CERTIFICATE)
+    server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=served_by)
+    port, connect, trust = server.sockets[0].getsockname()[1], asyncio.open_connection, proxy._tls
+
+    def trusting() -> ssl.SSLContext:
+        context = trust()
+        if trusts:
+            context.load_verify_locations(CERTIFICATE)
+        return context
+
+    async def to_the_server(address: str, wanted: int, **more: Any) -> Any:
+        assert (address, wanted) == ("127.0.0.1", 443), "what is sent in the clear to port 80 goes on encrypted"
+        return await connect(address, port, **more)
+
+    monkeypatch.setattr(proxy, "_tls", trusting)
+    ways = Ways(
+        folder, guard=Guard(private=(ipaddress.ip_network("127.0.0.0/8"),), resolve=resolve),
+        credentials=lambda way, to: filled(to, way.credentials),
+    )  # fmt: skip
+    async with server:
+        way = await ways.open(
+            agent="me", network=(host,), credentials={host: {"Authorization": "Bearer ${{ secrets.PROXY_KEY }}"}}
+        )
+        reader, writer = await connected(ways.folder(way))
+        monkeypatch.setattr(proxy.asyncio, "open_connection", to_the_server)
+        writer.write(f"GET http://{host}/ HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        said = await reader.read()
+        monkeypatch.setattr(proxy.asyncio, "open_connection", connect)
+        writer.close()
+        await ways.close(way.token)
+    assert said.endswith(b"hello") is bool(seen)
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("host", "trusts", "heard"), [("good.test", True, True), ("other.test", True, False), ("good.test", False, False)]
+)
+def test_credentials_go_over_tls_to_whoever_proves_to_be_the_host_and_to_nobody_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str, trusts: bool, heard: bool
+) -> None:
+    monkeypatch.setenv("PROXY_KEY", "proxy-Key-445566")
+    seen = run(hear_credentials(tmp_path / "ways", host, monkeypatch, trusts=trusts))
+    assert [b"Bearer proxy-Key-445566" in each for each in seen] == [True] * heard
 
 
 NOT_HANDED_ON = {

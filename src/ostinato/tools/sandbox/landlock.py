@@ -74,7 +74,10 @@ def rules(room: Room, *, terminal: bool = False) -> list[Rule]:
     if terminal:
         machine.append((TERMINAL, READ_FILE | WRITE_FILE | CONTROL_DEVICE))
     machine += [(str(folder), READ) for folder in (*room.reads, room.workspace)]
-    own = _writable(room.workspace, set(room.guard.sealed), opened=set(room.guard.folders))
+    if room.guard.sealed:
+        own = list(_writable(room.workspace, set(room.guard.sealed), opened=set(room.guard.folders)))
+    else:  # a helper's folder, in which nothing is protected
+        own = [(str(room.workspace), CHANGE)]
     found = [Rule(path=path, access=access, follow=True) for path, access in machine]
     return found + [Rule(path=path, access=access) for path, access in own]
 
