@@ -6,6 +6,7 @@ Two places in every run of the tests, every sync of SQLite's with OSTINATO_CRASH
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -15,6 +16,7 @@ import pytest
 from msgspec.structs import replace
 
 from ostinato.config import STATE_FOLDER
+from ostinato.store.sqlite import open_store
 from tests.crash.bugs import BUGS
 from tests.crash.forge import Order
 from tests.crash.outside import What
@@ -31,8 +33,8 @@ SCENARIO = SCENARIOS["chain"]
 LOG_PAGES = 60
 """So that the log is moved into the database, with syncs of both, once in a while."""
 
-COMMIT, LATER = 12, 20
-"""Syncs of a node that has begun."""
+COMMIT, LATER = 8, 16
+"""Syncs of a node whose store is there: they are counted by threads, and each migration is one more on the first."""
 
 PLACES = (f"{COMMIT}+", f"{LATER}")
 """`9`: this sync fails; `9+`: and all that follow, as when the disk is gone for a while."""
@@ -48,7 +50,7 @@ def test_a_failed_sync_ends_the_node_and_nothing_is_lost(
     found, failed = {}, 0
     numbers = (f"{number}{more}" for number in count(start, 6) for more in ("", "+")) if FULL else PLACES
     for place in numbers:
-        findings = fail_at(crew.forges[0], ground / place, place)
+        findings = fail_at(crew.forges[0], ground / place, place, is_new=FULL)
         if findings is None:
             break
         failed += 1
@@ -64,7 +66,7 @@ def test_the_failed_syncs_notice_when(name: str, crew: Crew, ground: Path, tell:
     forever = BUGS[name].finding == "lost"  # a disk that is gone ends every node
     for number in range(COMMIT, LATER):
         place = f"{number}{'+' if forever else ''}"
-        found = fail_at(crew.forges[0], ground / place, place, bug=name) or []
+        found = fail_at(crew.forges[0], ground / place, place, is_new=forever, bug=name) or []
         mine = [each for each in found if each.startswith(BUGS[name].finding)]
         if mine:
             tell(f"{name}: noticed at {place}: {mine[0]}")
@@ -72,10 +74,13 @@ def test_the_failed_syncs_notice_when(name: str, crew: Crew, ground: Path, tell:
     pytest.fail(f"the harness did not notice: {name}")
 
 
-def fail_at(forge: Forge, folder: Path, place: str, *, bug: str = "") -> list[str] | None:
-    """What is wrong with a node whose syncs fail there, and with the next one; None: it makes fewer."""
+def fail_at(forge: Forge, folder: Path, place: str, *, is_new: bool = False, bug: str = "") -> list[str] | None:
+    """What is wrong with a node whose syncs fail there, and with the next one; None: it makes fewer. `is_new`: that
+    node makes its store, too."""
     folder.mkdir()
     SCENARIO.build(folder)
+    if not is_new:
+        asyncio.run(open_store(folder / STATE_FOLDER).close())
     order = Order(scenario=SCENARIO.name, folder=str(folder), run=1, log_pages=LOG_PAGES, bug=bug)
     inject = f"inject=fdatasync:error=EIO:when={place}"
     recorded, ended = record(forge, order, begin(folder), "-e", inject)
