@@ -75,7 +75,7 @@ class Stage:
         """One look at the store."""
         return await self.store.read(see)
 
-    async def until(self, holds: Callable[[], Awaitable[T]]) -> T:
+    async def until(self, holds: Callable[[], Awaitable[T | None]]) -> T:
         """What `holds` finds, asked again after each commit, and now and then for what is none."""
         while True:
             self._moved.clear()
@@ -86,11 +86,11 @@ class Stage:
             except TimeoutError:
                 continue
 
-    async def question(self) -> QuestionView:
-        """The first question that waits for a person."""
+    async def question(self, kind: str | None = None) -> QuestionView:
+        """The latest question that waits for a person; of one kind."""
 
         async def asked() -> list[QuestionView]:
-            return (await self.call(approvals_api.list_questions, approvals_api.WhichQuestions())).questions
+            return (await self.call(approvals_api.list_questions, approvals_api.WhichQuestions(kind=kind))).questions
 
         return (await self.until(asked))[0]
 

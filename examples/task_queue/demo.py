@@ -25,7 +25,7 @@ GOALS = TaskFilter(kinds=frozenset({TaskKind.GOAL}))
 
 
 async def story(stage: Stage) -> bool:
-    """A morning: two heartbeats, work, a plan that is approved, a question that is answered, a last look."""
+    """A morning: two heartbeats, a failure, a plan and what comes of it, a question, a last look."""
     for each in WORKERS:
         await stage.call(agents_api.pause, agents_api.LeashAgent(agent=each, reason="it is early"))
     for time in ("eight", "a quarter past"):
@@ -37,9 +37,18 @@ async def story(stage: Stage) -> bool:
 
     for each in WORKERS:
         await stage.call(agents_api.resume, agents_api.LeashAgent(agent=each))
+    failed = await stage.question("failure")
+    print(f"\n{failed.id}: {failed.text}")
+    await stage.call(approvals_api.allow, approvals_api.AllowQuestion(question=failed.id, reason="a new pen"))
+    print(f"you: ostinato approvals allow {failed.id}")
+
     drafts = await stage.until(lambda: _all_but_drafts(stage))
     print(f"\nthe planner proposes {len(drafts)} tasks; you: ostinato tasks approve {drafts[0].name} --tree")
     await stage.call(plans_api.approve_tree, plans_api.DecideTree(task=drafts[0].name))
+    shown = await stage.until(lambda: _in_review(stage))
+    print(f"{shown.name} waits for you: {shown.result.text if shown.result else ''}")
+    await stage.call(tasks_api.approve, tasks_api.DecideTask(task=shown.name, reason="looks good"))
+    print(f"you: ostinato tasks approve {shown.name}")
     for task in drafts:
         await stage.ended(task.name)
     tree = await stage.call(plans_api.tree, tasks_api.WhichTask(task=drafts[0].name))
@@ -50,7 +59,7 @@ async def story(stage: Stage) -> bool:
         )
 
     await stage.until(lambda: _ticked(stage, but="Translate the imprint"))
-    question = await stage.question()
+    question = await stage.question("ask")
     print(f"\n{question.id}: {question.text}")
     (stuck,) = [each for each in await _goals(stage) if each.state is TaskState.BLOCKED]
     answer = approvals_api.AnswerQuestion(question=question.id, text="Leave it out.")
@@ -90,6 +99,10 @@ async def _all_but_drafts(stage: Stage) -> list[Task]:
     drafts = [each for each in goals[::-1] if each.state is TaskState.DRAFT]
     busy = [each for each in goals if each.state not in {*ENDED, TaskState.DRAFT, TaskState.BLOCKED}]
     return [] if busy else drafts
+
+
+async def _in_review(stage: Stage) -> Task | None:
+    return next((each for each in await _goals(stage) if each.state is TaskState.REVIEW), None)
 
 
 async def _ticked(stage: Stage, *, but: str = "") -> list[str]:
