@@ -66,7 +66,7 @@ class ClaimVerbs(FailureVerbs):
                  "now": now}
             )  # fmt: skip
             queues.started(found[0], found[1].session)
-            for scope, most in queues.began(found[0], now=now).items():
+            for scope, most in queues.began(found[0], now=now).items() if self._strands().limits else ():
                 begun.setdefault(scope, []).append(most)
         if claimed:
             self._write_begun(begun, now=now)

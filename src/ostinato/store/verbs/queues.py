@@ -213,7 +213,8 @@ class Queues:
     def _look_again(self, name: str) -> bool:
         """Queues that were set aside for this scope may move; True where there are any."""
         self._urgent_aside.pop(name, None)
-        self._opening.pop(name, None)
+        if self._opening:
+            self._opening.pop(name, None)
         aside = self._aside.pop(name, ())
         for head, key in aside:
             heappush(self._order.setdefault(key.pool, []), (head, key))
@@ -272,7 +273,8 @@ class Queues:
             scopes.append(f"agent:{key.agent}")
         if session:
             scopes.append(f"session:{session}")
-        scopes += dict(self._limits_of(key))
+        if self._strands.limits:
+            scopes += dict(self._limits_of(key))
         return scopes
 
     def _set_aside(self, name: str, head: Candidate, key: QueueKey) -> None:

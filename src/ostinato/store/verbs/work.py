@@ -250,7 +250,8 @@ class Work(ReadVerbs):
         return strands
 
     def _strand_of(self, task: Task) -> str:
-        return self._strands().strand(project=task.project, priority=task.priority)
+        strands = self._memory.strands or self._strands()
+        return strands.strand(project=task.project, priority=task.priority) if strands.limits else ""
 
     def _rank(self, since_at: Instant, *, priority: int) -> int:
         """The place of a task that waits since then."""
