@@ -14,8 +14,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ostinato.domain.errors import Conflict, Denied, Exhausted
+from ostinato.domain.limit import QueueLimit, Rate
 from ostinato.domain.step import Note
-from ostinato.domain.task import ENDED, Fail, Outcome, Requeue, Retry, Task, TaskEvent, TaskKind, TaskSpec, TaskState
+from ostinato.domain.task import (
+    ENDED,
+    URGENT_PRIORITY,
+    Fail,
+    Outcome,
+    Requeue,
+    Retry,
+    Task,
+    TaskEvent,
+    TaskKind,
+    TaskSpec,
+    TaskState,
+)
 from ostinato.domain.values import SECOND, Instant
 from ostinato.engine.limits import EngineLimits
 from ostinato.engine.notice import AttemptCrashed
@@ -492,3 +505,39 @@ def test_whatever_people_do_meanwhile_each_task_ends_once(
     assert meter.most["all"] <= 5
     assert meter.most["agent:big"] <= 3
     assert meter.most["agent:small"] <= 1
+
+
+def test_a_rate_lets_the_next_begin_in_time_without_a_hint_and_an_urgent_one_makes_room_in_a_limit() -> None:
+    begun: list[float] = []
+    limits = EngineLimits(
+        tasks=64,
+        agent_default=64,
+        queues=(
+            QueueLimit(kind="goal", rate=Rate(starts=2, span_s=60.0)),
+            QueueLimit(project="acme", concurrency=1),
+        ),
+    )
+
+    async def begin(attempt: AttemptPort) -> Outcome:
+        begun.append(attempt.clock.elapsed_s())
+        return DONE
+
+    async def work_on(attempt: AttemptPort) -> Outcome:
+        while not attempt.draining:
+            await attempt.clock.sleep(1.0)
+            if attempt.task.priority:
+                return DONE
+        return Requeue(reason="an urgent task goes first")
+
+    async def work(house: House) -> None:
+        tasks = [await house.add() for _ in range(5)]
+        for task in tasks:
+            await house.ended(task.id)
+        assert [round(at - begun[0]) for at in begun] == [0, 0, 60, 60, 120]
+        lesser = await house.add(kind=TaskKind.RUN, project="acme")
+        await house.reaches(lesser.id, TaskState.RUNNING)
+        urgent = await house.add(kind=TaskKind.RUN, project="acme", priority=URGENT_PRIORITY)
+        await house.ended(urgent.id)
+        await house.do(lambda tx: tx.move_task(lesser.id, TaskEvent.CANCEL, actor="ann", now=house.clock.now()))
+
+    work_in(work, Deed(begin), Deed(work_on, kind=TaskKind.RUN), limits=limits)
