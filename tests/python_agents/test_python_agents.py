@@ -205,3 +205,28 @@ def children() -> int:
 
 async def _intended(fleet: Yard, task: int) -> bool | None:
     return any(isinstance(each, ToolIntent) for each in await fleet.journal(task)) or None
+
+
+ECHO = """
+from ostinato import agent
+
+@agent()
+def keep(context):
+    n = context.once("n", lambda: 1)
+    return next((each.text for each in context.messages if each.source == "review"), f"try {n}")
+"""
+
+
+def test_a_function_reads_the_notes_of_a_review_and_none_of_its_steps_is_done_again(folder: Path) -> None:
+    async def story() -> None:
+        furnish(folder, text=ECHO)
+        settings = folder / "agents/helper/AGENTS.md"
+        settings.write_text(settings.read_text().removesuffix("---\n") + "review: {when: \"result != 'try 1'\"}\n---\n")
+        async with yard(folder, "default: {text: no}", tools=TOOLS) as fleet:
+            task = await fleet.ended(await fleet.goal("do it"))
+            assert task.result is not None
+            assert (task.state, task.result.text) == (TaskState.DONE, "this does not hold: result != 'try 1'")
+            made = [each.tool for each in await fleet.journal(task.id) if isinstance(each, ToolIntent)]
+            assert made.count("once") == 1
+
+    run(story())

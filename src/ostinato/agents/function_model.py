@@ -16,7 +16,7 @@ from ostinato.domain.chat import HttpAttempt, ModelReply, ModelRequest, StopReas
 from ostinato.domain.errors import OstinatoError
 from ostinato.domain.policy import Policy, reaches
 from ostinato.domain.secret import KNOWN
-from ostinato.domain.step import REPEATABLE, Effect, Entry, Input, ModelAnswer, ResultStatus, ToolOutcome
+from ostinato.domain.step import REPEATABLE, Effect, Entry, Input, ModelAnswer, ResultStatus, Reviewed, ToolOutcome
 from ostinato.domain.task import Fail, Outcome, Park, Retry, Wait, WaitKind
 from ostinato.domain.turn import FINISH_TOOL
 from ostinato.domain.values import SECOND, Value, to_json
@@ -244,6 +244,11 @@ class FunctionModel:
             {"text": each.text, "source": each.source.value, "trust": each.trust.value} for each in found.values()
         ]
         goal = "\n\n".join(part for part in (task.spec.goal, *(each["text"] for each in messages)) if part.strip())
+        messages += [
+            {"text": each.notes, "source": "review", "trust": each.trust.value}
+            for each in journal
+            if isinstance(each, Reviewed) and not each.accepted
+        ]
         facts = {"goal": goal or task.title, "input": task.spec.input, "messages": messages}
         await self._tell({"run": self._wanted, "facts": {**facts, "agent": task.agent or "", "task": task.id}})
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 from msgspec.structs import replace
 
 from ostinato.domain.event import EventName
 from ostinato.domain.question import Question, QuestionKind, QuestionState
+from ostinato.domain.review import rejections
 from ostinato.domain.reviewing import review_question
 from ostinato.domain.step import Reviewed, Submitted
 from ostinato.domain.task import (
+    UNFINISHED,
     Fail,
     NewTask,
     Outcome,
@@ -24,7 +27,7 @@ from ostinato.domain.task import (
     WaitKind,
 )
 from ostinato.domain.values import SECOND, Trust
-from ostinato.store.port import Tx
+from ostinato.store.port import QuestionFilter, TaskFilter, Tx
 from ostinato.testing.contract.scene import Scene, case, claim_of, done, spec
 
 RESULT = TaskResult(text="draft")
@@ -206,3 +209,74 @@ async def a_verdict_by_another_way_withdraws_the_question(scene: Scene) -> None:
     await scene.move(reviewed, TaskEvent.ACCEPT)
     assert (await scene.see(lambda reads: reads.question(question.id))).state is QuestionState.WITHDRAWN
     assert (await scene.see(lambda reads: reads.tallies())).questions == 0
+
+
+@case
+async def whatever_happens_a_result_counts_only_once_accepted_and_waits_for_something_named(scene: Scene) -> None:
+    """On a random history of submissions, verdicts, silent reviewers, cancellations and second tries."""
+    chance, rounds = random.Random(23), 2
+    goals = [await scene.add(kind=TaskKind.GOAL, agent="triage") for _ in range(3)]
+    after = {each.id: await scene.add("after", after=(each.id,), kind=TaskKind.FIRE) for each in goals}
+    accepted: set[int] = set()
+    for _ in range(60):
+        scene.now += SECOND
+        await _happen(scene, await scene.look(chance.choice(goals)), chance, accepted=accepted, rounds=rounds)
+        for goal in goals:
+            task, follower = await scene.look(goal), await scene.look(after[goal.id])
+            assert (task.state is TaskState.DONE) == (goal.id in accepted)
+            assert (follower.state is TaskState.BLOCKED) == (goal.id not in accepted), "no dependant starts early"
+            journal = [step.entry for step in await scene.look_up("steps", goal.id)]
+            assert rejections(journal) <= rounds
+            await _waits_for_something_named(scene, task)
+    assert accepted, "some were accepted in the end"
+
+
+async def _waits_for_something_named(scene: Scene, task: Task) -> None:
+    children = await scene.look_up("tasks", TaskFilter(parent=task.id, states=UNFINISHED), limit=10)
+    pending = await scene.look_up("questions", QuestionFilter(task=task.id), limit=10)
+    waits = [each.name for each in children] + [each.name for each in pending]
+    if task.state is not TaskState.REVIEW:
+        assert waits == [], f"{task.state} and still asked: {waits}"
+        return
+    assert task.wait is not None
+    assert list(task.wait.refs) == waits, "one reviewer or one question, and that one"
+
+
+async def _happen(scene: Scene, task: Task, chance: random.Random, *, accepted: set[int], rounds: int) -> None:
+    match task.state:
+        case TaskState.READY:
+            while (claimed := await scene.claim_one(kinds=frozenset({TaskKind.GOAL}))).agent == "checker":
+                await scene.finish(claimed)
+            await _hand_in(scene, claimed, by_person=chance.random() < 0.5, rounds=rounds)
+        case TaskState.REVIEW if task.wait is not None and task.wait.kind is WaitKind.QUESTION:
+            question = await scene.look_up("question", int(task.wait.refs[0][1:]))
+            yes = chance.random() < 0.15
+            await scene.answer(question, QuestionState.ALLOWED if yes else QuestionState.DENIED)
+            accepted.update({task.id} if yes else ())
+        case TaskState.REVIEW if chance.random() < 0.3:
+            reviewer = await scene.look(int((task.wait.refs if task.wait else ("T0",))[0][1:]))
+            await scene.move(reviewer, TaskEvent.CANCEL)
+        case TaskState.REVIEW:
+            yes = chance.random() < 0.15
+            await _judge(scene, task, accepted=yes)
+            accepted.update({task.id} if yes else ())
+        case TaskState.FAILED:
+            await scene.do(lambda tx: tx.retry_task(task.id, fresh=chance.random() < 0.5, actor="ann", now=scene.now))
+        case _:
+            pass
+
+
+async def _hand_in(scene: Scene, claimed: Task, *, by_person: bool, rounds: int) -> None:
+    def hand_in(tx: Tx) -> Task:
+        if by_person:
+            asked = tx.ask(review_question(claimed, RESULT, why="so it is asked"), now=scene.now)
+            entry = Submitted(round=1, by="ann", rounds=rounds, question=asked.id)
+            wait = Wait(kind=WaitKind.QUESTION, refs=(asked.name,))
+        else:
+            reviewer = tx.add_task(_reviewer_of(claimed), now=scene.now)
+            entry = Submitted(round=1, by="checker", rounds=rounds, task=reviewer.id)
+            wait = Wait(kind=WaitKind.CHILD, refs=(reviewer.name,))
+        tx.record_steps(claim_of(claimed), (entry,), now=scene.now)
+        return tx.finish(claim_of(claimed), Review(result=RESULT, wait=wait), now=scene.now)
+
+    await scene.do(hand_in)
