@@ -111,6 +111,7 @@ def work_in(
     quiet: bool = True,
     started: bool = True,
     exclusive: bool = True,
+    finisher: Finisher | None = None,
 ) -> T:
     """Runs `work` in a house with these handlers; with `quiet`, fails where the engine had anything to say."""
     clock = ManualClock()
@@ -127,7 +128,7 @@ def work_in(
             fire=fire,
             notify=notices.append,
             dispatcher=dispatcher,
-            finisher=Finisher(),
+            finisher=finisher or Finisher(),
         )
         try:
             if started:

@@ -43,7 +43,7 @@ def test_status_and_doctor_name_who_is_left_alone_and_nobody_else(tmp_path: Path
                 "host api.example.com is not asked for now: Model 'small': the server answered 503",
                 "model small is not asked for now: slow down",
             ]
-            assert (told[0].level, told[0].command, told[0].age_s) == ("wrong", "ostinato doctor", 60.0)
+            assert (told[0].level, told[0].command, told[0].age_s) == ("wrong", "ostinato breakers list", 60.0)
             assert not view.ok
             found = {each.name: each for each in await examine(made.context)}
             assert found["host api.example.com"].text == (

@@ -158,6 +158,8 @@ SCENARIO: list[tuple[str, dict[str, Any]]] = [
     ("secrets.list", {}),
     ("secrets.test", {"secret": "NOBODYS_KEY"}),
     ("mcp.list", {}),
+    ("breakers.list", {}),
+    ("breakers.reset", {"breaker": "agent:nobody"}),
     ("pins.list", {}),
     ("pins.show", {"pin": "mcp.nobody.nothing"}),
     ("pins.accept", {"pin": "mcp.nobody.nothing", "digest": "0" * 12}),
@@ -278,6 +280,7 @@ REFUSALS = [
     ("tokens.add", "invalid"),
     ("tokens.revoke", "conflict"),
     ("secrets.test", "not_found"),
+    ("breakers.reset", "not_found"),
     ("pins.show", "not_found"),
     ("pins.accept", "not_found"),
 ]

@@ -436,5 +436,5 @@ def _wait_for_a_model(refusal: Refusal, *, now: Instant) -> Park:
 
 def _outcome(action: turn.Finish, *, trust: Trust, private: bool) -> Outcome:
     if action.failed:
-        return Fail(error=action.failed, error_class="turn")
+        return Fail(error=action.failed, error_class=action.failed_as)
     return Done(result=TaskResult(text=action.text, data=action.data, trust=trust, private=private))

@@ -172,7 +172,8 @@ def _say_settled(view: QuestionView, *, as_json: bool) -> None:
     if as_json:
         screen.json(view)
         return
-    screen.say(f"{view.id} is {view.state}; {view.agent} goes on with {view.task}")
+    who = "it is decided what becomes of" if view.kind == "failure" else f"{view.agent} goes on with"
+    screen.say(f"{view.id} is {view.state}; {who} {view.task}")
     screen.say(f"See what comes of it: ostinato tasks show {view.task}")
 
 

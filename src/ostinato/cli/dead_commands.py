@@ -14,7 +14,7 @@ import typer
 from ostinato.cli.client import Client
 from ostinato.cli.options import Before, Commands, Fleet, Json, Limit, OfAgent, Reason, TaskId, text_argument
 from ostinato.cli.screen import Screen
-from ostinato.cli.task_screen import show_attempts
+from ostinato.cli.task_screen import failure_pairs, show_attempts
 from ostinato.cli.words import count, money, when
 from ostinato.domain.errors import Invalid, NotFound
 from ostinato.gateway import dead_api
@@ -104,6 +104,7 @@ def show(task: TaskId, *, fleet: Fleet = None, as_json: Json = False) -> None:
             ("failed", when(view.failed_at)),
             ("attempts", str(view.attempts)),
             ("error", f"{view.error}{f' ({view.error_class})' if view.error_class else ''}"),
+            *failure_pairs(view.failures),
             ("group", f"{view.fingerprint}, {count(view.alike, 'letter')}" if view.alike else view.fingerprint),
             ("cost", f"{money(row.usd)}, {row.tokens} tokens"),
             ("asked by", view.requester),
@@ -113,7 +114,7 @@ def show(task: TaskId, *, fleet: Fleet = None, as_json: Json = False) -> None:
             ("done for good", ", ".join(view.beyond_recall)),
         ]
     )
-    show_attempts(screen, view.tries, view.steps)
+    show_attempts(screen, view.tries, view.steps, failures=view.failures)
     screen.say()
     screen.say(f"→ ostinato tasks why {row.id}       where it came from")
     if row.dead:

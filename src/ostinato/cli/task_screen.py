@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from ostinato.cli.screen import Screen
 from ostinato.cli.words import count, length, money, when
+from ostinato.gateway.setback_view import FailuresView, SetbackView
 from ostinato.gateway.tasks_api import TaskView
 from ostinato.gateway.views import AttemptView, QuestionView, StepView
 
@@ -40,6 +41,7 @@ def show_task(screen: Screen, view: TaskView) -> None:
             ("not before", when(task.not_before_at) if task.not_before_at else ""),
             ("deadline", when(view.deadline_at) if view.deadline_at else ""),
             ("review", _review(view)),
+            *failure_pairs(view.failures),
             ("ended", when(task.finished_at) if task.finished_at else ""),
             ("cost", f"{cost}, {task.tokens} tokens, {count(view.model_calls, 'model call')}"),
             ("session", task.session or ""),
@@ -48,9 +50,17 @@ def show_task(screen: Screen, view: TaskView) -> None:
             ("goal", view.goal),
         ]
     )
-    show_attempts(screen, view.attempts, view.steps)
+    show_attempts(screen, view.attempts, view.steps, failures=view.failures)
     _questions(screen, view)
     _result(screen, view)
+
+
+def failure_pairs(failures: FailuresView | None) -> list[tuple[str, str]]:
+    """How much of each budget is used up, who has given up, and what comes next."""
+    if failures is None:
+        return []
+    used = ", ".join(f"{name} {words}" for name, words in failures.budgets.items())
+    return [("failures", used), ("gave up", ", ".join(failures.gave_up)), ("next", failures.next)]
 
 
 def _review(view: TaskView) -> str:
@@ -72,11 +82,14 @@ def _files(view: TaskView) -> str:
     return ", ".join(f"{name} {digest[:DIGEST_CHARS]}" for name, digest in view.prompt_files.items())
 
 
-def show_attempts(screen: Screen, attempts: Sequence[AttemptView], steps: Sequence[StepView]) -> None:
-    """Each attempt with its steps below it."""
+def show_attempts(
+    screen: Screen, attempts: Sequence[AttemptView], steps: Sequence[StepView], *, failures: FailuresView | None
+) -> None:
+    """Each attempt with its steps below it, and the class of its failure."""
     left = list(steps)
+    classes = {each.attempt: each for each in failures.setbacks} if failures else {}
     for number, attempt in enumerate(attempts, 1):
-        screen.say(f"\nattempt {number}: {_attempt(attempt)}", style="strong")
+        screen.say(f"\nattempt {number}: {_attempt(attempt, classes.get(attempt.token))}", style="strong")
         mine = [each for each in left if each.attempt == attempt.token]
         _steps(screen, mine)
         left = [each for each in left if each.attempt != attempt.token]
@@ -85,9 +98,12 @@ def show_attempts(screen: Screen, attempts: Sequence[AttemptView], steps: Sequen
         _steps(screen, left)
 
 
-def _attempt(attempt: AttemptView) -> str:
+def _attempt(attempt: AttemptView, setback: SetbackView | None) -> str:
     ran = f"ran {length(attempt.ran_s)}" if attempt.ran_s is not None else "runs"
     parts = [when(attempt.started_at), f"queued {length(attempt.queued_s)}", ran, attempt.outcome or "not ended"]
+    if setback is not None:
+        kind = f", {setback.kind}" if setback.kind not in ("", setback.failure) else ""
+        parts[-1] += f" ({setback.failure}{kind}{f'; {setback.agent}' if setback.agent else ''})"
     return ", ".join(parts) + (f": {attempt.error}" if attempt.error else "")
 
 

@@ -111,6 +111,8 @@ class Finish(Value):
     text: str
     data: dict[str, Any] | None = None
     failed: str = ""
+    failed_as: str = "invalid_output"
+    """The kind of that failure."""
 
 
 Action = CallModel | RunTools | AskUnknown | AskLimit | Park | Finish
@@ -285,7 +287,7 @@ def next_of(view: TurnView, limits: Limits, *, worked_s: float = 0.0, can_escala
         return Park(questions=(waiting.question,))
     stopped = _stopped_by_limit(view)
     if stopped:
-        return Finish(text="", failed=stopped)
+        return Finish(text="", failed=stopped, failed_as="limit")
     over = _limit_reached(view, limits, worked_s=worked_s, repeats=view.same_calls if not escalates else 0)
     return over or CallModel(call=view.model_calls + 1, resumed=False, escalated=escalates)
 

@@ -23,6 +23,7 @@ from ostinato.gateway.context import Context
 from ostinato.gateway.journal_view import step_views
 from ostinato.gateway.notation import iso, parse_id
 from ostinato.gateway.operation import Ask, View, operation
+from ostinato.gateway.setback_view import FailuresView, failures_view
 from ostinato.gateway.tasks_api import PageSize, Text, Word
 from ostinato.gateway.views import (
     AttemptView,
@@ -158,6 +159,8 @@ class LetterView(View):
     steps: list[StepView]
     beyond_recall: list[str]
     """What it has done that cannot be undone, or may have done: replaying it asks first."""
+    failures: FailuresView | None
+    """What has failed in it, by class; null where nobody kept it."""
     alike: int
     """Dead letters that failed alike, itself among them."""
 
@@ -226,6 +229,7 @@ async def show(context: Context, request: WhichLetter) -> LetterView:
             tries=[attempt_view(each) for each in tx.attempts(number)],
             steps=step_views(steps),
             beyond_recall=_done_for_good(tx, task),
+            failures=failures_view(tx, task),
             alike=alike,
         )
 

@@ -11,6 +11,7 @@ from contextlib import suppress
 from ostinato.domain.dependency import joined
 from ostinato.domain.errors import NotFound
 from ostinato.domain.event import EventName
+from ostinato.domain.retry import class_of
 from ostinato.domain.step import (
     Answered,
     Decision,
@@ -31,6 +32,7 @@ from ostinato.gateway.notation import iso, parse_id
 from ostinato.gateway.operation import View, operation, stream
 from ostinato.gateway.placing import CandidateView, Placing
 from ostinato.gateway.sentences import held_words, question_words, quoted
+from ostinato.gateway.setback_view import classes_of
 from ostinato.gateway.tasks_api import WhichTask
 from ostinato.gateway.views import EventView, StepView, event_views, missing, next_command, waits_for
 from ostinato.store.port import EventFilter, QuestionFilter, Reads
@@ -283,17 +285,28 @@ def _findings(tx: Reads, task: Task) -> list[WhyLine]:
         text = f"it asks {question.name}, {question_words(question)}: {next_command(question)}"
         lines.append(WhyLine(task=task.name, at=iso(question.created_at), text=text))
     if task.result and task.result.error and task.result.error not in task.reason:
-        text = f"it ended with: {task.result.error} ({task.result.error_class or 'error'})"
+        text = f"it ended with: {task.result.error} ({_kind_words(task.result.error_class)})"
         lines.append(WhyLine(task=task.name, at=iso(task.updated_at), text=text))
     telling = [each for each in tx.steps(task.id) if _is_telling(each)]
     for each in reversed(telling[-5:]):
         view = step_view(each)
         lines.append(WhyLine(task=task.name, at=view.at, text=f"step {view.seq}: {view.text}"))
+    classes = classes_of(tx, task)
     for attempt in tx.attempts(task.id):
         if attempt.error and not (task.result and attempt.error == task.result.error):
-            text = f"attempt {claim_number(attempt.token)} ended with {attempt.outcome}: {attempt.error}"
+            how = f"{attempt.outcome}{_class(classes.get(attempt.token))}"
+            text = f"attempt {claim_number(attempt.token)} ended with {how}: {attempt.error}"
             lines.append(WhyLine(task=task.name, at=iso(attempt.ended_at or attempt.started_at), text=text))
     return lines
+
+
+def _kind_words(kind: str) -> str:
+    failure = class_of(kind).value
+    return failure if kind in ("", failure) else f"{failure}, {kind}"
+
+
+def _class(words: str | None) -> str:
+    return f" ({words})" if words else ""
 
 
 def _is_telling(step: Step) -> bool:

@@ -32,6 +32,7 @@ from ostinato.gateway.operation import Ask, View, operation
 from ostinato.gateway.placing import Placing, placing
 from ostinato.gateway.reviewing import ReviewView, decide_review, review_view
 from ostinato.gateway.sentences import one_line
+from ostinato.gateway.setback_view import FailuresView, failures_view
 from ostinato.gateway.views import (
     AttemptView,
     FileView,
@@ -187,6 +188,8 @@ class TaskView(View):
     result_data: dict[str, Any] | None
     error: str
     error_class: str
+    failures: FailuresView | None
+    """What has failed in it, by class, and what comes next; null where nothing has."""
     after: list[str]
     """Tasks it waits for."""
     before: list[str]
@@ -529,6 +532,7 @@ def _task_view(tx: Reads, task: Task, *, why_here: list[str]) -> TaskView:
         result_data=result.data if result else None,
         error=result.error if result else "",
         error_class=result.error_class if result else "",
+        failures=failures_view(tx, task),
         after=[joined(each) for each in tx.waits_on(task.id)],
         before=[each.name for each in tx.dependants(task.id)],
         review=review_view(task, steps),

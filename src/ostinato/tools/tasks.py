@@ -313,7 +313,7 @@ def task_tools(router: Router | None = None) -> tuple[AnyTool, ...]:
         "type": text_schema(most=60),
         "project": text_schema(most=60),
         "review": text_schema(most=2_000),
-        "retry": {"type": "object", "description": "{attempts: 5, base: 10s, rate_limited: {attempts: 9}}"},
+        "retry": {"type": "object"},
         "cache": text_schema("1h: an equal task's result of that time will do", most=20),
         "delegation": text_schema("the same work, however it is worded", most=200),
     }
