@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ostinato.domain.task import After, Condition, NewTask, TaskKind, TaskSpec
+from ostinato.domain.task import After, Condition, NewTask, TaskEvent, TaskKind, TaskSpec
 from ostinato.gateway import stop_api, tasks_api
 from tests.conftest import run
 from tests.gateway.ground import NOW, Ground, ground
@@ -36,5 +36,24 @@ def test_a_task_is_cancelled_with_sub_agents_of_sub_agents_and_whatever_waits_fo
             assert view["cancelled"] == 4
             shown = [await made.call(tasks_api.show, {"task": each}) for each in (top, child, below, repair, other)]
             assert [each["task"]["state"] for each in shown] == ["cancelled"] * 4 + ["ready"]
+
+    run(look())
+
+
+@pytest.mark.slow
+def test_what_has_ended_stands_in_nobodys_way_to_what_it_has_begun(tmp_path: Path) -> None:
+    async def look() -> None:
+        async with ground(tmp_path / "fleet", past=False) as made:
+            top, middle = await begun(made), await begun(made, parent=1)
+            below = await begun(made, parent=2)
+            await made.store.run(lambda tx: tx.move_task(2, TaskEvent.CANCEL, actor="ann", now=NOW))
+            await made.call(stop_api.stop, {"scope": top})
+            scopes = {each.scope for each in await made.store.read(lambda reads: reads.flags())}
+            assert scopes == {"task:1", "task:3"}
+            await made.call(stop_api.start, {"scope": top})
+            assert not await made.store.read(lambda reads: reads.flags())
+            assert (await made.call(stop_api.stop, {"scope": top, "how": "cancel"}))["cancelled"] == 2
+            shown = [await made.call(tasks_api.show, {"task": each}) for each in (top, middle, below)]
+            assert [each["task"]["state"] for each in shown] == ["cancelled"] * 3
 
     run(look())

@@ -28,7 +28,7 @@ BATCH = 500
 """Tasks that one commit cancels: a long list must not keep the writer from everybody else."""
 
 TREE_MAX = 10_000
-"""Tasks under one task that are stopped with it."""
+"""Tasks under one task that are looked at, to be stopped with it."""
 
 
 class StopScope(Ask):
@@ -147,43 +147,48 @@ def _scopes(reads: Reads, scope: str) -> Sequence[str]:
 
 
 def _below(reads: Reads, task: int) -> Iterator[int]:
+    """Everything unfinished that a task has begun, also by way of what has ended since; newest first."""
     waiting, seen = [task], 0
     while waiting:
-        children = reads.tasks(TaskFilter(parent=waiting.pop(), states=UNFINISHED), limit=BATCH)
-        for each in children[: TREE_MAX - seen]:
-            seen += 1
-            waiting.append(each.id)
-            yield each.id
+        parent, before = waiting.pop(0), None
+        while seen < TREE_MAX:
+            children, before = reads.tasks_page(TaskFilter(parent=parent), before=before, limit=BATCH)
+            seen += len(children)
+            waiting += (each.id for each in children)
+            yield from (each.id for each in children if each.state in UNFINISHED)
+            if before is None:
+                break
 
 
 async def _cancel_all(context: Context, scope: str, *, reason: str) -> int:
-    """Ends everything unfinished of a scope, a bounded number in each commit."""
-    now, actor, cancelled = context.now, context.caller.name, 0
-    before: int | None = None
-
-    def write(tx: Tx) -> tuple[int, int | None]:
-        found, older = _unfinished(tx, scope, before=before)
-        ended = 0
-        for each in found:
-            if tx.task(each).state in UNFINISHED:  # what works for another, or waits for it, may have ended with that
-                tx.move_task(each, TaskEvent.CANCEL, actor=actor, reason=reason or "stopped", now=now)
-                ended += 1
-        return ended, older
-
+    """Ends everything unfinished of a scope, a bounded number in each commit, until a look finds nothing more."""
+    cancelled, before = 0, None
     while True:
-        count, before = await context.store.run(write)
+        found, before = await context.store.read(partial(_unfinished, scope=scope, before=before))
+        count = 0
+        for start in range(0, len(found), BATCH):
+            cancel = partial(_cancel, found[start : start + BATCH], context, reason=reason)
+            count += await context.store.run(cancel)
         cancelled += count
-        if before is None:
+        if before is None and (not count or not scope.startswith("task:")):
             return cancelled
 
 
-def _unfinished(reads: Reads, scope: str, *, before: int | None) -> tuple[list[int], int | None]:
-    """One page of the tasks to cancel, newest first, and where the next begins."""
+def _cancel(tasks: Sequence[int], context: Context, tx: Tx, *, reason: str) -> int:
+    left = 0
+    for each in tasks:
+        if tx.task(each).state in UNFINISHED:  # what works for another, or waits for it, may have ended with that
+            tx.move_task(each, TaskEvent.CANCEL, actor=context.caller.name, reason=reason or "stopped", now=context.now)
+            left += 1
+    return left
+
+
+def _unfinished(reads: Reads, *, scope: str, before: int | None) -> tuple[list[int], int | None]:
+    """What is to be cancelled, newest first: all of a tree, or one page and where the next begins."""
     kind, _, name = scope.partition(":")
     if kind == "task":
         itself = [int(name)] if reads.task(int(name)).state in UNFINISHED else []
-        tree = sorted([*_below(reads, int(name)), *itself], reverse=True)  # children go first
-        return tree[:BATCH], tree[BATCH] if len(tree) > BATCH else None
+        return sorted([*_below(reads, int(name)), *itself], reverse=True), None  # children go first
     which = TaskFilter(
         states=UNFINISHED, agent=name if kind == "agent" else None, session=name if kind == "session" else None
     )
