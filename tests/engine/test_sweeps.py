@@ -36,10 +36,12 @@ class Fires:
         self.house: House | None = None
         self.fired: list[tuple[str, Instant]] = []
         self.broken: set[str] = set()
+        self.slow_s: dict[str, float] = {}
 
     async def __call__(self, row: ScheduleRow) -> None:
         assert self.house is not None
         assert row.next_at is not None
+        await self.house.clock.sleep(self.slow_s.get(row.name, 0.0))
         if row.name in self.broken:
             raise ValueError("a rule that nobody understands")
         nominal_at, now = row.next_at, self.house.clock.now()
@@ -86,6 +88,21 @@ def test_more_schedules_than_fit_a_batch_all_fire_and_a_broken_one_stops_no_othe
 
     fires = Fires()
     work_in(work, fire=fires, quiet=False)
+
+
+def test_a_check_that_takes_long_holds_up_no_other_schedule_and_is_not_begun_twice() -> None:
+    async def work(house: House) -> None:
+        fires.house, fires.slow_s = house, {"slow": 50.0}
+        at = house.clock.now() + SECOND
+        await put(house, "slow", at)
+        await put(house, "quick", at + 10 * SECOND)
+        await house.clock.sleep(20)
+        assert [name for name, _ in fires.fired] == ["quick"]
+        await house.clock.sleep(40)
+        assert fires.fired == [("quick", at + 10 * SECOND), ("slow", at)]
+
+    fires = Fires()
+    work_in(work, fire=fires)
 
 
 def test_a_standstill_is_told_once_and_again_after_the_next_step() -> None:

@@ -7,10 +7,11 @@ what the wake brings) and computes the next time from the last nominal one. Know
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
 
 from ostinato.engine.notice import ScheduleFailed, traceback_of
-from ostinato.engine.service import Ground, Service
+from ostinato.engine.service import STOP_S, Ground, Service
 from ostinato.store.port import ScheduleRow
 
 Fire = Callable[[ScheduleRow], Awaitable[None]]
@@ -24,6 +25,9 @@ HELD_MAX = 400
 
 HOLD_S = 30.0
 """How long a row that could not be fired is set aside, so that it cannot keep the others from their turn."""
+
+PATIENCE_S = 1.0
+"""How long a poll waits for its rows. One whose check takes longer goes on beside, while others fall due."""
 
 SWEEP_S = 30.0
 """Rest without being rung."""
@@ -39,34 +43,50 @@ class Scheduler:
         self._notify = ground.notify
         self._at_once = at_once
         self._held: dict[str, float] = {}
+        self._firing: dict[str, asyncio.Task[None]] = {}
         self._service = Service("scheduler", self._poll, ground)
         self.start = self._service.start
-        self.stop = self._service.stop
         self.wake = self._service.wake
+
+    async def stop(self) -> None:
+        """Returns when nothing is fired any more; cuts off what takes longer than a poll may."""
+        await self._service.stop()
+        if self._firing:
+            _, late = await asyncio.wait(self._firing.values(), timeout=STOP_S)
+            for each in late:
+                each.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+            self._firing.clear()
 
     async def _poll(self) -> float:
         now, elapsed_s = self._clock.now(), self._clock.elapsed_s()
         self._held = {name: until_s for name, until_s in self._held.items() if until_s > elapsed_s}
-        limit = BATCH + min(HELD_MAX, len(self._held))
+        limit = BATCH + min(HELD_MAX, len(self._held)) + len(self._firing)
         # A writer's verb by the seam, although it changes nothing.
         due = await self._store.run(lambda tx: tx.due_schedules(now=now, limit=limit))
-        rows = [row for row in due if row.name not in self._held][:BATCH]
-        await self._fire_all(rows)
-        if len(due) == limit:
+        rows = [row for row in due if row.name not in self._held and row.name not in self._firing]
+        if rows:
+            await self._fire_all(rows[:BATCH])
+        if len(due) == limit or len(rows) > BATCH:
             return 0.0
         return min([SWEEP_S, *(until_s - elapsed_s for until_s in self._held.values())])
 
-    async def _fire_all(self, rows: list[ScheduleRow]) -> None:
+    async def _fire_all(self, rows: Sequence[ScheduleRow]) -> None:
         """Several at a time, so that their commits share one write to the disk."""
-        left = iter(rows)
-
-        async def fire_some() -> None:
-            for row in left:
-                await self._fire_one(row)
-
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(self._at_once, len(rows))):
-                group.create_task(fire_some())
+        left, begun = deque(rows), set[asyncio.Task[None]]()
+        patience = asyncio.ensure_future(self._clock.sleep(PATIENCE_S))
+        try:
+            while (left or begun) and not patience.done():
+                while left and len(self._firing) < self._at_once:
+                    row = left.popleft()
+                    self._firing[row.name] = asyncio.create_task(self._fire_one(row))
+                    begun.add(self._firing[row.name])
+                await asyncio.wait((patience, *self._firing.values()), return_when=asyncio.FIRST_COMPLETED)
+                begun = {each for each in begun if not each.done()}
+        finally:
+            patience.cancel()
+            for each in begun:
+                each.add_done_callback(lambda _: self.wake())
 
     async def _fire_one(self, row: ScheduleRow) -> None:
         try:
@@ -76,3 +96,5 @@ class Scheduler:
             self._notify(
                 ScheduleFailed(schedule=row.name, error=str(error), traceback=traceback_of(error), pause_s=HOLD_S)
             )
+        finally:
+            del self._firing[row.name]
