@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ostinato.domain.command import RUNNERS, covers, effect_of, is_runner, problem_of
+from ostinato.domain.command import RUNNERS, covers, effect_of, is_runner, problem_of, runs_files
 from ostinato.domain.errors import Denied, Invalid, NotFound, OstinatoError
 from ostinato.domain.step import Effect
 from ostinato.tools.sandbox.account import account_of
@@ -226,7 +226,26 @@ def test_an_output_is_read_on_by_its_name_and_old_ones_are_forgotten(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    "name", ["sh", "bash", "env", "busybox", "find", "git", "python3", "python3.11", "/usr/bin/python", "perl5.36"]
+    "name",
+    [
+        "sh",
+        "bash",
+        "env",
+        "busybox",
+        "find",
+        "git",
+        "python3",
+        "python3.11",
+        "/usr/bin/python",
+        "perl5.36",
+        "x86_64-linux-gnu-gcc-12",
+        "/lib64/ld-linux-x86-64.so.2",
+        "less",
+        "psql",
+        "split",
+        "g++",
+        "runuser",
+    ],
 )
 def test_whatever_runs_other_programs_is_known(name: str) -> None:
     assert is_runner(name)
@@ -235,6 +254,8 @@ def test_whatever_runs_other_programs_is_known(name: str) -> None:
 def test_other_programs_are_not_taken_for_one() -> None:
     assert not any(is_runner(name) for name in ("ls", "pytest", "cat", "grep", "jq", "convert"))
     assert {"sh", "sudo", "xargs", "ssh"} <= RUNNERS
+    assert runs_files("/usr/bin/python3.11")
+    assert not runs_files("zip"), "its files are what it writes"
 
 
 @pytest.mark.parametrize(
@@ -277,3 +298,19 @@ def test_effects_are_declared_for_commands_that_say_what_they_do(pattern: str, p
     found = problem_of(pattern, commands=("git", "sh", "ls"))
     assert problem in found
     assert bool(found) is bool(problem)
+
+
+def test_no_command_is_shown_a_folder_that_holds_a_persons_tokens_or_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the owner's token a command would allow what it has asked for."""
+    home, fleet = tmp_path / "home", tmp_path / "fleet"
+    for each in (home / ".config/ostinato/tokens", home / ".ssh", home / "bin", home / "named/ostinato", fleet):
+        each.mkdir(parents=True)
+    (tmp_path / "shortcut").symlink_to(home)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home / "named"))
+    for shown in ("home", "home/.config", "home/.config/ostinato", "home/.ssh", "home/named", "shortcut"):
+        with pytest.raises(Denied, match="people keep for themselves"):
+            check_folders((tmp_path / shown,), fleet=fleet)
+    check_folders((home / "bin",), fleet=fleet)

@@ -20,14 +20,36 @@ entr tar rsync npx npm pnpm yarn pip pipx uv uvx cargo go docker podman systemd-
 RUNNERS = frozenset(_RUNNERS.split())
 """Programs that run what their arguments say: shells, interpreters, and whatever starts other programs."""
 
+_STARTERS = """
+ld.so ld-linux taskset chrt numactl choom capsh setpriv setarch runuser sg pkexec start-stop-daemon run-parts rlwrap
+unbuffer fakeroot xvfb-run dbus-run-session torsocks torify catchsegv valgrind perf cpulimit logsave multitime ionice
+gcc g++ cc c++ clang cmake meson mvn gradle rake bundle gem tox nox dotnet julia octave jrunscript pry pdb tex latex
+pdflatex xelatex lualatex latexmk sqlite3 psql mysql less more man view nano pico rvim rview screen tmux ranger
+socat telnet ftp sftp scp ssh-agent ssh-keygen smbclient zip cpio split tcpdump logrotate dpkg rpm apt apt-get
+systemctl journalctl service run-mailcap
+"""
+STARTERS = frozenset(_STARTERS.split())
+"""Programs that do other things first, and have an option or a command by which they run another one, too."""
+
 _VERSION = re.compile(r"[\d.]+$")
+_MACHINE = re.compile(r"^.*-linux-gnu[a-z0-9]*-")
 _WORDS_MAX = 16
 
 
 def is_runner(program: str) -> bool:
     """True for a program whose name says nothing about what it will do: no leave for it may be lasting."""
-    name = program.rpartition("/")[2]
-    return name in RUNNERS or _VERSION.sub("", name).rstrip("-") in RUNNERS
+    return runs_files(program) or _plain(program) in STARTERS
+
+
+def runs_files(program: str) -> bool:
+    """True for a program that runs the file that it is given: what that holds is what it does."""
+    return program.rpartition("/")[2] in RUNNERS or _plain(program) in RUNNERS
+
+
+def _plain(program: str) -> str:
+    """A program's name without what compilers and loaders say beside, and without its version."""
+    plain = _VERSION.sub("", _MACHINE.sub("", program.rpartition("/")[2])).rstrip("-")
+    return "ld-linux" if plain.startswith("ld-linux") else plain
 
 
 def covers(pattern: Sequence[str], argv: Sequence[str]) -> bool:

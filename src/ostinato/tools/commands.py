@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ostinato.domain.command import effect_of, is_runner
+from ostinato.domain.command import effect_of, runs_files
 from ostinato.domain.errors import Conflict, Denied, OstinatoError
 from ostinato.domain.file_rules import FileRules, parts_of
 from ostinato.domain.step import Effect
@@ -210,7 +210,7 @@ async def way_out(place: CommandPlace, wanted: Wanted, *, agent: str) -> AsyncIt
 def _pinned(context: ToolContext, wanted: Wanted) -> dict[str, bytes]:
     """For a program that runs files: the first file that it names, as it was when that was allowed. The others may be
     what it is to write."""
-    if not is_runner(wanted.program.path) or not wanted.files:
+    if not runs_files(wanted.program.path) or not wanted.files:
         return {}
     path, digest = next(iter(wanted.files.items()))
     if " " in digest:

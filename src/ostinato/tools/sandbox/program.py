@@ -6,10 +6,12 @@ Programs come from the machine's folders and from declared ones, never from the 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import pwd
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ostinato.domain.errors import Denied, NotFound
@@ -71,8 +73,22 @@ def check_folders(folders: Sequence[Path], *, fleet: Path) -> None:
             raise Denied(f"{each} holds more than programs", cure="Name the one folder that the command needs.")
         if real.is_relative_to(fleet) or fleet.is_relative_to(real):
             raise Denied(f"{each} holds the fleet, or is part of it", cure="Keep programs outside of the fleet.")
+        if any(kept.is_relative_to(real) or real.is_relative_to(kept) for kept in _kept_apart(fleet)):
+            raise Denied(f"{each} holds what people keep for themselves", cure="Name the one folder of programs in it.")
         if not real.is_dir():
             raise NotFound(f"{each} is no folder", cure="Correct exec.paths in TOOLS.md.")
+
+
+def _kept_apart(fleet: Path) -> Iterator[Path]:
+    """The tokens and keys of the fleet's owner, and of whoever runs the node: with them a command could decide what it
+    has asked for."""
+    homes = [os.environ.get("HOME", "")]
+    with contextlib.suppress(KeyError, OSError):
+        homes.append(pwd.getpwuid(fleet.stat().st_uid).pw_dir)
+    places = [f"{home}/{each}" for home in homes if home for each in (".config/ostinato", ".ssh", ".gnupg")]
+    if named := os.environ.get("XDG_CONFIG_HOME", ""):
+        places.append(f"{named}/ostinato")
+    yield from (Path(os.path.realpath(each)) for each in places)
 
 
 def _program(path: str) -> Program:
