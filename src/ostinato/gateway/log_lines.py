@@ -89,8 +89,14 @@ class LogLines:
         getattr(logger, level)(event, text=text, **shown)
 
     def _make(self) -> FilteringBoundLogger:
-        """structlog is loaded with the first line, not with the node: it takes longer than all the rest."""
-        import structlog
+        """structlog is loaded with the first line, not with the node: it takes longer than all the rest. It would load
+        rich as well, a third of its time, for tracebacks that are never drawn here."""
+        is_loaded = sys.modules.setdefault("rich", None) is not None  # type: ignore[arg-type]  # None: cannot be imported
+        try:
+            import structlog
+        finally:
+            if not is_loaded:
+                del sys.modules["rich"]
 
         self._logger = structlog.wrap_logger(
             structlog.PrintLogger(self._output),

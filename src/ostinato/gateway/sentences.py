@@ -293,6 +293,7 @@ def _filled(event: Event, known: Known, words: str) -> str:
         "scope": one_line(str(data.get("scope") or "of somebody").replace(":", " ", 1), chars_max=80),
         "to": one_line(data.get("to") or "somebody else", chars_max=80),
         "tool": one_line(data.get("tool") or "a tool", chars_max=80),
+        "source": one_line(data.get("source") or "another task", chars_max=80),
         "permission": f"P{data['permission']}" if isinstance(data.get("permission"), int) else "a permission",
         "breaker": one_line(str(data.get("breaker") or "something").replace(":", " ", 1), chars_max=80),
         "for_agent": f" for {event.agent}" if event.agent else "",
