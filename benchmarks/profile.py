@@ -25,6 +25,7 @@ from ostinato.agents.leash import LeashMaker
 from ostinato.domain import turn as pure_turn
 from ostinato.engine.worker import Worker
 from ostinato.models.openai import dialect
+from ostinato.store.orders import Orders
 from ostinato.store.sqlite.checkpoints import Checkpoints
 from ostinato.store.sqlite.database import SqliteDatabase
 from ostinato.store.sqlite.writer import Writer
@@ -64,7 +65,8 @@ def wrapped() -> Spans:
     spans = Spans()
     spans.wrap(DISK, Writer, "_commit")
     spans.wrap(CHECKPOINT, Checkpoints, "_checkpoint")
-    spans.wrap(WRITER, Writer, "_begin", "_perform", "_perform_one", "_tell", "_hand_over")
+    spans.wrap(WRITER, Writer, "_begin", "_perform", "_perform_one", "_tell")
+    spans.wrap(WRITER, Orders, "_hand_over")
     spans.wrap(STATEMENTS, SqliteDatabase, "_execute", "all", "one", "do", "many")
     for name in _VERBS:
         owner = next(each for each in Transaction.__mro__ if name in each.__dict__)
