@@ -89,6 +89,27 @@ def test_a_program_does_the_goal_and_its_words_its_diff_and_its_cost_are_kept(fo
 
 
 @pytest.mark.slow
+def test_a_program_that_finds_strangers_text_in_its_folder_ends_with_their_mark(folder: Path) -> None:
+    """Nobody knows what it reads: what it says, what it makes and how it fails are no more trusted than its folder."""
+
+    async def story() -> None:
+        furnish(folder, more=", worktree: true")
+        async with yard(folder, "default: {text: no}", tools=TOOLS) as fleet:
+            before = await fleet.ended(await fleet.goal("Make a file."))
+            await fleet.store.run(
+                lambda tx: tx.taint_files("helper", ["old.txt"], task=before.id, now=before.created_at)
+            )
+            after, failed = [await fleet.ended(await fleet.goal(text)) for text in ("Make one.", "break it")]
+            assert [each.is_outside for each in (before, after, failed)] == [False, True, True]
+            assert after.is_private
+            assert failed.is_private
+            marked = await fleet.store.read(lambda reads: reads.tainted_files("helper"))
+            assert f"worktrees/{after.name}/" in marked
+
+    run(story())
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("text", "error"), [("break it", "exit 3"), ("fail at it", "python3 says: made.txt is made")])
 def test_a_program_that_fails_fails_its_task_and_says_why(folder: Path, text: str, error: str) -> None:
     async def story() -> None:
