@@ -59,6 +59,7 @@ def test_what_tasks_may_spend_never_sums_to_more_than_the_plan_may(
     [
         ({}, "missing required field `tasks`"),
         ({"tasks": []}, "no tasks"),
+        ({"name": "x", "workflow": {}}, "ostinato.testing.graphs"),
         ({"tasks": [{"name": "a"}, {"name": "a"}]}, "Two tasks are called 'a'"),
         ({"tasks": [{"name": "T12"}]}, "cannot be the name"),
         ({"tasks": [{"name": "a", "after": ["bb"]}, {"name": "b"}]}, "Unknown task 'bb'"),

@@ -29,6 +29,9 @@ DEPTH_MAX = 30
 
 Word = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 
+PERFORM = "python -m ostinato.testing.graphs FILE"
+"""What performs workflows that others have described."""
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,59}", re.ASCII)
 _TASK = re.compile(r"[Tt]\d{1,15}", re.ASCII)
 
@@ -73,6 +76,9 @@ class Edge(Value):
 
 def read_plan(data: Any) -> Plan:
     """A plan from plain data, checked. Raises Invalid with what is wrong and where, Exhausted beyond a limit."""
+    if isinstance(data, Mapping) and "workflow" in data and "tasks" not in data:
+        cure = f"Perform it as tasks that do nothing: {PERFORM}"
+        raise Invalid("This is no plan; it looks like a workflow in WfFormat", cure=cure)
     try:
         plan = msgspec.convert(data, Plan)
     except msgspec.ValidationError as error:
