@@ -131,6 +131,8 @@ def test_a_refused_line_keeps_its_origin_until_somebody_corrects_it() -> None:
         ("- Fix #1.2", "cannot be a skill"),
         ("- Call Bob priority:high", "is no priority"),
         ("- Call Bob priority:101", "-100 to 100"),
+        ("- Mend it review:nobody", "Unknown reviewer"),
+        ('- Mend it review:"command:git push"', "tested by a command"),
         ("- Call Bob project:", "has no name"),
         ("- Call Bob project:a project:b", "twice"),
         (f"- {'long ' * 50}", "longer than 200"),

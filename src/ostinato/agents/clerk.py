@@ -196,6 +196,7 @@ class Clerk:
             priority=wish.priority,
             project=wish.project,
             skills=wish.skills,
+            review=wish.review,
             trust=Trust.AGENT,
             key=key,
             file=TASKS_FILE,

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from msgspec.structs import replace
 
 from ostinato.domain.errors import Invalid
+from ostinato.domain.review import ByCommand, ReviewTerms, read_review
 from ostinato.domain.values import Value, digest_of
 from ostinato.workspace.agent_file import check_agent_id
 from ostinato.workspace.fields import ID
@@ -61,6 +62,8 @@ class Wish(Value):
     skills: tuple[str, ...] = ()
     project: str = ""
     priority: int = 0
+    review: ReviewTerms | None = None
+    """Who must accept its result."""
 
 
 class Unclear(Value):
@@ -163,7 +166,7 @@ def _said(raw: str) -> str:
 # --- reading ---
 
 _BULLET = re.compile(r" {0,3}(?:[-*+]|\d{1,4}[.)])(?:[ \t]+\[(?P<box>[^\]]?)\](?=[ \t]|$))?(?:[ \t]+(?P<text>.*))?$")
-_TOKEN = re.compile(r'@\S+|#\S+|project:(?:"[^"]*"|\S*)|priority:\S*')
+_TOKEN = re.compile(r'@\S+|#\S+|project:(?:"[^"]*"|\S*)|review:(?:"[^"]*"|\S*)|priority:\S*')
 _LAST = re.compile(rf"(?:^|(?<=\s))(?:{_TOKEN.pattern})\s*$")
 
 
@@ -284,6 +287,7 @@ def _tokens(text: str) -> Wish:
         skills=tuple(dict.fromkeys(skills)),
         project=_project(named.get("project")),
         priority=_priority(named.get("priority")),
+        review=_review(named.get("review")),
     )
 
 
@@ -325,6 +329,17 @@ def _priority(value: str | None) -> int:
     if not re.fullmatch(r"[-+]?\d{1,4}", value) or abs(int(value)) > PRIORITY_MAX:
         raise Invalid(f"{value[:20]!r} is no priority", cure=f"It can be {-PRIORITY_MAX} to {PRIORITY_MAX}")
     return int(value)
+
+
+def _review(value: str | None) -> ReviewTerms | None:
+    """Nobody knows who wrote the line: it names no command that would be run."""
+    try:
+        terms = None if value is None else read_review(value)
+    except Invalid as error:
+        raise Invalid(error.message, cure=f"For example review:person or review:agent:editor. {_ESCAPE}") from None
+    if terms is not None and isinstance(terms.by, ByCommand):
+        raise Invalid("A line has no result tested by a command", cure="Add the task with: ostinato tasks add --review")
+    return terms
 
 
 # --- writing ---
