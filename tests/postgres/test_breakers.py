@@ -28,9 +28,9 @@ class Node:
         self.breakers = Breakers({"model": RULE})
         self.name = name
 
-    async def admit(self, now: Instant) -> Refusal | None:
+    async def admit(self, now: Instant, *, who: str = "") -> Refusal | None:
         """May a call go?"""
-        return await self.store.run(lambda tx: self.breakers.admit(tx, (NAME,), who=self.name, now=now))
+        return await self.store.run(lambda tx: self.breakers.admit(tx, (NAME,), who=who or self.name, now=now))
 
     async def fails(self, now: Instant, *, who: str) -> None:
         """A call has failed."""
@@ -68,6 +68,26 @@ def test_two_nodes_share_a_breaker_and_send_one_probe(database: str) -> None:
             await probe.succeeds(open_again + SECOND)
             assert await other.state() is None
             assert await other.admit(open_again + 2 * SECOND) is None
+        finally:
+            await one.store.close()
+            await two.store.close()
+
+    run(story())
+
+
+def test_of_eight_callers_on_two_nodes_one_looks_and_the_next_only_after_it(database: str) -> None:
+    async def story() -> None:
+        one, two = Node(database, "one"), Node(database, "two")
+        try:
+            for number in range(RULE.failures_max):
+                await one.fails(NOW + number, who=f"T{number}")
+            for opened in range(1, 4):
+                at = NOW + 1_000 * opened * SECOND
+                asked = [(one, two)[number % 2].admit(at, who=f"T{number}") for number in range(8)]
+                let = [refusal is None for refusal in await asyncio.gather(*asked)]
+                assert sum(let) == 1, "one probe at a time"
+                await one.fails(at + 1, who=f"T{let.index(True)}")
+                assert await two.state() is BreakerState.OPEN
         finally:
             await one.store.close()
             await two.store.close()

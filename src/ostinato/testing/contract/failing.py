@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 from ostinato.domain.errors import Conflict, Denied, Invalid
@@ -14,7 +15,7 @@ from ostinato.domain.retry import FailureClass, RetryPolicy, RetryRule
 from ostinato.domain.step import Effect, Note, ResultStatus, ToolIntent, ToolOutcome
 from ostinato.domain.task import Fail, Outcome, Retry, Task, TaskEvent, TaskKind, TaskState
 from ostinato.domain.values import SECOND
-from ostinato.testing.contract.scene import Scene, case, claim_of, refuses, spec
+from ostinato.testing.contract.scene import Scene, case, claim_of, done, refuses, spec
 
 ONCE = RetryPolicy(attempts_max=1, classes={FailureClass.RATE_LIMITED: RetryRule(attempts_max=1)})
 LADDER = (Rung(to="alice", within_s=60.0), Rung(to="operator", within_s=120.0))
@@ -217,3 +218,41 @@ async def output_that_cannot_be_used_is_asked_for_anew_where_that_is_wanted(scen
     scene.wait(60)
     ended = await _fail(scene, Fail(error="malformed", error_class="invalid_output"))
     assert ended.state is TaskState.FAILED
+
+
+KINDS = ("transient", "rate_limited", "permanent", "denied", "invalid_output", "Surprise")
+RESTS = (TaskState.DONE, TaskState.FAILED)
+
+
+@case
+async def whatever_fails_in_whatever_order_ends_or_waits_for_somebody(scene: Scene) -> None:
+    chance = random.Random(7)
+    for _ in range(10):
+        task = await _goal(scene, spec=spec(retry=RetryPolicy(attempts_max=chance.choice((None, 1, 2)), base_s=1.0)))
+        agents = [task.agent]
+        while task.state not in RESTS:
+            task = await _one_step(scene, task, chance)
+            if task.agent != agents[-1]:
+                assert task.agent not in agents, "each agent once, but where a person says so"
+                agents.append(task.agent)
+            setbacks = await scene.look_up("setbacks", task.id)
+            assert all(count <= setbacks.budgets[each] for each, count in setbacks.counts.items())
+        assert task.state is TaskState.DONE or task.result is not None
+
+
+async def _one_step(scene: Scene, task: Task, chance: random.Random) -> Task:
+    """An attempt, or what somebody says about the last one."""
+    if task.state is TaskState.WAITING:
+        question = await _question(scene, task)
+        said = chance.choice(list(QuestionState)[1:4])
+        if said is QuestionState.ANSWERED:
+            scene.wait(1_000)
+            assert await scene.change("expire_questions", now=scene.now) == 1
+        else:
+            await scene.answer(question, said)
+        return await scene.look(task)
+    scene.wait(10_000)
+    kind = chance.choice(KINDS)
+    outcome: Outcome = chance.choice((Retry(error=kind, error_class=kind), Fail(error=kind, error_class=kind), done()))
+    fallback = chance.choice(("", "deputy", "third", "clerk"))
+    return await _fail(scene, outcome, fallback=fallback, escalate=chance.choice(((), LADDER)))
