@@ -19,6 +19,7 @@ from ostinato.domain.errors import Invalid
 from ostinato.domain.policy import Policy, judge
 from ostinato.domain.step import Decision, Effect, ResultStatus
 from ostinato.tools.port import OutsideTool, ToolContext, ToolResult
+from ostinato.tools.python import workers
 from ostinato.tools.python.family import PythonTools
 from ostinato.tools.standard import standard_toolbox
 from ostinato.tools.toolbox import Toolbox, perform
@@ -242,6 +243,33 @@ def test_an_edit_is_taken_up_and_a_call_under_way_ends_as_it_began(fleet: Path) 
             file.unlink()
             await h.tools.look()
             assert h.box.get("odd.fine") is None
+
+    run(story())
+
+
+def test_what_a_file_says_of_itself_may_be_nonsense(fleet: Path) -> None:
+    async def story() -> None:
+        poked = "one.__ostinato_tool__['timeout_s'] = None\ntwo.__ostinato_agent__['timeout_s'] = None\n"
+        own = "@tool(effect='read')\ndef one() -> str: ...\n@agent()\ndef two(job): ...\n"
+        (fleet / "tools/poked.py").write_text(f"from ostinato import agent, tool\n{own}{poked}")
+        async with hand(fleet) as h:
+            assert [each.place for each in h.tools.findings].count("tools/poked.py") == 2
+            assert h.box.get("poked.one") is None
+            assert h.box.get("odd.fine") is not None
+
+    run(story())
+
+
+def test_where_no_worker_could_be_had_the_files_are_loaded_again(fleet: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> None:
+        monkeypatch.setattr(workers, "START_S", 0.001)  # a machine at its limits
+        async with hand(fleet) as h:
+            assert h.box.get("odd.fine") is None
+            monkeypatch.undo()
+            await h.tools.look()
+            assert h.box.get("odd.fine") is None
+            await h.tools.look(again=True)
+            assert h.box.get("odd.fine") is not None
 
     run(story())
 

@@ -43,9 +43,13 @@ TIMEOUT_S_MAX = 3_600.0
 
 LOOK_S = 0.5
 """How often the folder is looked at: one look costs some 20 µs."""
+AGAIN_S = 30.0
+"""How often the files are loaded anew where no worker could be had: a machine at its limits has room again."""
 
 _FILE = re.compile(r"_?[a-z][a-z0-9_]{0,47}\.py", re.ASCII)
 _RESERVED = ("mcp", "skills", "ostinato")
+_NONSENSE = (ValueError, KeyError, TypeError, AttributeError)
+"""What comes of a description that is none: a file can say anything of itself."""
 
 
 class ToolFinding(Value):
@@ -99,6 +103,7 @@ class PythonTools:
         self._workers = Workers(fleet, ways=ways)
         self._stamp: Stamp = ()
         self._looking: asyncio.Task[None] | None = None
+        self._is_refused = False
         self.findings: tuple[ToolFinding, ...] = ()
         self.agents: dict[str, AgentFunction] = {}
         """What agents of `kind: python` can do, by name."""
@@ -133,32 +138,39 @@ class PythonTools:
             self._looking = None
         await self._workers.end()
 
-    async def look(self) -> None:
-        """Takes what has changed."""
+    async def look(self, *, again: bool = False) -> None:
+        """Takes what has changed; with `again`, also what no worker could be had for."""
         stamp = _stamp_of(self._folder)
-        if stamp == self._stamp:
+        if stamp == self._stamp and not (again and self._is_refused):
             return
         self._stamp = stamp
         sources, findings = await asyncio.to_thread(read_sources, self._folder)
         tools, more, withheld = await self._made(sources)
-        self.findings = (*findings, *more)
+        before, self.findings = self.findings, (*findings, *more)
         self._toolbox.put_family(FAMILY, tools, withheld=withheld)
         for each in self.findings:
-            self._say("error", f"{each.place}: {each.message}")
+            if not (again and each in before):
+                self._say("error", f"{each.place}: {each.message}")
 
     async def _look_on(self) -> None:
+        looks = 0
         while True:
             await asyncio.sleep(LOOK_S)
-            await self.look()
+            looks += 1
+            try:
+                await self.look(again=looks % (AGAIN_S // LOOK_S) == 0)
+            except Exception as error:  # whatever one look stumbles over, edits are seen as long as the node runs
+                self._say("error", f"{FOLDER}/ cannot be looked at: {error}")
 
     async def _made(self, sources: Sources) -> tuple[list[OutsideTool], list[ToolFinding], dict[str, str]]:
         """Tools, findings, and why tools that were there before cannot be had now; notes the functions of agents."""
-        self.agents = {}
+        self.agents, self._is_refused = {}, False
         if not any(not name.startswith("_") for name in sources.texts):
             return [], [], {}
         try:
             described = await self._workers.describe(sources)
         except (OstinatoError, OSError) as error:
+            self._is_refused = True
             message, cure = getattr(error, "message", str(error)), getattr(error, "cure", "")
             finding = ToolFinding(place=FOLDER, message=f"Python tools cannot run: {message}", cure=cure)
             return [], [finding], self._gone(finding.message)
@@ -166,14 +178,14 @@ class PythonTools:
         for each in described.agents:
             try:
                 self.agents[str(each["name"])] = _agent_function(each, sources)
-            except ValueError as error:
+            except _NONSENSE as error:
                 place = f"{FOLDER}/{str(each['name']).partition('.')[0]}.py"
                 findings.append(ToolFinding(place=place, message=f"{each['name']}: {error}"))
         taken = {each.name.partition(".")[0] for each in self._toolbox if each.name not in self._own()} | {*_RESERVED}
         for said in described.tools[:TOOLS_MAX]:
             try:
                 tools.append(self._tool(sources, said, taken=taken))
-            except (ValueError, KeyError) as error:
+            except _NONSENSE as error:
                 place = f"{FOLDER}/{str(said.get('name')).partition('.')[0]}.py"
                 findings.append(ToolFinding(place=place, message=f"{said.get('name')}: {error}"))
         made = {each.name for each in tools}
