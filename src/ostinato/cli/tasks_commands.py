@@ -318,6 +318,9 @@ def retry(
     *,
     fresh: Annotated[bool, typer.Option("--fresh", help="With a new journal, told of what the old one did.")] = False,
     more: Annotated[bool, typer.Option("--more", help="Grant a parked task its limit once more.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="With --fresh: what cannot be undone may recur.")
+    ] = False,
     reason: Reason = "",
     fleet: Fleet = None,
     as_json: Json = False,
@@ -327,7 +330,7 @@ def retry(
     Example: ostinato tasks retry T12
     """
     screen = Screen()
-    request = tasks_api.RetryTask(task=task, reason=reason, fresh=fresh, more=more)
+    request = tasks_api.RetryTask(task=task, reason=reason, fresh=fresh, more=more, sure=yes)
     _say_state(screen, Client(fleet).call(tasks_api.retry, request), as_json=as_json)
 
 

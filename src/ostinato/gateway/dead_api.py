@@ -15,7 +15,7 @@ from ostinato.domain.errors import Conflict, Invalid, NotFound
 from ostinato.domain.fingerprint import error_of, fingerprint_of
 from ostinato.domain.limit import parse_rate
 from ostinato.domain.person import Role
-from ostinato.domain.replay import NO_EDIT, Edit, ReplayOrder, Risky, beyond_recall, input_of
+from ostinato.domain.replay import NO_EDIT, Edit, ReplayOrder, Risky, input_of
 from ostinato.domain.task import NewTask, Task, TaskEvent, TaskKind, TaskSpec
 from ostinato.domain.task_query import QUERY_CHARACTERS_MAX, TaskQuery, parse_query
 from ostinato.domain.values import Instant
@@ -24,6 +24,7 @@ from ostinato.gateway.journal_view import step_views
 from ostinato.gateway.notation import iso, parse_id
 from ostinato.gateway.operation import Ask, View, operation
 from ostinato.gateway.setback_view import FailuresView, failures_view
+from ostinato.gateway.sureness import NAMED_MAX, done_for_good, refuse_unsure
 from ostinato.gateway.tasks_api import PageSize, Text, Word
 from ostinato.gateway.views import (
     AttemptView,
@@ -46,9 +47,6 @@ LOOKED_AT = 500
 
 COUNTED_MAX = 10_000
 """Letters that are looked at before a replay of many: for how many there are, and what must be asked first."""
-
-NAMED_MAX = 5
-"""Letters that a refusal names."""
 
 Group = Annotated[str, msgspec.Meta(max_length=64)]
 Query = Annotated[str, msgspec.Meta(max_length=QUERY_CHARACTERS_MAX)]
@@ -228,7 +226,7 @@ async def show(context: Context, request: WhichLetter) -> LetterView:
             journal=task.journal,
             tries=[attempt_view(each) for each in tx.attempts(number)],
             steps=step_views(steps),
-            beyond_recall=_done_for_good(tx, task),
+            beyond_recall=done_for_good(tx, task),
             failures=failures_view(tx, task),
             alike=alike,
         )
@@ -242,12 +240,8 @@ async def replay(context: Context, request: ReplayLetter) -> TaskRow:
     number, now, edit = parse_id(request.task, "T"), context.now, _edit(request)
 
     def write(tx: Tx) -> TaskRow:
-        done = _done_for_good(tx, tx.task(number)) if not request.sure else []
-        if done:
-            raise Conflict(
-                f"T{number} has done, or may have done, what cannot be undone: {', '.join(done[:NAMED_MAX])}",
-                cure="Look at it: ostinato dead show. If it may happen again, say that you are sure (--yes).",
-            )
+        if not request.sure:
+            refuse_unsure(tx, tx.task(number))
         task = tx.retry_task(
             number,
             fresh=True,
@@ -279,7 +273,7 @@ async def replay_many(context: Context, request: ReplayMany) -> TaskRow:
 
     def look(tx: Reads) -> tuple[int, list[str]]:
         letters = list(_meant(tx, request.group, request.where, now=now))
-        return len(letters), [each.name for each in letters if request.risky == "ask" and _done_for_good(tx, each)]
+        return len(letters), [each.name for each in letters if request.risky == "ask" and done_for_good(tx, each)]
 
     total, risky = await context.store.read(look)
     if not total:
@@ -351,13 +345,6 @@ def _meant(tx: Reads, group: str, where: str, *, now: Instant) -> Iterator[Task]
         if len(found) < LOOKED_AT:
             return
         after, looked_at = found[-1].id, looked_at + len(found)
-
-
-def _done_for_good(tx: Reads, task: Task) -> list[str]:
-    """What a task has done, or may have done, that cannot be undone."""
-    if not task.steps:
-        return []
-    return sorted({each.tool for each in beyond_recall([step.entry for step in tx.steps(task.id)])})
 
 
 def _edit(request: ReplayLetter | ReplayMany) -> Edit:

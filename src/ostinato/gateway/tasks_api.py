@@ -33,6 +33,7 @@ from ostinato.gateway.placing import Placing, placing
 from ostinato.gateway.reviewing import ReviewView, decide_review, review_view
 from ostinato.gateway.sentences import one_line
 from ostinato.gateway.setback_view import FailuresView, failures_view
+from ostinato.gateway.sureness import refuse_unsure
 from ostinato.gateway.views import (
     AttemptView,
     FileView,
@@ -144,6 +145,8 @@ class RetryTask(Ask):
     reason: Text = ""
     fresh: bool = False
     more: bool = False
+    sure: bool = False
+    """It may begin anew also where it has done what cannot be undone, or may have."""
 
 
 class MoveTask(Ask):
@@ -365,6 +368,8 @@ async def retry(context: Context, request: RetryTask) -> TaskRow:
         if request.more:
             task = _grant_more(tx, number, by=actor, now=now)
         else:
+            if request.fresh and not request.sure:
+                refuse_unsure(tx, tx.task(number))
             task = tx.retry_task(number, fresh=request.fresh, actor=actor, reason=request.reason, now=now)
         return task_row(task, usd=task_usd(tx, task))
 
