@@ -174,16 +174,15 @@ class EndingVerbs(AccountVerbs):
         self._db.do("meet_dependency", task=kept.task.id, after=other)
         if left == kept.task.unfinished:
             return  # any one was enough, and came before
+        if left == 0 and kept.task.state is TaskState.BLOCKED and not kept.held:
+            self._move(kept, TaskEvent.RELEASE, now=now, due_at=kept.task.not_before_at, unfinished=0)
+            return
         reason = kept.task.reason
         named = _named(reason)
         if left and _waits_for_others(kept) and other in named:
             reason = self._what_is_missing(kept.task, first=min(named))
         self._db.do("count_dependency", id=kept.task.id, unfinished=left, reason=reason)
         self._memory.tasks.pop(kept.task.id, None)
-        if left == 0 and kept.task.state is TaskState.BLOCKED and not kept.held:
-            self._move(
-                kept, TaskEvent.RELEASE, now=now, due_at=kept.task.not_before_at, unfinished=0,
-            )  # fmt: skip
 
     def _deliver(self, kept: Kept, *, now: Instant) -> None:
         """The result, as a message: once per session, whoever asked for it there."""
