@@ -306,7 +306,7 @@ def task_tools(router: Router | None = None) -> tuple[AnyTool, ...]:
         "agent": text_schema(),
         "skills": texts,
         "input": {"type": "object"},
-        "after": {**texts, "description": "T12, T12:failure or T12:always"},
+        "after": {**texts, "description": "T12, T12:failure, T12:always"},
         "any": {"type": "boolean"},
         "attach": texts,
         "priority": {"type": "integer", "minimum": -100, "maximum": 100},
@@ -314,13 +314,13 @@ def task_tools(router: Router | None = None) -> tuple[AnyTool, ...]:
         "project": text_schema(most=60),
         "review": text_schema(most=2_000),
         "retry": {"type": "object"},
-        "cache": text_schema("1h: an equal task's result of that time will do", most=20),
-        "delegation": text_schema("the same work, however it is worded", most=200),
+        "cache": text_schema(most=20),
+        "delegation": text_schema(most=200),
     }
     return (
         StoreTool(
             name="tasks.create",
-            description="Give a task to an agent, or to one with these skills. deliver: its result comes back here.",
+            description="Give an agent or skills a task. deliver: its result comes here. cache: 1h. delegation: a key.",
             parameters=object_schema("title", **wanted, deliver={"type": "boolean"}),
             effect=Effect.IDEMPOTENT,
             act=makers.create,
