@@ -44,10 +44,11 @@ PROMISES = (
     Promise(
         piece="task",
         holds="begun at least once, completed exactly once",
-        after_a_crash="next attempt; the third node that dies of it sets it aside as `poison`",
+        after_a_crash="next attempt; the third node that dies of it alone sets it aside as `poison`",
         proofs=(
             f"{CONTRACT}/finishing.py::only_the_newest_claim_can_write",
             f"{CONTRACT}/living.py::a_task_that_kills_its_nodes_is_set_aside_as_poison",
+            f"{CONTRACT}/living.py::of_several_tasks_that_their_nodes_died_with_the_one_that_dies_alone_is_poison",
             "tests/machines/test_queue.py::test_the_queue_does_what_a_plain_list_says",
             "tests/postgres/test_machines.py::test_a_store_in_postgresql_does_what_a_plain_list_says",
             "tests/crash/test_random_kills.py::test_kills_at_random_moments_lose_nothing_and_do_nothing_twice",

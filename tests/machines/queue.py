@@ -31,7 +31,7 @@ from ostinato.domain.task import (
     WaitKind,
 )
 from ostinato.domain.values import SECOND, Instant
-from ostinato.store.port import POISON_LOSSES, ClaimRequest
+from ostinato.store.port import POISON_LOSSES, SUSPECT_LOSSES_MAX, SUSPECTS_APART_S, ClaimRequest
 from ostinato.testing.contract.scene import claim_of
 from tests.machines.machine import Machine
 
@@ -218,14 +218,20 @@ class QueueMachine(Machine):
 
     @rule()
     def lose_the_node(self) -> None:
-        """Its process dies; the third time, so does what it was at."""
+        """Its process dies; the third time, so does what it was at, where that was one thing. Of several that were
+        there each time one begins at once, and the others a little later."""
         self.restart()
         for task in self.held:
             row = self.rows[task.id]
             row.losses += 1
             row.state, row.due_at = TaskState.READY, 0
-            if row.losses >= POISON_LOSSES:
+        held = sorted(self.held, key=lambda each: each.id)
+        suspects = [row for each in held if (row := self.rows[each.id]).losses >= POISON_LOSSES]
+        for number, row in enumerate(suspects):
+            if len(suspects) == 1 or row.losses >= SUSPECT_LOSSES_MAX:
                 row.state = TaskState.FAILED
+            elif number:
+                row.due_at = self.scene.now + round(number * SUSPECTS_APART_S * SECOND)
         self.old += self.held
         self.held.clear()
 

@@ -37,7 +37,13 @@ EVERY_POOL = "*"
 """As the pool of a node: it takes from all of them."""
 
 POISON_LOSSES = 3
-"""Nodes that may die with the same task before it is set aside."""
+"""Nodes that may die with the same task before it is set aside, where no other is as likely to have killed them."""
+
+SUSPECT_LOSSES_MAX = 9
+"""Nodes that may die with several such tasks before they are all set aside."""
+
+SUSPECTS_APART_S = 1.0
+"""Between the next beginnings of such tasks: what kills its node then does so alone."""
 
 
 class Claim(Value):

@@ -6,7 +6,14 @@ from ostinato.domain.event import EventName
 from ostinato.domain.fingerprint import fingerprint_of
 from ostinato.domain.task import TaskEvent, TaskState
 from ostinato.domain.values import SECOND, Instant
-from ostinato.store.port import DEFAULT_POOL, EVERY_POOL, POISON_LOSSES, Node
+from ostinato.store.port import (
+    DEFAULT_POOL,
+    EVERY_POOL,
+    POISON_LOSSES,
+    SUSPECT_LOSSES_MAX,
+    SUSPECTS_APART_S,
+    Node,
+)
 from ostinato.store.verbs import rows
 from ostinato.store.verbs.rows import Kept
 from ostinato.store.verbs.schedules import ScheduleVerbs
@@ -88,20 +95,32 @@ class NodeVerbs(ScheduleVerbs):
     def _lose_node(self, node: int, *, now: Instant) -> int:
         self._db.do("end_node", id=node, clean=False, now=now)
         self._tell(EventName.NODE_LOST, now=now, data={"node": node})
-        lost = self._db.all("running_on", node=node)
-        for row in lost:
-            self._lose_task(rows.kept_of(row), now=now)
+        lost = [rows.kept_of(row) for row in self._db.all("running_on", node=node)]
+        suspects = [each for each in lost if each.task.losses + 1 >= POISON_LOSSES]
+        is_clear = len(suspects) == 1
+        for each in lost:
+            if each not in suspects:
+                self._lose_task(each, now=now)
+        for number, each in enumerate(suspects):
+            if is_clear or each.task.losses + 1 >= SUSPECT_LOSSES_MAX:
+                self._set_aside(each, now=now)
+            else:
+                self._lose_task(each, now=now, due_at=now + round(number * SUSPECTS_APART_S * SECOND))
         return len(lost)
 
-    def _lose_task(self, kept: Kept, *, now: Instant) -> None:
-        """The node died with it: back into the queue, and after too many such deaths among the dead letters."""
-        task = kept.task
-        losses = task.losses + 1
+    def _lose_task(self, kept: Kept, *, now: Instant, due_at: Instant | None = None) -> None:
+        """The node died with it: back into the queue."""
+        task, losses = kept.task, kept.task.losses + 1
+        reason = f"node {task.node} was lost"
+        self._end_attempt(task, "lost", error=reason, now=now)
+        self._move(
+            kept, TaskEvent.REQUEUE, reason=reason, losses=losses, data={"losses": losses}, due_at=due_at, now=now
+        )
+
+    def _set_aside(self, kept: Kept, *, now: Instant) -> None:
+        """Too many nodes have died with it: among the dead letters."""
+        task, losses = kept.task, kept.task.losses + 1
         self._end_attempt(task, "lost", error=f"node {task.node} was lost", now=now)
-        if losses < POISON_LOSSES:
-            reason = f"node {task.node} was lost"
-            self._move(kept, TaskEvent.REQUEUE, reason=reason, losses=losses, data={"losses": losses}, now=now)
-            return
         error = f"{losses} nodes in a row died with it"
         result = self._failure(task, error, "poison")
         moved = self._move(kept, TaskEvent.FAIL, reason=error, losses=losses, result=result, now=now)

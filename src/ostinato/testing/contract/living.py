@@ -5,7 +5,7 @@ from __future__ import annotations
 from ostinato.domain.errors import Fenced
 from ostinato.domain.event import EventName
 from ostinato.domain.task import Requeue, TaskEvent, TaskState
-from ostinato.store.port import POISON_LOSSES, ClaimRequest, Node
+from ostinato.store.port import POISON_LOSSES, SUSPECT_LOSSES_MAX, ClaimRequest, Node
 from ostinato.testing.contract.scene import LONG_S, Scene, case, refuses
 
 
@@ -107,6 +107,37 @@ async def a_task_that_kills_its_nodes_is_set_aside_as_poison(scene: Scene) -> No
     assert "failed" in (await scene.look(dependant)).reason
     replayed = await scene.move(task, TaskEvent.REPLAY)
     assert replayed.losses == 0
+
+
+@case
+async def of_several_tasks_that_their_nodes_died_with_the_one_that_dies_alone_is_poison(scene: Scene) -> None:
+    bad, *innocent = [await scene.add(name) for name in ("bad", "one", "other")]
+    for _ in range(POISON_LOSSES):
+        node = await _start(scene, lease_s=0.0)
+        await scene.do(lambda tx: tx.claim(ClaimRequest(node=node.id, most=9), now=scene.now))  # noqa: B023 - run at once
+        await scene.do(lambda tx: tx.rescue(now=scene.now))
+    for each in (bad, *innocent):
+        back = await scene.look(each)
+        assert (back.state, back.losses) == (TaskState.READY, POISON_LOSSES), "nobody knows which of them it was"
+    await _claim_for(scene, await _start(scene, lease_s=0.0))  # the others begin a little later
+    await scene.do(lambda tx: tx.rescue(now=scene.now))
+    assert (await scene.look(bad)).state is TaskState.FAILED
+    scene.wait(10.0)
+    await scene.do(lambda tx: tx.rescue(now=scene.now))
+    done = [await scene.finish(each) for each in await scene.claim(most=9)]
+    assert [(each.state, each.losses) for each in done] == [(TaskState.DONE, 0)] * 2
+
+
+@case
+async def tasks_that_always_die_together_are_set_aside_in_the_end(scene: Scene) -> None:
+    tasks = [await scene.add(name) for name in ("one", "other")]
+    for _ in range(SUSPECT_LOSSES_MAX):
+        scene.wait(10.0)
+        await scene.do(lambda tx: tx.rescue(now=scene.now))
+        request = ClaimRequest(node=(await _start(scene, lease_s=0.0)).id, most=9)
+        assert len(await scene.do(lambda tx: tx.claim(request, now=scene.now))) == 2  # noqa: B023 - run at once
+        await scene.do(lambda tx: tx.rescue(now=scene.now))
+    assert [(await scene.look(each)).state for each in tasks] == [TaskState.FAILED] * 2
 
 
 @case
