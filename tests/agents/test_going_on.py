@@ -127,6 +127,20 @@ def test_another_mail_with_a_message_id_that_was_used_before_is_not_dropped(tmp_
     run(story())
 
 
+def test_two_files_that_name_the_same_work_become_one_task_and_others_each_their_own(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with running(tmp_path, files("default: {text: seen}"), start=False) as fleet:
+            (tmp_path / "inbox").mkdir()
+            for name, text in {"1": "Call Bob", "2": "Call Bob, again"}.items():
+                (tmp_path / f"inbox/{name}.md").write_text(f"---\nagent: helper\ndelegation: bob\n---\n{text}\n")
+                (tmp_path / f"inbox/{name}-free.md").write_text("---\nagent: helper\n---\nCall Ann\n")
+            await fleet.inbox.take(None)
+            found = await fleet.store.read(lambda reads: reads.tasks(TaskFilter()))
+            assert sorted(each.title for each in found) == ["Call Ann", "Call Ann", "Call Bob"]
+
+    run(story())
+
+
 def test_a_dropped_file_cannot_put_an_agent_into_the_session_of_another(tmp_path: Path) -> None:
     async def story() -> None:
         script = files('default: {text: "heard {user}"}', agents__other__SOUL_md="You help, too.")

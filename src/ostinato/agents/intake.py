@@ -118,6 +118,7 @@ class Intake:
                 model=item.model,
                 join=Join.ANY if item.any else Join.ALL,
                 review=item.review,
+                delegation=item.delegation,
                 retry=item.failures.retry or RetryPolicy(),
                 fallback=item.failures.fallback,
                 escalate=item.failures.escalate,

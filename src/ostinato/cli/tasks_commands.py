@@ -187,8 +187,8 @@ def list_tasks(
     """
     screen, client = Screen(), Client(fleet)
     request = tasks_api.WhichTasks(
-        state=state or [],
-        kind=kind or [],
+        state=_each(state),
+        kind=_each(kind),
         all=everything,
         agent=agent,
         project=project,
@@ -201,6 +201,11 @@ def list_tasks(
         _watch(screen, client, request, as_json=as_json)
     else:
         _show_list(screen, _full_page(client, request), request, as_json=as_json)
+
+
+def _each(given: list[str] | None) -> list[str]:
+    """Several in one option are parted by commas, as in a query."""
+    return [name for each in given or () for name in each.split(",") if name]
 
 
 def _term(word: str) -> str:

@@ -46,6 +46,7 @@ ITEM_KEYS = (
     "input",
     "review",
     *FAILURE_KEYS,
+    "delegation",
     "key",
 )
 """Keys of an item, in front matter or JSON. In Markdown the goal may be the prose instead."""
@@ -102,6 +103,8 @@ class InboxItem(Value):
     input: Mapping[str, Any] = {}
     review: ReviewTerms | None = None
     """Who must accept the result; None: what the agent's files say."""
+    delegation: str = ""
+    """The key of its work; empty: none, for what a person writes again is a wish of its own."""
     attachments: tuple[RawAttachment, ...] = ()
     trust: Trust = Trust.OPERATOR
     private: bool = False
@@ -229,6 +232,7 @@ def _item(fields: Fields, source: ItemSource, *, goal: str) -> InboxItem:
         input=_input(fields),
         review=_review(fields, source),
         failures=_failures(fields, source),
+        delegation=fields.text("delegation", limit=200),
         trust=Trust.OPERATOR if source.agent is None else Trust.AGENT,
         key=f"inbox:{key[:200]}" if key else source.key,
         file=source.file,
