@@ -132,6 +132,26 @@ PROMISES = (
         ),
     ),
     Promise(
+        piece="review",
+        holds="a result counts once it is accepted, never before; it waits for one reviewer or one person",
+        after_a_crash="verdict and consequence are one commit; a command that tests a result is run again",
+        proofs=(
+            f"{CONTRACT}/reviewing.py::"
+            "whatever_happens_a_result_counts_only_once_accepted_and_waits_for_something_named",
+            "tests/agents/test_reviews.py::test_neither_author_nor_reviewer_can_do_more_through_a_review",
+            "tests/crash/test_every_commit.py::test_a_run_that_is_killed_at_any_commit_equals_one_that_is_not",
+        ),
+    ),
+    Promise(
+        piece="waiting",
+        holds="nothing starves: a level of priority is worth a time of waiting",
+        after_a_crash="the place of a task stands in its row",
+        proofs=(
+            f"{CONTRACT}/aging.py::nothing_starves_under_a_steady_load_of_higher_priorities",
+            f"{CONTRACT}/aging.py::who_waits_for_whom_does_not_depend_on_what_happens_meanwhile",
+        ),
+    ),
+    Promise(
         piece="preemption",
         holds="a lesser task yields between two steps and takes each of them once",
         after_a_crash="it goes on where it was",
