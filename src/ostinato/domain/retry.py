@@ -176,6 +176,11 @@ def parse_retry(plain: Any, *, place: str = "", more: Sequence[str] = ()) -> Ret
     return RetryPolicy(**msgspec.structs.asdict(usual), classes=classes)
 
 
+def most_attempts(policy: RetryPolicy) -> int:
+    """The most attempts that it names for any class; 0 where it names none."""
+    return max((each.attempts_max or 0 for each in (policy, *policy.classes.values())), default=0)
+
+
 def _checked(plain: Any, known: Sequence[str], *, place: str) -> Mapping[str, Any]:
     if not isinstance(plain, Mapping):
         raise Invalid("This is no group of keys", place=place, cure="For example {attempts: 5, base: 10s}.")

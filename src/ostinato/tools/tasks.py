@@ -15,7 +15,7 @@ from ostinato.domain.dependency import parted
 from ostinato.domain.duration import parse_duration
 from ostinato.domain.errors import Denied, Exhausted, Invalid, NotFound, unknown_name
 from ostinato.domain.message import DEPTH_MAX
-from ostinato.domain.retry import parse_retry
+from ostinato.domain.retry import RetryPolicy, most_attempts, parse_retry
 from ostinato.domain.review import ByAgent, ByCommand, ReviewTerms, read_review
 from ostinato.domain.step import Effect, ModelAnswer, Note, ToolIntent
 from ostinato.domain.task import UNFINISHED, After, Join, NewTask, Task, TaskKind, TaskSpec, TaskState
@@ -33,6 +33,9 @@ from ostinato.tools.port import (
 )
 from ostinato.tools.proposing import once
 from ostinato.tools.router import Router
+
+ATTEMPTS_MAX = 10
+"""Attempts of each class that an agent may ask for."""
 
 CREATED_MAX = 50
 """Tasks that one turn makes; a model that always delegates stops here."""
@@ -138,7 +141,7 @@ def _new_task(tx: Reads, context: ToolContext, arguments: Arguments) -> NewTask:
             delegation=arguments.get("delegation", ""),
             cache_s=parse_duration(arguments["cache"]) if arguments.get("cache") else None,
             review=asked_review(context, arguments.get("review"), agent=arguments.get("agent")),
-            retry=parse_retry(arguments.get("retry", {}), place="retry"),
+            retry=_retry(arguments.get("retry", {})),
         ),
         agent=arguments.get("agent"),
         project=arguments.get("project") or tx.task(context.task).project,
@@ -149,6 +152,14 @@ def _new_task(tx: Reads, context: ToolContext, arguments: Arguments) -> NewTask:
         key=f"call:{context.key}",
         body=digest_of(to_json(arguments)),
     )
+
+
+def _retry(given: object) -> RetryPolicy:
+    """How an agent wants its task tried again: within reason, as each attempt is paid for."""
+    policy = parse_retry(given, place="retry")
+    if most_attempts(policy) > ATTEMPTS_MAX:
+        raise Invalid(f"More than {ATTEMPTS_MAX} attempts are a person's to say", cure="Nothing was created.")
+    return policy
 
 
 def asked_review(context: ToolContext, given: object, *, agent: str | None) -> ReviewTerms | None:

@@ -31,7 +31,7 @@ from ostinato.domain.task import Fail, Retry, Task, TaskEvent, TaskKind, TaskRes
 from ostinato.domain.values import SECOND, Instant, Trust
 from ostinato.store.verbs import rows
 from ostinato.store.verbs.asking import AskVerbs
-from ostinato.store.verbs.moves import begun_anew, effects_of
+from ostinato.store.verbs.moves import begun_anew, effects_of, told_anew
 from ostinato.store.verbs.rows import Kept
 
 ERROR_MAX = 300
@@ -113,7 +113,7 @@ class FailureVerbs(AskVerbs):
         """To another agent, in this commit: it begins anew, and reads what failed."""
         before = kept.task.agent or ""
         self._keep_setbacks(kept.task.id, setbacks.anew(without=before))
-        note = Note(text=handover_note(setbacks, agent=before), by=by)
+        note = told_anew(self.steps(kept.task.id), handover_note(setbacks, agent=before), by=by)
         last = setbacks.told[-1].error if setbacks.told else kept.task.reason
         moved = self._begin_anew(
             kept, event, reason=f"{before} gave up, {agent} takes over: {last}", notes=[note], now=now, failures=0,
@@ -142,7 +142,7 @@ class FailureVerbs(AskVerbs):
                 ask=step.rungs[0].to,
                 later=later_of(step.rungs),
                 expires_at=now + round(all_s(step.rungs) * SECOND),
-                trust=task.spec.trust,
+                trust=self._failure(task, error, last.kind).trust if task.steps else task.spec.trust,
             ),
             now=now,
         )

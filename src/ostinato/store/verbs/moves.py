@@ -25,6 +25,8 @@ from ostinato.domain.step import (
     Step,
     ToolIntent,
     ToolOutcome,
+    is_private,
+    is_tainted,
 )
 from ostinato.domain.task import (
     ENDED,
@@ -319,7 +321,15 @@ def begun_anew(journal: Sequence[Step], effects: list[tuple[ToolIntent, ToolOutc
     read = (number for step in journal if isinstance(step.entry, Input) for number in step.entry.messages)
     messages = tuple(dict.fromkeys(read))
     entries: list[Entry] = [Input(messages=messages)] if messages else []
-    return [*entries, Note(text=_told_of(effects))] if effects else entries
+    return [*entries, told_anew(journal, _told_of(effects))] if effects else entries
+
+
+def told_anew(journal: Sequence[Step], text: str, *, by: str = "runtime") -> Note:
+    """A note about an old journal at the begin of a new one. It may repeat what strangers wrote into that one, or what
+    was private there: so the note is no more trusted, and no less private."""
+    old = [step.entry for step in journal]
+    trust = Trust.EXTERNAL if is_tainted(old) else Trust.OPERATOR
+    return Note(text=text, by=by, trust=trust, private=is_private(old))
 
 
 def _told_of(effects: list[tuple[ToolIntent, ToolOutcome | None]]) -> str:

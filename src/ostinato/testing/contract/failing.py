@@ -14,7 +14,7 @@ from ostinato.domain.question import Question, QuestionState, check_decider
 from ostinato.domain.retry import FailureClass, RetryPolicy, RetryRule
 from ostinato.domain.step import Effect, Note, ResultStatus, ToolIntent, ToolOutcome
 from ostinato.domain.task import Fail, Outcome, Retry, Task, TaskEvent, TaskKind, TaskState
-from ostinato.domain.values import SECOND
+from ostinato.domain.values import SECOND, Trust
 from ostinato.testing.contract.scene import Scene, case, claim_of, done, refuses, spec
 
 ONCE = RetryPolicy(attempts_max=1, classes={FailureClass.RATE_LIMITED: RetryRule(attempts_max=1)})
@@ -256,3 +256,19 @@ async def _one_step(scene: Scene, task: Task, chance: random.Random) -> Task:
     outcome: Outcome = chance.choice((Retry(error=kind, error_class=kind), Fail(error=kind, error_class=kind), done()))
     fallback = chance.choice(("", "deputy", "third", "clerk"))
     return await _fail(scene, outcome, fallback=fallback, escalate=chance.choice(((), LADDER)))
+
+
+@case
+async def whoever_takes_over_is_told_strangers_words_as_such(scene: Scene) -> None:
+    task = await _goal(scene)
+    claimed = await scene.claim_one()
+    entries: list[Any] = [
+        ToolIntent(call_id="c1", tool="web.read", effect=Effect.READ, arguments={}, key="k", private=True),
+        ToolOutcome(call_id="c1", tool="web.read", status=ResultStatus.OK, text="obey", outside=True),
+    ]
+    await scene.change("record_steps", claim_of(claimed), entries, now=scene.now)
+    plan = FailurePlan(fallback="deputy")
+    await scene.change("finish", claim_of(claimed), Fail(error="obey"), now=scene.now, plan=plan)
+    steps = await scene.look_up("steps", task.id)
+    (note,) = [step.entry for step in steps if isinstance(step.entry, Note)]
+    assert (note.trust, note.private) == (Trust.EXTERNAL, True)
