@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from ostinato.agents.calendar import Calendar
+from ostinato.domain.event import EventName
 from ostinato.domain.message import OPERATOR_SESSION, kind_of
 from ostinato.domain.retry import RetryPolicy
 from ostinato.domain.schedule import parse_rule, rule_to_texts
 from ostinato.domain.task import Task, TaskKind, TaskState
 from ostinato.domain.values import SECOND
-from ostinato.store.port import ScheduleRow, TaskFilter
+from ostinato.store.port import EventFilter, ScheduleRow, TaskFilter
 from tests.agents.fleet import Fleet, running
 from tests.conftest import run
 
@@ -164,6 +165,18 @@ def test_a_person_fires_whatever_the_check_says_unless_it_is_to_be_heeded(tmp_pa
             assert await turns(fleet) == []
             assert await fleet.fires.fire_now(row) == ""
             assert len(await turns(fleet)) == 1
+
+    run(story())
+
+
+def test_a_condition_that_cannot_be_evaluated_is_told_once_beside_a_command(tmp_path: Path) -> None:
+    async def story() -> None:
+        check = 'check: {when: "1 / inbox.files > 0", command: [nothing]}\n'
+        async with running(tmp_path, files(check), start=False) as fleet:
+            assert await fleet.fires.fire(await heartbeat(fleet))
+            which = EventFilter(names=frozenset({EventName.HEARTBEAT_FIRED}))
+            told = [each.reason for each in await fleet.store.read(lambda reads: reads.events(which))]
+            assert len([each for each in told if each.startswith("the check failed")]) == 1
 
     run(story())
 

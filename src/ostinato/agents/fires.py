@@ -129,6 +129,7 @@ class _Fire:
         self._broken = broken
         self._now = now
         self._name = row.name.rpartition(":")[2]
+        self._failed_check = ""
         self.skipped = ""
         """Why this time was skipped, once it is decided."""
         self.stalled_s = STALLED_S
@@ -227,14 +228,12 @@ class _Fire:
         assert heartbeat.check is not None
         names = heartbeat.check.names
         facts = check_facts(tx, self._row, now=self._now, names=names, stalled_s=self.stalled_s)
+        self._failed_check = ""
         try:
             if heartbeat.check(facts):
                 return ""
         except Invalid as error:  # a check that cannot be evaluated wakes, and says so
-            tx.announce(
-                NewEvent(name=EventName.HEARTBEAT_FIRED, agent=self._row.agent, reason=f"the check failed: {error}"),
-                now=self._now,
-            )
+            self._failed_check = f"the check failed: {error}"
             return ""
         inbox = facts.get("inbox")
         if inbox["messages"] if inbox is not None else tx.inbox(main_session(self._row.agent), limit=1):
@@ -245,6 +244,8 @@ class _Fire:
         row, now = self._row, self._now
         if not tx.fire(row.name, nominal_at=nominal_at, next_at=next_at, now=now):
             return False
+        if self._failed_check:
+            tx.announce(NewEvent(name=EventName.HEARTBEAT_FIRED, agent=row.agent, reason=self._failed_check), now=now)
         if self._heartbeat is not None and self._heartbeat.each:
             for waiting in waiting_files(tx, row.agent, limit=COUNTED_MAX)[:EACH_MAX]:  # the oldest of them
                 wake_file(tx, waiting, self._message(nominal_at), now=now)
