@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from ostinato.domain.limit import QueueLimit, Rate
 from ostinato.domain.task import Done, NewTask, Task, TaskKind, TaskResult
 from ostinato.domain.values import SECOND
@@ -27,6 +29,7 @@ async def claim(store: Store, node: int, *, at: int = NOW) -> list[Task]:
     return await store.run(lambda tx: tx.claim(request, now=at))
 
 
+@pytest.mark.slow
 def test_limits_hold_over_all_nodes(database: str) -> None:
     async def story() -> None:
         one, other = open_postgres(database), open_postgres(database)
