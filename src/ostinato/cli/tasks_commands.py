@@ -323,9 +323,7 @@ def retry(
     *,
     fresh: Annotated[bool, typer.Option("--fresh", help="With a new journal, told of what the old one did.")] = False,
     more: Annotated[bool, typer.Option("--more", help="Grant a parked task its limit once more.")] = False,
-    yes: Annotated[
-        bool, typer.Option("--yes", help="With --fresh: what cannot be undone may recur.")
-    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="With --fresh: what cannot be undone may recur.")] = False,
     reason: Reason = "",
     fleet: Fleet = None,
     as_json: Json = False,

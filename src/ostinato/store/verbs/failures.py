@@ -83,6 +83,13 @@ class FailureVerbs(AskVerbs):
             case _:
                 assert_never(step)
 
+    def _note_setback(self, task: Task, error: str, kind: str, *, now: Instant) -> None:
+        """Remembers an end that no attempt has told of."""
+        setback = Setback(
+            attempt=task.token, agent=task.agent or "", failure=class_of(kind), kind=kind, error=error, at=now
+        )
+        self._keep_setbacks(task.id, self.setbacks(task.id).after(setback, budget=1))
+
     def _try_again(self, kept: Kept, step: TryAgain, *, error: str, data: dict[str, Any], now: Instant) -> Kept:
         failures = kept.task.failures + 1
         due_at, data = now + round(step.delay_s * SECOND), {**data, "delay_s": round(step.delay_s, 3)}

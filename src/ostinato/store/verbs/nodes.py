@@ -122,6 +122,7 @@ class NodeVerbs(ScheduleVerbs):
         task, losses = kept.task, kept.task.losses + 1
         self._end_attempt(task, "lost", error=f"node {task.node} was lost", now=now)
         error = f"{losses} nodes in a row died with it"
+        self._note_setback(task, error, "poison", now=now)
         result = self._failure(task, error, "poison")
         moved = self._move(kept, TaskEvent.FAIL, reason=error, losses=losses, result=result, now=now)
         self._end(moved, now=now)

@@ -103,6 +103,8 @@ async def a_task_that_kills_its_nodes_is_set_aside_as_poison(scene: Scene) -> No
     assert dead.state is TaskState.FAILED
     assert dead.result is not None
     assert dead.result.error_class == "poison"
+    (setback,) = (await scene.look_up("setbacks", task.id)).told
+    assert (setback.failure.value, setback.kind) == ("permanent", "poison")
     assert (await scene.see(lambda reads: reads.tallies())).dead == 1
     assert "failed" in (await scene.look(dependant)).reason
     replayed = await scene.move(task, TaskEvent.REPLAY)
