@@ -67,6 +67,7 @@ def test_what_tasks_may_spend_never_sums_to_more_than_the_plan_may(
         ({"tasks": [{"name": "a", "agnt": "x"}]}, "agnt"),
         ({"tasks": [{"name": "a", "budget": -1}]}, "out of range"),
         ({"tasks": [{"name": "a", "priority": 300}]}, "priority"),
+        ({"tasks": [{"name": "a", "after": ["b", "b:failure"]}, {"name": "b"}]}, "'b' is waited for in two ways"),
         ({"tasks": [{"name": "a", "title": "x" * 201}]}, "title"),
         ({"tasks": [{"name": "a", "skills": [""]}]}, "skills"),
     ],

@@ -148,6 +148,9 @@ def test_whoever_adds_what_is_there_is_told_so_and_names_that_nobody_has_are_ref
             assert not (await made.call(tasks_api.add, wish))["existed"]
             with pytest.raises(NotFound, match="'clrk'"):
                 await made.call(tasks_api.add, {**wish, "deliver": "agent:clrk"})
+            two_ways = {"after": [told[0]["id"], f"{told[0]['id']}:failure"]}
+            with pytest.raises(Invalid, match="waited for in two ways"):
+                await made.call(tasks_api.add, {**wish, **two_ways})
             for wrong, said in (({"model": "cheep"}, "Did you mean 'cheap'"), ({"skills": [""]}, "skills")):
                 with pytest.raises(Invalid, match=said):
                     await made.call(tasks_api.add, {**wish, **wrong})
@@ -194,6 +197,7 @@ def test_why_walks_from_a_parent_through_the_child_to_its_question(tmp_path: Pat
             child = await made.store.run(ask)
             told = (await made.call(task_story_api.why, {"task": parent}))["lines"]
             assert [each["task"] for each in told] == [parent, child, child]
+            assert (await made.call(tasks_api.show, {"task": parent}))["children"] == [child]
             assert "it asks Q1" in told[-1]["text"]
 
     run(story())

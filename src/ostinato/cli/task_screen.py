@@ -37,6 +37,8 @@ def show_task(screen: Screen, view: TaskView) -> None:
             ("needs", ", ".join(view.skills)),
             ("after", ", ".join(view.after)),
             ("before", ", ".join(view.before)),
+            ("parent", task.parent or ""),
+            ("children", ", ".join(view.children)),
             ("added", when(task.created_at)),
             ("not before", when(task.not_before_at) if task.not_before_at else ""),
             ("deadline", when(view.deadline_at) if view.deadline_at else ""),

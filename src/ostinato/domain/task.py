@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from ostinato.domain.budget import Ceiling
-from ostinato.domain.errors import Conflict
+from ostinato.domain.errors import Conflict, Invalid
 from ostinato.domain.escalation import Rung
 from ostinato.domain.retry import RetryPolicy
 from ostinato.domain.review import ReviewTerms
@@ -272,9 +272,13 @@ class NewTask(Value):
 
     @property
     def dependencies(self) -> tuple[After, ...]:
-        """Each dependency once, in the order given."""
-        full = (After(task=each) if isinstance(each, int) else each for each in self.after)
-        return tuple({each.task: each for each in full}.values())
+        """Each dependency once, in the order given. Raises Invalid for a task that is waited for in two ways."""
+        found: dict[int, After] = {}
+        for each in (After(task=each) if isinstance(each, int) else each for each in self.after):
+            if found.setdefault(each.task, each) != each:
+                cure = f"Name it once; 'T{each.task}:always' is its end, whatever it is."
+                raise Invalid(f"T{each.task} is waited for in two ways", place="key 'after'", cure=cure)
+        return tuple(found.values())
 
 
 class TaskResult(Value):

@@ -58,6 +58,7 @@ Text = Annotated[str, msgspec.Meta(max_length=200_000)]
 Word = Annotated[str, msgspec.Meta(max_length=200)]
 Skill = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Priority = Annotated[int, msgspec.Meta(ge=-100, le=100)]
+CHILDREN_SHOWN_MAX = 50
 PAGE_MAX = 500
 PageSize = Annotated[int, msgspec.Meta(ge=1, le=PAGE_MAX)]
 
@@ -197,6 +198,8 @@ class TaskView(View):
     """Tasks it waits for."""
     before: list[str]
     """Tasks that wait for it."""
+    children: list[str]
+    """What it began: sub-agents, and whatever else is done for it; at most 50, the oldest first."""
     review: ReviewView | None
     """Who reviews its result, and what was said; None: nobody was asked yet."""
     attempts: list[AttemptView]
@@ -540,6 +543,7 @@ def _task_view(tx: Reads, task: Task, *, why_here: list[str]) -> TaskView:
         failures=failures_view(tx, task),
         after=[joined(each) for each in tx.waits_on(task.id)],
         before=[each.name for each in tx.dependants(task.id)],
+        children=[each.name for each in tx.tasks(TaskFilter(parent=task.id), limit=CHILDREN_SHOWN_MAX)][::-1],
         review=review_view(task, steps),
         attempts=[attempt_view(each) for each in tx.attempts(task.id)],
         steps=step_views(steps),
