@@ -132,7 +132,7 @@ def in_yard(path: Path, story: Callable[[Yard], object]) -> None:
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_each_letter_is_replayed_once_whichever_commit_the_node_dies_at(tmp_path: Path, after: bool) -> None:
     async def story(yard: Yard) -> None:
-        for at in range(1, 5):
+        for at in (1, 2, 3):
             letters = await yard.bury(LETTERS)
             before = len(await yard.replays())
             await yard.order()

@@ -43,7 +43,7 @@ def ids(tasks: list[Task]) -> list[int]:
 async def a_full_project_waits_and_hides_nobody(scene: Scene) -> None:
     assert await limit(scene, QueueLimit(project="acme", concurrency=2))
     assert not await limit(scene, QueueLimit(project="acme", concurrency=2)), "they are these already"
-    acme = [await scene.add(agent="a", project="acme", priority=5) for _ in range(100)]
+    acme = [await scene.add(agent="a", project="acme", priority=5) for _ in range(30)]
     other = await scene.add(agent="a", project="beta")
     first = await scene.claim(most=9)
     assert ids(first) == [acme[0].id, acme[1].id, other.id]
@@ -169,10 +169,10 @@ async def random_arrivals_never_go_beyond_a_limit_and_all_are_served(scene: Scen
         QueueLimit(priority_least=1, rate=Rate(starts=3, span_s=20.0)),
     )
     await limit(scene, *limits)
-    strands, left, begun = Strands(limits), 40, dict[str, list[int]]()
+    strands, left, begun = Strands(limits), 20, dict[str, list[int]]()
     running: list[Task] = []
     served: set[int] = set()
-    while left or len(served) < 40:
+    while left or len(served) < 20:
         if left and chance.random() < 0.5:
             left -= 1
             kind = chance.choice([TaskKind.RUN, TaskKind.TURN])
