@@ -66,6 +66,7 @@ def test_a_tool_that_is_down_is_left_alone_and_the_model_reads_so(tmp_path: Path
             assert [each.broken for each in results] == [True] * 5 + [False] * 2
             assert results[5].status is ResultStatus.ERROR
             assert "not called, and nothing was done: tool rates.fetch is in trouble" in results[5].text
+            assert "do not answer" not in results[5].text, "another task's result goes to nobody else"
             intents = [each for each in await fleet.journal(done.id) if isinstance(each, ToolIntent)]
             assert len(intents) == 5, "what is not called has no intent"
             rates.problem, fleet.clock.ahead = None, 60 * SECOND

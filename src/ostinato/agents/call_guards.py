@@ -39,9 +39,10 @@ def refusal(
     found = state.leash.finisher.breakers.admit(tx, guards, who=_who(state, call.id), now=now)
     if found is None:
         return ""
+    # Not what went wrong: that is the text of another task's result, which may be a stranger's, or private.
     return (
-        f"not called, and nothing was done: {found.reason}. It is left alone until {format_instant(found.until_at)}; "
-        "go another way, or end and say so."
+        f"not called, and nothing was done: {found.who} is in trouble. "
+        f"It is left alone until {format_instant(found.until_at)}; go another way, or end and say so."
     )
 
 

@@ -36,6 +36,8 @@ class Refusal(Value):
 
     reason: str
     until_at: Instant
+    who: str = ""
+    """Whom the call would have reached, without what is told of it: `tool rates.fetch`."""
 
 
 class Trouble(Value):
@@ -73,9 +75,8 @@ class Breakers:
                     until_at = breaker.until_at
                     if breaker.state is BreakerState.HALF_OPEN:
                         until_at = min(until_at, now + LOOK_AGAIN)
-                    return Refusal(
-                        reason=f"{name.replace(':', ' ', 1)} is in trouble: {breaker.reason}", until_at=until_at
-                    )
+                    found = name.replace(":", " ", 1)
+                    return Refusal(who=found, reason=f"{found} is in trouble: {breaker.reason}", until_at=until_at)
                 case Admission.PROBE:
                     assert breaker is not None
                     probed.append(breaker)
