@@ -6,7 +6,7 @@ effect, or an effect without a result. Knows nothing of stores or turns.
 
 from __future__ import annotations
 
-from ostinato.domain.errors import Exhausted
+from ostinato.domain.errors import Conflict
 from ostinato.domain.step import Effect
 from ostinato.engine.port import Clock
 from ostinato.tools.port import AnyTool, Arguments, OutsideTool, ToolContext, ToolResult, object_schema, text_schema
@@ -37,7 +37,8 @@ def deeds(outside: Outside, clock: Clock) -> tuple[AnyTool, ...]:
         return ToolResult(text=f"{name}: done")
 
     async def stumble(_context: ToolContext, arguments: Arguments) -> ToolResult:
-        raise Exhausted(f"{arguments['what']} has no room now", cure="Take another way.")
+        # About this call alone: what says more opens the tool's breaker, and other errands would not be made at all.
+        raise Conflict(f"{arguments['what']} has no room now", cure="Take another way.")
 
     def tool(name: str, effect: Effect) -> AnyTool:
         return OutsideTool(

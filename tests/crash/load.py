@@ -70,9 +70,6 @@ rules:
   - when: {user: 'errand (?P<n>\d+): retry', call: 1}
     calls:
       - {tool: world.stumble, args: {what: "errand {n}"}}
-  - when: {tool: world.stumble, asked: 'errand (?P<n>\d+)'}
-    calls:
-      - {tool: world.fire, args: {what: "fire {n}", after: 0.005}}
   - when: {tool: world.stumble, result: 'errand (?P<n>\d+)'}
     calls:
       - {tool: world.fire, args: {what: "fire {n}", after: 0.005}}
