@@ -200,12 +200,14 @@ def test_a_list_answers_a_query(asleep: Path) -> None:
 def test_a_list_is_watched_until_the_reader_goes(running: Path) -> None:
     command = [*PYTHON, "tasks", "list", "watched", "--watch"]
     with subprocess.Popen(command, cwd=running, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as watching:
-        assert watching.stdout is not None
-        assert "There are none" in watching.stdout.readline() + watching.stdout.readline()
-        draft = document(running, "tasks", "add", "To be watched", "--agent", "clerk", "--draft")["id"]
-        while "To be watched" not in (line := watching.stdout.readline()):
-            assert line
-        watching.kill()
+        try:
+            assert watching.stdout is not None
+            assert "No task is like that" in watching.stdout.readline() + watching.stdout.readline()
+            draft = document(running, "tasks", "add", "To be watched", "--agent", "clerk", "--draft")["id"]
+            while "To be watched" not in (line := watching.stdout.readline()):
+                assert line
+        finally:
+            watching.kill()
     done(running, "tasks", "reject", draft)  # nothing is left for a person to decide
 
 

@@ -17,6 +17,7 @@ from hypothesis.stateful import invariant, precondition, rule
 
 from ostinato.domain.errors import Exhausted
 from ostinato.domain.question import QuestionKind, QuestionState
+from ostinato.domain.retry import USUAL
 from ostinato.domain.step import Effect
 from ostinato.domain.task import NewTask, Task, TaskKind, TaskSpec, TaskState
 from ostinato.domain.values import digest_of
@@ -28,7 +29,7 @@ from tests.tools.post import Post
 
 LONG_S = 600.0
 """Longer than any retry waits."""
-ATTEMPTS = TaskSpec().retry.attempts_max
+ATTEMPTS = USUAL.attempts_max
 
 numbers = st.integers(0, 10_000)
 
