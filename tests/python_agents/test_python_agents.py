@@ -11,10 +11,11 @@ import pytest
 from ostinato.cli.client import Client
 from ostinato.domain.question import Answer, QuestionState
 from ostinato.domain.step import Judged, ModelAnswer, ToolIntent, ToolOutcome
-from ostinato.domain.task import Task, TaskEvent, TaskState
+from ostinato.domain.task import NewTask, Task, TaskEvent, TaskKind, TaskSpec, TaskState
 from ostinato.gateway import agents_api, fleet_api
 from ostinato.gateway.operation import Nothing
 from ostinato.store.port import QuestionFilter
+from ostinato.tools.python.workers import Described, Sources, Workers
 from tests.conftest import run, wait_until
 from tests.processes.yard import Yard, folder, yard
 from tests.sandbox.ground import as_owner
@@ -230,3 +231,38 @@ def test_a_function_reads_the_notes_of_a_review_and_none_of_its_steps_is_done_ag
             assert made.count("once") == 1
 
     run(story())
+
+
+def test_a_node_starts_while_its_python_tools_are_loaded_and_only_who_needs_them_waits(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story() -> None:
+        furnish(folder)
+        (folder / "agents/plain").mkdir()
+        (folder / "agents/plain/SOUL.md").write_text("You answer.\n")
+        asked, loaded = asyncio.Event(), asyncio.Event()
+
+        async def describe(self: Workers, sources: Sources) -> Described:
+            asked.set()
+            await loaded.wait()
+            return await real(self, sources)
+
+        real = Workers.describe
+        monkeypatch.setattr(Workers, "describe", describe)
+        async with yard(folder, "default: {text: hello}", tools=TOOLS) as fleet:  # it has started
+            await asked.wait()
+            goals = {agent: await _goal_of(fleet, agent) for agent in ("helper", "reader", "plain")}
+            assert (await fleet.ended(goals["plain"])).state is TaskState.DONE
+            for agent in ("helper", "reader"):
+                waiting = await fleet.store.read(lambda reads, each=goals[agent]: reads.task(each))  # type: ignore[misc]  # bound now
+                assert waiting.steps == 0, f"{agent} began without its tools"
+            loaded.set()
+            assert (await fleet.ended(goals["reader"])).state is TaskState.DONE
+            await fleet.until_parked(goals["helper"])
+
+    run(story())
+
+
+async def _goal_of(fleet: Yard, agent: str) -> int:
+    new = NewTask(kind=TaskKind.GOAL, title="send it", agent=agent, spec=TaskSpec(goal="send it"))
+    return (await fleet.store.run(lambda tx: tx.add_task(new, now=fleet.now()))).id

@@ -47,7 +47,6 @@ from ostinato.workspace.registry import Workspaces
 
 if TYPE_CHECKING:
     from ostinato.agents.fires import Fires
-    from ostinato.agents.function_model import Functions
     from ostinato.agents.inbox import InboxTaker
     from ostinato.agents.leash import LeashMaker
     from ostinato.agents.live import LiveText
@@ -58,6 +57,7 @@ if TYPE_CHECKING:
     from ostinato.gateway.server import LocalServer
     from ostinato.models.catalogue import FleetModels
     from ostinato.tools.commands import CommandPlace
+    from ostinato.tools.python.family import PythonTools
     from ostinato.tools.toolbox import Toolbox
     from ostinato.tools.web.proxy import Ways
 
@@ -275,6 +275,7 @@ class FleetApp:
         """Goals and turns by models, deliveries by tools."""
         from ostinato.agents.coding import CodingHandler
         from ostinato.agents.command_check import CommandChecks
+        from ostinato.agents.expecting import Expecting
         from ostinato.agents.kinds import KindHandler
         from ostinato.agents.model_choices import ModelChoices
         from ostinato.agents.python_agent import PythonHandler
@@ -298,24 +299,24 @@ class FleetApp:
         )
         leashes = self._leashes(toolbox, colleagues=colleagues, finisher=finisher)
         functions = self._functions()
+        expecting = partial(Expecting, leashes=leashes, listing=functions)
 
         def turns(kind: TaskKind) -> Handler:
-            return KindHandler(
+            kinds = KindHandler(
                 models=TurnHandler(kind, leashes=leashes, models=asked, live=live, choices=choices),
                 command=CodingHandler(kind, leashes=leashes, place=self._commands()),
                 python=Patient(PythonHandler(kind, leashes=leashes, live=live, functions=functions)),
                 leashes=leashes,
             )
+            return expecting(kinds)
 
         reviews = CommandReviews(CommandChecks(workspaces=self.workspaces, place=self._commands()))
-        processes = ProcessHandler(self._commands(), contexts=leashes.delivery_context, begun=self._look_after)
+        contexts = leashes.delivery_context
+        processes = ProcessHandler(self._commands(), contexts=contexts, begun=self._look_after)
+        deliveries = DeliveryHandler(toolbox=toolbox, contexts=contexts, outbox=outbox, reviews=reviews.perform)
         return (
             *map(turns, MODELLED),
-            Patient(
-                DeliveryHandler(
-                    toolbox=toolbox, contexts=leashes.delivery_context, outbox=outbox, reviews=reviews.perform
-                )
-            ),
+            expecting(Patient(deliveries)),
             Patient(processes),
             ReplayHandler(),
         )
@@ -324,7 +325,7 @@ class FleetApp:
         """What prompts say of the skills among these grants."""
         return self.plugins.skills(granted) if self.plugins else ""
 
-    def _functions(self) -> Functions:
+    def _functions(self) -> PythonTools:
         """What agents of kind `python` do."""
         assert self.plugins is not None
         return self.plugins.python

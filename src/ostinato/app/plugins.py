@@ -60,7 +60,7 @@ class Plugins:
         self._deaf: Callable[[], None] | None = None
 
     async def start(self) -> None:
-        """Offers what was accepted before; servers start beside."""
+        """Offers what was accepted before; servers start, and Python tools are loaded, beside."""
         self._deaf = self._store.subscribe(self._hear)
         await self._servers.start()
         await self.python.start()

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -91,7 +92,7 @@ Stamp = tuple[tuple[str, int, int, int], ...]
 
 
 class PythonTools:
-    """The Python tools of one fleet. `start` reads what is there; `stop` ends the workers."""
+    """The Python tools of one fleet. `start` returns at once; `stop` ends the workers."""
 
     def __init__(
         self, fleet: Path, *, toolbox: Toolbox, say: Callable[[str, str], None], ways: Ways | None = None
@@ -104,6 +105,7 @@ class PythonTools:
         self._stamp: Stamp = ()
         self._looking: asyncio.Task[None] | None = None
         self._is_refused = False
+        self._listed = asyncio.Event()
         self.findings: tuple[ToolFinding, ...] = ()
         self.agents: dict[str, AgentFunction] = {}
         """What agents of `kind: python` can do, by name."""
@@ -126,9 +128,21 @@ class PythonTools:
         return Hired(self._workers, worker, function, agent=agent)
 
     async def start(self) -> None:
-        """Loads the files, and looks after them from then on."""
-        await self.look()
+        """Begins to load the files, and looks after them from then on: a node that has them starts as fast as any."""
         self._looking = asyncio.create_task(self._look_on())
+
+    def is_awaited_by(self, grants: Sequence[str] | None, function: str) -> bool:
+        """True while the files have not been loaded and these grants, or an agent's function, may mean one of them;
+        None: everything is granted."""
+        if self._listed.is_set():
+            return False
+        files = {name.removesuffix(".py") for name, *_ in _stamp_of(self._folder)}
+        heads = ["*"] if grants is None else [each.partition(".")[0] for each in (*grants, function)]
+        return any(fnmatchcase(file, head) for file in files for head in heads)
+
+    async def wait_listed(self) -> None:
+        """Returns once the files that were there at the start have been loaded, or have failed to."""
+        await self._listed.wait()
 
     async def stop(self) -> None:
         """Ends the workers."""
@@ -155,12 +169,13 @@ class PythonTools:
     async def _look_on(self) -> None:
         looks = 0
         while True:
-            await asyncio.sleep(LOOK_S)
-            looks += 1
             try:
                 await self.look(again=looks % (AGAIN_S // LOOK_S) == 0)
             except Exception as error:  # whatever one look stumbles over, edits are seen as long as the node runs
                 self._say("error", f"{FOLDER}/ cannot be looked at: {error}")
+            self._listed.set()
+            await asyncio.sleep(LOOK_S)
+            looks += 1
 
     async def _made(self, sources: Sources) -> tuple[list[OutsideTool], list[ToolFinding], dict[str, str]]:
         """Tools, findings, and why tools that were there before cannot be had now; notes the functions of agents."""
