@@ -148,6 +148,7 @@ def _write_fleet(folder: Path, scripts: Sequence[str]) -> None:
         '[fleet]\nname = "besieged"\nmodel = "good"\n'
         '[models.good]\nprovider = "scripted"\nscript = "models/good.yaml"\n'
         f'{models}[inbox]\nagent = "clerk"\n'
+        "[breakers]\nagent = {failures = 10_000}\n"  # hostile scripts fail one after the other, and all are tried
     )
     for agent in ("clerk", "spare", "target"):
         (folder / "agents" / agent / "inbox").mkdir(parents=True)
