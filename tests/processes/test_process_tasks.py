@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from ostinato.domain.step import ResultStatus, ToolOutcome
-from ostinato.domain.task import TaskEvent, TaskState, WaitKind
+from ostinato.domain.task import Task, TaskEvent, TaskState, WaitKind
+from ostinato.tools.processes import handler
 from ostinato.tools.processes.handle import Standing
 from ostinato.tools.processes.shim import BEGAN
 from tests.conftest import run
@@ -203,3 +206,37 @@ async def kill_shim(fleet: Yard) -> None:
     handle = fleet.handle(await fleet.process())
     assert handle is not None
     os.kill(int(json.loads((handle.folder / BEGAN).read_text())["pid"]), signal.SIGKILL)
+
+
+def test_a_process_of_a_machine_that_is_gone_ends_as_unknown_instead_of_being_waited_for_for_ever(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handler, "ELSEWHERE_S", 0.02)
+
+    async def story() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr("socket.gethostname", lambda: "elsewhere")
+            async with yard(folder, GOES_ON) as fleet:
+                await fleet.tell("Work.")
+                process = await fleet.process()
+                await fleet.until_parked(process.id)
+                handle = fleet.handle(process)
+                assert handle is not None
+        handle.kill("the machine is gone")
+        await handle.wait_gone()
+        async with yard(folder, GOES_ON) as fleet:  # the store was copied; what its processes left was not
+            shutil.rmtree(handle.folder, ignore_errors=True)
+            waiting = await fleet.until(partial(_elsewhere, fleet, process.id))
+            assert waiting.state in (TaskState.WAITING, TaskState.READY, TaskState.RUNNING)
+            monkeypatch.setattr(handler, "GONE_S", 0.0)
+            ended = await fleet.ended(process.id)
+            assert ended.result is not None
+            assert (ended.state, ended.result.error_class) == (TaskState.FAILED, "unknown")
+            assert "was begun on another machine" in (await fleet.messages("main:helper"))[-1]
+
+    run(story())
+
+
+async def _elsewhere(fleet: Yard, task: int) -> Task | None:
+    found = await fleet.store.read(lambda reads: reads.task(task))
+    return found if found.reason == "its process is on another machine" else None

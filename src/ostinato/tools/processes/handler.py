@@ -24,7 +24,7 @@ from ostinato.domain.step import Effect, Entry, ResultStatus, ToolIntent, ToolOu
 from ostinato.domain.task import Done, Fail, Outcome, Park, Requeue, Task, TaskKind, TaskResult, Wait, WaitKind
 from ostinato.domain.values import SECOND, Trust, digest_of
 from ostinato.engine.port import AttemptPort, Ending, Settled
-from ostinato.store.port import Tx
+from ostinato.store.port import Reads, Tx
 from ostinato.tools.commands import (
     CommandPlace,
     Wanted,
@@ -51,6 +51,12 @@ LAST_BYTES = 4_096
 ELSEWHERE_S = 2.0
 """Seconds after which a task looks again that another node has to go on with."""
 
+GONE_S = 600.0
+"""A machine of which no node has run for so long is not waited for: its fleet is a copy by now, or has moved."""
+
+NODES_MAX = 200
+"""Of the latest starts of nodes, how many are looked through for such a machine."""
+
 ENDINGS = {
     "wall": "it was ended by its time limit",
     "silence": "it was ended because it said nothing for too long",
@@ -74,7 +80,7 @@ class ProcessHandler:
         self._place = place
         self._contexts = contexts
         self._begun = begun
-        self._machine = f"{socket.gethostname()}:{place.state_dir}"
+        self._machine = machine_of(place.state_dir)
 
     def open(self, tx: Tx, task: Task, *, now: int) -> None:
         """Nothing to do before the work itself."""
@@ -85,11 +91,10 @@ class ProcessHandler:
         handle = handle_for(self._place.state_dir, task)
         journal = await attempt.store.read(lambda reads: [step.entry for step in reads.steps(task.id)])
         intent = next((each for each in journal if isinstance(each, ToolIntent)), None)
-        if intent is not None and intent.bound.get("machine") != self._machine:
-            until_at = attempt.clock.now() + round(ELSEWHERE_S * SECOND)
-            return Park(wait=Wait(kind=WaitKind.TIME, until_at=until_at), reason="its process is on another machine")
         standing, ended = await asyncio.to_thread(handle.look)
         if standing is Standing.NEVER:
+            if intent is not None and intent.bound.get("machine") != self._machine:
+                return await self._elsewhere(attempt, machine=str(intent.bound.get("machine", "")))
             if attempt.draining:
                 return Requeue(reason="the node is stopping")
             begun = await self._begin(attempt, handle, has_intent=intent is not None)
@@ -106,6 +111,23 @@ class ProcessHandler:
                 return await asyncio.to_thread(partial(self._told, trust=trust), task, handle, ended)
             case _:
                 return await asyncio.to_thread(self._lost, task, handle)
+
+    async def _elsewhere(self, attempt: AttemptPort, *, machine: str) -> Outcome | Ending:
+        """Leaves it to the machine that began it, as long as there is one."""
+        task, now = attempt.task, attempt.clock.now()
+        host, own = machine.partition(":")[0], task.node
+        nodes = await attempt.store.read(lambda reads: reads.nodes(limit=NODES_MAX))
+        others = [each for each in nodes if each.host == host and each.id != own]
+        seen_at = max((now if each.ended_at is None else each.ended_at for each in others), default=None)
+        if seen_at is not None and now - seen_at <= GONE_S * SECOND:
+            until_at = now + round(ELSEWHERE_S * SECOND)
+            return Park(wait=Wait(kind=WaitKind.TIME, until_at=until_at), reason="its process is on another machine")
+        text = (
+            f"{_name(task)} was begun on another machine, of which no node runs any more ({machine}), and how it ended "
+            "is UNKNOWN. It was not started again; what it was to do may have been done"
+        )
+        entry = replace(_outcome(text, {"process": task.name, "ended": "unknown"}), status=ResultStatus.UNKNOWN)
+        return Ending(outcome=Fail(error=text, error_class="unknown"), entries=(entry,))
 
     # --- its beginning ---
 
@@ -260,6 +282,17 @@ def folder_name(task: Task) -> str:
     """The folder of a task's process. Each journal has one of its own; and so has a task of the same number that a
     restored backup made anew."""
     return f"T{task.id}-{task.journal}-{digest_of(f'{task.id}/{task.created_at}'.encode())[:12]}"
+
+
+def machine_of(state_dir: Path) -> str:
+    """What an intent names as the place where its process is."""
+    return f"{socket.gethostname()}:{state_dir}"
+
+
+def machine_in(reads: Reads, task: Task) -> str:
+    """Where a task's process was begun; empty where it was not."""
+    journal = (step.entry for step in reads.steps(task.id))
+    return next((str(each.bound.get("machine", "")) for each in journal if isinstance(each, ToolIntent)), "")
 
 
 def about_of(task: Task) -> About:

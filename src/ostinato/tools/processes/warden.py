@@ -18,7 +18,7 @@ from ostinato.domain.values import Value
 from ostinato.engine.port import Clock
 from ostinato.store.port import Reads, Store, TaskFilter, Tx
 from ostinato.tools.processes.handle import Handle, Standing, aged, handles
-from ostinato.tools.processes.handler import folder_name
+from ostinato.tools.processes.handler import NODES_MAX, folder_name, machine_in, machine_of
 from ostinato.tools.processes.start import reap
 
 REST_S = 5.0
@@ -39,7 +39,7 @@ class _Plan(Value):
     """What one look at the store comes to."""
 
     waiting: dict[str, Task]
-    """Folder -> the task that waits for its process."""
+    """Folder -> the task that waits for its process; also for one of a machine whose nodes are all gone."""
     condemned: dict[str, str]
     """Folder -> why its process must end."""
     cancelled: dict[int, str]
@@ -55,6 +55,7 @@ class Warden:
 
     def __init__(self, state_dir: Path, *, store: Store, clock: Clock) -> None:
         self._state_dir = state_dir
+        self._machine = machine_of(state_dir)
         self._store = store
         self._clock = clock
         self._watched: dict[str, asyncio.Task[None]] = {}
@@ -124,7 +125,12 @@ class Warden:
                 condemned[name] = cancelled[task.id] = f"{above.name} was cancelled"
             elif scope := _halted_scope(reads, task, halted):
                 condemned[name] = f"{scope} is halted"
-        here = {name: task for name, task in waiting.items() if name in found}
+        alone = sum(each.ended_at is None for each in reads.nodes(limit=NODES_MAX)) <= 1
+        here = {
+            name: task
+            for name, task in waiting.items()
+            if name in found or (alone and machine_in(reads, task) not in ("", self._machine))
+        }
         busy = TaskFilter(kinds=frozenset({TaskKind.PROCESS}), states=frozenset({TaskState.RUNNING}))
         return _Plan(
             waiting=here,
