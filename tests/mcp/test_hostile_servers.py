@@ -16,7 +16,10 @@ from ostinato.domain.errors import Conflict, Invalid
 from ostinato.domain.policy import Policy, judge
 from ostinato.domain.step import Decision, Effect, ResultStatus
 from ostinato.store.sqlite import open_store
+from ostinato.tools.mcp.port import Dial, McpPlace
+from ostinato.tools.mcp.servers import McpServers
 from ostinato.tools.port import RESULT_BYTES_MAX
+from ostinato.tools.standard import standard_toolbox
 from tests.conftest import run, wait_until
 from tests.mcp.bench import CONTEXT, Bench, bench, own_server
 
@@ -244,3 +247,26 @@ def test_a_server_dies_with_a_node_that_is_killed() -> None:
         node.kill()
         node.communicate()
     wait_until(lambda: not _running(mark))
+
+
+def test_a_server_whose_library_cannot_be_loaded_is_down_and_nobody_waits_for_it(folder: Path) -> None:
+    async def story() -> None:
+        async def dialler() -> Dial:
+            raise ImportError("no such library")
+
+        store = open_store(None)
+        servers = McpServers(
+            [own_server("good")], place=McpPlace(fleet=folder), toolbox=standard_toolbox(), store=store,
+            now=lambda: 0, dialler=dialler,
+        )  # fmt: skip
+        try:
+            await servers.start()
+            async with asyncio.timeout(10):
+                await servers.wait_listed()
+            (facts,) = servers.facts()
+            assert (facts.state, facts.problem) == ("down", "ImportError: no such library")
+        finally:
+            await servers.stop()
+            await store.close()
+
+    run(story())

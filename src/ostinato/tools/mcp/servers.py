@@ -140,12 +140,12 @@ class _Kept:
 
     async def run(self, dialler: Callable[[], Awaitable[Dial]]) -> None:
         """Keeps it up until it is cancelled."""
-        dial, failures, loop = await dialler(), 0, asyncio.get_running_loop()
+        failures, loop = 0, asyncio.get_running_loop()
         while True:
             began_s = loop.time()
             try:
-                await self._serve(dial)
-            except Exception as error:  # whatever a server does, the node goes on
+                await self._serve(await dialler())
+            except Exception as error:  # whatever a server does, or the library that speaks to it, the node goes on
                 self._problem = self._problem or _words(error)
             self._link = None
             self._up.clear()
