@@ -64,7 +64,13 @@ def learn(names: Iterable[str], environment: Environment | None = None) -> None:
 def _from_file(name: str, file: Path) -> str:
     try:
         with file.open("rb") as opened:
-            return opened.read(SECRET_BYTES_MAX).decode().strip()
+            data = opened.read(SECRET_BYTES_MAX + 1)
+        if len(data) > SECRET_BYTES_MAX:
+            raise NotFound(
+                f"the file that {name}_FILE names ({file}) has more than {SECRET_BYTES_MAX} bytes: "
+                "write the secret, and nothing else, into it"
+            )
+        return data.decode().strip()
     except OSError as error:
         raise NotFound(f"the file that {name}_FILE names cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
