@@ -126,3 +126,9 @@ def test_truth_is_no_number() -> None:
     permission = replace(leave("exact", arguments={"n": 1}), gate="g")
     assert not covers(permission, {"n": True})
     assert not covers(permission, {"n": 1.0})
+
+
+@pytest.mark.parametrize(("pattern", "argv"), [(" ", []), ("*", []), ("\t", [])])
+def test_a_pattern_for_no_command_is_refused(pattern: str, argv: list[str]) -> None:
+    with pytest.raises(Invalid, match="covers none"):
+        leave(f"argv={pattern}", arguments={"argv": argv})

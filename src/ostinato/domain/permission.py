@@ -144,6 +144,9 @@ def _check_command(like: Mapping[str, str], arguments: Mapping[str, Any]) -> Non
     """Raises Invalid where the command's own name is a pattern."""
     if "argv" not in like or not isinstance(arguments["argv"], list):
         return
-    first = like["argv"].split()[0]
-    if first != arguments["argv"][0]:
+    words, argv = like["argv"].split(), arguments["argv"]
+    if not words or not argv:
+        raise Invalid("A pattern for no command covers none", cure="Write the command's name out.")
+    first = words[0]
+    if first != argv[0]:
         raise Invalid(f"The command's name cannot be a pattern: {first[:80]!r}", cure="Write it out.")
