@@ -32,6 +32,7 @@ AUDITED = frozenset(
         EventName.TASK_CHANGED,
         EventName.SCHEDULE_ADDED,
         EventName.SCHEDULE_REMOVED,
+        EventName.PROCESS_DIRECTED,
         EventName.TAINT_CLEARED,
         EventName.PIN_ACCEPTED,
         EventName.PERMISSION_ADDED,

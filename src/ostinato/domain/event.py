@@ -45,6 +45,7 @@ class EventName(enum.StrEnum):
     QUESTION_ESCALATED = "question.escalated"
     PERMISSION_ADDED = "permission.added"
     PERMISSION_REVOKED = "permission.revoked"
+    PROCESS_DIRECTED = "process.directed"
     TAINT_CLEARED = "taint.cleared"
     HEARTBEAT_SKIPPED = "heartbeat.skipped"
     HEARTBEAT_FIRED = "heartbeat.fired"

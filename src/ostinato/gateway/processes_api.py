@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import msgspec
 
 from ostinato.domain.errors import Conflict, NotFound
+from ostinato.domain.event import EventName, NewEvent
 from ostinato.domain.person import Role
 from ostinato.domain.task import ENDED, UNFINISHED, Task, TaskKind
 from ostinato.domain.values import SECOND
@@ -22,7 +23,7 @@ from ostinato.gateway.follow import changes_of
 from ostinato.gateway.notation import iso, iso_or_none, parse_id
 from ostinato.gateway.operation import Ask, View, operation, stream
 from ostinato.gateway.tasks_api import PageSize, Word
-from ostinato.store.port import TaskFilter
+from ostinato.store.port import TaskFilter, Tx
 from ostinato.tools.processes.handle import Handle, handle_of
 from ostinato.tools.processes.keys import bytes_of
 from ostinato.tools.sandbox.spill import plain
@@ -35,6 +36,9 @@ LOOK_S = 0.1
 """How late somebody who follows a process sees what it says."""
 
 LAST_BYTES = 16_384
+
+SAID_CHARS_MAX = 500
+"""Of what a person did to a process, in the audit."""
 
 Text = Annotated[str, msgspec.Meta(max_length=262_144)]
 Size = Annotated[int, msgspec.Meta(ge=1, le=1_000)]
@@ -259,9 +263,18 @@ async def _running(context: Context, name: str) -> Handle:
 
 
 async def _told(context: Context, name: str, text: str, *, note: str = "") -> Done:
-    """What a person does to a process stands in its task."""
+    """What a person does to a process stands in its task, and in the audit."""
     task, now, by = await _task(context, name), context.now, context.caller.name
-    await context.store.run(lambda tx: tx.note_task(task.id, f"{text} ({note})" if note else text, by=by, now=now))
+    said = f"{text} ({note})" if note else text
+    event = NewEvent(
+        name=EventName.PROCESS_DIRECTED, task=task.id, agent=task.agent, actor=by, data={"text": said[:SAID_CHARS_MAX]}
+    )
+
+    def keep(tx: Tx) -> None:
+        tx.note_task(task.id, said, by=by, now=now)
+        tx.announce(event, now=now)
+
+    await context.store.run(keep)
     return Done(process=task.name, text=text)
 
 

@@ -104,6 +104,7 @@ _ABOUT_OTHERS = {
     EventName.AUDIT_BROKEN: "the record of what people did was tampered with",
     EventName.PERMISSION_ADDED: "{actor} allowed {agent} {tool} for good, as {permission} says",
     EventName.PERMISSION_REVOKED: "{actor} took back {permission}, of {agent} for {tool}",
+    EventName.PROCESS_DIRECTED: "{actor} took {task} of {agent} in hand: {text}",
     EventName.TAINT_CLEARED: "{actor} has looked at what strangers wrote into the files of {agent}",
     EventName.HEARTBEAT_FIRED: "the {heartbeat} of {agent} fired",
     EventName.HEARTBEAT_SKIPPED: "the {heartbeat} of {agent} was skipped, no model was asked",
