@@ -165,8 +165,7 @@ class Leash:
         """Stores the contents of the prompt files by digest, and returns name -> digest."""
         texts = {**self.then.texts, **self._notes}
         digests = {**self.then.digests, **{name: digest_of(text.encode()) for name, text in self._notes.items()}}
-        self._maker.keep(tx, texts, digests, now=now)
-        return digests
+        return self._maker.keep(tx, texts, digests, now=now)
 
     def kept(self, files: Mapping[str, str]) -> None:
         """Called once the commit that stored these files is on disk."""
@@ -328,15 +327,16 @@ class LeashMaker:
             self._fixed[key] = found
         return found
 
-    def keep(self, tx: Tx, texts: Mapping[str, str], digests: Mapping[str, str], *, now: Instant) -> None:
+    def keep(self, tx: Tx, texts: Mapping[str, str], digests: Mapping[str, str], *, now: Instant) -> Mapping[str, str]:
         """Stores each file's contents, unless a commit of today that is known to be on disk has: contents that nobody
-        stores anew are forgotten in the end."""
+        stores anew are forgotten in the end. Name -> digest of what is kept: of a file that holds a secret, another."""
         if day_of(now) != self._kept_day:
             self._kept_day = day_of(now)
             self._kept.clear()
-        for name, digest in digests.items():
-            if digest not in self._kept:
-                tx.put_blob(texts[name].encode(), now=now)
+        return {
+            name: digest if digest in self._kept else tx.put_blob(texts[name].encode(), now=now)
+            for name, digest in digests.items()
+        }
 
     def kept(self, files: Mapping[str, str]) -> None:
         """Called once the commit that stored these files is on disk."""

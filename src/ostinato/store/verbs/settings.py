@@ -8,6 +8,7 @@ from ostinato.domain.aging import AGING_SETTING, rank_of
 from ostinato.domain.errors import Invalid
 from ostinato.domain.event import EventName
 from ostinato.domain.limit import QueueLimit, Strands
+from ostinato.domain.secret import KNOWN
 from ostinato.domain.values import SECOND, Instant, digest_of
 from ostinato.store.verbs import rows
 from ostinato.store.verbs.limits import LIMITS_SETTING
@@ -90,7 +91,8 @@ class SettingVerbs(NodeVerbs):
         return True
 
     def put_blob(self, data: bytes, *, now: Instant) -> str:
-        """Keeps bytes under their digest."""
+        """Keeps bytes under their digest, both without any secret that this process knows of."""
+        data = KNOWN.stored(data)  # else the digest would be of what is not kept
         digest = digest_of(data)
         row = self._db.one("blob_used_at", digest=digest)
         if row is None:
