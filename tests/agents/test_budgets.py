@@ -8,7 +8,10 @@ from ostinato.domain.budget import Ceiling
 from ostinato.domain.event import EventName
 from ostinato.domain.ledger import CUT_OFF
 from ostinato.domain.question import Answer, Question, QuestionState
+from ostinato.domain.secret import KNOWN, Secret
+from ostinato.domain.step import Input
 from ostinato.domain.task import NewTask, Task, TaskEvent, TaskKind, TaskSpec, TaskState
+from ostinato.domain.values import digest_of
 from ostinato.store.port import EventFilter, QuestionFilter
 from tests.agents.fleet import PARKED, Fleet, running
 from tests.conftest import run
@@ -150,5 +153,36 @@ def test_a_task_that_is_cancelled_in_a_call_pays_for_the_prompt_alone(tmp_path: 
                     now=fleet.clock.now(),
                 )
             )  # fmt: skip
+
+    run(story())
+
+
+def test_what_a_person_has_granted_counts_where_one_call_costs_more_than_the_day(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with running(tmp_path, files("{per_day: {usd: 0.009}}")) as fleet:
+            await fleet.until((await add(fleet, "one")).id)
+            two = await fleet.until((await add(fleet, "two")).id, PARKED)
+            (question,) = await pending(fleet)
+            await settle(fleet, question, QuestionState.ALLOWED, more=1_000_000)
+            await fleet.until(two.id)
+            (tmp_path / "agents/helper/AGENTS.md").write_text("---\nlimits: {per_day: {usd: 0.005}}\n---\n")
+            three = await fleet.until((await add(fleet, "three")).id)
+            assert three.state is TaskState.DONE, three.result
+
+    run(story())
+
+
+def test_files_are_kept_under_the_digest_of_what_is_kept(tmp_path: Path) -> None:
+    KNOWN.learn(Secret("KEPT", "kept-Secret-4711-x"))
+
+    async def story() -> None:
+        written = files("{}") | {"agents/helper/SOUL.md": "You know kept-Secret-4711-x.\n"}
+        async with running(tmp_path, written) as fleet:
+            task = await fleet.until((await add(fleet, "one")).id)
+            (read,) = [each for each in await fleet.journal(task.id) if isinstance(each, Input)]
+            for name, digest in read.files.items():
+                kept = await fleet.store.read(lambda reads, digest=digest: reads.blob(digest))  # type: ignore[misc]  # bound now
+                assert digest_of(kept) == digest, name
+                assert b"4711" not in kept
 
     run(story())

@@ -284,3 +284,20 @@ def test_what_tools_import_is_there_outside_of_a_worker_too() -> None:
         ostinato.tool(effect="harmless")
     with pytest.raises(AttributeError):
         ostinato.nothing  # noqa: B018  # the look-up is what is tried
+
+
+def test_a_worker_that_cannot_be_started_leaves_no_folder(
+    fleet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: object, **__: object) -> None:
+        raise Invalid("there is no room")
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(workers.Resident, "start", refuse)
+
+    async def story() -> None:
+        async with hand(fleet) as h:
+            assert ["there is no room" in each.message for each in h.tools.findings].count(True) == 1
+
+    run(story())
+    assert list(tmp_path.glob("ostinato-tools-*")) == []

@@ -22,13 +22,11 @@ DAY: Instant = 86_400 * SECOND
 
 def reserve(state: TurnState, tx: Tx, *, usd_micros: int, tokens: int, now: Instant) -> Outcome | None:
     """Sets money and tokens aside; an outcome where a budget has no room for them."""
-    problem = _beyond_any_day(state, usd_micros)
-    if problem:
-        return Fail(error=problem, error_class="budget")
     try:
         _reserve(state, tx, usd_micros=usd_micros, tokens=tokens, now=now)
-    except Overdrawn as refusal:
-        return _stand_still(state, tx, refusal, now=now)
+    except Overdrawn as refusal:  # also with what a person has granted
+        problem = _beyond_any_day(state, usd_micros)
+        return Fail(error=problem, error_class="budget") if problem else _stand_still(state, tx, refusal, now=now)
     return None
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from itertools import islice
 
 from ostinato.domain.task import NewTask, Task
 from ostinato.domain.values import digest_of, to_json
@@ -49,8 +50,8 @@ def _plain(text: str) -> str:
 
 @lru_cache(maxsize=1_024)
 def _words(*texts: str) -> frozenset[str]:
-    found = [word for text in texts for word in _WORD.findall(text.casefold())]
-    return frozenset(found[:WORDS_MAX])
+    found = (each.group() for text in texts for each in _WORD.finditer(text.casefold()))
+    return frozenset(islice(found, WORDS_MAX))
 
 
 def _sorted(value: object) -> object:

@@ -262,17 +262,18 @@ class Workers:
         variables = {**PLAIN, "PYTHONDONTWRITEBYTECODE": "1", **(VARIABLES if given.network else {})}
         environment = {**variables, **values_of(given.secrets)}
         scratch = Path(tempfile.mkdtemp(prefix="ostinato-tools-"))
-        if os.geteuid() == 0:
-            os.chown(scratch, account.uid, account.gid)
         ways = contextlib.AsyncExitStack()
-        way = await ways.enter_async_context(helper_way(self._ways, f"tools of {agent}", given.network))
-        room = Room(workspace=scratch, reads=python.reads, bounds=Bounds(cpu_s=FOREVER_S), way=way)
-        argv = (python.program, "-I", "-u", "-c", _worker_text())
-        errand = Errand(argv=argv, cwd=scratch, environment=environment)
         try:
+            if os.geteuid() == 0:
+                os.chown(scratch, account.uid, account.gid)
+            way = await ways.enter_async_context(helper_way(self._ways, f"tools of {agent}", given.network))
+            room = Room(workspace=scratch, reads=python.reads, bounds=Bounds(cpu_s=FOREVER_S), way=way)
+            argv = (python.program, "-I", "-u", "-c", _worker_text())
+            errand = Errand(argv=argv, cwd=scratch, environment=environment)
             worker = Worker(await Resident.start(backend, room, errand, account=account), scratch, ways)
         except BaseException:
             await ways.aclose()
+            await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
             raise
         try:
             await worker.begin(sources, python, only=only)
