@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from ostinato.domain.chat import ToolCall
 from ostinato.domain.message import main_session
-from ostinato.domain.step import ResultStatus, ToolOutcome
+from ostinato.domain.step import Decision, Effect, ResultStatus, ToolIntent, ToolOutcome
 from ostinato.domain.task import Task, TaskKind, TaskState
-from ostinato.domain.values import SECOND
+from ostinato.domain.values import SECOND, Trust
 from ostinato.engine.limits import EngineLimits
-from ostinato.store.port import TaskFilter
+from ostinato.store.port import TaskFilter, Tx
 from tests.agents.fleet import ENDED, Fleet, running
 from tests.conftest import run
 
@@ -207,6 +208,34 @@ default: {calls: [{tool: spawn, args: {goal: "try", agent: helper}}]}
             await fleet.until(child.id)
             ((_, status, text),) = await outcomes(fleet, child.id)
             assert (status, text.startswith("Unknown tool")) == (ResultStatus.INVALID, True)
+
+    run(story())
+
+
+def test_what_is_given_to_the_parent_is_not_given_to_the_child_at_work(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with running(tmp_path, files(NARROW, helper="files.read, files.write")) as fleet:
+            parent = await fleet.until((await fleet.goal("boss", "lead")).id)
+            (child,) = await children_of(fleet, parent.id)
+            journal = await fleet.journal(child.id)
+            tools = tmp_path / "agents/boss/TOOLS.md"
+            tools.write_text(tools.read_text().replace("files.read", "files.read, files.write"))
+            call = ToolCall(id="c", name="files.write", arguments={"path": "out/a.md", "text": "a"})
+            intent = ToolIntent(
+                call_id="c", tool=call.name, effect=Effect.IDEMPOTENT, arguments=call.arguments or {}, key="k"
+            )
+
+            def decisions(tx: Tx) -> list[Decision]:
+                found = []
+                for read in (journal, ()):  # a turn that goes on, and one that begins now
+                    leash = fleet.leashes.leash(tx, child, journal=read)
+                    context = leash.context(child, intent=intent, trust=Trust.AGENT, now=fleet.clock.now())
+                    judged = leash.judge(call, context=context, arguments=call.arguments)
+                    assert not isinstance(judged, str), judged
+                    found.append(judged[0].decision)
+                return found
+
+            assert await fleet.store.run(decisions) == [Decision.DENY, Decision.ALLOW]
 
     run(story())
 

@@ -26,7 +26,7 @@ from ostinato.domain.ledger import day_of
 from ostinato.domain.message import Message
 from ostinato.domain.permission import Permission
 from ostinato.domain.policy import CallFacts, Verdict, judge, stricter
-from ostinato.domain.step import Entry, Input, ToolIntent
+from ostinato.domain.step import ABOVE, Entry, Input, ToolIntent
 from ostinato.domain.task import Task
 from ostinato.domain.values import Attachment, Instant, Limits, Trust, Value, digest_of, to_json
 from ostinato.engine.finisher import Finisher
@@ -39,6 +39,7 @@ from ostinato.workspace.agent import AgentDefinition, is_agent_file
 from ostinato.workspace.registry import Workspaces
 
 NO_LIMITS = Limits()
+NOBODY: Mapping[str, AgentDefinition] = {}
 USUAL_CONTEXT = ContextLimits()
 
 NOTES_S = 1.0
@@ -68,11 +69,20 @@ class Leash:
     """Judges the calls of one turn and lends tools their context."""
 
     def __init__(
-        self, maker: LeashMaker, task: Task, *, then: AgentDefinition, now: AgentDefinition, notes: Mapping[str, str]
+        self,
+        maker: LeashMaker,
+        task: Task,
+        *,
+        then: AgentDefinition,
+        now: AgentDefinition,
+        notes: Mapping[str, str],
+        above: Mapping[str, AgentDefinition] = NOBODY,
     ) -> None:
+        """`above`: the agents above a sub-agent as they were; whoever is not among them is as now."""
         self._maker = maker
         self._task = task
-        self.then = narrowed(then, task, maker.current)
+        self._above = {each: above.get(each) or maker.current(each) for each in task.spec.within}
+        self.then = narrowed(then, task, self._above.__getitem__)
         self.now = narrowed(now, task, maker.current)
         self._notes = notes
         fixed = maker.fixed(self.then)
@@ -148,13 +158,19 @@ class Leash:
         if facts.cost_usd_micros:
             facts = replace(facts, budget_left_usd_micros=budget_left())
         verdict = judge(facts, self.now.policy, permissions)
-        if self.then.version != self.now.version:
+        if self._has_changed:
             before = replace(context, commands=command_rules(self.then), secrets=self.then.tools.secrets)
             facts_then = toolbox.facts(tool, arguments, before)
             facts_then = replace(facts_then, budget_left_usd_micros=facts.budget_left_usd_micros)
             earlier = judge(facts_then, self.then.policy, permissions)
             verdict = stricter(earlier, verdict)
         return verdict, facts
+
+    @property
+    def _has_changed(self) -> bool:
+        """True where then and now may judge differently."""
+        others = (self._maker.current(name).version != then.version for name, then in self._above.items())
+        return self.then.version != self.now.version or any(others)
 
     @property
     def shown_files(self) -> tuple[str, ...]:
@@ -165,6 +181,9 @@ class Leash:
         """Stores the contents of the prompt files by digest, and returns name -> digest."""
         texts = {**self.then.texts, **self._notes}
         digests = {**self.then.digests, **{name: digest_of(text.encode()) for name, text in self._notes.items()}}
+        for agent, above in self._above.items():  # the turn's verdicts are bounded by what these allowed when it began
+            texts |= {f"{ABOVE}{agent}:{name}": text for name, text in above.texts.items()}
+            digests |= {f"{ABOVE}{agent}:{name}": digest for name, digest in above.digests.items()}
         return self._maker.keep(tx, texts, digests, now=now)
 
     def kept(self, files: Mapping[str, str]) -> None:
@@ -272,10 +291,10 @@ class LeashMaker:
         if began is None:
             return Leash(maker, task, then=now, now=now, notes=self._daily_notes(now.id))
         texts = _kept_texts(tx, began.files)
-        notes = {name: text for name, text in texts.items() if not is_agent_file(name)}
-        if began.agent_version == now.version:
-            return Leash(maker, task, then=now, now=now, notes=notes)
-        return Leash(maker, task, then=self._as_it_was(now, texts), now=now, notes=notes)
+        notes = {name: text for name, text in texts.items() if not (is_agent_file(name) or name.startswith(ABOVE))}
+        then = now if began.agent_version == now.version else self._as_it_was(now, texts)
+        above = {each: self._as_it_was(self.current(each), _texts_of(each, texts)) for each in task.spec.within}
+        return Leash(maker, task, then=then, now=now, notes=notes, above=above)
 
     def current(self, agent: str) -> AgentDefinition:
         """The agent as its files are now. Raises Unfit."""
@@ -343,6 +362,12 @@ class LeashMaker:
         if len(self._kept) > _KEPT_MAX:
             self._kept.clear()
         self._kept.update(files.values())
+
+
+def _texts_of(above: str, texts: Mapping[str, str]) -> dict[str, str]:
+    """The files of an agent above, by their own names."""
+    own = f"{ABOVE}{above}:"
+    return {name.removeprefix(own): text for name, text in texts.items() if name.startswith(own)}
 
 
 def _kept_texts(tx: Tx, files: Mapping[str, str]) -> dict[str, str]:

@@ -58,6 +58,11 @@ class ResultStatus(enum.StrEnum):
     """It may have happened: the node died between intent and result."""
 
 
+ABOVE = "above:"
+"""How the names of files begin in `Input` that are no part of the prompt: those of the agents above a sub-agent, as
+`above:<agent>:<file>`."""
+
+
 class Input(Value, tag="input"):
     """What a turn read at its start or at a step boundary: ids of messages, and the files it runs with."""
 

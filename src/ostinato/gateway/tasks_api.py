@@ -21,7 +21,7 @@ from ostinato.domain.question import Answer, QuestionKind, QuestionState
 from ostinato.domain.retry import parse_retry
 from ostinato.domain.review import ByAgent, read_review
 from ostinato.domain.routing import RoutingPolicy
-from ostinato.domain.step import Input
+from ostinato.domain.step import ABOVE, Input
 from ostinato.domain.task import UNFINISHED, Join, NewTask, Task, TaskEvent, TaskKind, TaskSpec, TaskState, WaitKind
 from ostinato.domain.task_query import QUERY_CHARACTERS_MAX, TaskQuery, parse_query
 from ostinato.domain.values import digest_of, to_json
@@ -519,7 +519,7 @@ def _task_view(tx: Reads, task: Task, *, why_here: list[str]) -> TaskView:
     prompt_files: dict[str, str] = {}
     for each in steps:
         if isinstance(each.entry, Input) and each.entry.files:
-            prompt_files = dict(each.entry.files)
+            prompt_files = {name: it for name, it in each.entry.files.items() if not name.startswith(ABOVE)}
     result = task.result
     return TaskView(
         task=task_row(task, usd=cost if charges else task_usd(tx, task)),
