@@ -42,7 +42,7 @@ from ostinato.engine.port import AttemptPort, Ending, Settled
 from ostinato.store.port import TaskFilter, Tx
 from ostinato.tools.commands import CommandPlace, wanted_command
 from ostinato.tools.port import ToolContext, capped
-from ostinato.tools.processes.handler import START_TOOL, about_of, handle_for
+from ostinato.tools.processes.handler import START_TOOL, handle_for
 from ostinato.tools.processes.process_tools import add_process
 from ostinato.tools.sandbox.spill import plain
 from ostinato.tools.sandbox.surroundings import without
@@ -139,7 +139,6 @@ class CodingHandler:
         outside = process.spec.trust is Trust.EXTERNAL
         if outside:  # before it writes anything
             tx.taint_files(context.agent, [f"{cwd.rstrip('/')}/"], task=task.id, now=now)
-        handle_for(self._place.state_dir, process).prepare(about_of(process))
         if messages:
             tx.advance_cursor(task.session or "", messages[-1].id, now=now)
         files = dict(leash.keep_files(tx, now=now))
