@@ -25,6 +25,8 @@ PAUSE_S = 0.001
 class InLoop:
     """Functions without workers (see `Functions`)."""
 
+    is_listed = True
+
     def __init__(self, scenario: Scenario, *, outside: Outside, clock: Clock) -> None:
         self._scenario = scenario
         self._outside = outside

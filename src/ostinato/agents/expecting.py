@@ -23,8 +23,12 @@ LOOK_S = 0.2
 class Listing(Protocol):
     """Tools that are loaded beside the node's start."""
 
+    @property
+    def is_listed(self) -> bool:
+        """True once all of it has been loaded, or has failed to."""
+
     def is_awaited_by(self, grants: Sequence[str] | None, function: str) -> bool:
-        """True while these grants, or an agent's function, may mean something that is not loaded yet."""
+        """True where these grants, or an agent's function, may mean something of it."""
 
     async def wait_listed(self) -> None:
         """Returns once all of it has been loaded, or has failed to."""
@@ -58,7 +62,7 @@ class Expecting:
         return await self._handler.perform(attempt)
 
     def _waits(self, task: Task) -> bool:
-        if task.agent is None:
+        if self._listing.is_listed or task.agent is None:
             return False
         try:
             agent = self._leashes.current(task.agent)

@@ -131,11 +131,13 @@ class PythonTools:
         """Begins to load the files, and looks after them from then on: a node that has them starts as fast as any."""
         self._looking = asyncio.create_task(self._look_on())
 
+    @property
+    def is_listed(self) -> bool:
+        """True once the files that were there at the start have been loaded, or have failed to."""
+        return self._listed.is_set()
+
     def is_awaited_by(self, grants: Sequence[str] | None, function: str) -> bool:
-        """True while the files have not been loaded and these grants, or an agent's function, may mean one of them;
-        None: everything is granted."""
-        if self._listed.is_set():
-            return False
+        """True where these grants, or an agent's function, may mean one of the files; None: everything is granted."""
         files = {name.removesuffix(".py") for name, *_ in _stamp_of(self._folder)}
         heads = ["*"] if grants is None else [each.partition(".")[0] for each in (*grants, function)]
         return any(fnmatchcase(file, head) for file in files for head in heads)
