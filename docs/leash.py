@@ -40,7 +40,7 @@ from ostinato.tools import (
 from ostinato.tools import review as tools_review
 from ostinato.tools.mcp import answers, offers, sdk
 from ostinato.tools.port import Tool, nobody, nowhere
-from ostinato.tools.processes import handle, process_tools, shim, warden
+from ostinato.tools.processes import handle, handler, process_tools, shim, warden
 from ostinato.tools.python import family, worker, workers
 from ostinato.tools.sandbox import (
     changes,
@@ -76,7 +76,7 @@ BOUNDED: Mapping[str, tuple[ModuleType, ...]] = {
 }
 """Where limits stand that nobody can set: what of -> modules."""
 
-INNER = (router, warden, tree, resident, changes)
+INNER = (router, handler, warden, tree, resident, changes)
 """Modules of the tools whose limits no agent meets: they bound the runtime's own work."""
 
 FAMILIES = {

@@ -174,7 +174,8 @@ def test_a_task_that_nobody_can_do_is_ready_once_it_is_given_to_somebody(asleep:
 @pytest.mark.slow
 def test_a_branch_that_is_not_taken_is_skipped_and_says_why(asleep: Path) -> None:
     first = document(asleep, "tasks", "add", "First", "--agent", "clerk")["id"]
-    wants = ("--agent", "clerk", "--after", f"{first}:failure", "--after", f"{first}:always", "--any")
+    other = document(asleep, "tasks", "add", "Other", "--agent", "clerk", "--draft")["id"]
+    wants = ("--agent", "clerk", "--after", f"{other}:failure", "--after", f"{first}:always", "--any")
     either = document(asleep, "tasks", "add", "Either", *wants)["id"]
     rescue = document(asleep, "tasks", "add", "Rescue", "--agent", "clerk", "--after", f"{first}:failure")["id"]
     assert document(asleep, "tasks", "show", rescue)["after"] == [f"{first}:failure"]

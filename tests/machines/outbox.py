@@ -39,6 +39,8 @@ class Sent:
     """What the list knows of a delivery."""
 
     task: int
+    since: int
+    """When it began to wait for its turn."""
     tone: str = ""
     """What its bell rings; empty: it is a letter."""
     repeats: bool = True
@@ -120,7 +122,7 @@ class OutboxMachine(Machine):
         ]
         assert results[0].data is not None, results[0].text
         assert results[-1] == results[0]
-        self.sent.append(Sent(int(results[0].data["task"][1:])))
+        self.sent.append(Sent(int(results[0].data["task"][1:]), BEGINS_AT))
 
     @rule(tool=st.sampled_from(["bell.ring", "bell.tap"]), cracked=st.booleans(), edits=st.booleans())
     def allow_an_action(self, tool: str, *, cracked: bool, edits: bool) -> None:
@@ -130,7 +132,7 @@ class OutboxMachine(Machine):
         tone = f"{tone} edited" if edits else tone
         self.call(self.post.answer(question.id, arguments={"tone": tone} if edits else None))
         task = max(self.states())
-        self.sent.append(Sent(task, tone, repeats=tool == "bell.tap"))
+        self.sent.append(Sent(task, self.post.clock.now(), tone, repeats=tool == "bell.tap"))
 
     @rule()
     def forge_an_action(self) -> None:
@@ -140,7 +142,7 @@ class OutboxMachine(Machine):
         wanted = {"tool": "bell.ring", "arguments": {"tone": "forged"}, "question": question.id}
         new = NewTask(kind=TaskKind.DELIVERY, title="x", agent="triage", spec=TaskSpec(input=wanted))
         task = self.do(lambda tx: tx.add_task(new, now=self.post.clock.now()))
-        self.sent.append(Sent(task.id, "forged", forged=True))
+        self.sent.append(Sent(task.id, self.post.clock.now(), "forged", forged=True))
 
     # --- how it goes ----------------------------------------------------------------------------------------------
 
@@ -205,6 +207,7 @@ class OutboxMachine(Machine):
         task = dead[number % len(dead)]
         self.do(lambda tx: tx.retry_task(task.task, fresh=False, actor="ann", now=self.post.clock.now()))
         task.state, task.failures, task.losses = TaskState.READY, 0, 0
+        task.since = self.post.clock.now()  # behind whatever waits already
 
     @rule()
     def begin_anew(self) -> None:
@@ -214,7 +217,8 @@ class OutboxMachine(Machine):
         self.call(self.post.new_node())
 
     def _claimable(self) -> Sent | None:
-        return next((each for each in self.sent if each.state is TaskState.READY), None)
+        ready = [each for each in self.sent if each.state is TaskState.READY]
+        return min(ready, key=lambda each: (each.since, each.task), default=None)
 
     def _acts(self, task: Sent) -> bool:
         """True where the next attempt rings: nothing is in doubt, or it may be done again."""

@@ -18,7 +18,7 @@ from ostinato.domain.question import Action, Answer, NewQuestion, Question, Ques
 from ostinato.domain.step import Answered
 from ostinato.domain.task import Done, NewTask, Park, Task, TaskEvent, TaskKind, TaskResult, TaskState, Wait, WaitKind
 from ostinato.domain.values import SECOND, digest_of, to_json
-from ostinato.store.port import QuestionFilter, TaskFilter, Tx
+from ostinato.store.port import POISON_LOSSES, QuestionFilter, TaskFilter, Tx
 from ostinato.testing.contract.scene import claim_of
 from tests.machines.machine import Machine
 
@@ -32,6 +32,7 @@ FITTING = {
     QuestionKind.BUDGET: {QuestionState.ALLOWED, QuestionState.DENIED},
     QuestionKind.ASK: {QuestionState.ANSWERED, QuestionState.DENIED},
     QuestionKind.UNKNOWN: {QuestionState.ANSWERED, QuestionState.ALLOWED, QuestionState.DENIED},
+    QuestionKind.REVIEW: {QuestionState.ALLOWED, QuestionState.DENIED},
     QuestionKind.FAILURE: {QuestionState.ANSWERED, QuestionState.ALLOWED, QuestionState.DENIED},
 }
 
@@ -137,7 +138,9 @@ class QuestionMachine(Machine):
         """Whoever was woken runs again; whoever waits does not."""
         ready = {each.task.id: each for each in self.askers if not (each.ended or each.claimed or each.waits_for)}
         claimed = self.call(self.scene.claim(99, kinds=(TaskKind.GOAL,)))
-        assert {task.id for task in claimed} == set(ready)
+        # Of several that were there each time a node died, all but one begin a little later.
+        late = [self.do(lambda tx, each=each: tx.task(each)) for each in set(ready) - {task.id for task in claimed}]
+        assert all(task.losses >= POISON_LOSSES for task in late)
         for task in claimed:
             ready[task.id].claimed = task
 

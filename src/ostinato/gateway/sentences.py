@@ -298,6 +298,7 @@ def _filled(event: Event, known: Known, words: str) -> str:
         "permission": f"P{data['permission']}" if isinstance(data.get("permission"), int) else "a permission",
         "breaker": one_line(str(data.get("breaker") or "something").replace(":", " ", 1), chars_max=80),
         "for_agent": f" for {event.agent}" if event.agent else "",
+        "text": one_line(data.get("text") or "a process", chars_max=80),
         "pid": f" (pid {data['pid']})" if data.get("pid") else "",
         "version": f" ({str(data['version'])[:12]})" if data.get("version") else "",
     }

@@ -16,6 +16,7 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from ostinato.domain.aging import AGING_S, rank_of
 from ostinato.domain.errors import Conflict
 from ostinato.domain.question import QuestionKind, QuestionState
 from ostinato.domain.step import Note
@@ -82,6 +83,7 @@ class History(RuleBasedStateMachine):
         self.claims: Counter[int] = Counter()
         self.completed: Counter[tuple[int, int]] = Counter()
         self.last_event = 0
+        self.since: dict[int, tuple[TaskState, Instant]] = {}
         self._await(self.scene.begin())
 
     def teardown(self) -> None:
@@ -271,6 +273,7 @@ class History(RuleBasedStateMachine):
     def laws_hold(self) -> None:
         """Sessions, limits, dependencies, numbers."""
         tasks = self._tasks()
+        self._see_who_waits(tasks)
         running = [task for task in tasks if task.state is TaskState.RUNNING]
         assert max(Counter(task.session for task in running if task.session).values(), default=0) <= 1
         turns = [task.session for task in tasks if task.kind is TaskKind.TURN and task.state in UNFINISHED]
@@ -316,7 +319,8 @@ class History(RuleBasedStateMachine):
         agents_busy = Counter(task.agent for task in tasks if task.state is TaskState.RUNNING)
         sessions_busy = {task.session for task in tasks if task.state is TaskState.RUNNING and task.session}
         chosen: list[int] = []
-        for task in sorted(tasks, key=lambda task: (-task.priority, task.id)):
+        self._see_who_waits(tasks)
+        for task in sorted(tasks, key=self._place):
             scopes = {"fleet", f"agent:{task.agent}", f"session:{task.session}", f"pool:{task.pool}"}
             limit = LIMITS.get(task.agent or "", request.agent_limit_default)
             if (
@@ -333,6 +337,18 @@ class History(RuleBasedStateMachine):
             agents_busy[task.agent] += 1
             sessions_busy |= {task.session} if task.session else set()
         return chosen
+
+    def _see_who_waits(self, tasks: list[Task]) -> None:
+        """Since when each has waited for its turn: since it came, was let go or came back from among the dead."""
+        for task in tasks:
+            state, since_at = self.since.get(task.id, (None, 0))
+            anew = task.state is TaskState.READY and state in (TaskState.DRAFT, TaskState.BLOCKED, TaskState.FAILED)
+            if state is None or anew:
+                since_at = max(self.scene.now, task.not_before_at)
+            self.since[task.id] = (task.state, since_at)
+
+    def _place(self, task: Task) -> tuple[Instant, int]:
+        return rank_of(self.since[task.id][1], priority=task.priority, aging_s=AGING_S), task.id
 
     def _delayed(self) -> dict[int, Instant]:
         """Tasks that may not start yet: nothing but `not_before_at` delays here, as every retry comes at once."""
