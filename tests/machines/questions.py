@@ -32,9 +32,9 @@ FITTING = {
     QuestionKind.BUDGET: {QuestionState.ALLOWED, QuestionState.DENIED},
     QuestionKind.ASK: {QuestionState.ANSWERED, QuestionState.DENIED},
     QuestionKind.UNKNOWN: {QuestionState.ANSWERED, QuestionState.ALLOWED, QuestionState.DENIED},
-    QuestionKind.REVIEW: {QuestionState.ALLOWED, QuestionState.DENIED},
     QuestionKind.FAILURE: {QuestionState.ANSWERED, QuestionState.ALLOWED, QuestionState.DENIED},
 }
+"""What may be answered. Reviews have a history of their own: `testing/contract/reviewing.py`."""
 
 numbers = st.integers(0, 10_000)
 
@@ -82,7 +82,7 @@ class QuestionMachine(Machine):
     @precondition(lambda self: any(each.claimed for each in self.askers))
     @rule(
         number=numbers,
-        kind=st.sampled_from(QuestionKind),
+        kind=st.sampled_from(sorted(FITTING)),
         stored=st.booleans(),
         expires=st.booleans(),
         whom=st.sampled_from(["operator", "admin"]),
