@@ -16,8 +16,8 @@ from ostinato.domain.question import (
     Question,
     QuestionKind,
     QuestionState,
+    asked_by,
     check_decider,
-    is_escalated,
     next_call_at,
 )
 from ostinato.domain.values import SECOND
@@ -115,7 +115,7 @@ def test_it_is_asked_again_later_and_never_after_its_end(
     elif remind_s is not None:
         assert expires_at is not None
     if not escalate:
-        assert not is_escalated(asked, created_at=0, now=10**12)
+        assert asked_by(asked, created_at=0, now=10**12) == [asked.ask]
 
 
 def test_the_times_at_which_it_is_asked_again() -> None:

@@ -12,11 +12,22 @@ import msgspec
 import typer
 
 from ostinato.cli.client import Client
-from ostinato.cli.options import Before, Commands, Fleet, Json, Limit, OfAgent, Reason, TaskId, text_argument
+from ostinato.cli.options import (
+    Before,
+    Commands,
+    Fleet,
+    Json,
+    Limit,
+    OfAgent,
+    Reason,
+    TaskId,
+    file_argument,
+    text_argument,
+)
 from ostinato.cli.screen import Screen
 from ostinato.cli.task_screen import failure_pairs, show_attempts
 from ostinato.cli.words import count, money, when
-from ostinato.domain.errors import Invalid, NotFound
+from ostinato.domain.errors import Invalid
 from ostinato.gateway import dead_api
 from ostinato.gateway.views import TaskRow
 from ostinato.workspace.front_matter import parse_yaml
@@ -227,16 +238,7 @@ def _edit(file: Path | None) -> dict[str, Any]:
     """What a file says of goal and input."""
     if file is None:
         return {}
-    try:
-        raw = file.read_bytes()[: EDIT_BYTES_MAX + 1]
-        text = raw.decode()
-    except FileNotFoundError:
-        raise NotFound("There is no such file", place=str(file)) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise Invalid(f"It cannot be read: {error}", place=str(file), cure="Name a file of text in UTF-8.") from None
-    if len(raw) > EDIT_BYTES_MAX:
-        raise Invalid("The file is too long", place=str(file), cure=f"At most {EDIT_BYTES_MAX} bytes.")
-    found: Any = parse_yaml(text, place=str(file)).plain()
+    found: Any = parse_yaml(file_argument(file, bytes_max=EDIT_BYTES_MAX), place=str(file)).plain()
     if not isinstance(found, dict) or not found or set(found) - {"goal", "input"}:
         raise Invalid("This is no edit", place=str(file), cure="It can have `goal`, a text, and `input`, an object.")
     if not isinstance(found.get("goal", ""), str) or not isinstance(found.get("input", {}), dict):

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from ostinato.domain.errors import Invalid
+from ostinato.domain.errors import Invalid, NotFound
 from ostinato.gateway.operation import check_depth
 
 Commands = Mapping[str, Callable[..., None]]
@@ -105,3 +105,17 @@ def rungs_argument(texts: list[str]) -> list[dict[str, Any]]:
             raise Invalid(f"{text[:64]!r} does not say how long they have", place="--escalate", cure=cure)
         rungs.append({"to": to, "within": within})
     return rungs
+
+
+def file_argument(file: Path, *, bytes_max: int) -> str:
+    """The text of a file that was named. Raises NotFound or Invalid."""
+    try:
+        with file.open("rb") as opened:
+            raw = opened.read(bytes_max + 1)
+        if len(raw) > bytes_max:
+            raise Invalid("The file is too long", place=str(file), cure=f"At most {bytes_max} bytes.")
+        return raw.decode()
+    except FileNotFoundError:
+        raise NotFound("There is no such file", place=str(file)) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise Invalid(f"It cannot be read: {error}", place=str(file), cure="Name a file of text in UTF-8.") from None

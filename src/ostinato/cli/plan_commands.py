@@ -12,10 +12,10 @@ import msgspec
 import typer
 
 from ostinato.cli.client import Client
-from ostinato.cli.options import Fleet, Json, TaskId, json_argument, text_argument
+from ostinato.cli.options import Fleet, Json, TaskId, file_argument, json_argument, text_argument
 from ostinato.cli.screen import Screen
 from ostinato.cli.words import count, money
-from ostinato.domain.errors import Invalid, NotFound
+from ostinato.domain.errors import Invalid
 from ostinato.gateway import plans_api, tasks_api
 from ostinato.gateway.plans_api import TreeNode, TreeView
 from ostinato.workspace.front_matter import Most, parse_yaml
@@ -121,18 +121,10 @@ def _row(node: TreeNode) -> tuple[str, ...]:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    try:
-        raw = file.read_bytes()[: PLAN_BYTES_MAX + 1]
-        text = raw.decode()
-    except FileNotFoundError:
-        raise NotFound("There is no such file", place=str(file)) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise Invalid(f"It cannot be read: {error}", place=str(file), cure="Name a file of text in UTF-8.") from None
-    if len(raw) > PLAN_BYTES_MAX:
-        raise Invalid("The plan is too long", place=str(file), cure=f"At most {PLAN_BYTES_MAX} bytes.")
+    text = file_argument(file, bytes_max=PLAN_BYTES_MAX)
     try:
         is_json = text.lstrip()[:1] == "{"
-        found: Any = msgspec.json.decode(raw) if is_json else parse_yaml(text, place=str(file), most=PLAN).plain()
+        found: Any = msgspec.json.decode(text) if is_json else parse_yaml(text, place=str(file), most=PLAN).plain()
     except (msgspec.DecodeError, RecursionError) as error:
         raise Invalid(f"This is not JSON: {error}", place=str(file)) from None
     if not isinstance(found, dict):

@@ -218,11 +218,6 @@ def asked_by(question: NewQuestion, *, created_at: Instant, now: Instant) -> lis
     return [question.ask, *(e.to for e in everybody_asked(question) if now >= created_at + round(e.after_s * SECOND))]
 
 
-def is_escalated(question: NewQuestion, *, created_at: Instant, now: Instant) -> bool:
-    """True from the time on at which somebody else is asked, too."""
-    return len(asked_by(question, created_at=created_at, now=now)) > 1
-
-
 def next_call_at(question: NewQuestion, *, created_at: Instant, after: Instant) -> Instant | None:
     """When a pending question is asked once more, the next time after `after`; None: never before it expires."""
     times: list[Instant] = []
