@@ -32,9 +32,9 @@ FITTING = {
     QuestionKind.BUDGET: {QuestionState.ALLOWED, QuestionState.DENIED},
     QuestionKind.ASK: {QuestionState.ANSWERED, QuestionState.DENIED},
     QuestionKind.UNKNOWN: {QuestionState.ANSWERED, QuestionState.ALLOWED, QuestionState.DENIED},
-    QuestionKind.FAILURE: {QuestionState.ANSWERED, QuestionState.ALLOWED, QuestionState.DENIED},
 }
-"""What may be answered. Reviews have a history of their own: `testing/contract/reviewing.py`."""
+"""What may be answered. What becomes of a failed task and what a reviewer says move the task itself, and have histories
+of their own: `failing.py` and `reviewing.py` in `testing/contract/`."""
 
 numbers = st.integers(0, 10_000)
 
