@@ -7,7 +7,11 @@ from pathlib import Path
 from ostinato.agents.calendar import VACANT_S, Calendar
 from ostinato.agents.colleagues import colleague_of, delegates_of
 from ostinato.agents.vacancies import Vacancies
-from ostinato.domain.task import NewTask, Task, TaskKind, TaskSpec, TaskState
+from ostinato.domain.breaker import Breaker, BreakerState
+from ostinato.domain.task import NewTask, Park, Task, TaskKind, TaskSpec, TaskState, Wait, WaitKind
+from ostinato.domain.values import SECOND
+from ostinato.engine.finisher import LEFT_ALONE
+from ostinato.store.port import Claim, ClaimRequest, Tx
 from ostinato.tools.router import Router
 from tests.agents.fleet import Fleet, running, write_fleet
 from tests.conftest import run
@@ -79,5 +83,75 @@ def test_nobody_gets_a_task_whom_its_maker_may_not_ask(tmp_path: Path) -> None:
             write_fleet(tmp_path, {"agents/friend/AGENTS.md": LATIN})
             await calendar.poll()
             assert (await fleet.store.read(lambda reads: reads.task(task.id))).agent == "friend"
+
+    run(story())
+
+
+def test_what_was_routed_goes_to_whoever_is_able_first_and_what_was_named_stays(tmp_path: Path) -> None:
+    async def story() -> None:
+        two = {f"agents/{each}/AGENTS.md": LATIN for each in ("scholar", "tutor")}
+        async with running(tmp_path, FILES | two) as fleet:
+            calendar, now = calendar_of(fleet), fleet.clock.now()
+            await calendar.poll()
+
+            async def hold(agent: str, held: bool = True) -> None:
+                if held:
+                    await fleet.store.run(
+                        lambda tx: tx.set_flag(f"agent:{agent}", "paused", actor="ann", reason="", now=now)
+                    )
+                else:
+                    await fleet.store.run(lambda tx: tx.clear_flag(f"agent:{agent}", "paused", actor="ann", now=now))
+                await calendar.poll()
+
+            async def agent_of(task: Task) -> str | None:
+                return (await fleet.store.read(lambda reads: reads.task(task.id))).agent
+
+            await hold("scholar")
+            await hold("tutor")
+            task = await add(fleet)
+            named = await fleet.goal("scholar", "go")
+            later = await add(fleet, after=(named.id,))
+            assert (task.agent, later.agent) == ("scholar", "tutor")
+            await hold("helper")
+            assert await agent_of(task) == "scholar", "nobody else can do it now"
+            await hold("tutor", False)
+            done = await fleet.until(task.id)
+            assert (done.agent, done.state) == ("tutor", TaskState.DONE)
+            assert ": tutor: " in done.spec.routed
+            await hold("tutor")
+            await hold("scholar", False)
+            assert (await fleet.until(later.id)).agent == "scholar", "also what waited for others"
+            assert await agent_of(named) == "scholar"
+
+    run(story())
+
+
+def test_what_waits_for_its_agents_breaker_goes_to_another_that_is_not_in_trouble(tmp_path: Path) -> None:
+    async def story() -> None:
+        two = {f"agents/{each}/AGENTS.md": LATIN for each in ("scholar", "tutor")}
+        async with running(tmp_path, FILES | two, start=False) as fleet:
+            calendar, now = calendar_of(fleet), fleet.clock.now()
+
+            def trouble(tx: Tx) -> None:
+                for name in ("agent:scholar", "agent:tutor"):
+                    until_at = now + 600 * SECOND
+                    tx.put_breaker(name, Breaker(name=name, state=BreakerState.OPEN, until_at=until_at), now=now)
+
+            def leave_alone(tx: Tx) -> None:
+                node = tx.start_node(pid=1, host="", version="", lease_s=100.0, exclusive=True, now=now).id
+                (task,) = tx.claim(ClaimRequest(node=node), now=now)
+                wait = Wait(kind=WaitKind.TIME, until_at=now + 600 * SECOND)
+                tx.finish(
+                    Claim(task=task.id, token=task.token), Park(wait=wait, reason=f"{LEFT_ALONE}it is down"), now=now
+                )
+
+            await fleet.store.run(trouble)
+            task = await add(fleet)
+            await fleet.store.run(leave_alone)
+            await calendar.poll()
+            await fleet.store.run(lambda tx: tx.put_breaker("agent:tutor", None, now=now))
+            await calendar.poll()
+            found = await fleet.store.read(lambda reads: reads.task(task.id))
+            assert (task.agent, found.agent, found.state) == ("scholar", "tutor", TaskState.READY)
 
     run(story())

@@ -94,6 +94,8 @@ class Ranked(Value):
     """What speaks for and against it."""
     score: float | None = None
     """The weighted sum of its shares, 0 at best; None: it lacks a skill."""
+    waits: bool = False
+    """It cannot work now."""
 
     @property
     def words(self) -> str:
@@ -141,8 +143,8 @@ def route(
     best = sorted((_is_hindered(each), scale.score(each), _load(each), each.id, each) for each in able)
     has = f"has {', '.join(skills)}"
     ranked = tuple(
-        Ranked(id=each.id, reasons=(has, *scale.reasons(each, score)), score=score)
-        for _, score, _, _, each in best[:EXPLAINED_MAX]
+        Ranked(id=each.id, reasons=(has, *scale.reasons(each, score)), score=score, waits=waits)
+        for waits, score, _, _, each in best[:EXPLAINED_MAX]
     )
     return Route(agent=ranked[0].id, ranked=(*ranked, *_closest(candidates, skills)[: EXPLAINED_MAX - len(ranked)]))
 

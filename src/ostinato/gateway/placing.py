@@ -14,7 +14,7 @@ from ostinato.gateway.context import AgentCard, Context
 from ostinato.gateway.operation import View
 from ostinato.store.port import Reads, Tx
 from ostinato.tools.port import Colleague
-from ostinato.tools.router import Router
+from ostinato.tools.router import Router, is_routed
 
 
 class CandidateView(View):
@@ -42,8 +42,7 @@ class Placing:
         """Gives a task to somebody that nobody could do when it was made; it stays as it is where nobody can now."""
         if task.agent is not None:
             return task
-        chosen, _ = self._router.explain(tx, task, self.agents, after=_after(tx, task), now=now)
-        return task if chosen.agent is None else tx.change_task(task.id, actor=actor, agent=chosen.agent, now=now)
+        return self._router.place_again(tx, task, self.agents, actor=actor, now=now)
 
     def why_here(self, tx: Reads, task: Task, *, now: Instant) -> list[str]:
         """Who asked for a task and through what, and why it is with its agent, by today's files and load."""
@@ -52,7 +51,7 @@ class Placing:
         through = f" through {trigger}" if trigger != task.spec.requester else ""
         lines = [f"asked for by {task.spec.requester}{through}{causes}"]
         if task.spec.routed:
-            moved = f": {task.agent}: " not in task.spec.routed
+            moved = not is_routed(task)
             lines.append(f"{'first ' if moved else ''}given by {task.spec.routed}")
             lines += [f"{task.agent or 'nobody'} has it since"] if moved else []
         if task.spec.skills:

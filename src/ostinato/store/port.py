@@ -374,7 +374,10 @@ class Tx(Reads, QueueTx, LeashTx, Protocol):
         agent: str | None = None,
         not_before_at: Instant | None = None,
         project: str | None = None,
-    ) -> Task: ...
+        routed: str = "",
+    ) -> Task:
+        """`routed` says by what and why an agent was chosen, where nobody named it."""
+
     def edit_draft(self, task: int, *, title: str, spec: TaskSpec, actor: str, now: Instant) -> Task:
         """Other words before anybody approves it; `Conflict` for no draft, or what is now another task's work."""
 

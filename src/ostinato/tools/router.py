@@ -66,9 +66,18 @@ class Router:
             tx.announce(NewEvent(name=EventName.RULE_MISSED, agent=chosen.agent, reason=each), now=now)
         if chosen.agent is None:
             return replace(new, blocked=chosen.blocked)
-        others = len(chosen.ranked) - 1
-        why = f"{guide.why}: {chosen.ranked[0].words}{f' (first of {others + 1})' if others else ''}"
-        return replace(new, agent=chosen.agent, blocked="", spec=replace(new.spec, routed=why))
+        return replace(new, agent=chosen.agent, blocked="", spec=replace(new.spec, routed=_why(chosen, guide)))
+
+    def place_again(
+        self, tx: Tx, task: Task, agents: Sequence[Colleague], *, actor: str, now: Instant, at_once: bool = False
+    ) -> Task:
+        """The task with whoever gets it now; as it was where nobody can do it, or with `at_once` where nobody else can
+        do it now."""
+        after = [each.task for each in tx.waits_on(task.id)]
+        chosen, guide = self._choose(tx, task, agents, after=after, now=now)
+        if chosen.agent in (None, task.agent) or (at_once and chosen.ranked[0].waits):
+            return task
+        return tx.change_task(task.id, actor=actor, agent=chosen.agent, routed=_why(chosen, guide), now=now)
 
     def explain(
         self, tx: Reads, task: Task, agents: Sequence[Colleague], *, after: Sequence[int], now: Instant
@@ -151,6 +160,16 @@ class Router:
 def scaled(stored: str | None, concurrency: int) -> int:
     """How many tasks of an agent run at once: what a person has said, else its files."""
     return int(stored) if stored and stored.isdecimal() else concurrency
+
+
+def is_routed(task: Task) -> bool:
+    """True for a task that has its agent by routing: nobody named it, and nobody has moved it since."""
+    return task.agent is not None and f": {task.agent}: " in task.spec.routed
+
+
+def _why(chosen: Route, guide: Guidance) -> str:
+    able = sum(each.score is not None for each in chosen.ranked)
+    return f"{guide.why}: {chosen.ranked[0].words}{f' (first of {able})' if able > 1 else ''}"
 
 
 def _given(guide: Guidance) -> Route:

@@ -233,8 +233,10 @@ class MoveVerbs(EndingVerbs):
         agent: str | None = None,
         not_before_at: Instant | None = None,
         project: str | None = None,
+        routed: str = "",
     ) -> Task:
-        """Priority and project while it is unfinished; agent and delay while it does not run."""
+        """Priority and project while it is unfinished; agent and delay while it does not run; `routed` says why an
+        agent was chosen that nobody named."""
         kept = self._kept(task)
         old = kept.task
         wanted = {"priority": priority, "agent": agent, "not_before_at": not_before_at, "project": project}
@@ -254,6 +256,8 @@ class MoveVerbs(EndingVerbs):
                 )
         if not changes:
             return old
+        if routed and "agent" in changes:
+            kept = self._reword(kept, title=old.title, spec=replace(old.spec, routed=routed), now=now)
         return self._change(kept, changes, actor=actor, now=now)
 
     def _change(self, kept: Kept, changes: dict[str, Any], *, actor: str, now: Instant) -> Task:
