@@ -167,7 +167,7 @@ class UnixConnection(http.client.HTTPConnection):
         try:
             with socket_address(self._state_dir) as address:
                 opened.connect(address)
-        except BaseException:
+        except BaseException:  # also Ctrl-C: no open socket stays behind
             opened.close()
             raise
         self.sock = opened

@@ -129,7 +129,7 @@ def _write(path: Path, text: str) -> None:
             opened.flush()
             os.fsync(opened.fileno())
         os.rename(aside, path)
-    except BaseException:
+    except BaseException:  # whatever it was: no half of a file stays behind
         with contextlib.suppress(FileNotFoundError):
             aside.unlink()
         raise

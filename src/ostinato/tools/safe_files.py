@@ -330,7 +330,7 @@ def _make_folders(root: int, parts: Parts) -> int:
                 os.fsync(here)
             os.close(here)
             here = below
-    except BaseException:
+    except BaseException:  # whatever it was: no descriptor stays open
         os.close(here)
         raise
     return here
@@ -377,7 +377,7 @@ def _replace(  # one step of the write order each: make, fill, sync, rename, syn
         finally:
             os.close(descriptor)
         os.replace(temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
-    except BaseException:
+    except BaseException:  # whatever it was: no half of a file stays behind
         with contextlib.suppress(OSError):
             os.unlink(temporary, dir_fd=parent)
         raise

@@ -166,7 +166,7 @@ class Writer:
                 database.sync()
             else:
                 self._commit(transaction)
-        except BaseException:
+        except BaseException:  # whatever it was: the next batch begins on its own
             self._give_up()
             self._seen = seen  # what others have told is told with the next batch
             raise

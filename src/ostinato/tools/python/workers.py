@@ -219,7 +219,7 @@ class Workers:
             await self._sweep(sources.digest)
             idle = self._idle.get((sources.digest, agent, only, *given.key))
             return idle.pop() if idle else await self._begin(sources, given, only=only, agent=agent)
-        except BaseException:
+        except BaseException:  # also a cancelled run gives its place to the next
             self._runs.release()
             raise
 
@@ -271,7 +271,7 @@ class Workers:
             argv = (python.program, "-I", "-u", "-c", _worker_text())
             errand = Errand(argv=argv, cwd=scratch, environment=environment)
             worker = Worker(await Resident.start(backend, room, errand, account=account), scratch, ways)
-        except BaseException:
+        except BaseException:  # also a cancelled start leaves nothing behind
             await ways.aclose()
             await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
             raise
