@@ -12,14 +12,14 @@ import msgspec
 from msgspec.structs import replace
 
 from ostinato.agents.rehearsal import Wanted
-from ostinato.domain.errors import Conflict, Denied, Invalid, unknown_name
+from ostinato.domain.errors import Conflict, Denied, Invalid
 from ostinato.domain.permission import NewPermission, Permission, permission_from
 from ostinato.domain.person import Role
 from ostinato.domain.question import Answer, Question, QuestionKind, QuestionState, agent_of_answer, check_decider
 from ostinato.domain.step import Decision
 from ostinato.gateway.context import Context
 from ostinato.gateway.notation import iso, iso_or_none, parse_id
-from ostinato.gateway.operation import Ask, View, operation
+from ostinato.gateway.operation import Ask, View, member_of, operation
 from ostinato.gateway.tasks_api import PageSize, Text, Word
 from ostinato.gateway.tools_api import json_object, rehearsal_of
 from ostinato.gateway.views import QuestionList, QuestionView, question_view
@@ -81,8 +81,8 @@ class AnswerQuestion(Ask):
 async def list_questions(context: Context, request: WhichQuestions) -> QuestionList:
     """Questions, newest first; the pending ones unless asked otherwise."""
     which = QuestionFilter(
-        state=None if request.state == "all" else _member(QuestionState, request.state, "state"),
-        kind=_member(QuestionKind, request.kind, "kind") if request.kind else None,
+        state=None if request.state == "all" else member_of(QuestionState, request.state, what="state"),
+        kind=member_of(QuestionKind, request.kind, what="kind") if request.kind else None,
         agent=request.agent,
         task=parse_id(request.task, "T") if request.task else None,
     )
@@ -315,11 +315,3 @@ def permission_view(permission: Permission) -> PermissionView:
         revoked_at=iso_or_none(permission.revoked_at),
         revoked_by=permission.revoked_by,
     )
-
-
-def _member(kind: Any, name: str, what: str) -> Any:
-    try:
-        return kind(name.lower())
-    except ValueError:
-        known = [each.value for each in kind]
-        raise Invalid(unknown_name(what, name[:60], known)) from None

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from enum import Enum
 from typing import Any, Generic, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from ostinato.domain.errors import Invalid, OstinatoError
+from ostinato.domain.errors import Invalid, OstinatoError, unknown_name
 from ostinato.domain.person import Role
 from ostinato.domain.values import Value
 from ostinato.gateway.context import Context
@@ -34,6 +35,7 @@ class Nothing(Ask):
     """A request without any field."""
 
 
+Member = TypeVar("Member", bound=Enum)
 Request = TypeVar("Request", bound=Ask)
 Response = TypeVar("Response", bound=View)
 
@@ -141,6 +143,14 @@ def read_request(route: AnyRoute, fields: Mapping[str, Any], *, text: bool = Fal
             if isinstance(value, int):
                 _check_leaf(value, f"{place}, key {key!r}")
     return request
+
+
+def member_of(kind: type[Member], word: str, *, what: str, place: str = "") -> Member:
+    """The member of a fixed set that a caller names, in any case. Raises Invalid with the known ones."""
+    try:
+        return kind(word.lower())
+    except ValueError:
+        raise Invalid(unknown_name(what, word[:60], [each.value for each in kind]), place=place) from None
 
 
 def check_depth(value: object, *, place: str) -> None:

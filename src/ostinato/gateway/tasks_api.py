@@ -28,7 +28,7 @@ from ostinato.domain.values import digest_of, to_json
 from ostinato.gateway.context import Context
 from ostinato.gateway.journal_view import step_views
 from ostinato.gateway.notation import iso, parse_after, parse_id, parse_moment
-from ostinato.gateway.operation import Ask, View, operation
+from ostinato.gateway.operation import Ask, View, member_of, operation
 from ostinato.gateway.placing import Placing, placing
 from ostinato.gateway.reviewing import ReviewView, decide_review, review_view
 from ostinato.gateway.sentences import one_line
@@ -240,7 +240,7 @@ async def add(context: Context, request: AddTask) -> AddedTask:
         escalate=None if request.escalate is None else parse_rungs(request.escalate, place="key 'escalate'"),
         delegation=request.delegation or "",
         review=None if request.review is None else read_review(request.review),
-        policy=None if request.policy is None else _member(RoutingPolicy, request.policy, "policy"),
+        policy=None if request.policy is None else member_of(RoutingPolicy, request.policy, what="policy"),
     )
     new = NewTask(
         kind=TaskKind.GOAL,
@@ -301,7 +301,7 @@ async def list_tasks(context: Context, request: WhichTasks) -> TaskList:
     query = parse_query(request.query)
     states = request.state or query.only("status")
     which = TaskFilter(
-        states=frozenset(_member(TaskState, each, "state") for each in states),
+        states=frozenset(member_of(TaskState, each, what="state") for each in states),
         kinds=_kinds(request, query),
         agent=request.agent or _single(query, "agent"),
         project=request.project or _single(query, "project"),
@@ -429,16 +429,9 @@ def _single(query: TaskQuery, key: str) -> str | None:
 def _kinds(request: WhichTasks, query: TaskQuery) -> frozenset[TaskKind]:
     """Goals alone, unless something is asked for that other kinds have as well."""
     if wanted := request.kind or query.only("kind"):
-        return frozenset(_member(TaskKind, each, "kind") for each in wanted)
+        return frozenset(member_of(TaskKind, each, what="kind") for each in wanted)
     narrow = request.all or request.dead or request.session is not None or request.parent is not None
     return frozenset() if narrow or query.names("kind", "session", "parent") else frozenset({TaskKind.GOAL})
-
-
-def _member(kind: Any, name: str, what: str) -> Any:
-    try:
-        return kind(name.lower())
-    except ValueError:
-        raise Invalid(unknown_name(what, name[:60], [each.value for each in kind])) from None
 
 
 async def _decide(context: Context, request: DecideTask, moves: dict[TaskState, TaskEvent], *, deed: str) -> TaskRow:

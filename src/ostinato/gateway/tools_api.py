@@ -11,10 +11,10 @@ from typing import Annotated, Any
 import msgspec
 
 from ostinato.agents.rehearsal import Rehearsal, Rehearsed, ToolCard, Wanted
-from ostinato.domain.errors import Internal, Invalid, unknown_name
+from ostinato.domain.errors import Internal, Invalid
 from ostinato.domain.values import Trust
 from ostinato.gateway.context import Context
-from ostinato.gateway.operation import Ask, View, check_depth, operation
+from ostinato.gateway.operation import Ask, View, check_depth, member_of, operation
 from ostinato.gateway.tasks_api import Word
 
 _PLACE = re.compile(r"(?P<file>[^\s:]+\.(?:md|toml)):(?P<line>\d+)")
@@ -97,17 +97,12 @@ async def list_tools(context: Context, request: WhichTools) -> ToolList:
 @operation("tools.check", "GET /api/v1/tools/check")
 async def check(context: Context, request: CheckCall) -> CallView:
     """What would happen if the agent made this call now. Nothing is done, asked or written."""
-    try:
-        trust = Trust(request.trust)
-    except ValueError:
-        message = unknown_name("trust", request.trust[:60], [each.value for each in Trust])
-        raise Invalid(message, place="key 'trust'") from None
     wanted = Wanted(
         agent=request.agent,
         tool=request.tool,
         arguments=json_object(request.arguments),
         requester=request.requester,
-        trust=trust,
+        trust=member_of(Trust, request.trust, what="trust", place="key 'trust'"),
         private=request.private,
     )
     return _call_view(wanted, await rehearsal_of(context).judge(wanted, now=context.now))
