@@ -403,7 +403,7 @@ def agent_states(tx: Reads, cards: Sequence[AgentCard]) -> dict[str, str]:
 
 
 def _state_of(card: AgentCard, *, held: set[str], tally: Mapping[str, int]) -> str:
-    if any(each.level == "error" for each in card.problems):
+    if card.is_broken:
         return "invalid"
     if held:
         return next(each for each in ("halted", "draining", "paused", *held) if each in held)

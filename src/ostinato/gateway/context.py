@@ -18,6 +18,7 @@ from ostinato.engine.port import Clock
 from ostinato.gateway.metrics import Meter
 from ostinato.store.port import Retention, ScheduleRow, Store
 from ostinato.tools.mcp.port import ServerFacts
+from ostinato.tools.port import Colleague
 from ostinato.tools.router import Router
 
 if TYPE_CHECKING:
@@ -65,8 +66,6 @@ class AgentCard(Value):
     function: str = ""
     """What an agent of kind `python` does."""
     concurrency: int = 1
-    per_day_usd_micros: int | None = None
-    per_day_tokens: int | None = None
     tools: tuple[str, ...] = ()
     recipients: tuple[str, ...] = ()
     gates: tuple[str, ...] = ()
@@ -76,6 +75,11 @@ class AgentCard(Value):
     stop: str = ""
     version: str = ""
     problems: tuple[Problem, ...] = ()
+
+    @property
+    def is_broken(self) -> bool:
+        """True where its files, or the fleet's settings, keep it from running."""
+        return any(each.level == "error" for each in self.problems)
 
 
 class ContextPart(Value):
@@ -104,6 +108,9 @@ class Definitions(Protocol):
 
     def agents(self) -> Sequence[AgentCard]:
         """Every agent, also those with problems, by id; without files, gates, recipients and heartbeats."""
+
+    def colleagues(self) -> Sequence[Colleague]:
+        """Every agent that could do a task: no file of its, and no setting, keeps it from running."""
 
     def agent(self, agent: str) -> AgentCard:
         """One agent; raises NotFound with the known ones."""
@@ -216,6 +223,10 @@ class Context:
     async def cards(self) -> Sequence[AgentCard]:
         """Every agent, looked up in a thread: a large fleet has many files."""
         return await asyncio.to_thread(self.definitions.agents)
+
+    async def colleagues(self) -> Sequence[Colleague]:
+        """Every agent that could do a task, looked up in a thread."""
+        return await asyncio.to_thread(self.definitions.colleagues)
 
     async def card(self, agent: str) -> AgentCard:
         """One agent; raises NotFound with the known ones."""

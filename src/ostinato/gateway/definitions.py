@@ -11,6 +11,7 @@ import shlex
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from ostinato.agents.colleagues import colleague_of
 from ostinato.agents.prompt import fixed_parts, note_parts
 from ostinato.domain.chat import ToolSpec, estimate_tokens
 from ostinato.domain.duration import format_duration
@@ -21,6 +22,7 @@ from ostinato.domain.schedule import ScheduleRule, rule_to_texts
 from ostinato.domain.values import to_json
 from ostinato.gateway.context import AgentCard, ContextPart, HeartbeatCard, KeyNeed, Problem
 from ostinato.store.port import Retention
+from ostinato.tools.port import Colleague
 from ostinato.tools.toolbox import Toolbox
 from ostinato.workspace.agent import AgentDefinition
 from ostinato.workspace.fleet_file import FLEET_FILE, FleetSettings, changed_tables, read_fleet
@@ -60,11 +62,12 @@ class FleetDefinitions:
         self._cards: tuple[tuple[Brief, ...], tuple[AgentCard, ...]] = ((), ())
 
     def agents(self) -> Sequence[AgentCard]:
-        """Every agent, also those with problems, by id, as far as lists and routing show it."""
-        briefs, cards = self._cards
-        if (now := self._workspaces.briefs()) is not briefs:
-            briefs, cards = self._cards = now, tuple(map(self._card_of_brief, now))
-        return cards
+        """Every agent, also those with problems, by id, as far as lists show it."""
+        return self._seen()[1]
+
+    def colleagues(self) -> Sequence[Colleague]:
+        """Every agent that could do a task: no file of its, and no setting, keeps it from running."""
+        return [colleague_of(brief) for brief, card in zip(*self._seen(), strict=True) if not card.is_broken]
 
     def agent(self, agent: str) -> AgentCard:
         """One agent; raises NotFound with the known ones."""
@@ -219,6 +222,12 @@ class FleetDefinitions:
             if name and "*" not in name and name not in known
         ]
 
+    def _seen(self) -> tuple[tuple[Brief, ...], tuple[AgentCard, ...]]:
+        """All agents, and the card of each; made again when a file has changed."""
+        if (now := self._workspaces.briefs()) is not self._cards[0]:
+            self._cards = now, tuple(map(self._card_of_brief, now))
+        return self._cards
+
     def _card(self, agent: str) -> AgentCard:
         try:
             definition = self._workspaces.current(agent)
@@ -242,8 +251,6 @@ class FleetDefinitions:
             model=brief.model or "",
             function=brief.function,
             concurrency=brief.concurrency,
-            per_day_usd_micros=brief.per_day_usd_micros,
-            per_day_tokens=brief.per_day_tokens,
             tools=brief.tools,
             problems=(*wrong, *found),
         )
@@ -309,8 +316,6 @@ def card_of(definition: AgentDefinition, *, problems: Sequence[Problem] = ()) ->
         model=definition.model or "",
         function=definition.settings.function,
         concurrency=definition.concurrency,
-        per_day_usd_micros=definition.limits.per_day_usd_micros,
-        per_day_tokens=definition.limits.per_day_tokens,
         tools=definition.tools.granted,
         recipients=definition.tools.recipients,
         gates=tuple(gate_words(each) for each in definition.settings.gates),

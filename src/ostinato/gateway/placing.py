@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from ostinato.domain.routing import Route
 from ostinato.domain.task import NewTask, Task, TaskKind
 from ostinato.domain.values import Instant
-from ostinato.gateway.context import AgentCard, Context
+from ostinato.gateway.context import Context
 from ostinato.gateway.operation import View
 from ostinato.store.port import Reads, Tx
 from ostinato.tools.port import Colleague
@@ -30,9 +30,9 @@ class CandidateView(View):
 class Placing:
     """The agents of a fleet as they are now, and whoever chooses among them."""
 
-    def __init__(self, router: Router, cards: Sequence[AgentCard]) -> None:
+    def __init__(self, router: Router, agents: Sequence[Colleague]) -> None:
         self._router = router
-        self.agents = [_colleague_of(each) for each in cards if not any(p.level == "error" for p in each.problems)]
+        self.agents = agents
 
     def place(self, tx: Tx, new: NewTask, *, now: Instant) -> NewTask:
         """The task with whoever gets it. One that names its agent keeps it, even while that agent's files are wrong."""
@@ -79,20 +79,10 @@ class Placing:
         return self._router.explain(tx, task, self.agents, after=_after(tx, task), now=now)
 
 
-async def placing(context: Context) -> Placing:
-    """With all agents, looked up in a thread."""
-    return Placing(context.router, await context.cards())
+async def placing(context: Context, *, needed: bool = True) -> Placing:
+    """With all agents, looked up in a thread; with none where nobody is to be chosen."""
+    return Placing(context.router, await context.colleagues() if needed else ())
 
 
 def _after(tx: Reads, task: Task) -> list[int]:
     return [each.task for each in tx.waits_on(task.id)]
-
-
-def _colleague_of(card: AgentCard) -> Colleague:
-    return Colleague(
-        id=card.id,
-        skills=card.skills,
-        concurrency=card.concurrency,
-        per_day_usd_micros=card.per_day_usd_micros,
-        per_day_tokens=card.per_day_tokens,
-    )

@@ -30,7 +30,7 @@ from ostinato.gateway.journal_view import step_view
 from ostinato.gateway.limit_views import limits_in_the_way
 from ostinato.gateway.notation import iso, parse_id
 from ostinato.gateway.operation import View, operation, stream
-from ostinato.gateway.placing import CandidateView, Placing
+from ostinato.gateway.placing import CandidateView, placing
 from ostinato.gateway.sentences import held_words, question_words, quoted
 from ostinato.gateway.setback_view import classes_of
 from ostinato.gateway.tasks_api import WhichTask
@@ -101,7 +101,7 @@ async def explain(context: Context, request: WhichTask) -> Explanation:
     number = parse_id(request.task, "T")
 
     first = await context.store.read(lambda tx: tx.task(number))
-    where, now = Placing(context.router, await context.cards() if first.spec.skills else ()), context.now
+    where, now = await placing(context, needed=bool(first.spec.skills)), context.now
     card = await _card_or_none(context, first.agent)
 
     def read(tx: Reads) -> Explanation:

@@ -29,7 +29,7 @@ from ostinato.gateway.context import Context
 from ostinato.gateway.journal_view import step_views
 from ostinato.gateway.notation import iso, parse_after, parse_id, parse_moment
 from ostinato.gateway.operation import Ask, View, member_of, operation
-from ostinato.gateway.placing import Placing, placing
+from ostinato.gateway.placing import placing
 from ostinato.gateway.reviewing import ReviewView, decide_review, review_view
 from ostinato.gateway.sentences import one_line
 from ostinato.gateway.setback_view import FailuresView, failures_view
@@ -258,7 +258,7 @@ async def add(context: Context, request: AddTask) -> AddedTask:
     )
     await _check_names(context, request)
     await _check_reviewer(context, new)
-    where = Placing(context.router, ()) if request.agent is not None else await placing(context)
+    where = await placing(context, needed=request.agent is None)
 
     near = await context.store.read(lambda reads: neighbours(reads, new.project))
 
@@ -329,7 +329,7 @@ async def show(context: Context, request: WhichTask) -> TaskView:
     number = parse_id(request.task, "T")
 
     task = await context.store.read(lambda tx: tx.task(number))
-    where, now = Placing(context.router, await context.cards() if task.spec.skills else ()), context.now
+    where, now = await placing(context, needed=bool(task.spec.skills)), context.now
 
     def read(tx: Reads) -> TaskView:
         task = tx.task(number)
