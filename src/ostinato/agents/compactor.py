@@ -31,7 +31,6 @@ from ostinato.domain.message import Message
 from ostinato.domain.step import (
     Compacted,
     CompactionIntent,
-    Entry,
     Facts,
     Input,
     ModelAnswer,
@@ -135,12 +134,6 @@ def _characters(turns: Sequence[PastTurn], messages: Mapping[int, Message]) -> i
                 case _:
                     pass
     return total
-
-
-def begun(entries: Sequence[Entry]) -> CompactionIntent | None:
-    """The summary that was about to be written when the attempt before this one ended."""
-    last = next((each for each in reversed(entries) if isinstance(each, CompactionIntent | Compacted)), None)
-    return last if isinstance(last, CompactionIntent) else None
 
 
 def intend(state: TurnState, tx: Tx, found: Plan, *, now: Instant) -> CompactionIntent:

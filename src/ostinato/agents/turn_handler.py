@@ -22,6 +22,7 @@ from ostinato.agents.turn_step import advance
 from ostinato.agents.unfit import Unfit, hold
 from ostinato.domain import budget
 from ostinato.domain.chat import HttpAttempt, ModelReply, ModelRequest, StopReason, ToolCall
+from ostinato.domain.compaction import unwritten_summary
 from ostinato.domain.errors import Fenced
 from ostinato.domain.event import EventName, NewEvent
 from ostinato.domain.ledger import Charge
@@ -240,7 +241,7 @@ class _Run:
         if found is None:
             return
         plan, now = found, attempt.clock.now()
-        intent = compactor.begun(state.journal)
+        intent = unwritten_summary(state.journal)
         if intent is None:
             intent = await attempt.store.run(lambda tx: compactor.intend(state, tx, plan, now=now))
             state.was_recorded(intent)

@@ -8,7 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ostinato.domain.step import Answered, Entry, Facts, Judged, LimitReached, ModelAnswer, ModelIntent, ToolIntent
+from ostinato.domain.step import (
+    Answered,
+    Compacted,
+    CompactionIntent,
+    Entry,
+    Facts,
+    Judged,
+    LimitReached,
+    ModelAnswer,
+    ModelIntent,
+    ToolIntent,
+)
 from ostinato.domain.values import Value
 
 KEPT_PART = 4
@@ -54,6 +65,12 @@ def to_fold(sizes: Sequence[int], *, limit: int, most: int) -> int:
 def boundaries(entries: Sequence[Entry]) -> list[int]:
     """Where a turn may be cut: before each call of the model but the first, when every earlier call has its result."""
     return [at for at, each in enumerate(entries) if isinstance(each, ModelIntent)][1:]
+
+
+def unwritten_summary(entries: Iterable[Entry]) -> CompactionIntent | None:
+    """The summary that was about to be written where these entries end; None where none was, or it is there."""
+    found = [each for each in entries if isinstance(each, CompactionIntent | Compacted)]
+    return found[-1] if found and isinstance(found[-1], CompactionIntent) else None
 
 
 def facts_of(entries: Iterable[Entry]) -> Facts:

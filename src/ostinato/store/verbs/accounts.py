@@ -11,10 +11,11 @@ from collections.abc import Iterable
 from msgspec.structs import asdict, replace
 
 from ostinato.domain.budget import Account, BudgetName, Ceiling, Spend, Unit, amount_words
+from ostinato.domain.compaction import unwritten_summary
 from ostinato.domain.event import EventName
 from ostinato.domain.ledger import CUT_OFF, FLEET, NO_DAY, Charge, day_of
 from ostinato.domain.question import Question, QuestionState
-from ostinato.domain.step import Compacted, CompactionIntent, ModelAnswer, ModelIntent, Step
+from ostinato.domain.step import CompactionIntent, ModelAnswer, ModelIntent, Step
 from ostinato.domain.task import Task, TaskEvent, TaskState
 from ostinato.domain.values import Instant
 from ostinato.store.verbs import rows
@@ -67,7 +68,7 @@ class AccountVerbs(SessionVerbs):
         step, intent = unanswered_call(journal)
         if step is None or intent is None:
             return
-        summary = unwritten_summary(journal) or CompactionIntent()
+        summary = unwritten_summary(each.entry for each in journal) or CompactionIntent()
         day = day_of(step.at)
         places = [(f"agent:{task.agent}", day), (FLEET, day), *self._trees(task.id)]
         held = Spend(usd_micros=intent.reserved_usd_micros, tokens=intent.reserved_tokens)
@@ -86,11 +87,11 @@ class AccountVerbs(SessionVerbs):
             now=now,
         )  # fmt: skip
 
-    def _reserve_again(self, task: Task, journal: Iterable[Step], *, now: Instant) -> None:
-        _, intent = unanswered_call(list(journal))
+    def _reserve_again(self, task: Task, journal: list[Step], *, now: Instant) -> None:
+        _, intent = unanswered_call(journal)
         if intent is None:
             return
-        summary = unwritten_summary(list(journal)) or CompactionIntent()
+        summary = unwritten_summary(each.entry for each in journal) or CompactionIntent()
         amount = Spend(usd_micros=intent.reserved_usd_micros, tokens=intent.reserved_tokens)
         amount += Spend(usd_micros=summary.reserved_usd_micros, tokens=summary.reserved_tokens)
         for place in ((f"agent:{task.agent}", day_of(now)), (FLEET, day_of(now)), *self._trees(task.id)):
@@ -143,14 +144,6 @@ def _above(task: Task) -> set[int]:
     """The task and everything that set it off, as far as its chain of causes tells."""
     causes = {int(each[1:]) for each in task.spec.causes if each[:1] == "T" and each[1:].isdecimal()}
     return causes | {task.id} | (set() if task.parent is None else {task.parent})
-
-
-def unwritten_summary(journal: list[Step]) -> CompactionIntent | None:
-    """The summary that was about to be written."""
-    last = next(
-        (each.entry for each in reversed(journal) if isinstance(each.entry, CompactionIntent | Compacted)), None
-    )
-    return last if isinstance(last, CompactionIntent) else None
 
 
 def unanswered_call(journal: list[Step]) -> tuple[Step, ModelIntent] | tuple[None, None]:
