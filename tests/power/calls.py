@@ -209,12 +209,15 @@ def _within(path: str, folder: str) -> bool:
 
 
 def _calls(lines: Iterator[str], operations: list[Operation]) -> Iterator[_Call]:
-    """Calls in the order of their ends."""
+    """Calls in the order of their ends; but a descriptor is free as soon as its close has begun, and may be another
+    thread's file before the close returns."""
     begun: dict[str, tuple[str, int]] = {}
     for line in lines:
         if found := _CALL.match(line):
             yield _Call(found[2], found[3], int(found[4]), len(operations))
-        elif found := _UNFINISHED.match(line):
+        elif (found := _UNFINISHED.match(line)) and found[2] == "close":
+            yield _Call(found[2], found[3], 0, len(operations))
+        elif found:
             begun[found[1]] = (found[3], len(operations))
         elif (found := _RESUMED.match(line)) and found[1] in begun:
             rest, since = begun.pop(found[1])
