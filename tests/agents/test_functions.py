@@ -16,7 +16,7 @@ from ostinato.engine.port import Handler
 from ostinato.store.port import TaskFilter
 from ostinato.tools.python.family import AgentFunction
 from ostinato.tools.python.worker import Call, CallFailed, Context, Refused
-from ostinato.tools.python.workers import Sources
+from ostinato.tools.python.workers import NOTHING, Given, Sources
 from tests.agents.fleet import DONE, ENDED, PARKED, Fleet, write_fleet
 from tests.conftest import run
 from tests.crash.function import Run
@@ -34,9 +34,11 @@ class Functions:
 
     def __init__(self, work: Work) -> None:
         self.work = work
+        self.text = "1"
+        self.given = NOTHING
 
     def function(self, name: str) -> AgentFunction:
-        return AgentFunction(name=name, sources=Sources(), timeout_s=5.0)
+        return AgentFunction(name=name, sources=Sources(texts={"file": self.text}), given=self.given, timeout_s=5.0)
 
     async def hire(self, function: AgentFunction, *, agent: str) -> Run:
         return Run(self.work)
@@ -244,5 +246,35 @@ def test_a_function_that_takes_another_way_than_its_journal_is_refused(tmp_path:
             assert ended.result is not None
             assert ended.result.error_class == "order"
             assert "asks for once('b') where it asked for once('a') before (step 1)" in error_of(ended)
+
+    run(story())
+
+
+def test_a_function_that_only_reads_answers_equal_goals_until_its_file_changes(tmp_path: Path) -> None:
+    ran: list[str] = []
+
+    async def work(context: Context) -> str:
+        ran.append(context.goal)
+        await context.once("look", lambda: 1, effect="read" if context.goal == "look" else "irreversible")
+        return f"{context.goal} {len(ran)}"
+
+    async def story() -> None:
+        async with fleet_of(tmp_path, work) as fleet:
+            (tmp_path / "agents/helper/TOOLS.md").write_text(TOOLS.replace("allow:", "network: [a.example]\nallow:"))
+
+            async def ask(goal: str) -> tuple[str, bool]:
+                task = await fleet.until((await fleet.goal("helper", goal, cache_s=3_600.0)).id)
+                assert task.result is not None
+                return task.result.text, task.result.source is not None
+
+            assert await ask("look") == ("look 1", False)
+            assert await ask("look") == ("look 1", True)
+            fleet.functions.text = "2"
+            assert await ask("look") == ("look 2", False)
+            assert await ask("act") == ("act 3", False)
+            assert await ask("act") == ("act 4", False), "what acts is done each time"
+            fleet.functions.given = Given(network=("a.example",))
+            assert await ask("look") == ("look 5", False), "nobody knows what it did there"
+            assert await ask("look") == ("look 6", False)
 
     run(story())

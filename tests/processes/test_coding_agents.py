@@ -13,6 +13,8 @@ from ostinato.domain.step import ResultStatus, ToolOutcome
 from ostinato.domain.task import TaskEvent, TaskKind, TaskState
 from ostinato.store.port import TaskFilter
 from ostinato.tools.processes.handle import Standing
+from ostinato.workspace.agent import FleetDefaults, make_agent
+from ostinato.workspace.file_text import FileText
 from tests.conftest import run
 from tests.processes.yard import Yard, folder, yard
 from tests.sandbox.ground import as_owner
@@ -222,3 +224,39 @@ def test_a_program_goes_on_in_its_folder_with_the_notes_of_a_review(folder: Path
             assert "this does not hold" in (fleet.workspace / "made.txt").read_text()
 
     run(story())
+
+
+@pytest.mark.slow
+def test_a_program_that_is_declared_to_read_only_answers_equal_goals_and_others_say_why_not(folder: Path) -> None:
+    async def story() -> None:
+        furnish(folder, git=False)
+        (folder / "agents/helper/AGENTS.md").write_text((AGENT % "").replace("kind:", "cache: 1h\nkind:"))
+        effects = "exec: {effects: {read: [python3 -W ignore -W ignore coder.py *]}, "
+        async with yard(folder, "default: {text: no}", tools=TOOLS.replace("exec: {", effects)) as fleet:
+
+            async def ask() -> int | None:
+                ended = await fleet.ended(await fleet.goal("look"))
+                assert ended.result is not None
+                return ended.result.source
+
+            assert [await ask(), await ask()] == [None, 1]
+            coder = fleet.workspace / "coder.py"
+            coder.write_text(CODER + "# another program\n")
+            assert await ask() is None
+
+    run(story())
+
+
+def test_a_cache_for_a_program_of_which_nobody_knows_what_it_does_is_found(tmp_path: Path) -> None:
+    agent = (AGENT % "").replace("kind:", "cache: 1h\nkind:")
+    for tools, is_found in [
+        (TOOLS, True),
+        (TOOLS.replace("exec: {", "exec: {effects: {read: [python3 -W ignore -W ignore coder.py *]}, "), False),
+        (TOOLS.replace("exec: {", "exec: {network: [a.example], effects: {read: [python3 -W *]}, "), True),
+    ]:
+        files = {
+            name: FileText(name=name, text=text, digest="", size_bytes=0)
+            for name, text in (("AGENTS.md", agent), ("TOOLS.md", tools))
+        }
+        made = make_agent("x", files, folder=tmp_path, defaults=FleetDefaults(), place="agents/x")
+        assert [each.code for each in made.findings if each.code == "cache"] == ["cache"] * is_found

@@ -15,7 +15,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from ostinato.agents import reviews
+from ostinato.agents import recall, reviews
 from ostinato.agents.leash import Leash, LeashMaker
 from ostinato.agents.workbench import Workbench
 from ostinato.domain.chat import ToolCall
@@ -23,6 +23,7 @@ from ostinato.domain.coding import CodingReport, read_report
 from ostinato.domain.errors import Denied, OstinatoError
 from ostinato.domain.ledger import Charge
 from ostinato.domain.message import Message
+from ostinato.domain.recall import Surroundings
 from ostinato.domain.step import Decision, Effect, Entry, Input, ResultStatus, Reviewed, ToolIntent, ToolOutcome
 from ostinato.domain.task import (
     ENDED,
@@ -34,19 +35,20 @@ from ostinato.domain.task import (
     Task,
     TaskKind,
     TaskResult,
+    TaskState,
     Wait,
     WaitKind,
 )
-from ostinato.domain.values import SECOND, Instant, Trust, digest_of
+from ostinato.domain.values import SECOND, Instant, Trust, digest_of, to_json
 from ostinato.engine.port import AttemptPort, Ending, Settled
 from ostinato.store.port import TaskFilter, Tx
-from ostinato.tools.commands import CommandPlace, wanted_command
+from ostinato.tools.commands import CommandPlace, Wanted, named_files, wanted_command
 from ostinato.tools.port import ToolContext, capped
 from ostinato.tools.processes.handler import START_TOOL, handle_for
 from ostinato.tools.processes.process_tools import add_process
 from ostinato.tools.sandbox.spill import plain
 from ostinato.tools.sandbox.surroundings import without
-from ostinato.workspace.command_rules import GOAL, CodingCommand
+from ostinato.workspace.command_rules import GOAL, CodingCommand, only_reads
 
 CALL = "command"
 INBOX_MAX = 20
@@ -134,6 +136,9 @@ class CodingHandler:
         context = leash.context(task, intent=intent, trust=trust, now=now, messages=messages)
         _check(leash, context, arguments)
         wanted = wanted_command(self._place, context, arguments, lasting=True)
+        around = partial(_around, leash, context, wanted, command=command)
+        if not task.steps and (known := recall.answer_to(tx, task, leash=leash, around=around, now=now)) is not None:
+            return Settled(task=known)
         context = replace(context, bound=wanted.bound(context.agent))
         process = add_process(tx, context, arguments, quiet=True, environment=command.environment)
         outside = process.spec.trust is Trust.EXTERNAL
@@ -185,12 +190,28 @@ class CodingHandler:
                 tx.charge(charge, now=now)
             tx.record_steps(attempt.claim, (entry,), now=now)
             leash = self._leashes.leash(tx, task, journal=[step.entry for step in tx.steps(task.id)])
-            return Settled(task=reviews.finish(tx, attempt.claim, outcome, leash=leash, now=now))
+            ended = reviews.finish(tx, attempt.claim, outcome, leash=leash, now=now)
+            kept_s = recall.kept_for(task, leash)
+            told = tx.inbox(task.session or "", limit=1)
+            if kept_s and ended.state is TaskState.DONE and not (diff or told or intent.outside):
+                tx.keep_result(ended.id, for_s=kept_s, now=now)  # where its question was noted when it began
+            return Settled(task=ended)
 
         trust = Trust.EXTERNAL if intent.outside else Trust.OPERATOR
         done = Done(result=TaskResult(text=report.result, data=facts, trust=trust, private=True))
         outcome: Outcome = Fail(error=problem, error_class="command") if problem else done
         return await attempt.store.run(settle)
+
+
+def _around(leash: Leash, context: ToolContext, wanted: Wanted, *, command: CodingCommand) -> Surroundings | None:
+    """What the program's result depends on; None unless a person has declared that this command only reads, and it has
+    neither a network nor secrets: nobody else knows what a program does."""
+    rules = context.commands
+    if rules is None or not only_reads(command, effects=rules.effects, network=rules.network):
+        return None
+    files = named_files(context, wanted.argv[1:], folder=wanted.folder)
+    identity = digest_of(to_json([wanted.program.identity, sorted(files.items())]))
+    return Surroundings(agent=leash.then.id, files=recall.files_of(leash.then), model=f"command {identity}")
 
 
 def _wait_for(process: Task) -> Park:

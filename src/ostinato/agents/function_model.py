@@ -110,11 +110,23 @@ class FunctionModel:
         self._functions = functions
         self._leash = leash
         self._function: AgentFunction | None = None
+        self._first = _looked_up(functions, function)
         self._line: Line | None = None
         self._said: Said = {}
         """What the function has said last, and waits for."""
         self._place = 0
         """So many of its steps it has been told the results of."""
+
+    @property
+    def version(self) -> str | None:
+        """What its result depends on; None where nobody can tell: it reaches a network, cannot be had, has changed
+        meanwhile, or went on from a journal that another may have begun."""
+        first, runs = self._first, self._function
+        if first is None or first.given.network or self._attempt.task.steps:
+            return None
+        if runs is not None and runs.sources.digest != first.sources.digest:
+            return None
+        return f"{self.name} {self._wanted} {first.sources.digest}"
 
     @property
     def tool(self) -> OutsideTool:
@@ -268,6 +280,13 @@ class FunctionModel:
 
     def _place_of(self, said: Said) -> str:
         return f"tools/{self._wanted.partition('.')[0]}.py:{said.get('line')}"
+
+
+def _looked_up(functions: Functions, name: str) -> AgentFunction | None:
+    try:
+        return functions.function(name)
+    except OstinatoError:  # whoever runs it says so
+        return None
 
 
 def _entries(reads: Reads, task: int) -> list[Entry]:

@@ -70,6 +70,11 @@ class ModelChoices:
         """A model by tier or name. Raises Invalid with the known names."""
         return self._models.resolve(name)
 
+    def version(self, wanted: str | None) -> str | None:
+        """What a result depends on, of whoever is asked; None: on what nobody can tell."""
+        model = self._models.resolve(wanted)
+        return f"{wanted or ''} {model.name} {model.model}"
+
     def begin_with(self, task: Task, agent: AgentDefinition, journal: Sequence[Entry]) -> Model:
         """The model that a turn in this state is about to ask, as far as its journal says; else what its task or its
         agent names. Raises Invalid for a name that nobody knows."""

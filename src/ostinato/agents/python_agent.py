@@ -57,6 +57,14 @@ class PythonHandler:
 class _OneModel(ModelChoices):
     """No choice: a function that fails speaks against nothing but itself, and no breaker counts it."""
 
+    def __init__(self, function: FunctionModel) -> None:
+        super().__init__(function)
+        self._function = function
+
+    def version(self, wanted: str | None) -> str | None:
+        """That of the function."""
+        return self._function.version
+
     def first(self, tx: Tx, pick: Pick, *, task: Task, now: Instant, without: object = ()) -> Pick | Refusal:
         """The function."""
         return pick

@@ -125,7 +125,7 @@ def wanted_command(
         argv=(program.path, *argv[1:]),
         folder=folder,
         secrets=asked,
-        files=_named_files(context, argv[1:], folder=folder) if acts else {},
+        files=named_files(context, argv[1:], folder=folder) if acts else {},
         bounds=Bounds(wall_s=min(arguments.get("timeout_s", most_s), most_s), silence_s=rules.silence_s),
     )
 
@@ -148,8 +148,9 @@ def _folder(context: ToolContext, cwd: str) -> Path:
     return context.workspace.resolve().joinpath(*parts_of(cwd))
 
 
-def _named_files(context: ToolContext, words: tuple[str, ...], *, folder: Path) -> dict[str, str]:
-    """The files of the workspace that a command's words name, as they are now: alone, or behind an option's `=`."""
+def named_files(context: ToolContext, words: tuple[str, ...], *, folder: Path) -> dict[str, str]:
+    """The files of the workspace that a command's words name (alone, or behind an option's `=`), each with its digest
+    of now."""
     found: dict[str, str] = {}
     with SafeFolder(context.workspace, _ALL) as opened:
         for word in words:

@@ -19,6 +19,7 @@ from ostinato.domain.review import ByAgent
 from ostinato.domain.schedule import is_ever_active
 from ostinato.domain.values import Limits, Value, digest_of, to_json
 from ostinato.workspace.agent_file import ABOUT_KEYS, AGENT_KEYS, AgentSettings, Contract, parse_agent_settings
+from ostinato.workspace.command_rules import only_reads
 from ostinato.workspace.fields import Fields
 from ostinato.workspace.file_text import FileText, Finding
 from ostinato.workspace.front_matter import Node, Split, split_front_matter
@@ -168,6 +169,7 @@ def make_agent(
     timezone = settings.timezone or defaults.timezone
     heartbeats = _heartbeats(splits, agent=agent, timezone=timezone, place=place)
     findings += tuple(_never_active(each, place=place) for each in heartbeats if not is_ever_active(each.rule))
+    findings += _not_kept(settings, tools, place=place)
     digests = {name: file.digest for name, file in files.items()}
     version = _version(agent, digests, defaults)
     prompt = {name: prose for name in PROMPT_FILES if name in splits and (prose := splits[name].prose.strip())}
@@ -231,6 +233,24 @@ def _never_active(heartbeat: Heartbeat, *, place: str) -> Finding:
         place=f"{place}/{heartbeat.file}",
         message="All times of this heartbeat lie outside its active hours: it will be skipped for ever",
         cure="Widen 'active' or 'weekdays', or choose other times: 'anchor' says from when 'every' counts.",
+    )
+
+
+def _not_kept(settings: AgentSettings, tools: ToolsSettings, *, place: str) -> tuple[Finding, ...]:
+    """What to do where results are to answer others (`cache`) and nobody knows what the program behind them does."""
+    command, rules = settings.command, tools.exec
+    if not settings.cache_s or command is None:
+        return ()
+    if only_reads(command, effects=rules.effects if rules else {}, network=rules.network if rules else ()):
+        return ()
+    return (
+        Finding(
+            code="cache",
+            place=f"{place}/AGENTS.md, key 'cache'",
+            message="No result is kept: nobody knows that the command does nothing but read",
+            cure="Declare it in TOOLS.md (exec: {effects: {read: [...]}}), without network, secrets or a worktree; or "
+            "take 'cache' away.",
+        ),
     )
 
 

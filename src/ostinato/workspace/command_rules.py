@@ -7,7 +7,10 @@ Knows nothing of how either is run; TOOLS.md grants what they may do.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 
+from ostinato.domain.command import effect_of
+from ostinato.domain.step import Effect
 from ostinato.domain.values import Value
 from ostinato.workspace.fields import Fields
 
@@ -38,6 +41,13 @@ class CodingCommand(Value):
     def argv_for(self, goal: str) -> list[str]:
         """The words, with the goal in its place."""
         return [each.replace(GOAL, goal) for each in self.argv]
+
+
+def only_reads(command: CodingCommand, *, effects: Mapping[str, Effect], network: Sequence[str]) -> bool:
+    """True where TOOLS.md declares that the command reads and does nothing else, whatever the goal, and nothing that it
+    has could make that untrue: a network, secrets, a worktree."""
+    declared = effect_of(command.argv, effects) is Effect.READ
+    return declared and not network and not command.secrets and not command.worktree
 
 
 def words_of(fields: Fields, key: str) -> tuple[str, ...]:
