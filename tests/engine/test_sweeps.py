@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from ostinato.domain.errors import Conflict, NotFound
-from ostinato.domain.event import EventName
+from ostinato.domain.event import Event, EventName
 from ostinato.domain.question import NewQuestion, QuestionKind, QuestionState
 from ostinato.domain.step import Note
 from ostinato.domain.task import Outcome, Park, Task, TaskEvent, TaskState, Wait, WaitKind
@@ -22,6 +23,7 @@ from ostinato.engine.notice import Notice, ScheduleFailed, ServiceFailed
 from ostinato.engine.port import AttemptPort
 from ostinato.engine.service import FAILURE_PAUSE_S, Ground, Service
 from ostinato.store.port import EventFilter, ScheduleRow, TaskFilter
+from ostinato.store.sqlite.store import open_store
 from ostinato.testing.clock import ManualClock, run_virtual
 from tests.conftest import run
 from tests.engine.house import DONE, Deed, House, work_in
@@ -314,6 +316,37 @@ def test_stopping_a_service_lets_its_poll_come_to_an_end() -> None:
         gate.set()
         await stopping
         assert done == [True]
+
+    run(work())
+
+
+def test_a_service_listens_to_commits_while_it_runs_and_is_woken_by_those_that_concern_it() -> None:
+    async def work() -> None:
+        heard, polled = list[EventName](), asyncio.Event()
+        store = open_store(None)
+
+        async def poll() -> float:
+            polled.set()
+            return 1_000.0
+
+        def hears(events: Sequence[Event]) -> bool:
+            heard.extend(each.name for each in events)
+            return EventName.FLAG_SET in heard
+
+        async def pause(scope: str) -> None:
+            await store.run(lambda tx: tx.set_flag(scope, "paused", actor="ann", reason="", now=1))
+
+        service = Service("test", poll, Ground(store=store, clock=ManualClock(), notify=print), hears=hears)
+        await pause("agent:before")
+        service.start()
+        await polled.wait()
+        polled.clear()
+        await pause("agent:now")
+        await polled.wait()
+        await service.stop()
+        await pause("agent:after")
+        await store.close()
+        assert heard == [EventName.FLAG_SET]
 
     run(work())
 

@@ -102,10 +102,11 @@ class Clerk:
         self._elsewhere_s = 0.0
         self._said = ""
 
-    def hear(self, events: Sequence[Event]) -> None:
-        """What a commit announced. Nearly always there is nothing to do here."""
+    def hear(self, events: Sequence[Event]) -> bool:
+        """What a commit announced. Never a reason for a look out of turn: the next renders it."""
         if not self._changed:
             self._changed = any(event.name.value.startswith("task.") for event in events)
+        return False
 
     async def poll(self) -> float:
         """One look; seconds until the next."""

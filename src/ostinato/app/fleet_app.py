@@ -32,7 +32,7 @@ from ostinato.domain.values import Limits
 from ostinato.engine.clock import SystemClock
 from ostinato.engine.finisher import Finisher
 from ostinato.engine.lock import FleetLock
-from ostinato.engine.port import Clock, Handler
+from ostinato.engine.port import Clock, Handler, Poll
 from ostinato.engine.vault import learn
 from ostinato.gateway.access import BYSTANDER, let_in
 from ostinato.gateway.context import Context, NodeFacts
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from ostinato.agents.vacancies import Vacancies
     from ostinato.app.plugins import Plugins
     from ostinato.engine.node import EngineNode
-    from ostinato.engine.service import Service
+    from ostinato.engine.service import Hears, Service
     from ostinato.gateway.server import LocalServer
     from ostinato.models.catalogue import FleetModels
     from ostinato.tools.commands import CommandPlace
@@ -216,13 +216,13 @@ class FleetApp:
 
     def _plugins(self, store: Store, toolbox: Toolbox) -> Plugins:
         from ostinato.app.plugins import Plugins
+        from ostinato.engine.service import Ground
 
         def say(level: str, text: str) -> None:
             self.log.say(level, text, event="plugin")
 
-        return Plugins(
-            self.settings, self.fleet, toolbox=toolbox, store=store, clock=self.clock, say=say, ways=self.ways
-        )
+        ground = Ground(store=store, clock=self.clock, notify=self.log.notice)
+        return Plugins(self.settings, self.fleet, toolbox=toolbox, ground=ground, say=say, ways=self.ways)
 
     def _models(self) -> FleetModels:
         from ostinato.models.catalogue import FleetModels
@@ -387,23 +387,23 @@ class FleetApp:
         from ostinato.agents.regulator import Regulator
         from ostinato.agents.scribe import Scribe
         from ostinato.agents.vacancies import is_vacant
-        from ostinato.engine.service import Ground, Service
 
-        ground = Ground(store=store, clock=self.clock, notify=self.log.notice)
         calendar = Calendar(store=store, workspaces=self.workspaces, clock=self.clock, vacancies=self._vacancies(store))
         scribe = Scribe(store=store, workspaces=self.workspaces, clock=self.clock)
-        writing = Service("scribe", scribe.poll, ground)
-
-        def wake(events: Sequence[Event]) -> None:
-            if Scribe.concerns(events):
-                writing.wake()
-
-        self._ends.callback(store.subscribe(wake))
-        sweeping = Service("calendar", calendar.poll, ground)
+        regulator = Regulator(store=store, clock=self.clock)
+        sweeping = self._service("calendar", calendar.poll, store, hears=is_vacant)
         self._ends.callback(calendar.listen(sweeping.wake))
-        self._ends.callback(store.subscribe(lambda events: sweeping.wake() if is_vacant(events) else None))
-        others = {"regulator": Regulator(store=store, clock=self.clock).poll, "inbox": inbox.poll}
-        return (sweeping, *(Service(name, poll, ground) for name, poll in others.items()), writing)
+        return (
+            sweeping,
+            self._service("regulator", regulator.poll, store),
+            self._service("inbox", inbox.poll, store),
+            self._service("scribe", scribe.poll, store, hears=Scribe.concerns),
+        )
+
+    def _service(self, name: str, poll: Poll, store: Store, *, hears: Hears | None = None) -> Service:
+        from ostinato.engine.service import Ground, Service
+
+        return Service(name, poll, Ground(store=store, clock=self.clock, notify=self.log.notice), hears=hears)
 
     def _vacancies(self, store: Store) -> Vacancies:
         from ostinato.agents.colleagues import colleague_of, delegates_of
@@ -423,23 +423,18 @@ class FleetApp:
 
     def _wardens(self, store: Store) -> Sequence[Service]:
         """Whoever looks after processes. They go on when it stops."""
-        from ostinato.engine.service import Ground, Service
         from ostinato.tools.processes.warden import Warden
 
         warden = Warden(self.state_dir.resolve(), store=store, clock=self.clock)
         self._ends.push_async_callback(warden.close)
-        service = self._warding = Service(
-            "warden", warden.poll, Ground(store=store, clock=self.clock, notify=self.log.notice)
-        )
+        service = self._warding = self._service("warden", warden.poll, store, hears=warden.concerns)
         warden.wake = service.wake
-        self._ends.callback(store.subscribe(lambda events: service.wake() if warden.concerns(events) else None))
         return (service,)
 
     def _clerks(self, store: Store, colleagues: Colleagues) -> Sequence[Service]:
         """Whoever keeps TASKS.md; nobody where the fleet's file says so."""
         from ostinato.agents.clerk import Clerk, ClerkPlace
         from ostinato.agents.intake import Intake
-        from ostinato.engine.service import Ground, Service
 
         settings = self.settings
         if not settings.tasks_file:
@@ -451,15 +446,13 @@ class FleetApp:
             colleagues=colleagues,
             clock=self.clock,
         )
-        self._ends.callback(store.subscribe(clerk.hear))
-        return (Service("clerk", clerk.poll, Ground(store=store, clock=self.clock, notify=self.log.notice)),)
+        return (self._service("clerk", clerk.poll, store, hears=clerk.hear),)
 
     def _trace(self, store: Store) -> None:
         """Sends traces where the fleet's file names a collector; the last ones once the engine has stopped."""
         settings = self.settings
         if not settings.otel_endpoint:
             return
-        from ostinato.engine.service import Ground, Service
         from ostinato.gateway.spans import Told
         from ostinato.gateway.tracer import Tracer
 
@@ -474,11 +467,10 @@ class FleetApp:
         exporter = OtelExporter(settings.otel_endpoint, fleet=settings.name, version=__version__)
         told = Told(fleet=settings.name, contents=settings.otel_contents)
         tracer = Tracer(store=store, clock=self.clock, emit=exporter.emit, told=told, node=self._incarnation)
-        service = Service("tracer", tracer.poll, Ground(store=store, clock=self.clock, notify=self.log.notice))
+        service = self._service("tracer", tracer.poll, store, hears=tracer.hear)
         self._ends.push_async_callback(asyncio.to_thread, exporter.close)
         self._ends.push_async_callback(tracer.finish)
         self._ends.push_async_callback(service.stop)
-        self._ends.callback(store.subscribe(lambda events: service.wake() if tracer.hear(events) else None))
         service.start()
 
     def _incarnation(self) -> int | None:

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, cast
 
 from ostinato.config import mcp_servers
 from ostinato.domain.errors import Invalid
-from ostinato.domain.event import Event
-from ostinato.engine.port import Clock
-from ostinato.store.port import Store
+from ostinato.engine.clock import SystemClock
+from ostinato.engine.service import Ground, Service
 from ostinato.tools.mcp.port import Dial, McpPlace, ServerFacts
 from ostinato.tools.mcp.servers import McpServers
 from ostinato.tools.python.family import PythonTools
@@ -35,7 +34,7 @@ class Plugins:
     """Whatever comes and goes in a toolbox while a node runs. `stop` returns when nothing of it is left."""
 
     def __init__(
-        self, settings: FleetSettings, fleet: Path, *, toolbox: Toolbox, store: Store, clock: Clock, say: Say,
+        self, settings: FleetSettings, fleet: Path, *, toolbox: Toolbox, ground: Ground, say: Say,
         ways: Ways | None = None,
     ) -> None:  # fmt: skip
         """`ways`: of helpers to the network. Raises Invalid where a library is missing that the fleet needs."""
@@ -45,39 +44,44 @@ class Plugins:
                 place=f"{FLEET_FILE}, section mcp",
                 cure="Install it with: pip install 'ostinato[mcp]'",
             )
+        store, now = ground.store, ground.clock.now
         self._store = store
         self._servers = McpServers(
             mcp_servers(settings),
             place=McpPlace(fleet=fleet.resolve(), ways=ways),
             toolbox=toolbox,
             store=store,
-            now=clock.now,
+            now=now,
             dialler=_dialler,
             say=say,
         )
         self.python = PythonTools(fleet.resolve(), toolbox=toolbox, say=say, ways=ways)
-        self._skills = Skills(fleet.resolve(), toolbox=toolbox, store=store, now=clock.now, say=say)
+        self._skills = Skills(fleet.resolve(), toolbox=toolbox, store=store, now=now, say=say)
+        # By the machine's clock: whatever time a story tells, files are edited in this one.
+        here = Ground(store=store, clock=SystemClock(), notify=ground.notify)
+        self._looking = (
+            Service("python tools", self.python.poll, here, stop_s=0.0),
+            Service("skills", self._skills.poll, here, hears=self._skills.hear, stop_s=0.0),
+        )
         self._deaf: Callable[[], None] | None = None
 
     async def start(self) -> None:
         """Offers what was accepted before; servers start, and Python tools are loaded, beside."""
-        self._deaf = self._store.subscribe(self._hear)
+        self._deaf = self._store.subscribe(self._servers.hear)
         await self._servers.start()
-        await self.python.start()
-        await self._skills.start()
+        await self._skills.look()
+        for each in self._looking:
+            each.start()
 
     async def stop(self) -> None:
         """Ends all of it."""
         if self._deaf is not None:
             self._deaf()
             self._deaf = None
+        for each in self._looking:
+            await each.stop()
         await self._servers.stop()
         await self.python.stop()
-        await self._skills.stop()
-
-    def _hear(self, events: Sequence[Event]) -> None:
-        self._servers.hear(events)
-        self._skills.hear(events)
 
     def skills(self, granted: Sequence[str]) -> str:
         """What prompts say of the skills among these grants."""

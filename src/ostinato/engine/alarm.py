@@ -50,25 +50,13 @@ class Alarm:
         self._planned_at: Instant | None = None
         self._rung_s = -math.inf
         self._quiet_s = QUIET_S
-        self._service = Service("alarm", self._poll, ground)
-        self._unsubscribe: Callable[[], None] | None = None
+        self._service = Service("alarm", self._poll, ground, hears=self._hears)
+        self.start = self._service.start
+        self.stop = self._service.stop
 
     def ring_for(self, *bells: Callable[[], None]) -> None:
         """Whom to call when something has come due."""
         self._bells += bells
-
-    def start(self) -> None:
-        """Begins to listen and to look."""
-        if self._unsubscribe is None:
-            self._unsubscribe = self._store.subscribe(self._heard)
-        self._service.start()
-
-    async def stop(self) -> None:
-        """Rings no more."""
-        if self._unsubscribe is not None:
-            self._unsubscribe()
-            self._unsubscribe = None
-        await self._service.stop()
 
     def learn(self, due_at: Instant | None) -> None:
         """Somebody has just looked: the earliest due instant is `due_at`."""
@@ -93,8 +81,7 @@ class Alarm:
             ring()
         return self._quiet_s
 
-    def _heard(self, events: Sequence[Event]) -> None:
+    def _hears(self, events: Sequence[Event]) -> bool:
         if self._clock.elapsed_s() < self._rung_s + self._quiet_s:
-            return  # it looks at the end of the quiet time anyway
-        if any(event.name in BRINGS_DUE for event in events):
-            self._service.wake()
+            return False  # it looks at the end of the quiet time anyway
+        return any(event.name in BRINGS_DUE for event in events)

@@ -7,7 +7,9 @@ cut off between a commit and what follows from it would leave claimed work that 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
 
+from ostinato.domain.event import Event
 from ostinato.domain.values import Value
 from ostinato.engine.notice import Notify, ServiceFailed, code_of, traceback_of
 from ostinato.engine.port import Clock, Poll
@@ -21,6 +23,9 @@ FAILURE_PAUSE_MAX_S = 10.0
 
 STOP_S = 10.0
 """How long a stop waits for the poll under way before it cuts it off; polls are bounded batches of milliseconds."""
+
+Hears = Callable[[Sequence[Event]], bool]
+"""What a service makes of a commit's events: True where it has something to do before its time comes."""
 
 
 class Ground(Value):
@@ -37,9 +42,16 @@ class Service:
     Start twice, stop twice and stop before start are fine; `stop` returns when all has stopped.
     """
 
-    def __init__(self, name: str, poll: Poll, ground: Ground) -> None:
+    def __init__(
+        self, name: str, poll: Poll, ground: Ground, *, hears: Hears | None = None, stop_s: float = STOP_S
+    ) -> None:
+        """`hears` is told of each commit while the service runs; `stop_s`: how long a stop waits for a poll."""
         self.name = name
         self._poll = poll
+        self._store = ground.store
+        self._hears = hears
+        self._stop_s = stop_s
+        self._deaf: Callable[[], None] | None = None
         self._clock = ground.clock
         self._notify = ground.notify
         self._loop: asyncio.Task[None] | None = None
@@ -49,19 +61,23 @@ class Service:
         self._failures = 0
 
     def start(self) -> None:
-        """Begins to poll, at once."""
+        """Begins to listen, and to poll, at once."""
         if self._loop is None:
             self._stopping = False
+            self._deaf = self._store.subscribe(self._heard) if self._hears is not None else None
             self._loop = asyncio.create_task(self._run(), name=self.name)
 
     async def stop(self) -> None:
-        """Returns when no poll runs any more; cuts one off that outlasts `STOP_S`."""
+        """Returns when no poll runs any more; cuts one off that outlasts `stop_s`."""
         self._stopping = True
         self._end_rest()
+        if self._deaf is not None:
+            self._deaf()
+            self._deaf = None
         loop = self._loop
         if loop is None or loop is asyncio.current_task():
             return
-        done, _ = await asyncio.wait((loop,), timeout=STOP_S)
+        done, _ = await asyncio.wait((loop,), timeout=self._stop_s)
         if not done:
             loop.cancel()
             await asyncio.wait((loop,))
@@ -74,6 +90,10 @@ class Service:
         self._woken = True
         if not self._failures:
             self._end_rest()
+
+    def _heard(self, events: Sequence[Event]) -> None:
+        if self._hears is not None and self._hears(events):
+            self.wake()
 
     def _end_rest(self) -> None:
         if self._rest is not None and not self._rest.done():

@@ -81,7 +81,7 @@ class SkillFinding(Value):
 
 
 class Skills:
-    """The skills of one fleet. `start` reads what is there."""
+    """The skills of one fleet. A service polls."""
 
     def __init__(
         self,
@@ -100,28 +100,15 @@ class Skills:
         self._stamp: tuple[object, ...] = ()
         self._skills: dict[str, Skill] = {}
         self._withheld: dict[str, str] = {}
-        self._looking: asyncio.Task[None] | None = None
-        self._accepted = asyncio.Event()
-        self._problem = ""
+        self._accepted = False
         self.findings: tuple[SkillFinding, ...] = ()
 
-    async def start(self) -> None:
-        """Reads them, and looks after them from then on."""
-        await self.look()
-        self._looking = asyncio.create_task(self._look_on())
-
-    async def stop(self) -> None:
-        """Looks no more."""
-        if self._looking is not None:
-            self._looking.cancel()
-            await asyncio.wait((self._looking,))
-            self._looking = None
-
-    def hear(self, events: Sequence[Event]) -> None:
-        """The store's listener: a person may have accepted something."""
+    def hear(self, events: Sequence[Event]) -> bool:
+        """What a commit announced; True where a person has accepted one."""
         names = (str(each.data.get("pin", "")) for each in events if each.name is EventName.PIN_ACCEPTED)
-        if any(name.startswith(f"{FAMILY}.") for name in names):
-            self._accepted.set()
+        found = any(name.startswith(f"{FAMILY}.") for name in names)
+        self._accepted = self._accepted or found
+        return found
 
     def listed(self, granted: Sequence[str]) -> str:
         """What a prompt says of the skills among these grants; empty where there is none."""
@@ -156,24 +143,15 @@ class Skills:
         for finding in self.findings:
             self._say("error", f"{finding.place}: {finding.message}")
 
-    async def _look_on(self) -> None:
-        again = False
-        while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_S):
-                    await self._accepted.wait()
-            again = again or self._accepted.is_set()
-            self._accepted.clear()
-            try:
-                await self.look(again=again)
-                again, self._problem = False, ""
-            except (OstinatoError, OSError) as error:  # a full disk, a folder that is just moved: it is looked at again
-                self._say_once(f"{FOLDER}/ cannot be looked at: {error}")
-
-    def _say_once(self, problem: str) -> None:
-        if problem != self._problem:
-            self._problem = problem
-            self._say("error", problem)
+    async def poll(self) -> float:
+        """One look; seconds until the next."""
+        again, self._accepted = self._accepted, False
+        try:
+            await self.look(again=again)
+        except BaseException:  # whatever it was: what a person has accepted is not forgotten
+            self._accepted = self._accepted or again
+            raise
+        return LOOK_S
 
     def _tool(self) -> OutsideTool:
         return OutsideTool(

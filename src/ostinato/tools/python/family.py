@@ -92,7 +92,7 @@ Stamp = tuple[tuple[str, int, int, int], ...]
 
 
 class PythonTools:
-    """The Python tools of one fleet. `start` returns at once; `stop` ends the workers."""
+    """The Python tools of one fleet. A service polls; `stop` ends the workers."""
 
     def __init__(
         self, fleet: Path, *, toolbox: Toolbox, say: Callable[[str, str], None], ways: Ways | None = None
@@ -103,7 +103,7 @@ class PythonTools:
         self._say = say
         self._workers = Workers(fleet, ways=ways)
         self._stamp: Stamp = ()
-        self._looking: asyncio.Task[None] | None = None
+        self._looks = 0
         self._is_refused = False
         self._listed = asyncio.Event()
         self.findings: tuple[ToolFinding, ...] = ()
@@ -127,10 +127,6 @@ class PythonTools:
         worker = await self._workers.lend(function.sources, function.name, agent=agent, given=function.given)
         return Hired(self._workers, worker, function, agent=agent)
 
-    async def start(self) -> None:
-        """Begins to load the files, and looks after them from then on: a node that has them starts as fast as any."""
-        self._looking = asyncio.create_task(self._look_on())
-
     @property
     def is_listed(self) -> bool:
         """True once the files that were there at the start have been loaded, or have failed to."""
@@ -148,10 +144,6 @@ class PythonTools:
 
     async def stop(self) -> None:
         """Ends the workers."""
-        if self._looking is not None:
-            self._looking.cancel()
-            await asyncio.wait((self._looking,))
-            self._looking = None
         await self._workers.end()
 
     async def look(self, *, again: bool = False) -> None:
@@ -168,16 +160,14 @@ class PythonTools:
             if not (again and each in before):
                 self._say("error", f"{each.place}: {each.message}")
 
-    async def _look_on(self) -> None:
-        looks = 0
-        while True:
-            try:
-                await self.look(again=looks % (AGAIN_S // LOOK_S) == 0)
-            except Exception as error:  # whatever one look stumbles over, edits are seen as long as the node runs
-                self._say("error", f"{FOLDER}/ cannot be looked at: {error}")
+    async def poll(self) -> float:
+        """One look; seconds until the next. The first loads the files beside the node's start."""
+        again, self._looks = self._looks % (AGAIN_S // LOOK_S) == 0, self._looks + 1
+        try:
+            await self.look(again=again)
+        finally:
             self._listed.set()
-            await asyncio.sleep(LOOK_S)
-            looks += 1
+        return LOOK_S
 
     async def _made(self, sources: Sources) -> tuple[list[OutsideTool], list[ToolFinding], dict[str, str]]:
         """Tools, findings, and why tools that were there before cannot be had now; notes the functions of agents."""
