@@ -12,10 +12,13 @@ from msgspec.structs import replace
 from ostinato.domain.audit import AuditRow, bound, first_break
 from ostinato.domain.secret import KNOWN, Secret
 from ostinato.domain.values import to_json
+from ostinato.store.port import EventFilter
 from ostinato.store.sqlite import open_store
 from tests.conftest import run
 
 facts = st.lists(st.dictionaries(st.text(max_size=5), st.integers(-9, 9), max_size=3), min_size=3, max_size=9)
+
+LAST_GONE = "row 3 of incarnation 0, the last that was written, is gone or was changed"
 
 
 def chain_of(found: list[dict[str, int]]) -> list[AuditRow]:
@@ -24,6 +27,27 @@ def chain_of(found: list[dict[str, int]]) -> list[AuditRow]:
         body, previous = to_json(fact).decode(), rows[-1].digest if rows else ""
         rows.append(bound(incarnation=1, seq=at, at=at, body=body, previous=previous))
     return rows
+
+
+def test_a_node_finds_that_the_last_row_is_gone_though_nobody_had_looked_at_it(tmp_path: Path) -> None:
+    async def story() -> None:
+        store = open_store(tmp_path / "state")
+        for number in range(3):
+            reason = str(number)
+            await store.run(lambda tx, why=reason: tx.set_flag("fleet", "paused", actor="ann", reason=why, now=1))
+        await store.close()
+        with sqlite3.connect(tmp_path / "state" / "ostinato.db") as database:
+            database.execute("DELETE FROM audit WHERE seq = 3")
+        database.close()
+        store = open_store(tmp_path / "state")
+        assert await store.run(lambda tx: tx.check_audit(now=2)) == (2, LAST_GONE)
+        assert await store.run(lambda tx: tx.check_audit(now=3)) == (0, LAST_GONE), "it is told as long as it is so"
+        assert [each.name for each in await store.read(lambda reads: reads.events(EventFilter()))].count(
+            "audit.broken"
+        ) == 1
+        await store.close()
+
+    run(story())
 
 
 @given(facts, st.data())

@@ -14,6 +14,7 @@ from ostinato.domain.task import TaskEvent, TaskKind, TaskState
 from ostinato.store.port import TaskFilter
 from ostinato.tools.processes.handle import Standing
 from ostinato.workspace.agent import FleetDefaults, make_agent
+from ostinato.workspace.command_rules import CodingCommand
 from ostinato.workspace.file_text import FileText
 from tests.conftest import run
 from tests.processes.yard import Yard, folder, yard
@@ -63,6 +64,13 @@ def furnish(folder: Path, *, more: str = "", git: bool = True) -> None:
 
 async def outcome_of(fleet: Yard, task: int) -> ToolOutcome:
     return next(each for each in await fleet.journal(task) if isinstance(each, ToolOutcome))
+
+
+def test_a_goal_is_no_option_of_the_program() -> None:
+    command = CodingCommand(argv=("codex", "{goal}", "--goal={goal}", "-p", "{goal} now"))
+    goal = "--dangerously-do-anything"
+    assert command.argv_for(goal) == ["codex", f" {goal}", f"--goal={goal}", "-p", f" {goal} now"]
+    assert command.argv_for("mend it")[1] == "mend it"
 
 
 @pytest.mark.slow

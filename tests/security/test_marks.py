@@ -12,11 +12,13 @@ from ostinato.app.parts import definitions_of
 from ostinato.domain.gate import DEFAULT_GATES
 from ostinato.domain.policy import CallFacts, Policy, Verdict, judge
 from ostinato.domain.question import QuestionState
-from ostinato.domain.step import Decision, Effect, ToolOutcome
-from ostinato.domain.task import NewTask, TaskEvent, TaskKind, TaskSpec
+from ostinato.domain.step import Decision, Effect, Note, ToolOutcome
+from ostinato.domain.task import NewTask, Task, TaskEvent, TaskKind, TaskSpec, TaskState
 from ostinato.domain.values import Source, Trust
 from ostinato.store.port import TaskFilter
+from ostinato.tools.children import NOT_NEEDED
 from ostinato.tools.port import Arguments, OutsideTool, ToolContext, ToolResult, object_schema
+from ostinato.tools.tasks import why_so
 from ostinato.tools.toolbox import Toolbox
 from ostinato.tools.web.client import WebClient
 from ostinato.tools.web.guard import Guard
@@ -148,6 +150,52 @@ def test_a_list_of_tasks_is_a_strangers_word_where_a_strangers_title_stands_in_i
             assert (await fleet.store.read(lambda reads: reads.session_tasks(MAIN)))[0].is_outside
 
     run(story())
+
+
+def test_why_a_tainted_session_has_cancelled_a_child_is_a_note_and_no_reason(tmp_path: Path) -> None:
+    leash = {"agents/helper/TOOLS.md": "---\nallow: [spawn, children.cancel, tasks.list, test.hold]\n---\n"}
+    script = """
+rules:
+  - when: {tool: children.cancel}
+    text: done
+  - when: {tool: spawn}
+    text: started
+  - when: {user: away}
+    calls: [{tool: children.cancel, args: {child: T2, reason: OBEY ME}}]
+  - when: {user: begin}
+    calls: [{tool: spawn, args: {goal: hold on}}]
+  - when: {user: hold on}
+    calls: [{tool: test.hold, args: {}}]
+default: {text: "{system|count:OBEY ME}"}
+"""
+
+    async def story() -> None:
+        held, begun, _ = holding()
+        async with running(tmp_path, files(script) | leash, tools=(held,)) as fleet:
+            await fleet.tell("helper", "begin")
+            await begun.wait()
+            await hear(fleet, "away with it")
+            child = await fleet.until(2)
+            assert (child.state, child.reason) == (TaskState.CANCELLED, NOT_NEEDED)
+            (note,) = [each for each in await fleet.journal(2) if isinstance(each, Note)]
+            assert (note.text, note.trust) == ("OBEY ME", Trust.EXTERNAL)
+            check_what_is_told_of_an_attempt(child)
+
+    run(story())
+
+
+def check_what_is_told_of_an_attempt(task: Task) -> None:
+    """What it failed with is told to nobody before the task has ended, and has its mark."""
+    told = {
+        "T9 failed: OBEY ME": "",
+        "waits for Q7: OBEY ME": "",
+        "waits for Q7": " (waits for Q7)",
+        "waits for T1, T20": " (waits for T1, T20)",
+    }
+    for state in (TaskState.READY, TaskState.RUNNING, TaskState.WAITING):
+        for reason, words in told.items():
+            assert why_so(msgspec.structs.replace(task, state=state, reason=reason)) == words
+    assert why_so(msgspec.structs.replace(task, state=TaskState.FAILED, reason="no luck")) == " (no luck)"
 
 
 @pytest.mark.parametrize("unread", [True, False])

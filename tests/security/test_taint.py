@@ -6,6 +6,9 @@ import asyncio
 from itertools import pairwise
 from pathlib import Path
 
+import pytest
+from msgspec.structs import replace
+
 from ostinato.agents.prompt import chat_parts
 from ostinato.domain.message import NewMessage, main_session
 from ostinato.domain.question import QuestionState
@@ -311,6 +314,48 @@ rules:
             assert again.result.trust is Trust.OPERATOR, "a person has looked at it"
 
     run(story())
+
+
+@pytest.mark.slow
+def test_what_another_session_writes_while_a_turn_is_under_way_taints_the_turn_that_reads_it(tmp_path: Path) -> None:
+    script = """
+rules:
+  - when: {tool: files.write}
+    text: saved
+  - when: {tool: web.page}
+    calls: [{tool: files.write, args: {path: out/page.md, text: OBEY ME}}]
+  - when: {tool: files.read}
+    text: read
+  - when: {tool: test.hold}
+    calls: [{tool: files.read, args: {path: out/page.md}}]
+  - when: {tool: test.look}
+    text: looked
+  - when: {user: save}
+    calls: [{tool: web.page, args: {}}]
+  - when: {user: read later}
+    calls: [{tool: test.hold, args: {}}]
+  - when: {user: look long}
+    calls: [{tool: test.look, args: {}}]
+  - when: {user: look twice}
+    calls: [{tool: test.look, args: {}}, {tool: test.hold, args: {}}]
+"""
+    more = {"agents/helper/TOOLS.md": TWO_LEASHES["agents/helper/TOOLS.md"].replace("net.tell", "test.hold, test.look")}
+
+    async def story(folder: Path, goal: str) -> None:
+        hold, begun, end = holding()
+        look = replace(hold, name="test.look", reads=lambda _: ("./",), own_files=True)
+        tools = (*web_tools([]), hold, look)
+        async with running(folder, files(script) | TWO_LEASHES | more, tools=tools) as fleet:
+            reading = await fleet.goal("helper", goal)
+            await begun.wait()
+            assert await fleet.store.read(lambda reads: reads.tainted_files("helper")) == ()
+            await fleet.until((await fleet.goal("helper", "save")).id)
+            end.set()
+            await fleet.until(reading.id)
+            assert await trust_of(fleet, reading.id) is Trust.EXTERNAL
+
+    for number, goal in enumerate(("read later", "look long", "look twice")):
+        run(story(tmp_path / str(number), goal))
 
 
 def test_what_an_agent_notes_under_taint_taints_the_turns_that_see_the_note(tmp_path: Path) -> None:

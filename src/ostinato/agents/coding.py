@@ -143,7 +143,7 @@ class CodingHandler:
         process = add_process(tx, context, arguments, quiet=True, environment=command.environment)
         outside = process.spec.trust is Trust.EXTERNAL
         if outside:  # before it writes anything
-            tx.taint_files(context.agent, [f"{cwd.rstrip('/')}/"], task=task.id, now=now)
+            tx.taint_files(context.agent, [_folder_of(cwd)], task=task.id, now=now)
         if messages:
             tx.advance_cursor(task.session or "", messages[-1].id, now=now)
         files = dict(leash.keep_files(tx, now=now))
@@ -174,7 +174,7 @@ class CodingHandler:
             "folder": intent.bound["cwd"],
             **({"conversation": report.session} if report.session else {}),
         }
-        entry: Entry = ToolOutcome(
+        entry = ToolOutcome(
             call_id=intent.call_id,
             tool=START_TOOL,
             status=ResultStatus.ERROR if problem else ResultStatus.OK,
@@ -183,9 +183,13 @@ class CodingHandler:
             duration_ms=1_000 * (data.get("seconds") or 0.0),
         )
         now, charge = attempt.clock.now(), _charge(attempt.task, report, command=command)
+        outside = intent.outside or process.is_outside
+        entry = replace(entry, outside=outside)
 
         def settle(tx: Tx) -> Settled:
             task = tx.check_claim(attempt.claim)
+            if outside and not intent.outside:  # strangers' words came into its folder while it worked there
+                tx.taint_files(task.agent or "", [_folder_of(intent.bound["cwd"])], task=task.id, now=now)
             if charge is not None:
                 tx.charge(charge, now=now)
             tx.record_steps(attempt.claim, (entry,), now=now)
@@ -197,7 +201,7 @@ class CodingHandler:
                 tx.keep_result(ended.id, for_s=kept_s, now=now)  # where its question was noted when it began
             return Settled(task=ended)
 
-        trust = Trust.EXTERNAL if intent.outside else Trust.OPERATOR
+        trust = Trust.EXTERNAL if outside else Trust.OPERATOR
         done = Done(result=TaskResult(text=report.result, data=facts, trust=trust, private=True))
         outcome: Outcome = Fail(error=problem, error_class="command") if problem else done
         return await attempt.store.run(settle)
@@ -212,6 +216,10 @@ def _around(leash: Leash, context: ToolContext, wanted: Wanted, *, command: Codi
     files = named_files(context, wanted.argv[1:], folder=wanted.folder)
     identity = digest_of(to_json([wanted.program.identity, sorted(files.items())]))
     return Surroundings(agent=leash.then.id, files=recall.files_of(leash.then), model=f"command {identity}")
+
+
+def _folder_of(cwd: str) -> str:
+    return f"{cwd.rstrip('/')}/"
 
 
 def _wait_for(process: Task) -> Park:

@@ -98,18 +98,23 @@ class TurnGate:
     def _taint(self, tool: AnyTool, intent: ToolIntent) -> None:
         mark_writes(self._tx, tool, intent, task=self._state.task, now=self._now, dated=self._dated)
 
-    def taint_results(self, produced: Sequence[Entry], journal: Sequence[Entry]) -> None:
-        """Results that turned out to be from strangers mark what their calls have written; those that say what they
-        have changed leave nothing else marked."""
-        told = {e.call_id: e for e in produced if isinstance(e, ToolOutcome) and (e.outside or e.wrote is not None)}
-        made = [each for each in journal if isinstance(each, ToolIntent) and each.call_id in told] if told else []
+    def received(self, produced: Sequence[Entry], journal: Sequence[Entry]) -> list[Entry]:
+        """What the world has brought, with what is known of it by now. A result that could be read from a file that
+        somebody has marked while it was read, is a stranger's word. Results that turned out to be so mark what their
+        calls have written; those that say what they have changed leave nothing else marked."""
+        entries, state = list(produced), self._state
+        places = {each.call_id: at for at, each in enumerate(entries) if isinstance(each, ToolOutcome)}
+        made = [each for each in journal if isinstance(each, ToolIntent) and each.call_id in places] if places else []
         for intent in made:
-            tool, outcome = self._state.leash.tool_or_none(intent.tool), told[intent.call_id]
-            if tool is None:
+            outcome, tool = entries[places[intent.call_id]], state.leash.tool_or_none(intent.tool)
+            if tool is None or not isinstance(outcome, ToolOutcome):
                 continue  # gone meanwhile: whatever is marked stays so
+            if not (intent.outside or outcome.outside) and self._reads_taint(tool, intent.arguments):
+                outcome = entries[places[intent.call_id]] = replace(outcome, outside=True)
             if outcome.outside:
                 self._taint(tool, intent)
-            settle_writes(self._tx, tool, intent, wrote=outcome.wrote, task=self._state.task, now=self._now)
+            settle_writes(self._tx, tool, intent, wrote=outcome.wrote, task=state.task, now=self._now)
+        return entries
 
     def ask(self, question: NewQuestion) -> Question:
         """Asks, with what the turn has read and for whom it works."""
@@ -132,10 +137,11 @@ class TurnGate:
         return judge(permissions=permissions) if permissions else judged
 
     def _reads_taint(self, tool: AnyTool, arguments: dict[str, Any]) -> bool:
+        """As it is now: other sessions of the agent write the same files."""
         paths = tool.reads(arguments)
         if not paths or self._state.trust is Trust.EXTERNAL:
             return False
-        tainted = self._state.tainted_files
+        tainted = self._tx.tainted_files(self._state.leash.then.id)
         return any(touches(path, tainted) for path in paths)
 
     def _dated(self, path: str) -> str:

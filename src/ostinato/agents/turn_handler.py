@@ -17,6 +17,7 @@ from ostinato.agents.live import LiveText
 from ostinato.agents.model_choices import TRANSIENT, ModelChoices, is_down
 from ostinato.agents.moves import Act, Advance, AskModel, Ended, Planned
 from ostinato.agents.prompt import PastTurn, chat_parts, tokens_of
+from ostinato.agents.turn_gate import TurnGate
 from ostinato.agents.turn_state import TurnState
 from ostinato.agents.turn_step import advance
 from ostinato.agents.unfit import Unfit, hold
@@ -304,18 +305,23 @@ class _Run:
                 if index == len(running) - 1:
                     return [outcome]
                 try:
-                    await self._attempt.record([outcome], within=partial(self._learn, outcome))
+                    kept = await self._attempt.store.run(partial(self._keep, outcome))
                 except Fenced as fenced:
                     await self._keep_late([outcome], fenced)
                     raise
-                self._state.was_recorded(outcome)
+                self._state.was_recorded(kept)
         finally:
             for each in running:
                 each.cancel()
         raise AssertionError("as_completed yields once for each call")
 
-    def _learn(self, outcome: ToolOutcome, tx: Tx) -> None:
-        call_guards.learn(tx, self._state, [outcome], journal=self._state.journal, now=self._attempt.clock.now())
+    def _keep(self, outcome: ToolOutcome, tx: Tx) -> Entry:
+        """Records one of several results, with what is known of it by now."""
+        state, now = self._state, self._attempt.clock.now()
+        call_guards.learn(tx, state, [outcome], journal=state.journal, now=now)
+        (kept,) = TurnGate(state, tx, now=now).received([outcome], state.journal)
+        tx.record_steps(state.claim, [kept], now=now)
+        return kept
 
     async def _act_once(self, planned: Planned) -> ToolOutcome | None:
         """The result of one call; None where nobody can tell whether it has happened before."""

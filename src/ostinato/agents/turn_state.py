@@ -53,15 +53,13 @@ class TurnState:
         self.trust = task.spec.trust
         self.private = task.spec.private
         """True: the session has read what may be private, through a tool, or was told it by somebody who has."""
-        self.tainted_files: tuple[str, ...] = ()
-        """Files of the agent that held text from strangers when the attempt began, or that this turn has marked."""
         self.probed: set[str] = set()
         """Calls whose tool could not tell whether they have happened: only a person can."""
 
     def load(self, tx: Tx) -> None:
         """Reads what the journal and the session's earlier turns bring along."""
-        self.tainted_files = tx.tainted_files(self.leash.then.id)
-        if self.leash.has_unread or any(touches(path, self.tainted_files) for path in self.leash.shown_files):
+        tainted = tx.tainted_files(self.leash.then.id)
+        if self.leash.has_unread or any(touches(path, tainted) for path in self.leash.shown_files):
             self.trust = Trust.EXTERNAL
         if self.journal:
             ids = [each for entry in self.journal if isinstance(entry, Input) for each in entry.messages]

@@ -106,8 +106,7 @@ class _TurnStep:
         self._now = now
         self._failed = failed
         self._gate = TurnGate(state, tx, now=now)
-        self._gate.taint_results(produced, journal)
-        self.entries: list[Entry] = list(produced)
+        self.entries: list[Entry] = self._gate.received(produced, journal)
         self._waits: list[Wait] = []
         """What calls wait for that have no result yet."""
         self.messages: list[Message] = []

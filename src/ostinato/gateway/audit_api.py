@@ -5,11 +5,12 @@ Knows nothing of HTTP or of screens.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any
 
 import msgspec
 
-from ostinato.domain.audit import BEGINNING, first_break
+from ostinato.domain.audit import BEFORE_ALL, AuditRow, cut_off, first_break, kept_place, place_of
 from ostinato.gateway.context import Context
 from ostinato.gateway.notation import iso
 from ostinato.gateway.operation import Ask, Nothing, View, operation
@@ -81,30 +82,32 @@ async def list_audit(context: Context, request: WhichAudit) -> AuditList:
 @operation("audit.check", "GET /api/v1/audit/check")
 async def check(context: Context, request: Nothing) -> AuditCheck:
     """Look through every chain from its beginning, and compare with what was found whole before."""
-    rows = incarnations = 0
-    incarnation, seq, digest = -1, 0, BEGINNING
+    rows, seen = 0, set[int]()
+    after, last = BEFORE_ALL, None
     problem = await context.store.read(_problem_before)
     while not problem:
-        after = (incarnation, seq)
-        page = await context.store.read(lambda reads, after=after: reads.audit(after=after, limit=PAGE))  # type: ignore[misc]  # bound now
-        for row in page:
-            if row.incarnation != incarnation:
-                incarnation, seq, digest = row.incarnation, 0, BEGINNING
-                incarnations += 1
-            problem = problem or first_break([row], seq=seq, digest=digest)
-            seq, digest = row.seq, row.digest
-        rows += len(page)
+        page, end = await context.store.read(partial(_page, (after.incarnation, after.seq)))
+        problem = first_break(page, after=after)
+        rows, seen = rows + len(page), seen | {each.incarnation for each in page}
+        last = page[-1] if page else last
         if len(page) < PAGE:
+            problem = problem or cut_off(last, kept_place(end))
             break
-    return AuditCheck(ok=not problem, rows=rows, incarnations=incarnations, problem=problem)
+        after = place_of(page[-1])
+    return AuditCheck(ok=not problem, rows=rows, incarnations=len(seen), problem=problem)
+
+
+def _page(after: tuple[int, int], reads: Reads) -> tuple[list[AuditRow], str | None]:
+    """Some rows, and where all of them end at that moment."""
+    return reads.audit(after=after, limit=PAGE), reads.setting("audit.end")
 
 
 def _problem_before(reads: Reads) -> str:
     """What the node itself has found, as it looks through the chains beside its work."""
-    marked = (reads.setting("audit.checked") or "").split(" ")
-    if len(marked) == 3:
-        incarnation, seq = int(marked[0]), int(marked[1])
-        found = reads.audit(after=(incarnation, seq - 1), limit=1)
-        if not found or (found[0].incarnation, found[0].seq, found[0].digest) != (incarnation, seq, marked[2]):
-            return f"row {seq} of incarnation {incarnation}, which was checked before, is gone or was changed"
-    return ""
+    marked = kept_place(reads.setting("audit.checked"))
+    if marked is None:
+        return ""
+    found = reads.audit(after=(marked.incarnation, marked.seq - 1), limit=1)
+    if found and place_of(found[0]) == marked:
+        return ""
+    return f"row {marked.seq} of incarnation {marked.incarnation}, which was checked before, is gone or was changed"

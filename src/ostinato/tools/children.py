@@ -16,16 +16,19 @@ from ostinato.domain.errors import Conflict, Denied, Exhausted, Invalid, NotFoun
 from ostinato.domain.message import DEPTH_MAX, NewMessage, task_session
 from ostinato.domain.step import Effect, ResultStatus
 from ostinato.domain.task import ENDED, UNFINISHED, NewTask, Task, TaskEvent, TaskKind, TaskSpec, Wait, WaitKind
-from ostinato.domain.values import SECOND, Instant, Source, digest_of, to_json
+from ostinato.domain.values import SECOND, Instant, Source, Trust, digest_of, to_json
 from ostinato.store.port import Reads, TaskFilter, Tx
 from ostinato.tools.port import AnyTool, Arguments, StoreTool, ToolContext, ToolResult, object_schema, text_schema
-from ostinato.tools.tasks import listed, may_tell, taint_of
+from ostinato.tools.tasks import listed, may_tell, taint_of, why_so
 
 SPAWN_DEPTH_MAX = 2
 """Agents above a sub-agent: a child may have children, and these none."""
 
 CHILDREN_MAX = 8
 """Unfinished children of one task."""
+
+NOT_NEEDED = "its parent needs it no more"
+"""Why a child is cancelled, where nothing else is said."""
 
 SHOWN_MAX = 100
 """Children that a list shows."""
@@ -156,8 +159,9 @@ def _list(tx: Tx, context: ToolContext, _arguments: Arguments) -> ToolResult:
 
 
 def _line(task: Task) -> str:
-    reason = f" ({task.reason})" if task.reason else ""
-    return f"{task.name} {task.state.value}{reason}, {task.agent}, ${task.usd_micros / 1_000_000:.4f}: {task.title}"
+    return (
+        f"{task.name} {task.state.value}{why_so(task)}, {task.agent}, ${task.usd_micros / 1_000_000:.4f}: {task.title}"
+    )
 
 
 def _wait(tx: Tx, context: ToolContext, arguments: Arguments) -> ToolResult:
@@ -202,7 +206,12 @@ def _cancel(tx: Tx, context: ToolContext, arguments: Arguments) -> ToolResult:
     child = _child(tx, context, arguments["child"])
     if child.state in ENDED:
         return ToolResult(text=f"{child.name} has ended already: {child.state.value}")
-    reason = arguments.get("reason") or "its parent needs it no more"
+    reason = arguments.get("reason") or NOT_NEEDED
+    if reason != NOT_NEEDED and (context.private or context.trust is Trust.EXTERNAL):  # a note is marked, a reason not
+        tx.note_task(
+            child.id, reason, by=context.agent, now=context.now, trust=taint_of(context), private=context.private
+        )
+        reason = NOT_NEEDED
     tx.move_task(child.id, TaskEvent.CANCEL, actor=context.agent, reason=reason, now=context.now)
     return ToolResult(text=f"{child.name} is cancelled")
 

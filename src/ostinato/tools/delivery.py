@@ -38,7 +38,7 @@ from ostinato.domain.taint import touches
 from ostinato.domain.task import Done, Fail, Outcome, Park, Retry, Task, TaskKind, TaskResult, Wait, WaitKind
 from ostinato.domain.values import SECOND, Instant, Trust, Value, digest_of
 from ostinato.engine.port import AttemptPort, Ending, Settled
-from ostinato.store.port import Claim, Tx
+from ostinato.store.port import Claim, Reads, Tx
 from ostinato.tools.mail import Letter, to_eml
 from ostinato.tools.marking import mark_writes, settle_writes
 from ostinato.tools.messages import OUTBOX_TOOL
@@ -169,6 +169,10 @@ class DeliveryHandler:
             if happened:
                 return _ending(attempt.task, move.intent, ToolResult(text="it had happened before the interruption"))
         result = await perform(move.tool, move.context, move.intent.arguments)
+        if await attempt.store.read(
+            partial(self._reads_taint, tool=move.tool, intent=move.intent, agent=move.context.agent)
+        ):
+            result = replace(result, outside=True)  # somebody has marked it while it was read
         return _ending(
             attempt.task, move.intent, result, within=partial(_settle_writes, attempt, move, wrote=result.wrote)
         )
@@ -235,7 +239,7 @@ class DeliveryHandler:
             context = replace(context, marking=True)
         return tool, context, intent
 
-    def _reads_taint(self, tx: Tx, tool: AnyTool, intent: ToolIntent, *, agent: str) -> bool:
+    def _reads_taint(self, tx: Reads, tool: AnyTool, intent: ToolIntent, *, agent: str) -> bool:
         tainted = tx.tainted_files(agent)
         return any(touches(path, tainted) for path in tool.reads(intent.arguments))
 

@@ -118,7 +118,7 @@ class Router:
         flags: dict[str, set[str]] = {}
         for flag in tx.flags():
             flags.setdefault(flag.scope, set()).add(flag.name)
-        troubled = {each.name: each.reason for each in tx.breakers() if each.state is not BreakerState.CLOSED}
+        troubled = {each.name for each in tx.breakers() if each.state is not BreakerState.CLOSED}
         scales = tx.settings(SCALE)
         tallies = _tallies(tx, able)
         for each in agents:
@@ -131,7 +131,7 @@ class Router:
                 paused="paused" in held,
                 unfinished=sum(tallies.get(each.id, {}).get(state.value, 0) for state in UNFINISHED),
                 concurrency=scaled(scales.get(each.id), each.concurrency),
-                hindered=_hindrance(tx, each, held=held, trouble=troubled.get(f"agent:{each.id}", ""), now=now),
+                hindered=_hindrance(tx, each, held=held, in_trouble=f"agent:{each.id}" in troubled, now=now),
                 record=self._record(tx, each.id, task_type),
                 is_known=each.id in known,
             )
@@ -183,12 +183,12 @@ def _tallies(tx: Reads, agents: set[str]) -> Mapping[str, Mapping[str, int]]:
     return tx.tallies().agents
 
 
-def _hindrance(tx: Reads, agent: Colleague, *, held: set[str], trouble: str, now: Instant) -> str:
+def _hindrance(tx: Reads, agent: Colleague, *, held: set[str], in_trouble: bool, now: Instant) -> str:
     """Why an agent cannot work now although nobody paused it; empty where it can."""
     if held - {"paused"}:
         return next(each for each in ("halted", "draining", *sorted(held)) if each in held)
-    if trouble:
-        return f"in trouble: {trouble}"
+    if in_trouble:
+        return "in trouble"  # not which: that is the text of a task's result, which may be a stranger's
     most = Ceiling(usd_micros=agent.per_day_usd_micros, tokens=agent.per_day_tokens)
     if most.is_open:
         return ""

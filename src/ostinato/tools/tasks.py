@@ -6,6 +6,7 @@ any other task is as unknown to it as one that does not exist. Knows nothing of 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
@@ -49,6 +50,8 @@ COMMENTS_SHOWN = 10
 TEXT_CHARS_MAX = 4_000
 """Of a goal or result that `tasks.show` tells."""
 
+_UNDER_WAY = frozenset({TaskState.READY, TaskState.RUNNING, TaskState.WAITING})
+_WAITS = re.compile(r"waits for [QT]\d+(, [QT]\d+)*", re.ASCII)
 _MAKERS = frozenset({"tasks.create", "tasks.propose"})
 
 
@@ -267,8 +270,15 @@ def _states(state: str | None) -> frozenset[TaskState]:
 
 
 def _line_of(task: Task) -> str:
-    reason = f" ({task.reason})" if task.reason else ""
-    return f"{task.name} {task.state.value}{reason}, {task.agent or 'nobody'}: {task.title}"
+    return f"{task.name} {task.state.value}{why_so(task)}, {task.agent or 'nobody'}: {task.title}"
+
+
+def why_so(task: Task) -> str:
+    """Why it stands as it does, in brackets. Nothing while it is under way but for the names of what it waits for: an
+    attempt's errors are in words of others, of whom nothing is known before the task has ended."""
+    if not task.reason or (task.state in _UNDER_WAY and not _WAITS.fullmatch(task.reason)):
+        return ""
+    return f" ({task.reason})"
 
 
 def _show(tx: Tx, context: ToolContext, arguments: Arguments) -> ToolResult:

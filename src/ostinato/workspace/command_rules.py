@@ -39,8 +39,10 @@ class CodingCommand(Value):
     """Plain variables; what is secret is named in `secrets`."""
 
     def argv_for(self, goal: str) -> list[str]:
-        """The words, with the goal in its place."""
-        return [each.replace(GOAL, goal) for each in self.argv]
+        """The words, with the goal in its place. A goal that begins like an option gets a space before it: whoever
+        gives a goal has no say in the program's settings."""
+        safe = f" {goal}" if goal.startswith("-") else goal
+        return [each.replace(GOAL, safe if each.startswith(GOAL) else goal) for each in self.argv]
 
 
 def only_reads(command: CodingCommand, *, effects: Mapping[str, Effect], network: Sequence[str]) -> bool:

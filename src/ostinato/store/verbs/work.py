@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from msgspec.structs import asdict
 
 from ostinato.domain.aging import AGING_S, AGING_SETTING, rank_of
-from ostinato.domain.audit import BEGINNING, bound, is_audited
+from ostinato.domain.audit import BEGINNING, Place, bound, is_audited
 from ostinato.domain.event import Event, EventName, NewEvent
 from ostinato.domain.limit import Strands
 from ostinato.domain.secret import KNOWN
@@ -24,6 +24,9 @@ from ostinato.store.verbs.database import Database
 from ostinato.store.verbs.memory import Memory
 from ostinato.store.verbs.queues import Candidate, QueueKey, Queues
 from ostinato.store.verbs.reads import ReadVerbs
+
+AUDIT_END = "audit.end"
+"""The setting that says where the audit's rows end: incarnation, seq and digest of the last one."""
 
 
 class Told(NamedTuple):
@@ -114,19 +117,26 @@ class Work(ReadVerbs):
         return told
 
     def _audit(self, told: list[tuple[int, Told]]) -> None:
-        """What people did goes into the chain of this incarnation, in the commit that did it."""
+        """What people did goes into the chain of this incarnation, in the commit that did it; and where it ends now."""
         audited = [(id_, each) for id_, each in told if is_audited(each.name, each.actor)]
         if not audited:
             return
         node = self._db.one("last_node")
         incarnation = (node[0] if node else None) or 0
-        seq, previous = self._db.one("audit_end", incarnation=incarnation) or (0, BEGINNING)
+        seq, previous = self._db.one("audit_end", incarnation=incarnation) or (0, self._last_digest())
         for id_, each in audited:
             fact = {"event": id_, **{name: value for name, value in each._asdict().items() if name != "at"}}
             body = KNOWN.stored(to_json(fact).decode())  # else the digest would be of what is not kept
             row = bound(incarnation=incarnation, seq=seq + 1, at=each.at, body=body, previous=previous)
             self._db.do("add_audit", **asdict(row))
             seq, previous = row.seq, row.digest
+        end = Place(incarnation=incarnation, seq=seq, digest=previous)
+        self._db.do("set_setting", name=AUDIT_END, value=end.text)
+
+    def _last_digest(self) -> str:
+        """Of the last row before this incarnation's first."""
+        latest = self._db.one("audit_latest", limit=1)
+        return rows.audit_of(latest).digest if latest else BEGINNING
 
     # --- for the rooms of verbs -----------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ostinato.domain.audit import first_break
+from ostinato.domain.audit import cut_off, first_break, kept_place
 from ostinato.domain.errors import Conflict
 from ostinato.domain.task import Review, TaskEvent, TaskResult
 from ostinato.store.port import Tx
@@ -63,3 +63,20 @@ async def each_incarnation_has_a_chain_of_its_own_and_looking_goes_on_where_it_e
     rows = await scene.look_up("audit")
     assert [each.seq for each in rows] == [1, 2, 3, 1]
     assert rows[-1].incarnation > rows[0].incarnation
+
+
+@case
+async def no_chain_can_lose_its_end_or_be_lost_whole(scene: Scene) -> None:
+    for number in range(3):
+        await scene.begin()
+        for reason in ("one", "two"):
+            await scene.change("set_flag", "fleet", "paused", actor="ann", reason=f"{number} {reason}", now=scene.now)
+    rows = await scene.look_up("audit")
+    assert [each.seq for each in rows] == [1, 2, 1, 2, 1, 2]
+    assert first_break(rows) == ""
+    for gone in ({1}, {0, 1}, {3}, {2, 3}):
+        assert "is not bound to the row before it" in first_break([e for i, e in enumerate(rows) if i not in gone])
+    end = kept_place(await scene.look_up("setting", "audit.end"))
+    assert cut_off(rows[-1], end) == ""
+    assert "the last that was written, is gone" in cut_off(rows[-2], end)
+    assert "the last that was written, is gone" in cut_off(None, end)
