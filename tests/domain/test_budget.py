@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from ostinato.domain.budget import Account, Ceiling, Price, Spend, Unit, cost, reservation
-from ostinato.domain.chat import Usage, empty_schema, estimate_tokens
+from ostinato.domain.chat import Usage, estimate_tokens
 
 tokens = st.integers(0, 10**7)
 rates = st.integers(0, 10**9)
@@ -140,8 +140,3 @@ def test_tokens_are_counted_by_bytes_not_by_characters() -> None:
 def test_usage_sums_both_ways_and_counts_what_was_cached_once() -> None:
     assert Usage(input_tokens=10, cached_tokens=4, output_tokens=3).tokens == 13
     assert Usage().tokens == 0
-
-
-def test_the_schema_of_a_tool_without_arguments_allows_none() -> None:
-    assert empty_schema() == {"type": "object", "properties": {}, "additionalProperties": False}
-    assert empty_schema() is not empty_schema()

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from ostinato.domain.chat import HttpAttempt, ModelReply, ModelRequest, ToolSpec, UserPart, empty_schema
+from ostinato.domain.chat import HttpAttempt, ModelReply, ModelRequest, ToolSpec, UserPart
 from ostinato.domain.errors import OstinatoError
 from ostinato.engine.clock import SystemClock
 from ostinato.engine.port import Clock
@@ -20,9 +20,10 @@ from ostinato.models.connections import Connections
 from ostinato.models.http_transport import HttpTransport
 from ostinato.models.providers import DIALECTS
 from ostinato.models.settings import ModelSettings, Timeouts
+from ostinato.tools.port import object_schema
 
 TOOLS = tuple(
-    ToolSpec(name=name, description="", parameters=empty_schema()) for name in ("files.read", "tasks.create", "ask")
+    ToolSpec(name=name, description="", parameters=object_schema()) for name in ("files.read", "tasks.create", "ask")
 )
 """Tools that most requests here offer."""
 

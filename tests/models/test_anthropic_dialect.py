@@ -23,7 +23,6 @@ from ostinato.domain.chat import (
     ToolPart,
     Usage,
     UserPart,
-    empty_schema,
 )
 from ostinato.models.anthropic.dialect import ANTHROPIC
 from ostinato.models.anthropic.reply import FINISHES
@@ -32,6 +31,7 @@ from ostinato.models.reply import Whole, reply_of
 from ostinato.models.scripted.anthropic_face import ANTHROPIC_FACE, signature_of
 from ostinato.models.scripted.script import Plan
 from ostinato.models.scripted.wire import Asked
+from ostinato.tools.port import object_schema
 from tests.models.chats import requests
 from tests.models.plans import IDENTITY, plans
 from tests.models.stage import TOOLS
@@ -104,7 +104,7 @@ def test_a_conversation_has_the_form_of_the_dialect() -> None:
         ],
         "system": [{"type": "text", "text": "be", "cache_control": CACHED}],
         "tools": [
-            {"name": "files__read", "description": "", "input_schema": empty_schema(), "cache_control": CACHED},
+            {"name": "files__read", "description": "", "input_schema": object_schema(), "cache_control": CACHED},
         ],
         "temperature": 0.5,
         "output_config": {"effort": "low"},

@@ -15,10 +15,10 @@ from ostinato.domain.chat import (
     ToolCall,
     ToolPart,
     UserPart,
-    empty_schema,
 )
 from ostinato.models.dialect import names_of
 from ostinato.models.openai.request import encode_request
+from ostinato.tools.port import object_schema
 from tests.models.stage import TOOLS
 
 
@@ -67,7 +67,7 @@ def test_a_conversation_has_the_form_of_the_dialect() -> None:
         "tools": [
             {
                 "type": "function",
-                "function": {"name": "files__read", "description": "", "parameters": empty_schema()},
+                "function": {"name": "files__read", "description": "", "parameters": object_schema()},
             }
         ],
         "max_tokens": 77,

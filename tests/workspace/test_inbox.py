@@ -22,6 +22,7 @@ from ostinato.workspace.inbox import (
     FILE_BYTES_MAX,
     LOOK_MAX,
     InboxFile,
+    Look,
     inbox_folder,
     look,
     prune,
@@ -273,10 +274,10 @@ def test_an_empty_file_is_given_time(tmp_path: Path, inbox: Path) -> None:
     assert look(tmp_path, None, settle_s=0.0).waiting == 1
 
 
-def test_folders_stay_and_are_told(tmp_path: Path, inbox: Path) -> None:
+def test_folders_stay(tmp_path: Path, inbox: Path) -> None:
     for name in ("more", "taken", "refused"):
         (inbox / name).mkdir()
-    assert look(tmp_path, None, settle_s=0.0).ignored == ("more",)
+    assert look(tmp_path, None, settle_s=0.0) == Look()
 
 
 def test_a_refused_file_is_set_aside_with_its_reason(tmp_path: Path, inbox: Path) -> None:

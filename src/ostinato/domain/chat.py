@@ -156,11 +156,6 @@ class HttpAttempt(Value):
     request_id: str = ""
 
 
-def empty_schema() -> dict[str, Any]:
-    """The JSON Schema of a tool without arguments."""
-    return {"type": "object", "properties": {}, "additionalProperties": False}
-
-
 def estimate_tokens(text: str) -> int:
     """A rough count without a tokenizer: 4 bytes of UTF-8 a token, at least 1 for a text that is not empty."""
     return (len(text.encode()) + 3) // 4

@@ -62,14 +62,12 @@ class InboxFile(Value):
 
 
 class Look(Value):
-    """What lies in an inbox."""
+    """What lies in an inbox; folders in it are nobody's business."""
 
     ready: tuple[InboxFile, ...] = ()
     """Whole files, oldest first."""
     waiting: int = 0
     """Files that are still being written, or were until just now."""
-    ignored: tuple[str, ...] = ()
-    """Names of folders and such, which stay where they are."""
 
 
 def inbox_folder(fleet: Path, agent: str | None) -> Path:
@@ -81,7 +79,6 @@ def look(fleet: Path, agent: str | None, *, settle_s: float = SETTLE_S, most: in
     """What lies in an inbox now. A file is ready when nothing has changed it for `settle_s` seconds and no process has
     it open for writing. Reads no contents. Raises nothing: an inbox that is not there is empty."""
     ready: list[tuple[int, InboxFile]] = []
-    ignored: list[str] = []
     waiting = 0
     with suppress(OSError), _inbox(fleet, agent) as folder:
         now_ns = time.time_ns()  # compared with times that the kernel gave, so it cannot be an injected clock
@@ -89,13 +86,13 @@ def look(fleet: Path, agent: str | None, *, settle_s: float = SETTLE_S, most: in
             with suppress(FileNotFoundError):
                 state = os.stat(name, dir_fd=folder, follow_symlinks=False)
                 if stat.S_ISDIR(state.st_mode):
-                    ignored += [] if name in {TAKEN, REFUSED} else [readable_name(name)]
-                elif not _is_whole(folder, name, now_ns - round(settle_s * 1e9)):
+                    continue
+                if not _is_whole(folder, name, now_ns - round(settle_s * 1e9)):
                     waiting += 1
                 else:
                     ready.append((state.st_ctime_ns, _found(name, agent, state)))
     ready.sort(key=lambda each: (each[0], each[1].name))
-    return Look(ready=tuple(each for _, each in ready[:most]), waiting=waiting, ignored=tuple(ignored))
+    return Look(ready=tuple(each for _, each in ready[:most]), waiting=waiting)
 
 
 def read_items(fleet: Path, file: InboxFile, *, timezone: str) -> tuple[InboxItem, ...]:

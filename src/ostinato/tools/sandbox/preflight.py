@@ -55,7 +55,6 @@ class Trial(Value):
     """Name of an escape -> what it reached."""
     problem: str = ""
     """Why nothing could be tried at all."""
-    took_s: float = 0.0
 
     @property
     def is_good(self) -> bool:
@@ -133,7 +132,6 @@ async def examine(fleet: Path, *, ways: tuple[Backend | None, ...] | None = None
 
 
 async def _tried(backend: Backend, fleet: Path, account: Account) -> Trial:
-    began_s = time.monotonic()
     try:
         with _baits(account) as baits:
             finished = await _escape(backend, fleet, account=account, baits=baits)
@@ -141,12 +139,11 @@ async def _tried(backend: Backend, fleet: Path, account: Account) -> Trial:
             found |= baits.reached()
             found["change what is protected"] = found.get("change what is protected") or ", ".join(finished.changed)
     except (OSError, ValueError, OstinatoError) as error:
-        return Trial(backend=backend, problem=str(error), took_s=time.monotonic() - began_s)
+        return Trial(backend=backend, problem=str(error))
     return Trial(
         backend=backend,
         held=tuple(name for name, reached in found.items() if not reached),
         escaped={name: reached for name, reached in found.items() if reached},
-        took_s=time.monotonic() - began_s,
     )
 
 
