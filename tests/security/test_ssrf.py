@@ -20,8 +20,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ostinato.domain.address import is_public
 from ostinato.domain.errors import Denied, Exhausted, Invalid
-from ostinato.tools.web.addresses import is_public
 from ostinato.tools.web.client import WebClient, WebLimits, WebRequest
 from ostinato.tools.web.guard import Guard
 from ostinato.tools.web.proxy import Ways

@@ -29,6 +29,8 @@ def test_nothing_is_open_and_nobody_searches_unless_it_is_said() -> None:
         ('private = ["0.0.0.0/0"]', "half the world"),
         ('private = ["169.254.0.0/16"]', "cannot be opened"),
         ('private = ["169.254.169.254/32"]', "cannot be opened"),
+        ('private = ["168.63.129.16/32"]', "cannot be opened"),
+        ('private = ["fe80::/64"]', "cannot be opened"),
         ('search = "altavista"', "altavista"),
         ('search = "searxng"', "not told where"),
         ('search = "brave"', "wants a key"),

@@ -8,13 +8,12 @@ from __future__ import annotations
 import ipaddress
 import re
 
+from ostinato.domain.address import NEVER
 from ostinato.domain.values import Value
 from ostinato.workspace.fields import Fields
 
 WEB_KEYS = ("private", "search", "search_url", "search_key_env")
 SEARCHES = ("searxng", "brave")
-
-_NEVER = tuple(map(ipaddress.ip_network, ("169.254.0.0/16", "0.0.0.0/8", "224.0.0.0/3", "fe80::/10")))
 
 
 class WebEntry(Value):
@@ -51,7 +50,6 @@ def _check_network(fields: Fields, text: str) -> None:
         raise fields.wrong("private", f"{text[:64]!r} is no network: {error}", cure="Such as '10.1.0.0/16'.") from None
     if found.prefixlen < 8:
         raise fields.wrong("private", f"{text} is half the world", cure="Name the network that is meant.")
-    for each in _NEVER:
-        if found.version == each.version and found.overlaps(each):
-            cure = "Services there hand out the credentials of this machine."
-            raise fields.wrong("private", f"{text} cannot be opened", cure=cure)
+    if any(found[0] in each and found[-1] in each for each in NEVER):
+        cure = "Services there hand out the credentials of this machine."
+        raise fields.wrong("private", f"{text} cannot be opened", cure=cure)

@@ -10,10 +10,10 @@ import ipaddress
 import re
 from collections.abc import Mapping
 
+from ostinato.domain.address import is_public
 from ostinato.domain.errors import Denied
 from ostinato.domain.host import covering_host
 from ostinato.engine.vault import read_secret
-from ostinato.tools.web.addresses import is_public
 from ostinato.tools.web.target import Target
 
 Credentials = Mapping[str, Mapping[str, str]]

@@ -14,9 +14,9 @@ import ipaddress
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 
+from ostinato.domain.address import NEVER, Address, Network, is_public, parse_address
 from ostinato.domain.errors import Denied, Exhausted
 from ostinato.domain.host import covering_host
-from ostinato.tools.web.addresses import Network, is_allowed, parse_address
 from ostinato.tools.web.target import Target
 
 LOOKUP_S = 10.0
@@ -37,6 +37,24 @@ async def resolve(host: str, port: int) -> list[str]:
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(each[4][0]) for each in found))
+
+
+def is_own(address: Address) -> bool:
+    """True where it is one of this machine's: its services may trust whoever comes from here."""
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((str(address), 0))
+    except OSError:
+        return False
+    return True
+
+
+def is_allowed(address: Address, private: Sequence[Network]) -> bool:
+    """True where it is public, or in a network that a person has opened."""
+    if any(address in each for each in private):
+        return not any(address in each for each in NEVER)
+    return is_public(address) and not is_own(address)
 
 
 class Guard:

@@ -1,15 +1,13 @@
-"""Which addresses of a machine are out in the public, and which lead inside: to this machine, its networks, its cloud.
+"""Which addresses are out in the public, which lead inside (to networks of ours, to the cloud), and which nobody opens.
 
 A list of what is allowed, not of what is refused: IPv6 is public only within 2000::/3, and not where an address carries
 another one inside (6to4, Teredo), for those lead wherever the inner one does. Source: IANA's registries of special
-purpose addresses for IPv4 and IPv6. Pure, but for asking the machine which addresses are its own.
+purpose addresses for IPv4 and IPv6. Knows nothing of names, nor of which addresses are this machine's own.
 """
 
 from __future__ import annotations
 
 import ipaddress
-import socket
-from collections.abc import Sequence
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -29,7 +27,9 @@ PUBLIC_6 = ipaddress.IPv6Network("2000::/3")
 TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")
 """NAT64: the last 32 bits are the IPv4 address that is meant."""
 
-_NEVER = "0.0.0.0/8 169.254.0.0/16 168.63.129.16/32 100.100.100.200/32 192.0.0.0/24 224.0.0.0/3 fd00:ec2::/32"
+_NEVER = """
+    0.0.0.0/8 169.254.0.0/16 168.63.129.16/32 100.100.100.200/32 192.0.0.0/24 224.0.0.0/3 fd00:ec2::/32 fe80::/10
+"""
 NEVER = tuple(map(ipaddress.ip_network, _NEVER.split()))
 """What nobody can allow: services that hand a machine's own credentials to whoever asks, and what is no host at all."""
 
@@ -44,17 +44,6 @@ def is_public(address: Address) -> bool:
     return not any(address in each for each in INSIDE)
 
 
-def is_own(address: Address) -> bool:
-    """True where it is one of this machine's: its services may trust whoever comes from here."""
-    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
-    try:
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.bind((str(address), 0))
-    except OSError:
-        return False
-    return True
-
-
 def parse_address(text: str) -> Address | None:
     """An address as a name server gives it; an IPv4 address within IPv6 as itself. None where it is none."""
     try:
@@ -64,10 +53,3 @@ def parse_address(text: str) -> Address | None:
     if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
         return found.ipv4_mapped
     return found
-
-
-def is_allowed(address: Address, private: Sequence[Network]) -> bool:
-    """True where it is public, or in a network that a person has opened."""
-    if any(address in each for each in private):
-        return not any(address in each for each in NEVER)
-    return is_public(address) and not is_own(address)
