@@ -14,7 +14,7 @@ from types import ModuleType
 import msgspec
 
 from ostinato.agents import coding, function_model
-from ostinato.domain import budget, file_rules, message, plan, review, turn
+from ostinato.domain import address, budget, file_rules, message, plan, review, turn
 from ostinato.domain.duration import format_duration
 from ostinato.domain.file_rules import HIDDEN, LEASH
 from ostinato.domain.gate import DEFAULT_GATES, Gate
@@ -55,7 +55,7 @@ from ostinato.tools.sandbox import (
 )
 from ostinato.tools.standard import standard_toolbox
 from ostinato.tools.toolbox import is_unaddressed
-from ostinato.tools.web import addresses, client, guard, markdown, proxy, search, target, web_tools
+from ostinato.tools.web import client, guard, markdown, proxy, search, target, web_tools
 from ostinato.tools.web.way import VARIABLES
 from ostinato.workspace.tools_file import GRANTS
 
@@ -229,19 +229,19 @@ def gaps() -> str:
 
 def hosts() -> str:
     """Addresses that are not public, and those that nobody can open."""
-    opened = [each for each in addresses.INSIDE if not any(_within(each, other) for other in addresses.NEVER)]
+    opened = [each for each in address.INSIDE if not any(_within(each, other) for other in address.NEVER)]
     rows = (
-        ("never, whatever anybody declares", code(addresses.NEVER)),
+        ("never, whatever anybody declares", code(address.NEVER)),
         ("only where `private` in `[web]` opens the network", f"{code(opened)}, and any of this machine's own"),
         (
             "IPv6, beside these",
-            f"only within `{addresses.PUBLIC_6}`; of `{addresses.TRANSLATED}` the address inside counts",
+            f"only within `{address.PUBLIC_6}`; of `{address.TRANSLATED}` the address inside counts",
         ),
     )
     return table(("Reached", "Addresses"), rows)
 
 
-def _within(network: addresses.Network, other: addresses.Network) -> bool:
+def _within(network: address.Network, other: address.Network) -> bool:
     """True where all of a network lies in the other."""
     return network.version == other.version and network[0] in other and network[-1] in other
 
