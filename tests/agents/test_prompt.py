@@ -5,13 +5,33 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ostinato.agents.prompt import PastTurn, chat_parts, fenced, fixed_parts, message_text, note_parts
+from ostinato.agents.prompt import (
+    PastTurn,
+    chat_parts,
+    fenced,
+    fixed_parts,
+    message_text,
+    note_parts,
+    tokens_of,
+    turn_parts,
+)
 from ostinato.domain.chat import AssistantPart, SystemPart, ToolCall, ToolPart, UserPart
+from ostinato.domain.compaction import Extent
 from ostinato.domain.message import Message
-from ostinato.domain.step import Entry, Input, ModelAnswer, ModelIntent, ResultStatus, ToolOutcome
+from ostinato.domain.step import (
+    Answered,
+    Entry,
+    Input,
+    ModelAnswer,
+    ModelIntent,
+    Note,
+    ResultStatus,
+    Reviewed,
+    ToolOutcome,
+)
 from ostinato.domain.task import Task, TaskKind, TaskSpec, TaskState
 from ostinato.domain.values import Source, Trust
 
@@ -149,3 +169,33 @@ def test_a_long_daily_note_shows_its_end() -> None:
     assert "- line 1999\n</outside " in part.text
     assert "[the beginning is not shown]" in part.text
     assert len(part.text) < 4_200
+
+
+said = st.text(max_size=120)
+shown_entries = st.one_of(
+    st.builds(ModelAnswer, call=st.just(1), model=st.just("m"), text=said, problem=said),
+    st.tuples(said, said).map(
+        lambda both: ModelAnswer(
+            call=1, model="m", calls=(ToolCall(id=both[0], name="t", arguments={"x": both[1]}, raw=both[1]),)
+        )
+    ),
+    st.builds(ToolOutcome, call_id=said, tool=st.just("t"), status=st.just(ResultStatus.OK), text=said),
+    st.builds(Note, text=said, by=st.just("stranger"), trust=st.sampled_from(Trust)),
+    st.builds(Reviewed, accepted=st.booleans(), by=st.just("stranger"), notes=said, trust=st.sampled_from(Trust)),
+    st.builds(Answered, question=st.just(1), decision=st.just("allow"), by=st.just("p"), text=said),
+)
+
+
+@pytest.mark.slow
+@settings(max_examples=50)
+@given(
+    st.lists(shown_entries, max_size=8, unique_by=lambda each: getattr(each, "call_id", None) or id(each)), st.data()
+)
+def test_whoever_adds_up_a_journal_never_takes_it_for_shorter_than_its_prompt(
+    journal: list[Entry], data: st.DataObject
+) -> None:
+    extent, first = Extent(journal), data.draw(st.integers(0, len(journal)))
+    whole = tokens_of(turn_parts(task(), journal, {}, timezone="UTC"))
+    later = tokens_of(turn_parts(task(), journal[first:], {}, timezone="UTC"))
+    assert whole <= extent.bound()
+    assert later <= extent.bound(first=first) <= extent.bound()

@@ -31,21 +31,21 @@ def test_a_leave_that_names_a_sum_grants_that_much() -> None:
 
 def test_a_call_that_is_too_dear_is_asked_about_and_the_same_once_more_is_granted() -> None:
     limits = Limits(per_call_usd_micros=100, per_call_tokens=50)
-    assert beyond_a_call([], limits, usd_micros=100, tokens=50) is None
-    over = beyond_a_call([], limits, usd_micros=150, tokens=50)
+    assert beyond_a_call(TurnView([]), limits, usd_micros=100, tokens=50) is None
+    over = beyond_a_call(TurnView([]), limits, usd_micros=150, tokens=50)
     assert over == AskLimit(limit="per_call_usd_micros", value=100, used=150)
     asked = LimitReached(limit=over.limit, value=over.value, used=over.used, question=1)
     leave = Answered(question=1, decision="allow", by="ann")
-    assert beyond_a_call([asked, leave], limits, usd_micros=150, tokens=50) is None
-    assert beyond_a_call([asked, leave], limits, usd_micros=250, tokens=50) is not None
-    assert beyond_a_call([], limits, usd_micros=0, tokens=51) is not None
+    assert beyond_a_call(TurnView([asked, leave]), limits, usd_micros=150, tokens=50) is None
+    assert beyond_a_call(TurnView([asked, leave]), limits, usd_micros=250, tokens=50) is not None
+    assert beyond_a_call(TurnView([]), limits, usd_micros=0, tokens=51) is not None
 
 
 def test_people_hear_once_that_a_limit_is_nearly_reached() -> None:
     def told(*tokens: int) -> list[str]:
         usages = [Usage(input_tokens=each) for each in tokens]
         journal = [ModelAnswer(call=at, model="m", usage=each) for at, each in enumerate(usages, 1)]
-        return [each.limit for each in nearly_reached(journal, Limits(steps=40, tokens=100))]
+        return [each.limit for each in nearly_reached(TurnView(journal), Limits(steps=40, tokens=100))]
 
     assert told() == told(79) == []
     assert told(79, 2) == told(80) == ["tokens"]

@@ -7,7 +7,7 @@ itself: a turn never waits for its summary. Knows nothing of when a turn asks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 
 from msgspec.structs import replace
@@ -25,20 +25,25 @@ from ostinato.domain.chat import (
     UserPart,
     estimate_tokens,
 )
-from ostinato.domain.compaction import boundaries, carried, facts_of, one_line, outline, said_in, to_fold
+from ostinato.domain.compaction import (
+    Extent,
+    bound_of,
+    boundaries,
+    carried,
+    facts_of,
+    one_line,
+    outline,
+    said_in,
+    to_fold,
+)
 from ostinato.domain.errors import OstinatoError
 from ostinato.domain.message import Message
 from ostinato.domain.step import (
     Compacted,
     CompactionIntent,
     Facts,
-    Input,
-    ModelAnswer,
-    Note,
-    Reviewed,
-    ToolOutcome,
 )
-from ostinato.domain.task import UNFINISHED, TaskKind
+from ostinato.domain.task import UNFINISHED, Task, TaskKind
 from ostinato.domain.values import Instant, Value
 from ostinato.models.port import Model, ModelFailed
 from ostinato.store.port import QuestionFilter, Reads, TaskFilter, Tx
@@ -76,13 +81,14 @@ class Plan(Value):
     facts: Facts
 
 
-def plan(state: TurnState, past: Sequence[PastTurn], messages: Mapping[int, Message]) -> Plan | None:
-    """What must be folded before the next call; None where everything fits."""
-    limits = state.leash.context_limits
-    own_turn = PastTurn(task=state.task, entries=tuple(state.journal))
-    few = len(past) <= PAST_TURNS_KEPT and _characters(past, messages) <= limits.history
-    if few and _characters([own_turn], messages) <= limits.turn:
-        return None  # a character is a token at most
+def plan(
+    state: TurnState, past: Sequence[PastTurn], messages: Mapping[int, Message], *, past_bound: int
+) -> Plan | None:
+    """What must be folded before the next call; None where everything fits. `past_bound`: see `bound_of_past`."""
+    limits, view = state.leash.context_limits, state.view()
+    own_bound = view.extent.bound(first=view.folded_away) + _bound_of([state.task], state.messages)
+    if len(past) <= PAST_TURNS_KEPT and past_bound <= limits.history and own_bound <= limits.turn:
+        return None
     summary = latest_summary(past, state.journal)
     shown = shown_turns(past, summary)
     turns = [_parts(state, each, messages, is_past=True) for each in shown]
@@ -116,24 +122,15 @@ def _parts(
     return turn_parts(turn.task, turn.entries, messages, timezone=state.leash.timezone, is_past=is_past, goal=is_past)
 
 
-def _characters(turns: Sequence[PastTurn], messages: Mapping[int, Message]) -> int:
-    """At least so many as a prompt would show of these turns."""
-    total = 0
-    for turn in turns:
-        total += len(turn.task.spec.goal)
-        for entry in turn.entries:
-            match entry:
-                case Input():
-                    total += sum(len(messages[each].text) + 200 for each in entry.messages if each in messages)
-                case ModelAnswer():
-                    total += len(entry.text) + sum(len(call.raw or str(call.arguments)) for call in entry.calls)
-                case ToolOutcome() | Note():
-                    total += len(entry.text) + 100
-                case Reviewed():
-                    total += len(entry.notes) + 200
-                case _:
-                    pass
-    return total
+def bound_of_past(past: Sequence[PastTurn], messages: Mapping[int, Message]) -> int:
+    """At least so many tokens as a prompt shows of earlier turns."""
+    entries = (entry for each in past for entry in each.entries)
+    return Extent(entries).bound() + _bound_of([each.task for each in past], messages)
+
+
+def _bound_of(tasks: Iterable[Task], messages: Mapping[int, Message]) -> int:
+    goals = sum(bound_of(each.title, each.spec.goal, files=each.spec.attachments) for each in tasks)
+    return goals + sum(bound_of(each.text, files=each.attachments) for each in messages.values())
 
 
 def intend(state: TurnState, tx: Tx, found: Plan, *, now: Instant) -> CompactionIntent:

@@ -9,7 +9,8 @@ from ostinato.domain.chat import ToolCall
 from ostinato.domain.message import Message
 from ostinato.domain.step import Entry, ToolIntent
 from ostinato.domain.task import Task
-from ostinato.domain.values import Value
+from ostinato.domain.turn import TurnView
+from ostinato.domain.values import Instant, Value
 
 
 class Planned(Value):
@@ -50,3 +51,6 @@ class Advance(Value):
     journal: tuple[Entry, ...]
     messages: tuple[Message, ...]
     move: Move
+    at: Instant
+    view: TurnView | None = None
+    """The journal, folded."""

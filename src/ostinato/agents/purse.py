@@ -68,6 +68,7 @@ def settle(
         now=now,
         reserved_tokens=intent.reserved_tokens,
         spent_tokens=tokens,
+        reserved_at=state.call_held_at if isinstance(intent, ModelIntent) else state.summary_held_at,
     )
 
 

@@ -26,7 +26,7 @@ from ostinato.domain.chat import HttpAttempt, ModelReply, ModelRequest, StopReas
 from ostinato.domain.compaction import unwritten_summary
 from ostinato.domain.errors import Fenced
 from ostinato.domain.event import EventName, NewEvent
-from ostinato.domain.ledger import Charge
+from ostinato.domain.ledger import Charge, held_by
 from ostinato.domain.message import OWN_KINDS, Message, kind_of
 from ostinato.domain.secret import KNOWN
 from ostinato.domain.step import Compacted, Entry, Input, ModelAnswer, ModelIntent, ToolOutcome
@@ -53,6 +53,8 @@ class Past(Value):
 
     turns: tuple[PastTurn, ...] = ()
     messages: dict[int, Message] = {}
+    bound: int = 0
+    """At least so many tokens as a prompt shows of them."""
 
 
 class TurnHandler:
@@ -102,7 +104,10 @@ class TurnHandler:
         return await run.until_ended(done)
 
     def _resume(self, tx: Tx, task: Task, *, now: Instant) -> tuple[TurnState, Advance] | Settled:
-        state = self._state(tx, task, journal=[step.entry for step in tx.steps(task.id)] if task.steps else ())
+        steps = tx.steps(task.id) if task.steps else ()
+        state = self._state(tx, task, journal=[step.entry for step in steps])
+        held = held_by(steps)
+        state.call_held_at, state.summary_held_at = held.call_at or None, held.summary_at or None
         if task.steps and state.has_past:  # calls may be judged before the model is asked again
             past = read_past(tx, state)
             state.learn_past(
@@ -163,7 +168,7 @@ class _Run:
             unfit = broken
             claim = self._attempt.claim
             task = await store.run(lambda tx: hold(tx, claim, unfit, produced=produced, within=within, now=now))
-            return Advance(journal=(*state.journal, *produced), messages=(), move=Ended(task=task))
+            return Advance(journal=(*state.journal, *produced), messages=(), move=Ended(task=task), at=now)
         except Fenced as fenced:
             await self._keep_late(produced, fenced)
             raise
@@ -186,7 +191,7 @@ class _Run:
     async def _ask(self, call: int) -> tuple[ModelAnswer | Outcome, Callable[[Tx], None]]:
         """The model's reply, or how the attempt ends without one; and what to write into the ledger."""
         state, clock = self._state, self._attempt.clock
-        intent = _open_intent(state.journal)
+        intent = state.asked
         attempts: list[HttpAttempt] = []
         listens = self._live.listener(state.session) if state.session else None
         request = await self._request(call)
@@ -213,7 +218,7 @@ class _Run:
             earlier = (entry for each in self._past.turns for entry in each.entries)
             state.learn_past((turn.task for turn in self._past.turns), self._past.messages.values(), earlier)
         messages = {**self._past.messages, **state.messages}
-        await self._make_room(self._past.turns, messages)
+        await self._make_room(self._past, messages)
         parts = chat_parts(
             state.leash.fixed,
             past=self._past.turns,
@@ -230,22 +235,22 @@ class _Run:
             parts=parts,
             tools=state.leash.specs,
             output_tokens_max=state.model.output_tokens_max,
-            effort=_open_intent(state.journal).effort,
+            effort=state.asked.effort,
             call=call,
             user=state.task.name,
         )
 
-    async def _make_room(self, past: Sequence[PastTurn], messages: Mapping[int, Message]) -> None:
+    async def _make_room(self, past: Past, messages: Mapping[int, Message]) -> None:
         """Folds what the prompt has no room for; what was begun before a crash is finished, with what was set aside."""
         state, attempt = self._state, self._attempt
-        found = compactor.plan(state, past, messages)
+        found = compactor.plan(state, past.turns, messages, past_bound=past.bound)
         if found is None:
             return
         plan, now = found, attempt.clock.now()
         intent = unwritten_summary(state.journal)
         if intent is None:
             intent = await attempt.store.run(lambda tx: compactor.intend(state, tx, plan, now=now))
-            state.was_recorded(intent)
+            state.was_recorded(intent, at=now)
         begun, attempts = intent, list[HttpAttempt]()
         made = await compactor.write(state, plan, begun, on_attempt=attempts.append)
         made = replace(made, facts=await attempt.store.read(lambda reads: compactor.facts_now(state, reads, plan)))
@@ -258,7 +263,7 @@ class _Run:
             purse.settle(state, tx, begun, usd_micros=spent, tokens=made.usage.tokens, now=attempt.clock.now())
 
         await attempt.record([made], within=within)
-        state.was_recorded(made)
+        state.was_recorded(made, at=attempt.clock.now())
 
     def _charges(
         self,
@@ -309,7 +314,7 @@ class _Run:
                 except Fenced as fenced:
                     await self._keep_late([outcome], fenced)
                     raise
-                self._state.was_recorded(kept)
+                self._state.was_recorded(kept, at=self._attempt.clock.now())
         finally:
             for each in running:
                 each.cancel()
@@ -360,7 +365,9 @@ def read_past(reads: Reads, state: TurnState) -> Past:
         turns.append(turn)
         through = max([through, *(each.through for each in turn.entries if isinstance(each, Compacted))])
     ids = [i for turn in turns for e in turn.entries if isinstance(e, Input) for i in e.messages]
-    return Past(turns=tuple(reversed(turns)), messages=reads.messages_by_id(ids) if ids else {})
+    messages = reads.messages_by_id(ids) if ids else {}
+    turns.reverse()
+    return Past(turns=tuple(turns), messages=messages, bound=compactor.bound_of_past(turns, messages))
 
 
 async def _probe(tool: AnyTool | None, context: ToolContext, planned: Planned) -> bool | None:
@@ -371,10 +378,6 @@ async def _probe(tool: AnyTool | None, context: ToolContext, planned: Planned) -
         return await tool.probe(context, planned.intent.arguments)
     except Exception:  # whatever goes wrong with the probe, a person can still be asked
         return None
-
-
-def _open_intent(journal: Sequence[Entry]) -> ModelIntent:
-    return next(each for each in reversed(journal) if isinstance(each, ModelIntent))
 
 
 def _answer(call: int, reply: ModelReply, model: Model, *, duration_ms: float) -> ModelAnswer:

@@ -10,22 +10,23 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ostinato.agents.leash import Leash
-from ostinato.agents.model_choices import ModelChoices, last_intent
+from ostinato.agents.model_choices import ModelChoices
 from ostinato.agents.moves import Advance
 from ostinato.domain.chat import ToolCall
 from ostinato.domain.message import OWN_KINDS, Message, kind_of
 from ostinato.domain.step import (
+    CompactionIntent,
     Effect,
     Entry,
     Input,
-    ModelAnswer,
+    ModelIntent,
     ToolIntent,
-    ToolOutcome,
     is_private,
     is_tainted,
 )
 from ostinato.domain.taint import touches
 from ostinato.domain.task import Task, TaskKind, TaskSpec
+from ostinato.domain.turn import TurnView
 from ostinato.domain.values import Instant, Limits, Trust, digest_of
 from ostinato.models.port import Model
 from ostinato.store.port import Claim, Tx
@@ -53,6 +54,11 @@ class TurnState:
         self.trust = task.spec.trust
         self.private = task.spec.private
         """True: the session has read what may be private, through a tool, or was told it by somebody who has."""
+        self.call_held_at: Instant | None = None
+        """When the money of the open call was set aside."""
+        self.summary_held_at: Instant | None = None
+        """The same for a summary that was begun."""
+        self._view: TurnView | None = None
         self.probed: set[str] = set()
         """Calls whose tool could not tell whether they have happened: only a person can."""
 
@@ -83,17 +89,44 @@ class TurnState:
         for entry in new:
             if isinstance(entry, Input):
                 self.leash.kept(entry.files)
+            elif isinstance(entry, ModelIntent):
+                self.call_held_at = done.at
+                if entry.model != self.model.name and self.choices.is_known(entry.model):
+                    self.model = self.choices.model(entry.model)
         self.journal[:] = done.journal
-        asked = last_intent(done.journal)
-        if asked is not None and asked.model != self.model.name and self.choices.is_known(asked.model):
-            self.model = self.choices.model(asked.model)
+        self._view = done.view
         self._keep(done.messages)
         self._learn(new)
 
-    def was_recorded(self, entry: Entry) -> None:
+    def was_recorded(self, entry: Entry, *, at: Instant) -> None:
         """The same for an entry that had a commit of its own."""
         self.journal.append(entry)
+        if self._view is not None:
+            self._view.add(entry)
+        if isinstance(entry, CompactionIntent):
+            self.summary_held_at = at
         self._learn((entry,))
+
+    def view(self) -> TurnView:
+        """The journal, folded: to be looked at."""
+        if self._view is None:
+            self._view = TurnView(self.journal)
+        return self._view
+
+    @property
+    def asked(self) -> ModelIntent:
+        """The last intent; there is one once a model is to be asked."""
+        asked = self.view().asked
+        assert asked is not None, "the intent is durable before the call"
+        return asked
+
+    def taken_view(self, journal: Sequence[Entry]) -> TurnView:
+        """The same, for a transaction to go on folding; it comes back with `took_place`. Where that never happens, or
+        the journal is another by now, it is folded anew."""
+        view, self._view = self._view, None
+        if view is None or journal is not self.journal or view.folded != len(journal):
+            return TurnView(journal)
+        return view
 
     @property
     def requesters(self) -> tuple[str, ...]:
@@ -108,10 +141,6 @@ class TurnState:
         return ToolIntent(
             call_id=call.id, tool=call.name, effect=Effect.IRREVERSIBLE, arguments=arguments or {}, key=key
         )
-
-    def worked_s(self) -> float:
-        """Seconds that models and tools have worked in this turn, over all attempts."""
-        return sum(e.duration_ms for e in self.journal if isinstance(e, ModelAnswer | ToolOutcome)) / 1_000
 
     def context(self, intent: ToolIntent, *, now: Instant, repeated: bool = False) -> ToolContext:
         """What a tool is told about one call of this turn."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, assert_never
 
 from ostinato.agents import call_guards, purse, recall, reviews
-from ostinato.agents.model_choices import Pick, last_intent, told_of, tried
+from ostinato.agents.model_choices import Pick, told_of, tried
 from ostinato.agents.moves import Act, Advance, AskModel, Ended, Move, Planned
 from ostinato.agents.turn_gate import TurnGate
 from ostinato.agents.turn_state import TurnState
@@ -28,7 +28,6 @@ from ostinato.domain.step import (
     Input,
     Judged,
     LimitReached,
-    ModelAnswer,
     ModelIntent,
     ResultStatus,
     ToolIntent,
@@ -77,7 +76,7 @@ def advance(
     whole, move = (*journal, *step.entries), _moved(state, tx, reached, now=now)
     if isinstance(move, Ended):
         recall.keep(state, tx, move.task, journal=whole, now=now)
-    return Advance(journal=whole, messages=tuple(step.messages), move=move)
+    return Advance(journal=whole, messages=tuple(step.messages), move=move, at=now, view=step.folded())
 
 
 def _moved(state: TurnState, tx: Tx, reached: AskModel | Act | Outcome, *, now: Instant) -> Move:
@@ -107,20 +106,18 @@ class _TurnStep:
         self._failed = failed
         self._gate = TurnGate(state, tx, now=now)
         self.entries: list[Entry] = self._gate.received(produced, journal)
+        self._view = state.taken_view(journal)
+        self._before = len(journal)
         self._waits: list[Wait] = []
         """What calls wait for that have no result yet."""
         self.messages: list[Message] = []
 
     def go(self) -> AskModel | Act | Outcome:
         """What the world must do next, or how the attempt ends."""
-        state, worked_s = self._state, self._state.worked_s()
+        state, worked_s = self._state, self._view.worked_ms / 1_000
         can_escalate = state.choices.can_escalate(state.model.name)
-        view, folded = turn.TurnView(self._journal), 0
         while True:
-            for each in self.entries[folded:]:
-                view.add(each)
-            folded = len(self.entries)
-            action = turn.next_of(view, state.limits, worked_s=worked_s, can_escalate=can_escalate)
+            action = turn.next_of(self.folded(), state.limits, worked_s=worked_s, can_escalate=can_escalate)
             match action:
                 case turn.CallModel():
                     reached = self._call_model(action)
@@ -148,9 +145,16 @@ class _TurnStep:
                 case _:
                     assert_never(action)
 
+    def folded(self) -> turn.TurnView:
+        """The journal with all that was appended by now."""
+        view = self._view
+        for each in self.entries[view.folded - self._before :]:
+            view.add(each)
+        return view
+
     def _call_model(self, action: turn.CallModel) -> AskModel | Outcome | None:
         """Whom to ask; an outcome where nobody can be asked now, None once an intent is written."""
-        state, asked = self._state, last_intent(self.entries) or last_intent(self._journal)
+        state, asked = self._state, self._view.asked
         if not action.resumed:
             pick = self._pick_next(asked, escalated=action.escalated)
             return self._intend_model(action.call, pick)
@@ -195,7 +199,7 @@ class _TurnStep:
             amount = budget.reservation(model.price, prompt_tokens=tokens, output_tokens_max=model.output_tokens_max)
             prompt = budget.cost(model.price, input_tokens=tokens, cached_tokens=0, output_tokens=0)
         most = tokens + model.output_tokens_max
-        over = turn.beyond_a_call((*self._journal, *self.entries), state.limits, usd_micros=amount, tokens=most)
+        over = turn.beyond_a_call(self.folded(), state.limits, usd_micros=amount, tokens=most)
         if over is not None:
             return self._ask_limit(over)
         broke = purse.reserve(state, self._tx, usd_micros=amount, tokens=most, now=self._now)
@@ -222,7 +226,7 @@ class _TurnStep:
 
     def _warn_of_limits(self) -> None:
         """Tells once, behind the reply that did it, that a turn has nearly used up one of its limits."""
-        for action in turn.nearly_reached((*self._journal, *self.entries), self._state.limits):
+        for action in turn.nearly_reached(self.folded(), self._state.limits):
             self._tx.announce(
                 NewEvent(
                     name=EventName.BUDGET_WARNED,
@@ -252,12 +256,7 @@ class _TurnStep:
         state = self._state
         tokens = estimate_tokens(state.task.spec.goal)
         tokens += sum(estimate_tokens(each.text) for each in (*state.messages.values(), *self.messages))
-        for entry in (*self._journal, *self.entries):
-            if isinstance(entry, ToolOutcome):
-                tokens += estimate_tokens(entry.text)
-            elif isinstance(entry, ModelAnswer):
-                tokens += entry.usage.output_tokens
-        return tokens
+        return tokens + self.folded().extent.said
 
     def _advance_call(self, pending: turn.PendingCall) -> Planned | None:
         """Takes one call one stage further; the plan where it must act outside."""

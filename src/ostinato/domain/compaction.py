@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from ostinato.domain.chat import estimate_tokens
 from ostinato.domain.step import (
     Answered,
     Compacted,
@@ -18,9 +19,12 @@ from ostinato.domain.step import (
     LimitReached,
     ModelAnswer,
     ModelIntent,
+    Note,
+    Reviewed,
     ToolIntent,
+    ToolOutcome,
 )
-from ostinato.domain.values import Value
+from ostinato.domain.values import Attachment, Value
 
 KEPT_PART = 4
 """After folding, a quarter of the limit is left as it was: the next folding is far away, and prefixes stay the same."""
@@ -47,6 +51,50 @@ class ContextLimits(Value):
     """The turn itself, likewise."""
     summary: str = "cheap"
     """The tier or model that writes summaries; `none`: the runtime does, without a model."""
+
+
+_AROUND = 100
+"""Tokens that a prompt puts around an entry at most: marks, names, a line about it."""
+
+
+class Extent:
+    """How much of a prompt a journal takes, folded entry by entry: nobody walks a long turn again for each call."""
+
+    def __init__(self, entries: Iterable[Entry] = ()) -> None:
+        self.said = 0
+        """Tokens of results (estimated) and of replies (as they were counted)."""
+        self._bounds = [0]
+        for entry in entries:
+            self.add(entry)
+
+    def add(self, entry: Entry) -> None:
+        """One entry more."""
+        bound = 0
+        match entry:
+            case ModelAnswer(text=text, calls=calls):
+                self.said += entry.usage.output_tokens
+                asked = (estimate_tokens(each.raw or str(each.arguments)) + _AROUND for each in calls)
+                bound = estimate_tokens(text) + _AROUND + estimate_tokens(entry.problem) + sum(asked)
+            case ToolOutcome(text=text):
+                tokens = estimate_tokens(text)
+                self.said += tokens
+                bound = tokens + _AROUND
+            case Note(text=text) | Reviewed(notes=text) | Answered(text=text):
+                bound = estimate_tokens(text) + _AROUND
+            case _:
+                pass
+        self._bounds.append(self._bounds[-1] + bound)
+
+    def bound(self, *, first: int = 0) -> int:
+        """At least so many estimated tokens as a prompt shows of the entries from number `first` on, but for messages
+        and the goal."""
+        return self._bounds[-1] - self._bounds[min(first, len(self._bounds) - 1)]
+
+
+def bound_of(*texts: str, files: Sequence[Attachment] = ()) -> int:
+    """The same for a message, or a goal."""
+    named = sum(estimate_tokens(each.name) + _AROUND for each in files)
+    return sum(map(estimate_tokens, texts)) + _AROUND + named
 
 
 def to_fold(sizes: Sequence[int], *, limit: int, most: int) -> int:

@@ -5,6 +5,11 @@ Knows nothing of prices or providers.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from ostinato.domain.budget import Spend
+from ostinato.domain.compaction import unwritten_summary
+from ostinato.domain.step import SENT_ON, CompactionIntent, ModelAnswer, ModelIntent, Note, Step
 from ostinato.domain.values import Instant, Value
 
 FLEET = "fleet"
@@ -54,3 +59,62 @@ class Spending(Value):
 def day_of(now: Instant) -> int:
     """Days since 1970-01-01, UTC: the budget's day."""
     return now // 86_400_000_000
+
+
+class Held(Value):
+    """What a journal has set aside and not settled: for the call that it ends in, and for a summary that was begun."""
+
+    call: ModelIntent | None = None
+    call_at: Instant = 0
+    """When it was set aside: with the intent, or when the task was sent on."""
+    summary: CompactionIntent | None = None
+    summary_at: Instant = 0
+    under_way: ModelIntent | CompactionIntent | None = None
+    """What a model was about to be asked."""
+
+    def shares(self) -> list[tuple[Spend, Instant]]:
+        """Each sum, and when it was set aside."""
+        both = ((self.call, self.call_at), (self.summary, self.summary_at))
+        return [
+            (Spend(usd_micros=each.reserved_usd_micros, tokens=each.reserved_tokens), at)
+            for each, at in both
+            if each is not None
+        ]
+
+
+NOTHING_HELD = Held()
+
+
+def held_by(journal: Sequence[Step]) -> Held:
+    """What is set aside, by the journal alone."""
+    call = _open_call(journal)
+    summary = unwritten_summary(each.entry for each in journal)
+    if call is None and summary is None:
+        return NOTHING_HELD
+    call_step, summary_step = (
+        next((each for each in reversed(journal) if each.entry is entry), None) for entry in (call, summary)
+    )
+    sent_on = (each.at for each in reversed(journal) if isinstance(each.entry, Note) and _sends_on(each.entry))
+    sent_on_at = next(sent_on, 0)
+    is_summary = summary_step is not None and (call_step is None or call_step.seq < summary_step.seq)
+    return Held(
+        call=call,
+        call_at=max(call_step.at, sent_on_at) if call_step is not None else 0,
+        summary=summary,
+        summary_at=max(summary_step.at, sent_on_at) if summary_step is not None else 0,
+        under_way=summary if is_summary else call,
+    )
+
+
+def _open_call(journal: Sequence[Step]) -> ModelIntent | None:
+    """The model call that a journal ends in, if it has no reply."""
+    for step in reversed(journal):
+        if isinstance(step.entry, ModelAnswer):
+            break
+        if isinstance(step.entry, ModelIntent):
+            return step.entry
+    return None
+
+
+def _sends_on(note: Note) -> bool:
+    return note.text.startswith(SENT_ON)

@@ -13,6 +13,7 @@ from typing import Any, assert_never
 
 from ostinato.domain.budget import WARN_AT
 from ostinato.domain.chat import ToolCall, Usage
+from ostinato.domain.compaction import Extent
 from ostinato.domain.step import (
     REPEATABLE,
     WITHDRAWN,
@@ -122,9 +123,19 @@ class TurnView:
     """A journal, folded: the facts that decide what is next. Mutable only while it folds."""
 
     def __init__(self, journal: Sequence[Entry]) -> None:
+        self.folded = 0
+        """Entries so far."""
+        self.folded_away = 0
+        """Of these, so many a summary stands for."""
+        self.extent = Extent()
+        self.worked_ms = 0.0
         self.model_calls = 0
         self.tokens = 0
         self.usd_micros = 0
+        self.before: tuple[int, int] | None = None
+        """Tokens and money before the last reply."""
+        self.asked: ModelIntent | None = None
+        """The last intent, also once it has its reply."""
         self.open_intent: ModelIntent | None = None
         self.reply: ModelAnswer | None = None
         self.verdicts: dict[str, Judged] = {}
@@ -150,9 +161,11 @@ class TurnView:
 
     def add(self, entry: Entry) -> None:
         """Folds one entry more."""
+        self.folded += 1
+        self.extent.add(entry)
         match entry:
             case ModelIntent():
-                self.open_intent = entry
+                self.open_intent = self.asked = entry
                 self.model_calls = entry.call
                 if entry.chosen is Chosen.ESCALATION:
                     self.malformed, self.escalated = 0, True
@@ -167,6 +180,7 @@ class TurnView:
                 self.doubts.pop(entry.call_id, None)
             case ToolOutcome():
                 self.outcomes[entry.call_id] = entry
+                self.worked_ms += entry.duration_ms
                 if entry.tool == FINISH_TOOL and entry.status is ResultStatus.OK:
                     self.finish = entry
             case Answered():
@@ -178,6 +192,7 @@ class TurnView:
             case CompactionIntent():
                 pass
             case Compacted():
+                self.folded_away = entry.entries
                 self.tokens += entry.usage.tokens
                 self.usd_micros += entry.usd_micros or 0
             case Note():
@@ -194,6 +209,8 @@ class TurnView:
         self.reply = reply
         self.noted = False
         self.finish = None
+        self.worked_ms += reply.duration_ms
+        self.before = self.tokens, self.usd_micros
         self.tokens += reply.usage.tokens
         self.usd_micros += reply.usd_micros or 0
         broken = reply.problem or (reply.calls and all(call.arguments is None for call in reply.calls))
@@ -393,40 +410,37 @@ def _limit_reached(view: TurnView, limits: Limits, *, worked_s: float, repeats: 
 def _used(view: TurnView, limits: Limits, *, worked_s: float = 0.0) -> tuple[tuple[str, float, float], ...]:
     return (
         ("steps", view.model_calls, limits.steps),
-        ("tokens", view.tokens, limits.tokens),
-        ("usd_micros", view.usd_micros, limits.usd_micros),
+        *_spent(view, limits),
         ("wall_s", worked_s, limits.wall_s),
     )
 
 
-def beyond_a_call(journal: Sequence[Entry], limits: Limits, *, usd_micros: int, tokens: int) -> AskLimit | None:
+def beyond_a_call(view: TurnView, limits: Limits, *, usd_micros: int, tokens: int) -> AskLimit | None:
     """The limit of a single call that one of this size would pass."""
-    view = None
     for name, amount, allowed in (
         ("per_call_usd_micros", usd_micros, limits.per_call_usd_micros),
         ("per_call_tokens", tokens, limits.per_call_tokens),
     ):
-        if allowed is not None and amount > allowed:
-            view = view or TurnView(journal)
-            if amount > view.granted(name, allowed):
-                return AskLimit(limit=name, value=allowed, used=amount)
+        if allowed is not None and amount > allowed and amount > view.granted(name, allowed):
+            return AskLimit(limit=name, value=allowed, used=amount)
     return None
 
 
-def nearly_reached(journal: Sequence[Entry], limits: Limits) -> Sequence[AskLimit]:
+def nearly_reached(view: TurnView, limits: Limits) -> Sequence[AskLimit]:
     """The limits of which the last reply has made so much used that people should know (`budget.WARN_AT`)."""
-    now = TurnView(journal)
-    near = [each for each in _used(now, limits) if each[1] >= WARN_AT * now.granted(each[0], each[2]) > 0]
-    if not near:
+    if view.before is None:
         return ()
-    last = max((at for at, each in enumerate(journal) if isinstance(each, ModelAnswer)), default=len(journal))
-    before = TurnView(journal[:last])
-    was = {name: amount for name, amount, _ in _used(before, limits)}
-    return [
-        AskLimit(limit=name, value=allowed, used=amount)
-        for name, amount, allowed in near
-        if was[name] < WARN_AT * now.granted(name, allowed)
-    ]
+    near = []
+    for (name, amount, allowed), before in zip(_spent(view, limits), view.before, strict=True):
+        enough = WARN_AT * view.granted(name, allowed)
+        if enough > 0 and before < enough <= amount:
+            near.append(AskLimit(limit=name, value=allowed, used=amount))
+    return near
+
+
+def _spent(view: TurnView, limits: Limits) -> tuple[tuple[str, float, float], ...]:
+    """What a reply uses up."""
+    return ("tokens", view.tokens, limits.tokens), ("usd_micros", view.usd_micros, limits.usd_micros)
 
 
 def limit_words(reached: AskLimit) -> str:

@@ -443,9 +443,10 @@ class Tx(Reads, QueueTx, LeashTx, Protocol):
         task: int | None = None,
         reserved_tokens: int = 0,
         spent_tokens: int = 0,
+        reserved_at: Instant | None = None,
     ) -> None:
-        """Turns what was set aside into what was spent. With the `task` whose call it was, a call that began before
-        midnight is taken from its own day, and gives nothing back that others have set aside today."""
+        """Turns what was set aside into what was spent. What was set aside before midnight (`reserved_at`; None: just
+        now) is taken from its own day, and gives nothing back that others have set aside today."""
 
     def charge(self, charge: Charge, *, now: Instant) -> None:
         """A ledger row; adds to the task's tokens and money."""

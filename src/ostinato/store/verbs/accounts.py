@@ -6,16 +6,15 @@ is charged to it too. Knows nothing of models or prices.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from msgspec.structs import asdict, replace
 
 from ostinato.domain.budget import Account, BudgetName, Ceiling, Spend, Unit, amount_words
-from ostinato.domain.compaction import unwritten_summary
 from ostinato.domain.event import EventName
-from ostinato.domain.ledger import CUT_OFF, FLEET, NO_DAY, Charge, day_of
+from ostinato.domain.ledger import CUT_OFF, FLEET, NO_DAY, Charge, day_of, held_by
 from ostinato.domain.question import Question, QuestionState
-from ostinato.domain.step import CompactionIntent, ModelAnswer, ModelIntent, Step
+from ostinato.domain.step import ModelIntent, Step
 from ostinato.domain.task import Task, TaskEvent, TaskState
 from ostinato.domain.values import Instant
 from ostinato.store.verbs import rows
@@ -50,8 +49,6 @@ class AccountVerbs(SessionVerbs):
 
     def _book(self, place: Place, *, reserved: Spend, spent: Spend) -> None:
         scope, day = place
-        if day != self._memory.settled_day and reserved != Spend():
-            self._memory.settled_day = None  # a clock that was set back
         self._db.do(
             "add_to_account", scope=scope, day=day, reserved=reserved.usd_micros, spent=spent.usd_micros,
             reserved_tokens=reserved.tokens, spent_tokens=spent.tokens,
@@ -64,38 +61,30 @@ class AccountVerbs(SessionVerbs):
     def _release_reserved(self, task: Task, *, now: Instant) -> None:
         """Money for a call that an ended task will not make; whoever sends a failed one on sets it aside again. A
         cancelled one may have been cut off in the middle of its call: the prompt is taken to have been paid for."""
-        journal = self.steps(task.id)
-        step, intent = unanswered_call(journal)
-        if step is None or intent is None:
+        held = held_by(self.steps(task.id))
+        trees = self._trees(task.id) if held.call is not None else []
+        for amount, at in held.shares():
+            self._give_back([*_days_of(task, at), *trees], amount)
+        cut_off = held.under_way
+        if task.state is not TaskState.CANCELLED or cut_off is None or not cut_off.prompt_usd_micros:
             return
-        summary = unwritten_summary(each.entry for each in journal) or CompactionIntent()
-        day = day_of(step.at)
-        places = [(f"agent:{task.agent}", day), (FLEET, day), *self._trees(task.id)]
-        held = Spend(usd_micros=intent.reserved_usd_micros, tokens=intent.reserved_tokens)
-        self._give_back(places, held + Spend(usd_micros=summary.reserved_usd_micros, tokens=summary.reserved_tokens))
-        if task.state is not TaskState.CANCELLED or not intent.prompt_usd_micros:
-            return
-        spent = Spend(usd_micros=intent.prompt_usd_micros, tokens=intent.prompt_tokens)
-        for place in places:
+        spent = Spend(usd_micros=cut_off.prompt_usd_micros, tokens=cut_off.prompt_tokens)
+        for place in (*_days_of(task, now), *trees):
             self._book(place, reserved=Spend(), spent=spent)
         self.charge(
             Charge(
                 task=task.id, agent=task.agent or "", session=task.session or "", trigger=task.spec.trigger.value,
-                call=intent.call, provider="", model=intent.model, status=0, input_tokens=intent.prompt_tokens,
-                usd_micros=intent.prompt_usd_micros, error=CUT_OFF,
+                call=cut_off.call if isinstance(cut_off, ModelIntent) else 0, provider="", model=cut_off.model,
+                status=0, input_tokens=spent.tokens, usd_micros=spent.usd_micros, error=CUT_OFF,
             ),
             now=now,
         )  # fmt: skip
 
-    def _reserve_again(self, task: Task, journal: list[Step], *, now: Instant) -> None:
-        _, intent = unanswered_call(journal)
-        if intent is None:
-            return
-        summary = unwritten_summary(each.entry for each in journal) or CompactionIntent()
-        amount = Spend(usd_micros=intent.reserved_usd_micros, tokens=intent.reserved_tokens)
-        amount += Spend(usd_micros=summary.reserved_usd_micros, tokens=summary.reserved_tokens)
-        for place in ((f"agent:{task.agent}", day_of(now)), (FLEET, day_of(now)), *self._trees(task.id)):
-            self._book(place, reserved=amount, spent=Spend())
+    def _reserve_again(self, task: Task, journal: Sequence[Step], *, now: Instant) -> None:
+        """For the call that a task goes on with: what it holds belongs to the day on which somebody sent it on."""
+        for amount, _ in held_by(journal).shares():
+            for place in (*_days_of(task, now), *self._trees(task.id)):
+                self._book(place, reserved=amount, spent=Spend())
 
     def _warn(self, account: Account, amount: Spend, *, task: int | None, agent: str, now: Instant) -> None:
         """Tells once for each limit and period that it is nearly used up."""
@@ -146,11 +135,6 @@ def _above(task: Task) -> set[int]:
     return causes | {task.id} | (set() if task.parent is None else {task.parent})
 
 
-def unanswered_call(journal: list[Step]) -> tuple[Step, ModelIntent] | tuple[None, None]:
-    """The model call that a journal ends in, if it has no reply."""
-    for step in reversed(journal):
-        if isinstance(step.entry, ModelAnswer):
-            break
-        if isinstance(step.entry, ModelIntent):
-            return step, step.entry
-    return None, None
+def _days_of(task: Task, at: Instant) -> tuple[Place, ...]:
+    """The accounts of that day which a task counts against."""
+    return (f"agent:{task.agent}", day_of(at)), (FLEET, day_of(at))

@@ -180,6 +180,8 @@ class FailureVerbs(AskVerbs):
             said = settled.answer if settled.state is QuestionState.ALLOWED else ""
             reason = f"{by} sends it on ({settled.name})"
             moved = self._move(kept, TaskEvent.WAKE, actor=by, reason=reason, failures=0, now=now)
+            self._release_reserved(task, now=now)  # what it has held all the time counts for the day of this decision
+            self._reserve_again(task, self.steps(task.id), now=now)
             self._append_steps(moved, [Note(text=f"{SENT_ON}: {said}" if said else SENT_ON, by=by)], now=now)
 
     def _failure(self, task: Task, error: str, error_class: str) -> TaskResult:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from ostinato.domain.budget import Ceiling, Overdrawn, Spend, Unit
 from ostinato.domain.ledger import FLEET, NO_DAY, day_of
 from ostinato.domain.question import QuestionState
-from ostinato.domain.step import SENT_ON, Note
 from ostinato.domain.values import Instant
 from ostinato.store.port import NO_BUDGETS, Budgets
-from ostinato.store.verbs.accounts import Place, unanswered_call
+from ostinato.store.verbs.accounts import Place
 from ostinato.store.verbs.reviews import ReviewVerbs
 
 
@@ -86,18 +85,17 @@ class LedgerVerbs(ReviewVerbs):
         task: int | None = None,
         reserved_tokens: int = 0,
         spent_tokens: int = 0,
+        reserved_at: Instant | None = None,
     ) -> None:
         """Turns a reservation into what was really spent."""
         day, spent = day_of(now), Spend(usd_micros=spent_usd_micros, tokens=spent_tokens)
         reserved = Spend(usd_micros=reserved_usd_micros, tokens=reserved_tokens)
-        days = (f"agent:{agent}", day), (FLEET, day)
-        if self._is_open_before(day) and self._reserved_before(task, day):  # set aside before midnight
-            self._give_back([(scope, day - 1) for scope, _ in days], reserved)
-            reserved_today = Spend()
-        else:
-            reserved_today = reserved
-        for place in days:
-            self._settle_account(place, reserved_today, spent)
+        began = day if reserved_at is None else day_of(reserved_at)
+        scopes = (f"agent:{agent}", FLEET)
+        if began != day:  # set aside before midnight
+            self._give_back([(scope, began) for scope in scopes], reserved)
+        for scope in scopes:
+            self._settle_account((scope, day), reserved if began == day else Spend(), spent)
         for place in self._trees(task):
             self._settle_account(place, reserved, spent)
 
@@ -107,23 +105,6 @@ class LedgerVerbs(ReviewVerbs):
             "settle_account", scope=scope, day=day, reserved=reserved.usd_micros, reserved_tokens=reserved.tokens,
             spent=spent.usd_micros, spent_tokens=spent.tokens,
         )  # fmt: skip
-
-    def _is_open_before(self, day: int) -> bool:
-        """True where something is still reserved on the day before: asked until the last of it is settled."""
-        if self._memory.settled_day == day:
-            return False
-        is_open = self._account((FLEET, day - 1)).reserved != Spend()
-        self._memory.settled_day = None if is_open else day
-        return is_open
-
-    def _reserved_before(self, task: int | None, day: int) -> bool:
-        """True where the task's open call was begun, or sent on, on an earlier day."""
-        if task is None:
-            return False
-        journal = self.steps(task)
-        intent, _ = unanswered_call(journal)
-        sent_on = [each.at for each in journal if isinstance(each.entry, Note) and each.entry.text.startswith(SENT_ON)]
-        return intent is not None and day_of(max(intent.at, *sent_on, 0)) < day
 
 
 def _days(agent: str, agents: Ceiling, fleets: Ceiling, *, now: Instant) -> tuple[tuple[Place, Ceiling], ...]:

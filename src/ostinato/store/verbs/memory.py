@@ -41,8 +41,6 @@ class Memory:
         """Tasks that no budget of a task covers."""
         self.tainted: dict[str, tuple[str, ...]] = {}
         """Agent -> its files that hold text from strangers."""
-        self.settled_day: int | None = None
-        """A day before which nothing is reserved any more."""
         self.due_known = False
         self.due_at: Instant | None = None
         """Earliest time at which a delayed task or a wait comes due, once `due_known`."""

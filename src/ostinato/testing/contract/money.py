@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from ostinato.domain.budget import Spend
 from ostinato.domain.errors import Exhausted, Invalid
-from ostinato.domain.ledger import Charge
-from ostinato.domain.step import ModelAnswer, ModelIntent
-from ostinato.domain.task import Fail
+from ostinato.domain.ledger import Charge, day_of
+from ostinato.domain.step import CompactionIntent, Entry, ModelAnswer, ModelIntent
+from ostinato.domain.task import Fail, Task, TaskEvent
 from ostinato.domain.values import SECOND
 from ostinato.store.port import ScheduleRow
 from ostinato.testing.contract.scene import Scene, case, claim_of, refuses
@@ -112,12 +113,81 @@ async def a_call_over_midnight_does_not_give_back_what_another_has_set_aside_tod
     scene.wait(86_400.0)
     await _reserve(scene, 100)
     await scene.do(
-        lambda tx: tx.settle(agent="a", reserved_usd_micros=100, spent_usd_micros=0, task=task.id, now=scene.now)
+        lambda tx: tx.settle(
+            agent="a", reserved_usd_micros=100, spent_usd_micros=0, reserved_at=task.created_at, now=scene.now
+        )
     )
     with refuses(Exhausted):
         await _reserve(scene, 1)
     await _settle(scene, 100, 40)
     await _reserve(scene, 60)
+
+
+@case
+async def what_a_call_of_two_days_ago_has_set_aside_is_not_taken_from_todays(scene: Scene) -> None:
+    await _reserve(scene, 100)
+    began_at = scene.now
+    scene.wait(2 * 86_400.0)
+    await _reserve(scene, 100)
+    await scene.do(
+        lambda tx: tx.settle(
+            agent="a", reserved_usd_micros=100, spent_usd_micros=0, reserved_at=began_at, now=scene.now
+        )
+    )
+    with refuses(Exhausted):
+        await _reserve(scene, 1)
+    assert (await scene.look_up("account", "agent:a", day_of(began_at))).reserved == Spend()
+
+
+async def _fail_over_midnight(scene: Scene) -> Task:
+    """A task that has failed with an open call of yesterday's, sent on today."""
+    await scene.add(agent="a")
+    task = await scene.claim_one()
+    await _reserve(scene, 60)
+    intent = ModelIntent(call=1, model="m", reserved_usd_micros=60, prompt_usd_micros=5)
+    await scene.do(lambda tx: tx.record_steps(claim_of(task), [intent], now=scene.now))
+    await scene.finish(task, Fail(error="no such model"))
+    scene.wait(86_400.0)
+    await scene.do(lambda tx: tx.retry_task(task.id, fresh=False, actor="ann", now=scene.now))
+    return task
+
+
+@case
+async def a_call_that_was_sent_on_gives_back_what_was_set_aside_when_it_was_sent_on(scene: Scene) -> None:
+    task = await _fail_over_midnight(scene)
+    with refuses(Exhausted):
+        await _reserve(scene, 41)
+    again = await scene.claim_one()
+    await scene.finish(again, Fail(error="once more"))
+    await _reserve(scene, 100)
+    yesterday = await scene.look_up("account", "agent:a", day_of(task.created_at))
+    assert yesterday.reserved == Spend()
+
+
+@case
+async def a_prompt_that_was_cut_off_is_paid_for_on_the_day_of_the_cut(scene: Scene) -> None:
+    task = await _fail_over_midnight(scene)
+    await scene.claim_one()
+    await scene.move(task, TaskEvent.CANCEL)
+    assert (await scene.look_up("account", "agent:a", day_of(scene.now))).spent.usd_micros == 5
+    assert (await scene.look_up("account", "agent:a", day_of(task.created_at))).spent.usd_micros == 0
+
+
+@case
+async def where_a_task_is_cut_off_in_its_summary_that_prompt_is_paid_for_and_not_the_calls(scene: Scene) -> None:
+    await scene.add(agent="a")
+    task = await scene.claim_one()
+    await _reserve(scene, 90)
+    entries: list[Entry] = [
+        ModelIntent(call=2, model="strong", reserved_usd_micros=60, prompt_usd_micros=50),
+        CompactionIntent(model="cheap", reserved_usd_micros=30, prompt_tokens=9, prompt_usd_micros=3),
+    ]
+    await scene.do(lambda tx: tx.record_steps(claim_of(task), entries, now=scene.now))
+    await scene.move(task, TaskEvent.CANCEL)
+    (charge,) = await scene.see(lambda reads: reads.charges(task.id))
+    assert (charge.model, charge.input_tokens, charge.usd_micros) == ("cheap", 9, 3)
+    account = await scene.look_up("account", "agent:a", day_of(scene.now))
+    assert (account.reserved, account.spent) == (Spend(), Spend(usd_micros=3, tokens=9))
 
 
 def _charge(task: int, **more: object) -> Charge:
