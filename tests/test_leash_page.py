@@ -11,13 +11,13 @@ import pytest
 
 from docs import leash
 from ostinato import tools
+from ostinato.domain import address
 from ostinato.domain.file_rules import HIDDEN, LEASH
 from ostinato.domain.gate import DEFAULT_GATES
 from ostinato.domain.step import EFFECTS, Effect
 from ostinato.domain.values import Limits
 from ostinato.tools.sandbox import landlock, protected, room, surroundings, syscall_filter
 from ostinato.tools.standard import standard_toolbox
-from ostinato.tools.web import addresses
 from ostinato.workspace.agent_file import ABOUT_KEYS, LIMIT_KEYS
 from ostinato.workspace.fleet_policy import POLICY_KEYS
 from ostinato.workspace.tools_file import GRANTS, TOOLS_KEYS
@@ -40,7 +40,7 @@ NAMED: dict[str, Iterable[object]] = {
     "files of the machine": room.SYSTEM_FILES,
     "variables": surroundings.PLAIN,
     "system calls": [each.name for each in (*syscall_filter.REFUSED, *syscall_filter.UNBOUNDED)],
-    "addresses that are never reached": addresses.NEVER,
+    "addresses that are never reached": address.NEVER,
 }
 
 
