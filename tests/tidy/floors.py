@@ -26,7 +26,7 @@ PURE = {
     "__future__", "abc", "base64", "bisect", "collections", "contextlib", "dataclasses", "datetime", "decimal",
     "difflib", "enum", "fnmatch", "fractions", "functools", "graphlib", "hashlib", "heapq", "hmac", "html", "itertools",
     "json", "math", "operator", "re", "shlex", "statistics", "string", "struct", "textwrap", "types", "typing",
-    "unicodedata", "urllib.parse", "zoneinfo", "cel", "cronsim", "jsonschema_rs", "msgspec", "ostinato",
+    "ipaddress", "unicodedata", "urllib.parse", "zoneinfo", "cel", "cronsim", "jsonschema_rs", "msgspec", "ostinato",
 }  # fmt: skip
 """What the domain may import: computation only."""
 
