@@ -18,6 +18,7 @@ from ostinato.domain.dependency import (
     standing,
     still_missing,
     waits_for,
+    without,
 )
 from ostinato.domain.errors import Invalid
 from ostinato.domain.task import ENDED, After, Condition, Join, TaskState
@@ -88,3 +89,20 @@ def test_a_reason_says_what_is_waited_for() -> None:
     assert reason_to_wait(Join.ALL, words) == "waits for T1, which is failed, T2 to fail, the end of T3"
     assert reason_to_wait(Join.ANY, words[1:]) == "waits for any of T2 to fail, the end of T3"
     assert reason_to_wait(Join.ALL, []) == ""
+
+
+edges = st.dictionaries(
+    st.integers(1, 30), st.tuples(st.sampled_from(Condition), st.sampled_from(TaskState)), max_size=8
+)
+
+
+@given(edges=edges, met=st.integers(1, 30))
+def test_a_reason_without_one_task_is_the_reason_of_the_others_or_is_not_told(
+    edges: dict[int, tuple[Condition, TaskState]], met: int
+) -> None:
+    """Also T3 beside T30, and where more is missing than is named."""
+    words = {task: waits_for(After(task=task, on=on), state=state) for task, (on, state) in sorted(edges.items())}
+    found = without(reason_to_wait(Join.ALL, list(words.values())), met)
+    assert found in ("", reason_to_wait(Join.ALL, [each for task, each in words.items() if task != met]))
+    few = len(words) <= 5 and not any("which is" in each for each in words.values())
+    assert bool(found) == (few and met in words and len(words) > 1)

@@ -18,6 +18,10 @@ SKIPPED = "skipped"
 NAMED_MAX = 5
 """Missing tasks that a reason names."""
 
+WAITS_FOR = "waits for "
+OTHERS = " and others"
+"""Stand at the beginning of a reason, and at its end where more is missing than it names."""
+
 BAD_END = ", which is "
 """Stands in a reason where something has ended that was to be done."""
 
@@ -103,6 +107,15 @@ def reason_to_wait(join: Join, missing: Sequence[str]) -> str:
     """Why a task is blocked: `waits for T3, the end of T4`, or `... and others`; empty where nothing is missing."""
     if not missing:
         return ""
-    others = " and others" if len(missing) > NAMED_MAX else ""
+    others = OTHERS if len(missing) > NAMED_MAX else ""
     named = ", ".join(missing[:NAMED_MAX])
-    return f"waits for {'any of ' if join is Join.ANY and len(missing) > 1 else ''}{named}{others}"
+    return f"{WAITS_FOR}{'any of ' if join is Join.ANY and len(missing) > 1 else ''}{named}{others}"
+
+
+def without(reason: str, met: int) -> str:
+    """`reason`, of a task that waits for all, once T`met` is met; empty where the words alone do not tell."""
+    if OTHERS in reason or BAD_END in reason or not reason.startswith(WAITS_FOR):
+        return ""
+    named = reason.removeprefix(WAITS_FOR).split(", ")
+    left = [each for each in named if f"T{met}" not in each.split()]
+    return WAITS_FOR + ", ".join(left) if 0 < len(left) == len(named) - 1 else ""

@@ -17,6 +17,7 @@ from ostinato.domain.dependency import (
     reason_to_wait,
     standing,
     waits_for,
+    without,
 )
 from ostinato.domain.event import EventName
 from ostinato.domain.message import (
@@ -49,6 +50,7 @@ from ostinato.store.verbs import rows
 from ostinato.store.verbs.accounts import AccountVerbs
 from ostinato.store.verbs.rows import Kept
 from ostinato.store.verbs.sessions import AWAITING_TASKS, ids_of, is_among
+from ostinato.store.verbs.tasks import Waits
 
 SESSION_PREFIX = "session:"
 FILE_PREFIX = "file:"
@@ -98,14 +100,12 @@ class EndingVerbs(AccountVerbs):
             data={"question": question, "state": "withdrawn"},
         )
 
-    def add_task(self, new: NewTask, *, now: Instant, actor: str = "runtime") -> Task:
-        """A new task, or the one that the key already names; skipped at once where its branch is not taken."""
-        task = super().add_task(new, now=now, actor=actor)
-        if new.after and task.state in (TaskState.BLOCKED, TaskState.DRAFT):
-            if self._will_not_come(task):
-                self._skip_branch(task.id, why=task.reason, now=now)
-            return self.task(task.id)
-        return task
+    def _added(self, kept: Kept, waits: Waits, *, now: Instant) -> Task:
+        """A new task is skipped at once where its branch is not taken."""
+        if not is_not_taken(kept.task.spec.join, waits.standings):
+            return kept.task
+        self._skip_branch(kept.task.id, why=kept.task.reason, now=now)
+        return self.task(kept.task.id)
 
     def _tell_dependants(self, task: Task, *, now: Instant) -> list[int]:
         """Counts what has been met, and says what went wrong; returns the tasks whose branch is not taken."""
@@ -133,11 +133,11 @@ class EndingVerbs(AccountVerbs):
         if kept.task.state is TaskState.BLOCKED:
             self._tell_of(kept.task, EventName.TASK_BLOCKED, now=now, reason=reason)
 
-    def _what_is_missing(self, task: Task, *, first: int = 0) -> str:
-        """From the task `first` on, where enough is missing there: whoever waits for thousands need not step over all
-        that have ended."""
+    def _what_is_missing(self, task: Task, *, first: int = 0, left: int = 0) -> str:
+        """From the task `first` on, where enough of the `left` is missing there: whoever waits for thousands need not
+        step over all that have ended."""
         edges = self._db.all("missing_edges", task=task.id, first=first, limit=NAMED_MAX + 1)
-        if first and len(edges) <= NAMED_MAX:
+        if first and len(edges) < min(left, NAMED_MAX + 1):
             return self._what_is_missing(task)
         missing = [
             waits_for(After(task=other, on=Condition(condition)), state=TaskState(state))
@@ -180,7 +180,7 @@ class EndingVerbs(AccountVerbs):
         reason = kept.task.reason
         named = _named(reason)
         if left and _waits_for_others(kept) and other in named:
-            reason = self._what_is_missing(kept.task, first=min(named))
+            reason = without(reason, other) or self._what_is_missing(kept.task, first=min(named), left=left)
         self._db.do("count_dependency", id=kept.task.id, unfinished=left, reason=reason)
         self._memory.tasks.pop(kept.task.id, None)
 

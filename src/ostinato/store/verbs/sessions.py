@@ -15,7 +15,7 @@ from ostinato.domain.task import NewTask, TaskEvent, TaskKind, TaskSpec, TaskSta
 from ostinato.domain.values import Instant, Trust
 from ostinato.store.verbs import rows
 from ostinato.store.verbs.rows import Kept
-from ostinato.store.verbs.tasks import TaskVerbs
+from ostinato.store.verbs.tasks import WAITS_FOR_NOTHING, TaskVerbs
 
 TITLE_CHARACTERS_MAX = 80
 """A title fits a line of a terminal."""
@@ -117,7 +117,7 @@ class SessionVerbs(TaskVerbs):
             session=key,
             depth=max(each.depth for each in unread),
         )
-        return self._insert(turn, body=None, now=now, actor=first.sender)
+        return self._insert(turn, WAITS_FOR_NOTHING, body=None, now=now, actor=first.sender)
 
     def _next_turn(self, key: str, *, now: Instant, newer_than: int = 0) -> None:
         """Where messages wait unread and nothing unfinished will read them, makes the turn that does."""

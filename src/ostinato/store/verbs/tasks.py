@@ -6,7 +6,7 @@ Knows nothing of what follows from an ending (endings) or of claims.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
@@ -51,6 +51,16 @@ _BEGIN_TO_WAIT = frozenset({TaskEvent.RELEASE, TaskEvent.REPLAY})
 _KEPT_AT_HAND = frozenset({TaskState.READY, TaskState.RUNNING})
 
 
+class Waits(NamedTuple):
+    """How each dependency of a new task stands, and those that are not met, in words."""
+
+    standings: Sequence[Standing] = ()
+    missing: Sequence[str] = ()
+
+
+WAITS_FOR_NOTHING = Waits()
+
+
 class TaskVerbs(Work):
     """Tasks: add, find, move, write into the journal."""
 
@@ -72,7 +82,12 @@ class TaskVerbs(Work):
             return self.task(live)
         if new.kind is TaskKind.TURN and new.session:
             self._check_turn(new.session)
-        return self._insert(new, body=body, now=now, actor=actor).task
+        waits = self._waits(new)
+        return self._added(self._insert(new, waits, body=body, now=now, actor=actor), waits, now=now)
+
+    def _added(self, kept: Kept, waits: Waits, *, now: Instant) -> Task:
+        """What a new task sets off at once: nothing here, more in `endings`."""
+        return kept.task
 
     def _live(self, delegation: str) -> int | None:
         """The unfinished task that does this work."""
@@ -120,13 +135,12 @@ class TaskVerbs(Work):
                 f"The session {session!r} has a turn already: T{row[0]}", cure="Send the session a message instead."
             )
 
-    def _insert(self, new: NewTask, *, body: str | None, now: Instant, actor: str) -> Kept:
+    def _insert(self, new: NewTask, waits: Waits, *, body: str | None, now: Instant, actor: str) -> Kept:
         if new.parent is not None and self._db.one("task_state", id=new.parent) is None:
             raise NotFound(f"There is no task T{new.parent} to be the parent of {new.title!r}")
-        standings, missing = self._standings(new)
-        unfinished = still_missing(new.spec.join, standings)
+        unfinished = still_missing(new.spec.join, waits.standings)
         task_id = self._db.next_id("tasks")
-        reason = new.blocked or (reason_to_wait(new.spec.join, missing) if unfinished else "")
+        reason = new.blocked or (reason_to_wait(new.spec.join, waits.missing) if unfinished else "")
         if new.draft:
             state = TaskState.DRAFT
         elif reason:
@@ -174,26 +188,30 @@ class TaskVerbs(Work):
         place = self._rank(due_at or now, priority=task.priority)
         kept = Kept(task=task, ready_at=due_at or now, due_at=due_at, held=bool(new.blocked), rank=place)
         self._write_new(kept, new, body)
-        self._write_dependencies(task_id, new.dependencies, standings)
+        self._write_dependencies(task_id, new.dependencies, waits.standings)
         self._tally(task, 1)
         self._tell_of(task, EventName.TASK_ADDED, now=now, actor=actor, reason=reason)
         self._remember(kept)
         self._note_claimable(kept)
         return kept
 
-    def _standings(self, new: NewTask) -> tuple[list[Standing], list[str]]:
-        """How each dependency stands, and those that are not met, in words."""
+    def _waits(self, new: NewTask) -> Waits:
+        """How each dependency stands; asked together, as each question is a journey where the database is far."""
+        if not new.dependencies:
+            return WAITS_FOR_NOTHING
+        ids = rows.to_text(sorted({each.task for each in new.dependencies}))
+        found = {task: (state, result) for task, state, result in self._db.all("task_states", ids=ids)}
         standings: list[Standing] = []
         missing: list[str] = []
         for each in new.dependencies:
-            row = self._db.one("task_state", id=each.task)
-            if row is None:
+            if each.task not in found:
                 raise NotFound(f"There is no task T{each.task} to wait for", cure="Name tasks that exist in `after`.")
-            state = TaskState(row[0])
-            standings.append(standing(each.on, state=state, skipped=rows.is_skipped_row(*row)))
+            state, result = found[each.task]
+            skipped = rows.is_skipped_row(state, result)
+            standings.append(standing(each.on, state=TaskState(state), skipped=skipped))
             if standings[-1] is not Standing.MET:
-                missing.append(waits_for(each, state=state))
-        return standings, missing
+                missing.append(waits_for(each, state=TaskState(state)))
+        return Waits(standings, missing)
 
     def _write_dependencies(self, task: int, after: Sequence[After], standings: Sequence[Standing]) -> None:
         for each, stands in zip(after, standings, strict=True):

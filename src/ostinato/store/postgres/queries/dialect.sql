@@ -35,11 +35,16 @@ AND (:text = '' OR strpos(lower(title), lower(:text)) > 0)
 -- name: messages_by_id
 -- These messages.
 SELECT {message_columns} FROM messages
-WHERE id IN (SELECT value::bigint FROM json_array_elements_text(:ids::json) AS each_id (value))
+WHERE id = ANY (ARRAY(SELECT value::bigint FROM json_array_elements_text(:ids::json) AS each_id (value)))
 
 -- name: tasks_by_id
 -- These tasks.
-SELECT {task_columns} FROM tasks WHERE id IN (SELECT value::bigint FROM json_array_elements_text(:ids::json) AS each_id (value))
+SELECT {task_columns} FROM tasks WHERE id = ANY (ARRAY(SELECT value::bigint FROM json_array_elements_text(:ids::json) AS each_id (value)))
+
+-- name: task_states
+-- The same of several.
+SELECT id, state, result FROM tasks
+WHERE id = ANY (ARRAY(SELECT value::bigint FROM json_array_elements_text(:ids::json) AS each_id (value)))
 
 -- name: claim_task
 -- Takes one task, or several, each if it can still be claimed.
@@ -51,18 +56,18 @@ WHERE id = given.task AND state = 'ready' AND due_at IS NULL
 
 -- name: sessions_that_exist
 -- Those of these keys that are a session's.
-SELECT key FROM sessions WHERE key IN (SELECT json_array_elements_text(:keys::json) COLLATE "C")
+SELECT key FROM sessions WHERE key = ANY (ARRAY(SELECT json_array_elements_text(:keys::json) COLLATE "C"))
 
 -- name: any_settled
 -- One of these questions that is settled.
 SELECT id FROM questions
-WHERE id IN (SELECT value::bigint FROM json_array_elements_text(:ids::json) AS each_id (value)) AND state != 'pending'
+WHERE id = ANY (ARRAY(SELECT value::bigint FROM json_array_elements_text(:ids::json) AS each_id (value))) AND state != 'pending'
 LIMIT 1
 
 -- name: any_ended
 -- One of these tasks that has ended.
 SELECT id FROM tasks
-WHERE id IN (SELECT value::bigint FROM json_array_elements_text(:ids::json) AS each_id (value))
+WHERE id = ANY (ARRAY(SELECT value::bigint FROM json_array_elements_text(:ids::json) AS each_id (value)))
     AND state IN (SELECT json_array_elements_text(:ended::json))
 LIMIT 1
 
@@ -108,7 +113,7 @@ ON CONFLICT (scope, day) DO UPDATE SET
 
 -- name: accounts_of_tasks
 -- Which of these tasks have a budget of their own.
-SELECT scope FROM accounts WHERE scope IN (SELECT json_array_elements_text(:keys::json) COLLATE "C") AND day = :day
+SELECT scope FROM accounts WHERE scope = ANY (ARRAY(SELECT json_array_elements_text(:keys::json) COLLATE "C")) AND day = :day
 
 -- name: release_reserved
 -- Gives back what an earlier day had set aside.

@@ -30,6 +30,10 @@ SELECT {task_columns} FROM tasks WHERE id IN (SELECT value FROM json_each(:ids))
 -- Only where a task stands, and its result.
 SELECT state, result FROM tasks WHERE id = :id
 
+-- name: task_states
+-- The same of several.
+SELECT id, state, result FROM tasks WHERE id IN (SELECT value FROM json_each(:ids))
+
 -- name: task_by_key
 -- The task that an idempotency key belongs to, and the digest of what it was added with.
 SELECT id, body FROM tasks WHERE key = :key
