@@ -11,7 +11,8 @@ from ostinato.domain.fingerprint import normalised
 from ostinato.domain.step import Effect, Entry, ResultStatus, ToolIntent, ToolOutcome
 from ostinato.domain.task import Fail, NewTask, TaskKind, TaskSpec
 from ostinato.gateway import audit_api, dead_api, tasks_api
-from ostinato.store.port import Claim, ClaimRequest, Tx
+from ostinato.store.port import Claim, ClaimRequest, Retention, Tx
+from ostinato.store.verbs.transaction import Transaction
 from tests.conftest import run
 from tests.gateway.ground import NOW, Ground, ground
 
@@ -104,3 +105,30 @@ def test_failures_are_alike_whatever_numbers_ids_and_paths_they_name(one: str, o
 def test_failures_that_say_different_things_are_not_alike() -> None:
     said = ["the disk is full", "the disc is full", "no such tool: pay", "no such tool: send", "Unknown agent 'triag'"]
     assert len({normalised(each) for each in said}) == len(said)
+
+
+def test_letters_of_an_earlier_version_are_told_apart_before_anybody_has_named_them(tmp_path: Path) -> None:
+    async def look() -> None:
+        async with ground(tmp_path / "fleet", past=False) as made:
+            named = [await bury(made, f"Order {number} is lost") for number in range(3)]
+            other = await bury(made, "No such customer")
+            before = await made.store.read(lambda tx: tx.dead_groups())
+
+            def forget(tx: Tx) -> None:
+                assert isinstance(tx, Transaction)
+                for each in (named[0], named[2], other):  # as the migration has left them
+                    tx._db.do("name_failure", id=int(each[1:]), fingerprint="")
+
+            await made.store.run(forget)
+            assert await made.store.read(lambda tx: tx.dead_groups()) == before
+            for group in before:
+                for page in (
+                    await made.store.read(lambda tx, g=group: tx.dead_of_group(g.fingerprint)),  # type: ignore[misc]
+                    await made.store.read(lambda tx, g=group: tx.dead_letters(group=g.fingerprint)),  # type: ignore[misc]
+                ):
+                    assert {each.name for each in page} == ({other} if group.count == 1 else set(named))
+            assert await made.store.run(lambda tx: tx.prune(Retention(), now=NOW)) == 3
+            assert await made.store.run(lambda tx: tx.prune(Retention(), now=NOW)) == 0
+            assert await made.store.read(lambda tx: tx.dead_groups()) == before
+
+    run(look())

@@ -15,11 +15,9 @@ from ostinato.store.port import (
     Node,
 )
 from ostinato.store.verbs import rows
+from ostinato.store.verbs.dead import NAMELESS_MAX
 from ostinato.store.verbs.rows import Kept
 from ostinato.store.verbs.schedules import ScheduleVerbs
-
-NAMELESS_MAX = 10_000
-"""Dead letters that get a fingerprint in one start; some second."""
 
 
 class NodeVerbs(ScheduleVerbs):
@@ -50,17 +48,19 @@ class NodeVerbs(ScheduleVerbs):
         if exclusive:  # also what no open node holds: nothing may stay running that nobody runs
             for row in self._db.all("running_elsewhere", node=node_id):
                 self._lose_task(rows.kept_of(row), now=now)
-        self._name_failures()
+        self._name_failures(NAMELESS_MAX)
         self._tell(EventName.NODE_STARTED, now=now, data={"node": node_id, "pid": pid, "version": version})
         return Node(
             id=node_id, pid=pid, host=host, version=version, started_at=now, ended_at=None, clean=False, pools=pools
         )
 
-    def _name_failures(self) -> None:
-        """Dead letters of an earlier version have no fingerprints yet."""
-        for row in self._db.all("nameless_dead", limit=NAMELESS_MAX):
+    def _name_failures(self, limit: int) -> int:
+        """Dead letters of an earlier version have no fingerprints yet; how many got one."""
+        found = self._db.all("nameless_dead", limit=limit)
+        for row in found:
             kept = rows.kept_of(row)
             self._db.do("name_failure", id=kept.task.id, fingerprint=fingerprint_of(kept.task))
+        return len(found)
 
     def place_agent(self, agent: str, pool: str, *, now: Instant) -> bool:
         """Its tasks wait elsewhere from now on; those that run go there when they come back."""

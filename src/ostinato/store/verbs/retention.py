@@ -18,8 +18,8 @@ class RetentionVerbs(PeopleVerbs):
     """One verb: prune."""
 
     def prune(self, keep: Retention, *, now: Instant, limit: int = 500) -> int:
-        """One bounded portion of what is kept long enough."""
-        gone = self._prune("prune_results", now, limit)
+        """One bounded portion of what is kept long enough; and as many dead letters of an earlier version are named."""
+        gone = self._prune("prune_results", now, limit) + self._name_failures(limit)
         gone += self._db.do("prune_begun", until=_before(now, SPAN_MAX_S))
         if keep.tasks_s is not None:
             until = _before(now, keep.tasks_s)

@@ -135,7 +135,7 @@ WHERE state != 'ready' AND state != 'running' AND state != 'done' AND state = 'f
 -- name: dead_groups
 -- Dead letters that failed alike, the latest group first.
 SELECT fingerprint, count(*), min(finished_at), max(finished_at), max(id) FROM tasks INDEXED BY task_dead
-WHERE fingerprint IS NOT NULL GROUP BY fingerprint ORDER BY max(finished_at) DESC, max(id) DESC LIMIT :limit
+WHERE fingerprint IS NOT NULL AND fingerprint > '' GROUP BY fingerprint ORDER BY max(finished_at) DESC, max(id) DESC LIMIT :limit
 
 -- name: dead_of_group
 -- A page of one group, newest first.
