@@ -539,5 +539,11 @@ def test_a_rate_lets_the_next_begin_in_time_without_a_hint_and_an_urgent_one_mak
         urgent = await house.add(kind=TaskKind.RUN, project="acme", priority=URGENT_PRIORITY)
         await house.ended(urgent.id)
         await house.do(lambda tx: tx.move_task(lesser.id, TaskEvent.CANCEL, actor="ann", now=house.clock.now()))
+        more = [await house.add() for _ in range(2)]
+        await house.ended(more[0].id)
+        opened_s = house.clock.elapsed_s()
+        await house.do(lambda tx: tx.set_limits((), now=house.clock.now()))  # another node's file says so
+        await house.ended(more[1].id)
+        assert begun[-1] == opened_s
 
     work_in(work, Deed(begin), Deed(work_on, kind=TaskKind.RUN), limits=limits)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from ostinato.domain.limit import QueueLimit, Rate
 from ostinato.domain.task import Done, NewTask, Task, TaskKind, TaskResult
@@ -50,6 +51,34 @@ def test_limits_hold_over_all_nodes(database: str) -> None:
             assert await one.run(lambda tx: tx.next_start_at()) == NOW + 60 * SECOND
             (fourth,) = await claim(one, first, at=NOW + 60 * SECOND)
             assert fourth.id == tasks[3].id
+        finally:
+            await one.close()
+            await other.close()
+
+    run(story())
+
+
+@pytest.mark.slow
+def test_what_another_node_changes_of_limits_and_aging_counts_in_the_next_claim(database: str) -> None:
+    """Each node remembers limits, what has begun for their rates, and where everything stands in its queue."""
+
+    async def story() -> None:
+        one, other = open_postgres(database), open_postgres(database)
+        try:
+            first, _ = await begin(one), await begin(other)
+            new = NewTask(kind=TaskKind.RUN, title="t", project="acme")
+            old = await one.run(lambda tx: tx.add_task(new, now=NOW))
+            pressing = replace(new, priority=2)
+            later = await one.run(lambda tx: tx.add_task(pressing, now=NOW + 100 * SECOND))
+            closed = (QueueLimit(kind="run", rate=Rate(starts=1, span_s=60.0)),)
+            await other.run(lambda tx: tx.set_limits(closed, now=NOW + 100 * SECOND))
+            await other.run(lambda tx: tx.set_aging(10.0))
+            (begun,) = await claim(one, first, at=NOW + 100 * SECOND)
+            assert begun.id == old.id, "a hundred seconds are worth ten levels by now, and one may begin in a minute"
+            await other.run(lambda tx: tx.set_limits((), now=NOW + 100 * SECOND))
+            (begun,) = await claim(one, first, at=NOW + 100 * SECOND)
+            assert begun.id == later.id
+            assert await one.read(lambda reads: reads.limits()) == ()
         finally:
             await one.close()
             await other.close()

@@ -29,6 +29,7 @@ CLAIMABLE = frozenset(
         EventName.TASK_CHANGED,
         EventName.AGENT_PLACED,
         EventName.FLAG_CLEARED,
+        EventName.LIMITS_CHANGED,
     }
 )
 """Events after which there may be something to claim that was not there before."""
