@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import tempfile
 import time
 import uuid
@@ -17,13 +18,22 @@ from typing import Any, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, settings
+from hypothesis.internal.conjecture import providers
 
+from tests import commands
 from tests.figures import TOLD, register
 
 T = TypeVar("T")
 
-RUN_TIMEOUT_S = 30.0
-"""Far above what any test needs, far below what a person would wait for a hung one."""
+FULL = os.environ.get("OSTINATO_CRASH") == "full"
+"""The long form, which explores. The ordinary one does the same in every run."""
+
+RUN_TIMEOUT_S = 120.0
+WAIT_TIMEOUT_S = 60.0
+"""Both far above what any test needs on a machine that does much else: they end what hangs, and measure nothing."""
+
+MEMORY, MEMORY_BYTES = Path("/dev/shm"), 2 * 1024**3
+"""A file system without a disk, and what it must have free: five times what a whole run has written."""
 
 SLOW_AFTER_S = 0.25
 """A test that takes longer carries the mark `slow`."""
@@ -31,15 +41,25 @@ SLOW_AFTER_S = 0.25
 _MARK = "OSTINATO_TEST_PROCESS"
 _UNMARKED_SLOW: list[tuple[float, str]] = []
 
-# Examples take as long as a busy machine makes them; a failure prints how to repeat it.
-settings.register_profile(
-    "house",
+# Where the environment says so, each of the hundreds of processes here would compile the whole project for itself.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
+# Examples take as long as a busy machine makes them; a failure prints how to repeat it. Ordinary runs derive them from
+# the tests' own text, so that nothing is red today that was green yesterday: docs/explanation/decisions/032.
+_HOUSE = settings(
     deadline=None,
+    database=None,
     print_blob=True,
-    max_examples=400 if os.environ.get("OSTINATO_CRASH") == "full" else 30,
+    derandomize=not FULL,
+    max_examples=400 if FULL else 30,
     suppress_health_check=[HealthCheck.too_slow],
 )
+settings.register_profile("house", _HOUSE)
+settings.register_profile("explore", _HOUSE, derandomize=False)
 settings.load_profile(os.environ.get("OSTINATO_EXAMPLES", "house"))  # tests.mutation has its own
+if not FULL:  # else the numbers and words in whatever modules other tests have imported before are tried as well
+    providers._get_local_constants = providers.Constants
 
 
 def run(work: Coroutine[Any, Any, T], *, timeout_s: float = RUN_TIMEOUT_S) -> T:
@@ -57,7 +77,7 @@ def run(work: Coroutine[Any, Any, T], *, timeout_s: float = RUN_TIMEOUT_S) -> T:
     return asyncio.run(bounded())
 
 
-def wait_until(holds: Callable[[], T], *, timeout_s: float = 10.0) -> T:
+def wait_until(holds: Callable[[], T], *, timeout_s: float = WAIT_TIMEOUT_S) -> T:
     """Wait for what another process does: returns the first true value of `holds()`, fails after `timeout_s`.
 
     This is the one place in the tests that sleeps. Inside one process, wait for an event instead.
@@ -91,12 +111,15 @@ def _nothing_left_running() -> Iterator[None]:
     """A test ends the processes that it starts."""
     before = _children()
     yield
-    left = {pid: command for pid in _children() - before if (command := _command(pid))}
+    left = {pid: command for pid in _children() - before - commands.pids() if (command := _command(pid))}
     assert not left, f"processes left running: {left}"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The tokens of the tests' fleets go into a folder that goes with the tests, not into the keyring of a person."""
+    """The tokens of the tests' fleets go into a folder that goes with the tests, not into the keyring of a person; what
+    the tests write goes into memory, where there is room: most of a run was waiting for a disk to sync."""
+    if "PYTEST_DEBUG_TEMPROOT" not in os.environ and _has_room(MEMORY):
+        os.environ["PYTEST_DEBUG_TEMPROOT"] = str(MEMORY)
     keyring = tempfile.TemporaryDirectory(prefix="ostinato-keyring-")
     config.add_cleanup(keyring.cleanup)
     os.environ["XDG_CONFIG_HOME"] = keyring.name
@@ -109,10 +132,19 @@ def _nothing_outlives_the_tests() -> Iterator[None]:
     mark = uuid.uuid4().hex
     os.environ[_MARK] = mark
     yield
+    commands.end()
     deadline = time.monotonic() + 2.0
     while (left := _marked(f"{_MARK}={mark}".encode())) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not left, f"processes have outlived the tests: {left}"
+
+
+def _has_room(folder: Path) -> bool:
+    """True for a folder that takes all that a run leaves, and whose files can be run."""
+    if not os.access(folder, os.W_OK):
+        return False
+    there = os.statvfs(folder)
+    return there.f_bavail * there.f_frsize >= MEMORY_BYTES and not there.f_flag & os.ST_NOEXEC
 
 
 def _children() -> set[int]:

@@ -14,14 +14,15 @@ from pathlib import Path
 import msgspec
 
 from ostinato.domain.values import Value
+from tests.conftest import FULL
 from tests.crash import load
 from tests.crash.forge import Ended, Order
 from tests.crash.outside import What, of, read_outside
 from tests.crash.record import OUTSIDE, Record, read_record
 from tests.crash.trial import SIGKILLED, Forge, words_of
 
-FULL = os.environ.get("OSTINATO_CRASH") == "full"
-"""True for `make crash`: ten times the kills, and what takes too long for every run of the tests."""
+SHORT_SEED = 1
+"""Of every ordinary run, so that what chance has chosen for one is chosen for the next as well."""
 
 SHORTEST_S, LONGEST_S = 0.02, 0.42 if FULL else 0.18
 """How much processor time a node has before it is killed: from the middle of its start to a dozen errands, and at full
@@ -32,6 +33,12 @@ LAST_S = 900.0
 
 PER_KILL = 200
 """Errands that may be sent for each kill: more than a node gets done before it dies."""
+
+
+def first_seed() -> int:
+    """What chance begins with here: as OSTINATO_CRASH_SEED says, else drawn at full length, else always the same."""
+    drawn = random.SystemRandom().randrange(1_000_000) if FULL else SHORT_SEED
+    return int(os.environ.get("OSTINATO_CRASH_SEED") or drawn)
 
 
 class Siege(Value):

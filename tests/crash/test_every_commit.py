@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import FULL
 from tests.crash.judge import doubts, judge, names
 from tests.crash.record import Record
 from tests.crash.scenario import Scenario
 from tests.crash.scenarios import SCENARIOS
-from tests.crash.siege import FULL
 from tests.crash.trial import Crew, Trial, commits_of
 
 pytestmark = pytest.mark.slow

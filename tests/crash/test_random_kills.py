@@ -1,27 +1,27 @@
 """A node under load is killed at random moments, again and again: nothing is lost, nothing done twice.
 
 100 kills in every run of the tests, 1,000 with OSTINATO_CRASH=full, at least 300 of them while a tool's intent is open.
-A failure names its seed, and where its fleet is kept: OSTINATO_CRASH_SEED repeats the moments, though not what the
-machine makes of them.
+At full length from a seed that is drawn. A failure names its seed, and where its fleet is kept: OSTINATO_CRASH_SEED
+repeats the moments, though not what the machine makes of them.
 """
 
 from __future__ import annotations
 
-import os
-import random
+import tempfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import FULL
 from tests.crash import load
 from tests.crash.bugs import BUGS
 from tests.crash.ground import keep
 from tests.crash.judge import doubts, every_doubt_is_said_aloud
 from tests.crash.outside import What, of
-from tests.crash.siege import FULL, Siege, besiege
+from tests.crash.siege import Siege, besiege, first_seed
 from tests.crash.trial import Crew, Forge
 
 pytestmark = pytest.mark.slow
@@ -37,14 +37,21 @@ ERRANDS_EACH = 800 if FULL else 0
 """That each fleet is sent at least, before its last node ends: 20,000 tasks in all at full length."""
 
 
+@pytest.fixture(name="disk")
+def _disk() -> Iterator[Path]:
+    """A folder where a commit waits for a disk, wherever the other tests write."""
+    with tempfile.TemporaryDirectory(prefix="ostinato-kills-", dir="/var/tmp", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
 def test_kills_at_random_moments_lose_nothing_and_do_nothing_twice(
-    crew: Crew, ground: Path, tmp_path: Path, tell: Callable[[str], None]
+    crew: Crew, ground: Path, disk: Path, tell: Callable[[str], None]
 ) -> None:
     seed = first_seed()
     sieges: list[Siege] = []
     for start in count(0, KILLS // KILLS_EACH):
         seeds = range(seed + start, seed + start + KILLS // KILLS_EACH)
-        sieges.extend(crew.each(lambda forge, each: one_siege(forge, (ground, tmp_path), each), seeds))
+        sieges.extend(crew.each(lambda forge, each: one_siege(forge, (ground, disk), each), seeds))
         tell(figures(sieges, seed=seed))
         broken = {siege.seed: found for siege in sieges if (found := findings_of(siege))}
         assert not broken, {keep(Path(siege.folder)) for siege in sieges if siege.seed in broken}
@@ -66,11 +73,6 @@ def test_the_random_kills_notice_a_turn_that_repeats_an_irreversible_intent(
             tell(f"{bug}: noticed after {killed} random kills: {found[0]}")
             return
     pytest.fail(f"{killed} kills did not show the bug; seed {seed}")
-
-
-def first_seed() -> int:
-    """Given, or by chance."""
-    return int(os.environ.get("OSTINATO_CRASH_SEED") or random.SystemRandom().randrange(1_000_000))
 
 
 def one_siege(forge: Forge, grounds: Sequence[Path], seed: int) -> Siege:

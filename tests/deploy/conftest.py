@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.crash.siege import FULL
+from tests.conftest import FULL
 
 collect_ignore = [] if FULL else ["test_many_deploys.py"]

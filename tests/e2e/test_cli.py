@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 
 from ostinato import __version__
+from tests.commands import PYTHON, run_command
 from tests.conftest import wait_until
 
-PYTHON = [sys.executable, "-m", "ostinato"]
 ENVIRONMENT = {
     **{key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "COLUMNS", "OSTINATO_TRACEBACK")},
     "OSTINATO_PERSON": "ann",
@@ -30,10 +30,8 @@ ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d")
 
 def ostinato(folder: Path, *arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
     """Runs one command in `folder`, as a shell would without a terminal."""
-    return subprocess.run(
-        [*PYTHON, *arguments], cwd=folder, env=ENVIRONMENT, input=given, capture_output=True, text=True, check=False,
-        timeout=60,
-    )  # fmt: skip
+    ended = run_command(arguments, folder=folder, environment=ENVIRONMENT, given=given)
+    return subprocess.CompletedProcess(ended.args, ended.returncode, ended.stdout.decode(), ended.stderr.decode())
 
 
 def done(folder: Path, *arguments: str, given: str = "") -> str:
@@ -106,7 +104,8 @@ def test_the_version_is_told_in_no_time(tmp_path: Path) -> None:
     times = []
     for _ in range(5):
         began = spent_on_children_s()
-        assert done(tmp_path, "--version") == f"ostinato {__version__}\n"
+        told = subprocess.run([*PYTHON, "--version"], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, check=True)
+        assert told.stdout.decode() == f"ostinato {__version__}\n"
         times.append(spent_on_children_s() - began)
     assert min(times) < 0.15
 

@@ -17,13 +17,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import wait_until
+from tests.conftest import FULL, wait_until
 from tests.e2e.test_cli import document, done, node
 from tests.sandbox.ground import ORDINARY
 
 pytestmark = pytest.mark.slow
 
-FULL = os.environ.get("OSTINATO_CRASH") == "full"
 TURNS = 50
 TREES = 20 if FULL else 6
 BRANCHES = 3

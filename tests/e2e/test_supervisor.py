@@ -189,7 +189,9 @@ def test_what_the_node_says_is_kept_and_shown_with_its_last_words(tmp_path: Path
 
 
 @pytest.mark.slow
-def test_a_real_node_that_is_killed_again_and_again_loses_nothing_and_ends_nothing_twice(tmp_path: Path) -> None:
+def test_a_real_node_that_is_killed_again_and_again_loses_nothing_and_ends_nothing_twice(
+    tmp_path: Path, tell: Callable[[str], None]
+) -> None:
     state, count = tmp_path / "state", 400
     state.mkdir(mode=0o700)
     node = [sys.executable, "-m", "tests.engine.process", str(state), str(count)]
@@ -205,7 +207,7 @@ def test_a_real_node_that_is_killed_again_and_again_loses_nothing_and_ends_nothi
             wait_until(lambda pid=pid, lines=lines: (now := at_work(performed)) and now[0] != pid and now[1] > lines)
             takeovers_s.append(time.monotonic() - killed_s)
         assert process.wait(60) == 0
-    assert max(takeovers_s) < 1.5, takeovers_s  # two cores shared with other tests; 0.4 s when they are free
+    tell(f"takeovers after {', '.join(f'{each:.1f}' for each in takeovers_s)} s")  # the benchmarks have a limit for it
     asyncio.run(judge(state, count))
 
 

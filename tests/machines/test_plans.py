@@ -8,7 +8,7 @@ from ostinato.domain.dependency import Standing
 from ostinato.domain.task import Condition, Join
 from ostinato.store.verbs import endings
 from ostinato.store.verbs.accounts import AccountVerbs
-from tests.crash.siege import FULL
+from tests.conftest import FULL
 from tests.machines.machine import in_sqlite, meet, play
 from tests.machines.plans import PlanMachine
 

@@ -9,8 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from ostinato.store.postgres import open_postgres
-from tests.conftest import run
-from tests.crash.siege import FULL
+from tests.conftest import FULL, run
 from tests.postgres.day import live_a_day
 from tests.postgres.errand import Outside
 from tests.postgres.proxy import Plan, Proxy, never

@@ -21,8 +21,7 @@ from ostinato.domain.task import NewTask, TaskKind
 from ostinato.engine.clock import SystemClock
 from ostinato.store.port import ScheduleRow, Tx
 from ostinato.store.postgres import open_postgres
-from tests.conftest import run, wait_until
-from tests.crash.siege import FULL
+from tests.conftest import FULL, run, wait_until
 from tests.postgres.errand import Outside, judge
 from tests.postgres.server import Server
 

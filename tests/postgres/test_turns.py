@@ -23,8 +23,7 @@ from ostinato.tools.port import Arguments, OutsideTool, ToolContext, ToolResult,
 from tests.agents.fleet import ENDED, PARKED, Fleet, write_fleet
 from tests.agents.test_late_results import outlive
 from tests.agents.test_turns import decide, files
-from tests.conftest import run
-from tests.crash.siege import FULL
+from tests.conftest import FULL, run
 from tests.postgres.server import empty
 
 SCRIPT = """

@@ -67,6 +67,8 @@ class Sync(Value):
 
 Operation = Write | Truncate | Make | Move | Link | Remove | Sync
 
+NOWHERE = "/nowhere"
+
 _CALL = re.compile(r"^(\d+) +(\w+)\((.*)\) += (-?\d+)")
 _UNFINISHED = re.compile(r"^(\d+) +(\w+)\((.*) <unfinished \.\.\.>$")
 _RESUMED = re.compile(r"^(\d+) +<\.\.\. (\w+) resumed>(.*)\) += (-?\d+)")
@@ -189,12 +191,15 @@ class Reader:
         self._sizes[file.path] = max(size, offset + call.result)
 
     def _paths(self, call: _Call) -> list[str]:
-        """Absolute paths; those beside an open folder are looked up there."""
+        """Absolute paths; those beside an open folder are looked up there. Where threads ended their calls in such an
+        order that nobody knows which folder that was, it is `NOWHERE`: what is lost by it, the files that were left
+        show."""
         found: list[str] = []
         for place, text in re.findall(r'(?:(AT_FDCWD|\d+), )?("(?:\\x[0-9a-f]{2})*")', call.rest):
             path = bytes.fromhex(text[1:-1].replace("\\x", "")).decode()
             if place.isdecimal() and not path.startswith("/"):
-                path = os.path.join(self._files[int(place)].path, path)
+                opened = self._files.get(int(place))
+                path = os.path.join(NOWHERE if opened is None else opened.path, path)
             found.append(os.path.normpath(path))
         return found
 

@@ -17,11 +17,11 @@ from msgspec.structs import replace
 
 from ostinato.config import STATE_FOLDER
 from ostinato.store.sqlite import open_store
+from tests.conftest import FULL
 from tests.crash.bugs import BUGS
 from tests.crash.forge import Order
 from tests.crash.outside import What
 from tests.crash.scenarios import SCENARIOS
-from tests.crash.siege import FULL
 from tests.crash.trial import Crew, Forge, words_of
 from tests.power.calls import Operation, Sync, Write
 from tests.power.cuts import begin, cuts, record

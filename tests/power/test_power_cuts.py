@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import FULL
 from tests.crash import load
 from tests.crash.bugs import BUGS
 from tests.crash.forge import LOG, Order
@@ -21,7 +22,6 @@ from tests.crash.judge import judge
 from tests.crash.record import OUTSIDE, read_record
 from tests.crash.scenario import Scenario
 from tests.crash.scenarios import SCENARIOS
-from tests.crash.siege import FULL
 from tests.crash.test_every_commit import run_whole
 from tests.crash.trial import Crew, words_of
 from tests.power.cuts import Recording, begin, cuts, record

@@ -14,7 +14,7 @@ from ostinato.domain.errors import Conflict
 from ostinato.gateway import processes_api, sessions_api, status_api
 from ostinato.gateway.operation import Nothing
 from ostinato.gateway.processes_api import ProcessRow
-from tests.conftest import wait_until
+from tests.conftest import FULL, wait_until
 from tests.e2e.test_cli import document, done, node, refused
 from tests.processes.test_shim import sleepers
 from tests.processes.yard import folder, furnish
@@ -23,7 +23,6 @@ __all__ = ["folder"]
 
 pytestmark = pytest.mark.slow
 
-FULL = os.environ.get("OSTINATO_CRASH") == "full"
 SECONDS = 20 if FULL else 1
 TREES = 16
 MARK = str(300_000 + int.from_bytes(os.urandom(3)))

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from ostinato.domain.task import TaskState
-from tests.conftest import run, wait_until
+from tests.conftest import FULL, run, wait_until
 from tests.processes.test_coding_agents import furnish, outcome_of
 from tests.processes.yard import folder, yard
 
@@ -24,7 +24,6 @@ __all__ = ["folder"]
 
 pytestmark = pytest.mark.slow
 
-FULL = os.environ.get("OSTINATO_CRASH") == "full"
 CACHE = Path(os.environ.get("OSTINATO_CODING_AGENTS", "/var/tmp/ostinato-coding-agents"))
 PACKAGES = ("@openai/codex", "@anthropic-ai/claude-code")
 SCRIPT = """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 
 import pytest
@@ -15,7 +14,7 @@ from ostinato.domain.step import Decision
 from ostinato.models import catalogue
 from ostinato.store.port import QuestionFilter, TaskFilter
 from ostinato.tools import delivery
-from tests.conftest import run
+from tests.conftest import FULL, run
 from tests.security.attacked import ENTRIES, PREPARED, attacked
 from tests.security.injections import NAME, TECHNIQUES, WISHES, Injection, corpus
 from tests.security.obedient import Obedient, order
@@ -27,7 +26,6 @@ UNJUDGED = "writes a note for another"
 """What no gate is asked about: whoever takes files in refuses it."""
 WAITING = ("tells what a child read", "tells what a process said")
 """What needs a turn that waits, and a session that is shared does not: it is told later, by a message."""
-FULL = os.environ.get("OSTINATO_CRASH") == "full"
 PART = CORPUS if FULL else CORPUS[::20]
 """Every wish, entry and technique; the whole corpus takes some minutes, and runs with `make attack`."""
 PIECE = 150

@@ -18,8 +18,8 @@ import pytest
 from ostinato.testing.simulation.bugs import BUGS, planted
 from ostinato.testing.simulation.laws import LAWS, judge
 from ostinato.testing.simulation.run import Run, simulate
+from tests.conftest import FULL
 
-FULL = os.environ.get("OSTINATO_CRASH") == "full"
 SEEDS = 10_000 if FULL else 32
 FULL_S = 3_600.0
 PARTS = 4

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
+from tests.conftest import FULL
 from tests.crash.conftest import crew, ground
-from tests.crash.siege import FULL
 
 __all__ = ["crew", "ground"]
 

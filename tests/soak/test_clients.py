@@ -24,12 +24,12 @@ from ostinato.config import STATE_FOLDER
 from ostinato.domain.task import TaskKind
 from ostinato.gateway.server import SOCKET_NAME
 from ostinato.store.sqlite.directory import FILE_NAME
-from tests.conftest import wait_until
+from tests.conftest import FULL, wait_until
 from tests.crash import load
 from tests.crash.forge import TOKEN, Order
 from tests.crash.outside import What, of
 from tests.crash.record import Record, read_record
-from tests.crash.siege import FULL
+from tests.crash.siege import first_seed
 from tests.crash.stage import LAST
 from tests.crash.trial import Crew, Forge, words_of
 
@@ -61,7 +61,7 @@ def besiege(forge: Forge, folder: Path, *, deaths: int, bug: str = "") -> tuple[
     """What clients were told: key -> task; and what the last node left."""
     folder.mkdir()
     load.SCENARIO.build(folder)
-    chance = random.Random()
+    chance = random.Random(first_seed())
     database = str(folder / STATE_FOLDER / FILE_NAME)
     order = Order(scenario=load.NAME, folder=str(folder), run=0, real=True, answers=True, bug=bug, timeout_s=600.0)
     books = [folder / f"client-{number}" for number in range(CLIENTS)]

@@ -26,9 +26,8 @@ from ostinato.gateway.log_lines import LogLines
 from ostinato.models.scripted import player
 from ostinato.store.port import Tx
 from ostinato.store.verbs import accounts, memory
-from tests.conftest import run
+from tests.conftest import FULL, run
 from tests.crash.scenario import goal
-from tests.crash.siege import FULL
 from tests.soak.client import AGENTS
 from tests.soak.test_soak import build
 

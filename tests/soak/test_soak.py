@@ -28,6 +28,7 @@ from ostinato.store.sqlite.database import CACHE_KB
 from ostinato.store.sqlite.directory import FILE_NAME
 from tests.conftest import wait_until
 from tests.crash.scenario import FREE, TOOLS, write
+from tests.crash.siege import first_seed
 from tests.soak.client import AGENTS
 from tests.soak.gauges import Growth, Sample, children, growth, look
 
@@ -77,7 +78,7 @@ def test_a_fleet_that_works_for_long_takes_no_more_and_loses_nothing(
     folder = tmp_path / "fleet"
     build(folder)
     database = folder / STATE_FOLDER / FILE_NAME
-    chance, began_s = random.Random(), time.monotonic()
+    chance, began_s = random.Random(first_seed()), time.monotonic()
     samples: list[Sample] = []
     with up(folder) as supervisor, clients(folder) as books:
         for number in range(KILLS):

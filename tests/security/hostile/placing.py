@@ -19,7 +19,7 @@ T = TypeVar("T")
 STEP_S = 0.001
 """Between two changes of a moving file."""
 
-HANG_S = 20.0
+HANG_S = 60.0
 """What reads one small file, or answers one request, takes a thousandth of this."""
 
 

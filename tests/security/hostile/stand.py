@@ -25,7 +25,7 @@ from tests.security.hostile.front_matter_form import document
 from tests.security.hostile.http_form import TOKEN
 
 NODE = (sys.executable, "-m", "ostinato.node")
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 GOOD_SCRIPT = """default:
   text: "All is well."
