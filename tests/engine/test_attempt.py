@@ -28,7 +28,7 @@ from ostinato.domain.task import (
 from ostinato.domain.values import SECOND
 from ostinato.engine.notice import AttemptCrashed, AttemptStuck, OutcomeNotRecorded
 from ostinato.engine.port import AttemptPort, Ending, Settled
-from ostinato.store.port import Claim, Tx
+from ostinato.store.port import Claim, StoreAway, Tx
 from tests.engine.house import DONE, Deed, House, retry_quickly, work_in
 
 
@@ -287,6 +287,21 @@ def test_an_outcome_waits_for_room_on_the_disk() -> None:
 
     deed = Deed()
     work_in(work, deed, wrap=cast(Any, Full), quiet=False)
+
+
+def test_a_database_that_is_away_again_and_again_is_no_failure_of_a_task() -> None:
+    async def perform(attempt: AttemptPort) -> Outcome:
+        if attempt.task.attempts < 5:
+            raise StoreAway("The database cannot be reached")
+        return DONE
+
+    async def work(house: House) -> None:
+        task = await house.add()
+        ended = await house.ended(task.id)
+        assert (ended.state, ended.attempts, ended.failures) == (TaskState.DONE, 5, 0)
+        assert house.notices == []
+
+    work_in(work, Deed(perform), quiet=False)
 
 
 def test_a_requeue_comes_back_at_once_without_counting_as_a_failure() -> None:

@@ -22,7 +22,7 @@ from ostinato.engine.limits import TASKS_MAX, TASKS_MIN, Machine, limits_for, me
 from ostinato.engine.notice import Notice, ScheduleFailed, ServiceFailed
 from ostinato.engine.port import AttemptPort
 from ostinato.engine.service import FAILURE_PAUSE_S, Ground, Service
-from ostinato.store.port import EventFilter, ScheduleRow, TaskFilter
+from ostinato.store.port import EventFilter, ScheduleRow, StoreAway, TaskFilter
 from ostinato.store.sqlite.store import open_store
 from ostinato.testing.clock import ManualClock, run_virtual
 from tests.conftest import run
@@ -38,12 +38,15 @@ class Fires:
         self.house: House | None = None
         self.fired: list[tuple[str, Instant]] = []
         self.broken: set[str] = set()
+        self.away = False
         self.slow_s: dict[str, float] = {}
 
     async def __call__(self, row: ScheduleRow) -> None:
         assert self.house is not None
         assert row.next_at is not None
         await self.house.clock.sleep(self.slow_s.get(row.name, 0.0))
+        if self.away:
+            raise StoreAway("The database cannot be reached")
         if row.name in self.broken:
             raise ValueError("a rule that nobody understands")
         nominal_at, now = row.next_at, self.house.clock.now()
@@ -87,6 +90,21 @@ def test_more_schedules_than_fit_a_batch_all_fire_and_a_broken_one_stops_no_othe
         fires.broken = set()
         await house.clock.sleep(40)
         assert len(fires.fired) == 250
+
+    fires = Fires()
+    work_in(work, fire=fires, quiet=False)
+
+
+def test_a_schedule_that_found_no_database_fires_a_moment_later() -> None:
+    async def work(house: House) -> None:
+        fires.house = house
+        await put(house, "a", house.clock.now() + SECOND)
+        fires.away = True
+        await house.clock.sleep(5)
+        fires.away = False
+        await house.clock.sleep(2)
+        assert [name for name, _ in fires.fired] == ["a"]
+        assert house.notices == []
 
     fires = Fires()
     work_in(work, fire=fires, quiet=False)

@@ -35,9 +35,8 @@ from ostinato.engine.clock import SystemClock
 from ostinato.engine.limits import EngineLimits
 from ostinato.engine.node import EngineNode, NodeSettings
 from ostinato.engine.port import AttemptPort, Ending
-from ostinato.store.port import Store, TaskFilter, Tx
+from ostinato.store.port import Store, StoreAway, TaskFilter, Tx
 from ostinato.store.postgres import open_postgres
-from ostinato.store.postgres.failures import StoreAway
 from tests.engine.house import Deed, never_fire
 from tests.postgres.errand import Outside, judge, perform
 

@@ -7,7 +7,8 @@
     │   └── Fenced   a newer claim holds the task: stop at once
     ├── Denied       policy, a person or a role says no         exit 4, HTTP 403
     ├── Exhausted    a limit is reached; later it may work      exit 1, HTTP 429 or 503
-    │   └── Overdrawn  (domain.budget) there is no room; a person may grant more
+    │   ├── Overdrawn  (domain.budget) there is no room; a person may grant more
+    │   └── StoreAway  (store.port) the database cannot be reached; nothing was written
     └── Internal     a promise of our own was broken            exit 1, HTTP 500
 
 Knows nothing of HTTP or the command line: those map `code` at their own edge.

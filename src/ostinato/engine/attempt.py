@@ -21,7 +21,7 @@ from ostinato.domain.values import SECOND
 from ostinato.engine.finisher import Finisher
 from ostinato.engine.notice import AttemptCrashed, AttemptStuck, Notify, OutcomeNotRecorded, code_of, traceback_of
 from ostinato.engine.port import Clock, Ending, Handler, Settled
-from ostinato.store.port import Claim, Store, Tx
+from ostinato.store.port import Claim, Store, StoreAway, Tx
 
 RECORD_PAUSE_S = 1.0
 """Rest before an outcome is written again that found no room on the disk."""
@@ -164,6 +164,8 @@ class Attempt:
         except asyncio.CancelledError:
             return self._stopped()
         except Fenced as error:  # halted, or not ours any more: the token will tell
+            return Requeue(reason=error.message)
+        except StoreAway as error:  # it goes on from its journal, and what it may fail is not used up
             return Requeue(reason=error.message)
         except Exception as error:  # whatever a handler may raise is a surprise, and must not end the worker
             return self._crashed(error)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable
 
-from ostinato.domain.errors import OstinatoError
+from ostinato.domain.errors import Exhausted, OstinatoError
 from ostinato.domain.task import TaskKind
 from ostinato.domain.values import Value
 
@@ -108,5 +108,8 @@ def code_of(error: Exception) -> str:
 
 
 def traceback_of(error: BaseException) -> str:
-    """The traceback as text, its end kept where it is too long."""
+    """The traceback as text, its end kept where it is too long. None for what passes by itself, such as a full disk or
+    a database that restarts: its message says all."""
+    if isinstance(error, Exhausted):
+        return ""
     return "".join(traceback.format_exception(error))[-TRACEBACK_CHARACTERS_MAX:]

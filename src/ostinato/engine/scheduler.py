@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from ostinato.engine.notice import ScheduleFailed, traceback_of
 from ostinato.engine.service import STOP_S, Ground, Service
-from ostinato.store.port import ScheduleRow
+from ostinato.store.port import ScheduleRow, StoreAway
 
 Fire = Callable[[ScheduleRow], Awaitable[None]]
 """Fires or skips one due row, in one transaction. Called again for the same row until that has moved its `next_at`."""
@@ -25,6 +25,9 @@ HELD_MAX = 400
 
 HOLD_S = 30.0
 """How long a row that could not be fired is set aside, so that it cannot keep the others from their turn."""
+
+AWAY_S = 1.0
+"""The same, where nothing but the store was missing."""
 
 PATIENCE_S = 1.0
 """How long a poll waits for its rows. One whose check takes longer goes on beside, while others fall due."""
@@ -91,6 +94,8 @@ class Scheduler:
     async def _fire_one(self, row: ScheduleRow) -> None:
         try:
             await self._fire(row)
+        except StoreAway:  # the schedule is in order; the polls say that the store is not
+            self._held[row.name] = self._clock.elapsed_s() + AWAY_S
         except Exception as error:  # one broken schedule must not silence the others
             self._held[row.name] = self._clock.elapsed_s() + HOLD_S
             self._notify(

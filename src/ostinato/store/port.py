@@ -14,6 +14,7 @@ from typing import Protocol, TypeVar
 from ostinato.domain.audit import AuditRow
 from ostinato.domain.breaker import Breaker
 from ostinato.domain.budget import Account, Ceiling
+from ostinato.domain.errors import Exhausted
 from ostinato.domain.event import Event, EventName, NewEvent
 from ostinato.domain.failure import NO_PLAN, FailurePlan, Setbacks
 from ostinato.domain.ledger import Charge, Spending
@@ -44,6 +45,11 @@ SUSPECT_LOSSES_MAX = 9
 
 SUSPECTS_APART_S = 1.0
 """Between the next beginnings of such tasks: what kills its node then does so alone."""
+
+
+class StoreAway(Exhausted):
+    """The database cannot be reached, though it was tried for seconds: nothing was done, later it may work, and it is
+    no fault of whoever asked."""
 
 
 class Claim(Value):
@@ -540,7 +546,8 @@ class Store(Protocol):
 
     async def run(self, fn: Callable[[Tx], T]) -> T:
         """Runs `fn` in a transaction, in its own savepoint within a group commit; returns when it is on disk. An
-        exception of `fn` undoes only what `fn` did. `Exhausted` when the disk is full: nothing was done."""
+        exception of `fn` undoes only what `fn` did. `Exhausted` when the disk is full, `StoreAway` when there is no
+        database: nothing was done."""
 
     async def read(self, fn: Callable[[Reads], T]) -> T:
         """Runs `fn` over one snapshot, beside the writer."""

@@ -13,8 +13,9 @@ from typing import Final, TypeVar
 
 from psycopg import pq
 
+from ostinato.store.port import StoreAway
 from ostinato.store.postgres.address import Address
-from ostinato.store.postgres.failures import StoreAway, away
+from ostinato.store.postgres.failures import away
 
 CONNECT_S: Final = 5.0
 """Longest wait for one host: far above any network's round trips."""

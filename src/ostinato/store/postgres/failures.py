@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from ostinato.domain.errors import Exhausted, Internal, OstinatoError
+from ostinato.store.port import StoreAway
 
 
 class StoreFull(Exhausted):
     """There is no room for more; nothing was done."""
-
-
-class StoreAway(Exhausted):
-    """The database cannot be reached; nothing was done."""
 
 
 class StoreBroken(Internal):

@@ -14,13 +14,12 @@ from typing import Final, TypeVar
 
 from ostinato.domain.errors import Internal, Invalid
 from ostinato.store.examination import Examinable, Remark
-from ostinato.store.port import Listener, Reads, Store, Tx
+from ostinato.store.port import Listener, Reads, Store, StoreAway, Tx
 from ostinato.store.postgres.address import Address
 from ostinato.store.postgres.bell import Bell
 from ostinato.store.postgres.checks import check, copies
 from ostinato.store.postgres.connecting import patiently
 from ostinato.store.postgres.database import SETTINGS, PostgresDatabase, queries
-from ostinato.store.postgres.failures import StoreAway
 from ostinato.store.postgres.migrations import migrate
 from ostinato.store.postgres.wire import Statement, Wire
 from ostinato.store.postgres.writer import ROLLBACK, STALL_S, CommitHook, Writer

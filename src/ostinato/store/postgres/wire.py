@@ -18,9 +18,10 @@ from typing import Any, Final, NamedTuple
 from psycopg import pq
 
 from ostinato.domain.errors import Internal, OstinatoError
+from ostinato.store.port import StoreAway
 from ostinato.store.postgres.address import Address
 from ostinato.store.postgres.connecting import connect
-from ostinato.store.postgres.failures import StoreAway, away, meaning_of
+from ostinato.store.postgres.failures import away, meaning_of
 from ostinato.store.verbs.database import Row
 
 ANSWER_TIMEOUT_S: Final = 30.0

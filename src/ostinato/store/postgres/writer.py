@@ -28,10 +28,10 @@ from ostinato.domain.event import Event, EventName, NewEvent
 from ostinato.domain.task import Task
 from ostinato.domain.values import Instant
 from ostinato.store.orders import Batch, Order, Orders, Settled, again, presentable
-from ostinato.store.port import ClaimRequest
+from ostinato.store.port import ClaimRequest, StoreAway
 from ostinato.store.postgres.connecting import PAUSE_S, RECONNECT_S, patiently
 from ostinato.store.postgres.database import PostgresDatabase
-from ostinato.store.postgres.failures import StoreAway, StoreBroken, StoreFull
+from ostinato.store.postgres.failures import StoreBroken, StoreFull
 from ostinato.store.postgres.lineage import learn
 from ostinato.store.postgres.wire import Statement, Wire
 from ostinato.store.verbs import rows
