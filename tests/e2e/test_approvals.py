@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -13,8 +14,9 @@ import pytest
 
 from ostinato.cli.client import Client
 from ostinato.domain.errors import OstinatoError
-from ostinato.gateway import approvals_api, status_api, tasks_api
+from ostinato.gateway import approvals_api, dead_api, people_api, status_api, tasks_api
 from tests.conftest import wait_until
+from tests.crash.siege import FULL
 from tests.e2e.test_cli import ENVIRONMENT, PYTHON, document, done, node, refused
 
 pytestmark = pytest.mark.slow
@@ -33,6 +35,8 @@ rules:
     text: "told: {user}"
   - when: {user: greet}
     text: "Hello"
+  - when: {user: break}
+    fault: {status: 400}
   - when: {user: to bob}
     calls: [{tool: message.send, args: {to: "mail:bob@example.com", subject: Hello, text: Hi}}]
 default: {calls: [{tool: message.send, args: {to: "mail:ann@example.com", subject: Hello, text: Hi}}]}
@@ -165,3 +169,53 @@ def test_a_question_outlives_its_node_and_nobody_allows_what_they_asked_for(desk
     )
     assert json.loads(by_ben.stdout)["decided_by"] == "ben"
     ended(desk, goal)
+
+
+def at_once(folder: Path, *both: tuple[str, ...]) -> str:
+    """Two people decide at the same time, each in a process of their own: the words of the one who came second."""
+    found = [
+        subprocess.Popen([*PYTHON, *words], cwd=folder, env=ENVIRONMENT | {"OSTINATO_TOKEN": token},
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for token, words in zip(operators(folder), both, strict=True)
+    ]  # fmt: skip
+    told = {each.communicate(timeout=60)[1]: each.returncode for each in found}
+    assert sorted(told.values()) == [0, 1], told
+    (words,) = (text for text, code in told.items() if code)
+    assert 1 <= len(words.splitlines()) <= 3
+    return words
+
+
+def operators(folder: Path) -> list[str]:
+    """The tokens of two people, cara and dan."""
+    client = Client(folder)
+    known = folder / "tokens.json"
+    if not known.exists():
+        new = [people_api.AddToken(person=each, role="operator") for each in ("cara", "dan")]
+        known.write_text(json.dumps([client.call(people_api.add, each).secret for each in new]))
+    return [str(each) for each in json.loads(known.read_text())]
+
+
+def test_of_two_people_who_decide_at_once_one_does_and_the_other_is_told_by_whom(desk: Path) -> None:
+    """Questions in the ordinary suite, plans and dead letters beside them with OSTINATO_CRASH=full."""
+    for _ in range(5 if FULL else 1):
+        goal = task(desk, "write")
+        question = asked(desk, goal)
+        words = at_once(desk, ("approvals", "allow", question), ("approvals", "deny", question))
+        assert re.search(rf"{question} .*(cara|dan)", words), words
+        ended(desk, goal)
+    for _ in range(5 if FULL else 0):
+        plan = {"tasks": [{"name": each, "title": f"greet {each}", "agent": "clerk"} for each in ("ann", "bob")]}
+        (desk / "plan.json").write_text(json.dumps(plan))
+        drafts = json.loads(done(desk, "tasks", "plan", "plan.json", "--json"))["nodes"]
+        first = drafts[0]["task"]["id"]
+        words = at_once(desk, ("tasks", "approve", first, "--tree"), ("tasks", "reject", first, "--tree"))
+        assert re.search(r"No draft belongs to T\d+: (cara|dan) has decided", words), words
+    if FULL:
+        for each in range(2):
+            task(desk, f"break {each}")
+        which = dead_api.WhichDead()
+        wait_until(lambda: len(Client(desk).call(dead_api.list_dead, which).dead) == 2, timeout_s=30.0)
+        group = document(desk, "dead", "list")["groups"][0]["fingerprint"]
+        replay = ("dead", "replay", "--group", group, "--rate", "1/h", "--yes")
+        words = at_once(desk, replay, replay)
+        assert re.search(r"T\d+ replays them already, for (cara|dan)", words), words

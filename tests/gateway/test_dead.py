@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from ostinato.domain.step import Effect, Entry, ResultStatus, ToolIntent, ToolOu
 from ostinato.domain.task import Fail, NewTask, TaskKind, TaskSpec
 from ostinato.gateway import audit_api, dead_api, tasks_api
 from ostinato.store.port import Claim, ClaimRequest, Retention, Tx
+from ostinato.store.verbs.dead import DeadReads
 from ostinato.store.verbs.transaction import Transaction
 from tests.conftest import run
 from tests.gateway.ground import NOW, Ground, ground
@@ -122,11 +124,10 @@ def test_letters_of_an_earlier_version_are_told_apart_before_anybody_has_named_t
             await made.store.run(forget)
             assert await made.store.read(lambda tx: tx.dead_groups()) == before
             for group in before:
-                for page in (
-                    await made.store.read(lambda tx, g=group: tx.dead_of_group(g.fingerprint)),  # type: ignore[misc]
-                    await made.store.read(lambda tx, g=group: tx.dead_letters(group=g.fingerprint)),  # type: ignore[misc]
-                ):
-                    assert {each.name for each in page} == ({other} if group.count == 1 else set(named))
+                name = group.fingerprint
+                page = await made.store.read(partial(DeadReads.dead_of_group, group=name))
+                assert {each.name for each in page} == ({other} if group.count == 1 else set(named))
+                assert page[::-1] == await made.store.read(partial(DeadReads.dead_letters, group=name))
             assert await made.store.run(lambda tx: tx.prune(Retention(), now=NOW)) == 3
             assert await made.store.run(lambda tx: tx.prune(Retention(), now=NOW)) == 0
             assert await made.store.read(lambda tx: tx.dead_groups()) == before

@@ -237,6 +237,28 @@ def test_a_process_of_a_machine_that_is_gone_ends_as_unknown_instead_of_being_wa
     run(story())
 
 
+def test_a_process_whose_folder_was_deleted_is_lost_and_is_not_begun_once_more(folder: Path) -> None:
+    async def story() -> None:
+        async with yard(folder, GOES_ON) as fleet:
+            await fleet.tell("Work.")
+            process = await fleet.process()
+            await fleet.until_parked(process.id)
+            handle = fleet.handle(process)
+            assert handle is not None
+            pid = int(json.loads((handle.folder / BEGAN).read_text())["pid"])
+            await fleet.stop()
+            shutil.rmtree(handle.folder)
+            await fleet.start()
+            ended = await fleet.ended(process.id)
+            assert ended.result is not None
+            assert (ended.state, ended.result.error_class) == (TaskState.FAILED, "unknown")
+            assert "was deleted while it ran" in ended.result.error
+            assert not handle.folder.exists(), "nothing was begun"
+            os.kill(pid, signal.SIGKILL)
+
+    run(story())
+
+
 async def _elsewhere(fleet: Yard, task: int) -> Task | None:
     found = await fleet.store.read(lambda reads: reads.task(task))
     return found if found.reason == "its process is on another machine" else None

@@ -18,7 +18,7 @@ from ostinato.domain.person import Role
 from ostinato.domain.replay import NO_EDIT, Edit, ReplayOrder, Risky, input_of
 from ostinato.domain.task import NewTask, Task, TaskEvent, TaskKind, TaskSpec
 from ostinato.domain.task_query import QUERY_CHARACTERS_MAX, TaskQuery, parse_query
-from ostinato.domain.values import Instant
+from ostinato.domain.values import Instant, digest_of, to_json
 from ostinato.gateway.context import Context
 from ostinato.gateway.journal_view import step_views
 from ostinato.gateway.notation import iso, parse_id
@@ -286,12 +286,23 @@ async def replay_many(context: Context, request: ReplayMany) -> TaskRow:
             cure="Leave them out (--safe), or say that they may do it again (--yes).",
         )
     what = f"group {request.group}" if request.group else request.where
+    work = f"replay:{digest_of(to_json([request.group, ' '.join(request.where.split())]))[:24]}"
     new = NewTask(
         kind=TaskKind.REPLAY,
         title=f"replay dead letters: {what}"[:200],
-        spec=TaskSpec(input=input_of(msgspec.structs.replace(order, total=total)), requester=actor),
+        spec=TaskSpec(input=input_of(msgspec.structs.replace(order, total=total)), requester=actor, delegation=work),
     )
-    return await context.store.run(lambda tx: task_row(tx.add_task(new, now=now, actor=actor), usd=0.0))
+
+    def begin(tx: Tx) -> TaskRow:
+        task = tx.add_task(new, now=now, actor=actor)
+        if task.spec.input != new.spec.input:
+            raise Conflict(
+                f"{task.name} replays them already, for {task.spec.requester}",
+                cure=f"Follow it: ostinato tasks show {task.name}. Or stop it: ostinato tasks cancel {task.name}",
+            )
+        return task_row(task, usd=0.0)
+
+    return await context.store.run(begin)
 
 
 @operation("dead.dismiss", "POST /api/v1/dead/{task}/dismiss", role=Role.OPERATOR)

@@ -15,6 +15,7 @@ from ostinato.domain.budget import Ceiling
 from ostinato.domain.delegation import delegation_key
 from ostinato.domain.dependency import joined
 from ostinato.domain.errors import Conflict, Invalid
+from ostinato.domain.event import EventName
 from ostinato.domain.person import Role
 from ostinato.domain.plan import read_plan
 from ostinato.domain.task import NewTask, Task, TaskEvent, TaskKind, TaskSpec, TaskState
@@ -25,7 +26,7 @@ from ostinato.gateway.operation import Ask, View, operation
 from ostinato.gateway.placing import placing
 from ostinato.gateway.tasks_api import Skill, Text, Title, WhichTask, Word, unheld
 from ostinato.gateway.views import TaskRow, task_row, task_usd
-from ostinato.store.port import Reads, TaskFilter, Tx
+from ostinato.store.port import EventFilter, Reads, TaskFilter, Tx
 from ostinato.tools.plans import Frame, draft
 
 TREE_MAX = 1_000
@@ -86,6 +87,9 @@ class TreeView(View):
     tokens: int
     more: bool
     """There are more than are shown."""
+
+
+_DECIDED = frozenset({EventName.TASK_APPROVED, EventName.TASK_CANCELLED})
 
 
 @operation("tasks.plan", "POST /api/v1/plans", role=Role.OPERATOR)
@@ -200,7 +204,9 @@ def _edited(task: Task, request: EditTask) -> NewTask:
 def _drafts(tx: Reads, number: int) -> list[Task]:
     found = [each for each in _together(tx, tx.task(number)) if each.state is TaskState.DRAFT]
     if not found:
-        raise Conflict(f"No draft belongs to T{number}", cure=f"See them: ostinato tasks show T{number} --tree")
+        decided = tx.events(EventFilter(task=number, names=_DECIDED))
+        by = f": {decided[-1].actor} has decided" if decided else ""
+        raise Conflict(f"No draft belongs to T{number}{by}", cure=f"See them: ostinato tasks show T{number} --tree")
     return found
 
 

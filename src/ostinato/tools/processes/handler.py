@@ -95,6 +95,8 @@ class ProcessHandler:
         if standing is Standing.NEVER:
             if intent is not None and intent.bound.get("machine") != self._machine:
                 return await self._elsewhere(attempt, machine=str(intent.bound.get("machine", "")))
+            if await attempt.store.read(lambda reads: _has_run(reads, task)):
+                return _vanished(task, handle)
             if attempt.draining:
                 return Requeue(reason="the node is stopping")
             begun = await self._begin(attempt, handle, has_intent=intent is not None)
@@ -263,6 +265,23 @@ class ProcessHandler:
         name = handle.name.replace("-", "")
         Spill(self._place.state_dir / OUTPUTS_FOLDER / (task.agent or "")).keep(name, kept)
         return name
+
+
+def _has_run(reads: Reads, task: Task) -> bool:
+    """True where an attempt at this journal has found its process running: it must not be begun once more."""
+    begun = next((step.at for step in reads.steps(task.id) if isinstance(step.entry, ToolIntent)), None)
+    parked = (each for each in reads.attempts(task.id) if each.outcome == "park")
+    return begun is not None and any(each.ended_at is not None and each.ended_at >= begun for each in parked)
+
+
+def _vanished(task: Task, handle: Handle) -> Ending:
+    """What was known of it has been deleted under it."""
+    text = (
+        f"{_name(task)} is lost, and how it ended is UNKNOWN: its folder {PROCESSES_FOLDER}/{handle.name} was deleted "
+        "while it ran. It was not started again; what still runs of it ends with its time limit"
+    )
+    entry = replace(_outcome(text, {"process": task.name, "ended": "unknown"}), status=ResultStatus.UNKNOWN)
+    return Ending(outcome=Fail(error=text, error_class="unknown"), entries=(entry,))
 
 
 def _tidied(handle: Handle) -> list[str]:

@@ -17,7 +17,7 @@ from ostinato.domain.task import ENDED, Task, TaskEvent, TaskKind, TaskState
 from ostinato.domain.values import Value
 from ostinato.engine.port import Clock
 from ostinato.store.port import Reads, Store, TaskFilter, Tx
-from ostinato.tools.processes.handle import Handle, Standing, aged, handles
+from ostinato.tools.processes.handle import PROCESSES_FOLDER, Handle, Standing, aged, handles
 from ostinato.tools.processes.handler import NODES_MAX, folder_name, machine_in, machine_of
 from ostinato.tools.processes.start import reap
 
@@ -39,7 +39,8 @@ class _Plan(Value):
     """What one look at the store comes to."""
 
     waiting: dict[str, Task]
-    """Folder -> the task that waits for its process; also for one of a machine whose nodes are all gone."""
+    """Folder -> the task that waits for its process; also for one of a machine whose nodes are all gone, and for one
+    whose folder was deleted."""
     condemned: dict[str, str]
     """Folder -> why its process must end."""
     cancelled: dict[int, str]
@@ -59,6 +60,8 @@ class Warden:
         self._store = store
         self._clock = clock
         self._watched: dict[str, asyncio.Task[None]] = {}
+        self._machines: dict[str, str] = {}
+        """Folder -> where a process was begun that is not among those here."""
         self._changed = asyncio.Event()
         self.wake = self._changed.set
         """Called where there may be something to do; whoever runs the service puts its own wake here."""
@@ -129,8 +132,9 @@ class Warden:
         here = {
             name: task
             for name, task in waiting.items()
-            if name in found or (alone and machine_in(reads, task) not in ("", self._machine))
+            if name in found or self._is_lost(self._machine_of(reads, name, task), name, alone=alone)
         }
+        self._machines = {name: each for name, each in self._machines.items() if name in waiting}
         busy = TaskFilter(kinds=frozenset({TaskKind.PROCESS}), states=frozenset({TaskState.RUNNING}))
         return _Plan(
             waiting=here,
@@ -139,6 +143,18 @@ class Warden:
             forgotten=tuple(each.name for each in old if _is_told(reads, each)),
             unsettled=bool(reads.tasks(busy, limit=1)),
         )
+
+    def _is_lost(self, machine: str, name: str, *, alone: bool) -> bool:
+        """True where nothing is left that could tell how a process has ended: its machine, or its folder here."""
+        if machine == self._machine:
+            return not Handle(self._state_dir / PROCESSES_FOLDER / name).folder.exists()
+        return alone and bool(machine)
+
+    def _machine_of(self, reads: Reads, name: str, task: Task) -> str:
+        found = self._machines.get(name)
+        if found is None:
+            found = self._machines[name] = machine_in(reads, task)
+        return found
 
     def _move(self, tx: Tx, over: Sequence[int], cancelled: dict[int, str]) -> None:
         now = self._clock.now()
