@@ -19,7 +19,6 @@ from ostinato.domain import budget
 from ostinato.domain.chat import (
     ChatPart,
     HttpAttempt,
-    ModelReply,
     ModelRequest,
     SystemPart,
     UserPart,
@@ -169,7 +168,7 @@ async def write(
         except ModelFailed as failure:
             problem = failure.message
         else:
-            usd = None if model.price is None else _cost(model.price, reply)
+            usd = None if model.price is None else budget.cost_of(model.price, reply.usage)
             made = replace(made, model=reply.model or model.model, usage=reply.usage, usd_micros=usd)
             if reply.text.strip() and not reply.calls and not reply.problem:
                 return replace(made, text=reply.text.strip()[:TEXT_CHARACTERS_MAX])
@@ -217,17 +216,6 @@ def _model_or_none(state: TurnState) -> Model | None:
         return state.choices.model(wanted)
     except OstinatoError:
         return None
-
-
-def _cost(price: budget.Price, reply: ModelReply) -> int:
-    usage = reply.usage
-    return budget.cost(
-        price,
-        input_tokens=usage.input_tokens,
-        cached_tokens=usage.cached_tokens,
-        output_tokens=usage.output_tokens,
-        written_tokens=usage.written_tokens,
-    )
 
 
 def _asked(parts: Sequence[ChatPart]) -> list[str]:

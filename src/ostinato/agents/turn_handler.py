@@ -398,7 +398,7 @@ def _answer(call: int, reply: ModelReply, model: Model, *, duration_ms: float) -
         thoughts=reply.thoughts,
         stop=reply.stop,
         usage=usage,
-        usd_micros=None if price is None else _cost(price, reply),
+        usd_micros=None if price is None else budget.cost_of(price, reply.usage),
         duration_ms=duration_ms,
         problem=KNOWN.text(problem),
     )
@@ -408,17 +408,6 @@ def _without_secrets(call: ToolCall) -> ToolCall:
     """A model that has come to know a value, by whatever way, can neither use it nor write it down."""
     arguments, raw = KNOWN.value(call.arguments), KNOWN.text(call.raw)
     return call if (arguments, raw) == (call.arguments, call.raw) else replace(call, arguments=arguments, raw=raw)
-
-
-def _cost(price: budget.Price, reply: ModelReply | HttpAttempt) -> int:
-    usage = reply.usage
-    return budget.cost(
-        price,
-        input_tokens=usage.input_tokens,
-        cached_tokens=usage.cached_tokens,
-        output_tokens=usage.output_tokens,
-        written_tokens=usage.written_tokens,
-    )
 
 
 def _charge(state: TurnState, call: int, attempt: HttpAttempt, *, price: budget.Price | None) -> Charge:
@@ -434,7 +423,7 @@ def _charge(state: TurnState, call: int, attempt: HttpAttempt, *, price: budget.
         input_tokens=attempt.usage.input_tokens,
         cached_tokens=attempt.usage.cached_tokens,
         output_tokens=attempt.usage.output_tokens,
-        usd_micros=None if price is None else _cost(price, attempt),
+        usd_micros=None if price is None else budget.cost_of(price, attempt.usage),
         duration_ms=attempt.duration_ms,
         error=attempt.error,
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 
+from ostinato.domain.chat import Usage
 from ostinato.domain.errors import Exhausted
 from ostinato.domain.values import Value
 
@@ -39,6 +40,17 @@ def cost(price: Price, *, input_tokens: int, cached_tokens: int, output_tokens: 
         + output_tokens * price.output_usd_micros
     )
     return -(-total // 1_000_000)
+
+
+def cost_of(price: Price, usage: Usage) -> int:
+    """Micro-dollars for what a reply says that it used, rounded up."""
+    return cost(
+        price,
+        input_tokens=usage.input_tokens,
+        cached_tokens=usage.cached_tokens,
+        output_tokens=usage.output_tokens,
+        written_tokens=usage.written_tokens,
+    )
 
 
 def reservation(price: Price, *, prompt_tokens: int, output_tokens_max: int) -> int:

@@ -23,15 +23,11 @@ class Auditor:
     def __init__(self, ground: Ground) -> None:
         self._store = ground.store
         self._clock = ground.clock
-        self._first = True
-        self._service = Service("auditor", self._poll, ground)
+        self._service = Service("auditor", self._poll, ground, first_s=FIRST_S)
         self.start = self._service.start
         self.stop = self._service.stop
 
     async def _poll(self) -> float:
-        if self._first:
-            self._first = False
-            return FIRST_S
         now = self._clock.now()
         looked, wrong = await self._store.run(lambda tx: tx.check_audit(now=now, limit=BATCH))
         return 0.0 if looked == BATCH and not wrong else SWEEP_S

@@ -34,15 +34,11 @@ class Pruner:
         self._keep = keep
         self._clock = ground.clock
         self._busy = busy
-        self._first = True
-        self._service = Service("pruner", self._poll, ground)
+        self._service = Service("pruner", self._poll, ground, first_s=FIRST_S)
         self.start = self._service.start
         self.stop = self._service.stop
 
     async def _poll(self) -> float:
-        if self._first:
-            self._first = False
-            return FIRST_S
         now = self._clock.now()
         deleted = await self._store.run(lambda tx: tx.prune(self._keep, now=now, limit=BATCH))
         if deleted == 0:

@@ -43,13 +43,22 @@ class Service:
     """
 
     def __init__(
-        self, name: str, poll: Poll, ground: Ground, *, hears: Hears | None = None, stop_s: float = STOP_S
+        self,
+        name: str,
+        poll: Poll,
+        ground: Ground,
+        *,
+        hears: Hears | None = None,
+        first_s: float = 0.0,
+        stop_s: float = STOP_S,
     ) -> None:
-        """`hears` is told of each commit while the service runs; `stop_s`: how long a stop waits for a poll."""
+        """`hears` is told of each commit while the service runs. `first_s`: seconds of rest before the first poll;
+        `stop_s`: how long a stop waits for a poll."""
         self.name = name
         self._poll = poll
         self._store = ground.store
         self._hears = hears
+        self._first_s = first_s
         self._stop_s = stop_s
         self._deaf: Callable[[], None] | None = None
         self._clock = ground.clock
@@ -100,6 +109,8 @@ class Service:
             self._rest.set_result(None)
 
     async def _run(self) -> None:
+        if self._first_s > 0.0:
+            await self._wait(self._first_s)
         while not self._stopping:
             self._woken = False
             pause_s = await self._poll_once()

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, cast
 
-from ostinato.domain.budget import cost
+from ostinato.domain.budget import cost_of
 from ostinato.domain.chat import HttpAttempt, ModelReply, ModelRequest
 from ostinato.domain.task import Outcome, Task, TaskState
 from ostinato.domain.values import Instant
@@ -135,12 +135,6 @@ class _MeteredModel:
         if price is None:
             self._meter.count("ostinato_model_unpriced_calls_total", model=name)
             return
-        micros = cost(
-            price,
-            input_tokens=usage.input_tokens,
-            cached_tokens=usage.cached_tokens,
-            output_tokens=usage.output_tokens,
-            written_tokens=usage.written_tokens,
-        )
+        micros = cost_of(price, usage)
         if micros:
             self._meter.count("ostinato_model_cost_usd_total", micros / 1_000_000, model=name)
