@@ -15,11 +15,11 @@ from ostinato.domain.budget import Ceiling
 from ostinato.domain.errors import Conflict, Denied, Exhausted, Invalid, NotFound, unknown_name
 from ostinato.domain.message import DEPTH_MAX, NewMessage, task_session
 from ostinato.domain.step import Effect, ResultStatus
-from ostinato.domain.task import ENDED, UNFINISHED, NewTask, Task, TaskEvent, TaskKind, TaskSpec, Wait, WaitKind
+from ostinato.domain.task import ENDED, UNFINISHED, NewTask, Task, TaskEvent, TaskKind, Wait, WaitKind
 from ostinato.domain.values import SECOND, Instant, Source, Trust, digest_of, to_json
 from ostinato.store.port import Reads, TaskFilter, Tx
 from ostinato.tools.port import AnyTool, Arguments, StoreTool, ToolContext, ToolResult, object_schema, text_schema
-from ostinato.tools.tasks import listed, may_tell, taint_of, why_so
+from ostinato.tools.tasks import listed, may_tell, spec_of, taint_of, why_so
 
 SPAWN_DEPTH_MAX = 2
 """Agents above a sub-agent: a child may have children, and these none."""
@@ -59,15 +59,9 @@ def _spawn(tx: Tx, context: ToolContext, arguments: Arguments, *, models: Collec
         NewTask(
             kind=TaskKind.GOAL,
             title=title,
-            spec=TaskSpec(
+            spec=spec_of(
+                context,
                 goal=f"{goal}\n\nWhat is known already:\n{told}" if told else goal,
-                requester=context.requester,
-                created_by=context.agent,
-                trust=taint_of(context),
-                private=may_tell(context),
-                trigger=Source.AGENT,
-                origin=context.origin,
-                causes=context.causes,
                 deadline_at=_deadline(context, parent, arguments.get("timeout_s", TIMEOUT_S)),
                 budget=None if usd is None else Ceiling(usd_micros=round(usd * 1_000_000)),
                 model=arguments.get("model") or None,

@@ -12,12 +12,12 @@ from ostinato.domain.errors import Invalid
 from ostinato.domain.event import EventName, NewEvent
 from ostinato.domain.message import OPERATOR, OPERATOR_SESSION, NewMessage
 from ostinato.domain.step import Effect
-from ostinato.domain.task import NewTask, TaskKind, TaskSpec
+from ostinato.domain.task import NewTask, TaskKind
 from ostinato.domain.values import Source
 from ostinato.store.port import Tx
 from ostinato.tools.mail import ADDRESS, Letter, check_letter, is_message_id, letter_id
 from ostinato.tools.port import AnyTool, Arguments, StoreTool, ToolContext, ToolResult, object_schema, text_schema
-from ostinato.tools.tasks import taint_of
+from ostinato.tools.tasks import spec_of, taint_of
 
 MAIL = "mail:"
 OUTBOX_TOOL = "mail.outbox"
@@ -85,15 +85,7 @@ def _send_mail(tx: Tx, context: ToolContext, arguments: Arguments) -> ToolResult
         NewTask(
             kind=TaskKind.DELIVERY,
             title=f"mail to {letter.to}",
-            spec=TaskSpec(
-                input={"tool": OUTBOX_TOOL, "arguments": msgspec.to_builtins(letter)},
-                requester=context.requester,
-                created_by=context.agent,
-                trust=taint_of(context),
-                trigger=Source.AGENT,
-                origin=context.origin,
-                causes=context.causes,
-            ),
+            spec=spec_of(context, input={"tool": OUTBOX_TOOL, "arguments": msgspec.to_builtins(letter)}),
             # No agent: a letter does not wait until its author has a place free. Stopping the author holds it still.
             depth=context.depth,
             key=f"mail:{context.key}",

@@ -15,8 +15,8 @@ from ostinato.domain.errors import Denied, Exhausted, NotFound
 from ostinato.domain.message import DEPTH_MAX
 from ostinato.domain.plan import Plan, PlanTask, budgets, edges_of, ordered, read_plan, review_of
 from ostinato.domain.step import Effect
-from ostinato.domain.task import After, Join, NewTask, Task, TaskKind, TaskSpec
-from ostinato.domain.values import Instant, Source, digest_of, to_json
+from ostinato.domain.task import After, Join, NewTask, Task, TaskKind
+from ostinato.domain.values import Instant, digest_of, to_json
 from ostinato.store.port import Tx
 from ostinato.tools.port import (
     AnyTool,
@@ -30,7 +30,7 @@ from ostinato.tools.port import (
 )
 from ostinato.tools.proposing import neighbours, once
 from ostinato.tools.router import Router
-from ostinato.tools.tasks import asked_review, delegates_among, like_words, may_tell, taint_of, visible_task
+from ostinato.tools.tasks import asked_review, delegates_among, like_words, spec_of, visible_task
 
 PLANNED_MAX = 100
 """Tasks of a plan that an agent makes."""
@@ -120,15 +120,7 @@ class _Planner:
             plan=digest_of(context.key.encode())[:16],
             project=plan.project or tx.task(context.task).project,
             depth=context.depth + 1,
-            spec=TaskSpec(
-                requester=context.requester,
-                created_by=context.agent,
-                trust=taint_of(context),
-                private=may_tell(context),
-                trigger=Source.AGENT,
-                origin=context.origin,
-                causes=context.causes,
-            ),
+            spec=spec_of(context),
         )
         made = draft(tx, plan, frame, router=self._router, agents=allowed, actor=context.agent, now=context.now)
         names = {each.name: task.name for each, task in zip(ordered(plan), made, strict=True)}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -127,18 +128,12 @@ def _new_task(tx: Reads, context: ToolContext, arguments: Arguments) -> NewTask:
     return NewTask(
         kind=TaskKind.GOAL,
         title=title,
-        spec=TaskSpec(
+        spec=spec_of(
+            context,
             goal=arguments.get("goal", ""),
             input=arguments.get("input", {}),
             skills=tuple(arguments.get("skills", ())),
-            requester=context.requester,
-            created_by=context.agent,
-            trust=taint_of(context),
-            private=may_tell(context),
-            trigger=Source.AGENT,
-            origin=context.origin,
             attachments=_attached(context, arguments.get("attach", ())),
-            causes=context.causes,
             deliver=f"session:{context.session}" if arguments.get("deliver") else None,
             join=Join.ANY if arguments.get("any") else Join.ALL,
             delegation=arguments.get("delegation", ""),
@@ -198,6 +193,21 @@ def taint_of(context: ToolContext) -> Trust:
 def may_tell(context: ToolContext) -> bool:
     """True where what an agent writes to others may hold something private."""
     return context.private or context.remembers
+
+
+def spec_of(context: ToolContext, **asked: Any) -> TaskSpec:
+    """What an agent's call asks for, with all that work of an agent carries along: on whose behalf, from where, because
+    of what, and the marks of what its author had read."""
+    return TaskSpec(
+        requester=context.requester,
+        created_by=context.agent,
+        trust=taint_of(context),
+        private=may_tell(context),
+        trigger=Source.AGENT,
+        origin=context.origin,
+        causes=context.causes,
+        **asked,
+    )
 
 
 def _check_fan_out(tx: Reads, context: ToolContext) -> None:
