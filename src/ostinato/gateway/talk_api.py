@@ -6,8 +6,9 @@ HTTP or of screens.
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from ostinato.domain.errors import Conflict
 from ostinato.domain.message import Message
@@ -66,40 +67,22 @@ async def talk(context: Context, request: SendMessage) -> AsyncIterator[TalkItem
     """Send an agent a message and stream what comes of it, until its turn ends or waits for a person."""
     if context.node is None:
         raise Conflict("No node is running, so nobody would answer", cure="Start one: ostinato up")
-    pieces: deque[str] = deque(maxlen=PIECES_MAX)
-    streamed = ""
     key = request.session or f"main:{request.agent}"
+    reply = _Reply()
     async with changes_of(context.store) as changes:
 
         def hear(text: str) -> None:
-            pieces.append(text)
+            reply.pieces.append(text)
             changes.notice()
 
         stop = context.live.watch(key, hear) if context.live else None
         try:
             message = await append(context, request)
             yield TalkItem(kind="sent", text=f"M{message.id}", state=message.session)
-            told: set[tuple[str, str, str]] = set()
             while True:
                 await changes.wait()
                 found = await context.store.read(lambda tx: _look(tx, message, request.agent))
-                for line in found.lines:
-                    mark = (line.at, line.kind, line.text)
-                    if mark in told or line.kind == "message":
-                        continue
-                    told.add(mark)
-                    live = _taken(pieces, line)
-                    for piece in live:
-                        yield TalkItem(kind="piece", text=piece)
-                    streamed += "".join(live)
-                    shown = line.kind == "reply" and line.text in streamed
-                    streamed = "" if shown else streamed
-                    kind = "retry" if line.kind == "retry" else "line"
-                    yield TalkItem(kind=kind, line=line, text=line.text, task=line.task, live=shown)
-                while pieces:
-                    streamed += pieces[0]
-                    yield TalkItem(kind="piece", text=pieces.popleft())
-                for item in found.ending:
+                for item in (*reply.told(found.lines), *found.ending):
                     yield item
                 if found.ending:
                     return
@@ -107,6 +90,42 @@ async def talk(context: Context, request: SendMessage) -> AsyncIterator[TalkItem
         finally:
             if stop is not None:
                 stop()
+
+
+class _Reply:
+    """What somebody has been told of a reply: lines of the transcript, and pieces that came before them."""
+
+    def __init__(self) -> None:
+        self.pieces: deque[str] = deque(maxlen=PIECES_MAX)
+        """Heard, and not shown yet."""
+        self._streamed = ""
+        self._told: set[tuple[str, str, str]] = set()
+
+    def told(self, lines: Sequence[TranscriptLine]) -> list[TalkItem]:
+        """What is new, in order: each reply behind its pieces, then the pieces of the one that is being made."""
+        items: list[TalkItem] = []
+        for line in lines:
+            mark = (line.at, line.kind, line.text)
+            if mark in self._told or line.kind == "message":
+                continue
+            self._told.add(mark)
+            if line.kind == "reply":
+                items += self._taken(len(line.text))
+            is_shown = line.kind == "reply" and line.text in self._streamed
+            self._streamed = "" if is_shown else self._streamed
+            kind = "retry" if line.kind == "retry" else "line"
+            items.append(TalkItem(kind=kind, line=line, text=line.text, task=line.task, live=is_shown))
+        return [*items, *self._taken()]
+
+    def _taken(self, most: float = math.inf) -> list[TalkItem]:
+        """Pieces that nobody has seen yet, until they have so many characters together."""
+        taken, characters = list[TalkItem](), 0
+        while self.pieces and characters < most:
+            piece = self.pieces.popleft()
+            characters += len(piece)
+            self._streamed += piece
+            taken.append(TalkItem(kind="piece", text=piece))
+        return taken
 
 
 @stream("sessions.tail", "GET /api/v1/sessions/{session}/tail")
@@ -127,16 +146,6 @@ async def tail(context: Context, request: WhichSession) -> AsyncIterator[FollowI
                 told[name] = max(len(lines), told.get(name, 0))
             yield None
             await changes.wait()
-
-
-def _taken(pieces: deque[str], line: TranscriptLine) -> list[str]:
-    """The pieces that a reply came in, as far as they have not been shown: they stand before it."""
-    if line.kind != "reply":
-        return []
-    taken: list[str] = []
-    while pieces and sum(map(len, taken)) < len(line.text):
-        taken.append(pieces.popleft())
-    return taken
 
 
 class _Found(Value):

@@ -116,9 +116,8 @@ class Warden:
         halted = {flag.scope for flag in reads.flags() if flag.name == "halted"}
         condemned: dict[str, str] = {}
         cancelled: dict[int, str] = {}
-        for name, (handle, standing) in found.items():
-            if standing is not Standing.RUNS:
-                continue
+        running = {name: handle for name, (handle, standing) in found.items() if standing is Standing.RUNS}
+        for name, handle in running.items():
             task = waiting.get(name) or _task_or_none(reads, handle)
             if task is None or folder_name(task) != name:
                 condemned[name] = "its task is gone"
