@@ -76,7 +76,7 @@ NEGATED = re.compile(r"-[A-Za-z]+:")
 
 HELP = """Agents that keep working when nobody is watching.
 
-A fleet is a folder: agents in agents/, settings in ostinato.toml. Make one, let it run, look what needs you:
+A fleet is a folder: agents in agents/, settings in ostinato.toml. Make one, let it run, see what needs you:
 
 \b
   ostinato init my-fleet --yes && cd my-fleet

@@ -102,7 +102,9 @@ def wake(
     agent: AgentId,
     *,
     text: Annotated[str, typer.Option("--text", metavar="TEXT", help="What it should know.")] = "",
-    session: Annotated[str | None, typer.Option("--session", metavar="KEY", help="[default: its main one]")] = None,
+    session: Annotated[
+        str | None, typer.Option("--session", metavar="KEY", help="In this conversation. [default: its main one]")
+    ] = None,
     next_time: Annotated[bool, typer.Option("--next", help="With its next heartbeat, not now.")] = False,
     fleet: Fleet = None,
     as_json: Json = False,

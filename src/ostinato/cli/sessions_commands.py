@@ -79,7 +79,9 @@ def send(
     text: Annotated[str, typer.Argument(metavar="TEXT", help="What to say; - reads standard input.")],
     *,
     wait: Annotated[bool, typer.Option("--wait", help="Stay, and show the reply as it comes.")] = False,
-    session: Annotated[str | None, typer.Option("--session", metavar="KEY", help="[default: its main one]")] = None,
+    session: Annotated[
+        str | None, typer.Option("--session", metavar="KEY", help="In this conversation. [default: its main one]")
+    ] = None,
     key: Annotated[str | None, typer.Option("--key", metavar="KEY", help="Sending it twice is then harmless.")] = None,
     fleet: Fleet = None,
     as_json: Json = False,
