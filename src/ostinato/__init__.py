@@ -6,7 +6,9 @@ import (`tool`, `agent` and their kind) is loaded when it is asked for.
 
 from __future__ import annotations
 
-from typing import Any
+TYPE_CHECKING = False  # `typing` has the same name, and is a quarter of what `--version` would load
+if TYPE_CHECKING:
+    from typing import Any
 
 _LATE = ("tool", "agent", "Call", "Context", "Refused", "CallFailed")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 import sys
 from pathlib import Path
@@ -37,6 +38,7 @@ async def serve(app: FleetApp) -> int:
     loop.add_signal_handler(signal.SIGHUP, begin_anew)
     try:
         await app.start()
+        _begin_collecting()
         app.log.say("info", f"ready: {app.settings.name}", event="node.ready", fleet=str(app.fleet))
         ended = asyncio.create_task(app.wait_stopped())
         asked = asyncio.create_task(stopping.wait())
@@ -52,12 +54,20 @@ async def serve(app: FleetApp) -> int:
     return AGAIN_CODE if again.is_set() else 0
 
 
+def _begin_collecting() -> None:
+    """What a start makes is code and tables, which last as long as the process: looking through them for garbage while
+    they grow is a tenth of the start, and afterwards there is nothing in them to be found."""
+    gc.freeze()
+    gc.enable()
+
+
 def main(arguments: list[str]) -> int:
     """The exit code."""
     if not arguments:
         sys.stderr.write("usage: python -m ostinato.node FLEET [POOL]...\n")
         return 2
     try:
+        gc.disable()
         app = build(Path(arguments[0]), pools=tuple(arguments[1:]))
         return asyncio.run(serve(app))
     except OstinatoError as error:

@@ -37,12 +37,12 @@ CRASHES_MAX = 6
 below that takes some seconds, in which a port or a lock of the node before can become free."""
 
 PAUSE_S = 0.05
-"""Pause before the start that follows a death at the start; others have none. Doubles with each crash in a row."""
+"""Pause before the start that follows a crash at the start; others have none. Doubles with each crash in a row."""
 
 PAUSE_MAX_S = 30.0
 
 KILLS_MAX = 20
-"""Deaths at the start by SIGKILL, in a row, before the pause grows for them as well: by then it is not a person who
+"""Deaths at the start by SIGKILL, in a row, before there is a pause after them as well: by then it is not a person who
 tries what happens, but a machine without enough memory."""
 
 STOP_S = 30.0
@@ -320,8 +320,6 @@ class _Supervisor:
 
     def _rest(self, wakeup: int, seen: list[int]) -> bool:
         """The pause before the next start; True when told to stop meanwhile."""
-        if self._instant_deaths == 0:
-            return False
         until_s = time.monotonic() + self._pause_s()
         while (left_s := until_s - time.monotonic()) > 0:
             select.select([wakeup], [], [], left_s)
@@ -331,6 +329,8 @@ class _Supervisor:
         return False
 
     def _pause_s(self) -> float:
+        if self._crashes == 0 and self._instant_deaths <= KILLS_MAX:
+            return 0.0
         doublings = max(self._crashes - 1, self._instant_deaths - KILLS_MAX, 0)
         return min(PAUSE_MAX_S, PAUSE_S * 2.0 ** min(doublings, 16))
 

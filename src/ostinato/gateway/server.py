@@ -98,9 +98,10 @@ class LocalServer:
         """Binds the socket and begins to answer."""
         if self._serving is not None:
             return
-        import uvicorn
+        from uvicorn.config import Config
+        from uvicorn.server import Server
 
-        config = uvicorn.Config(
+        config = Config(
             self._app,
             lifespan="off",
             log_config=None,
@@ -115,7 +116,7 @@ class LocalServer:
             timeout_keep_alive=5,
             timeout_graceful_shutdown=STOP_S,
         )
-        server = self._server = uvicorn.Server(config)
+        server = self._server = Server(config)
         config.load()
         server.lifespan = config.lifespan_class(config)
         listener = listen(self._state_dir)
