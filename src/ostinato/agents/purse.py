@@ -15,7 +15,8 @@ from ostinato.domain.question import NewQuestion, QuestionKind, QuestionState
 from ostinato.domain.step import CompactionIntent, ModelIntent
 from ostinato.domain.task import Fail, Outcome, Park, Wait, WaitKind
 from ostinato.domain.values import SECOND, Instant, Limits
-from ostinato.store.port import Budgets, Tx
+from ostinato.store.money_port import Budgets
+from ostinato.store.port import Tx
 
 DAY: Instant = 86_400 * SECOND
 

@@ -13,11 +13,9 @@ from typing import Protocol, TypeVar
 
 from ostinato.domain.audit import AuditRow
 from ostinato.domain.breaker import Breaker
-from ostinato.domain.budget import Account, Ceiling
 from ostinato.domain.errors import Exhausted
 from ostinato.domain.event import Event, EventName, NewEvent
 from ostinato.domain.failure import NO_PLAN, FailurePlan, Setbacks
-from ostinato.domain.ledger import Charge, Spending
 from ostinato.domain.message import Message, NewMessage, Session
 from ostinato.domain.person import NewToken, Token
 from ostinato.domain.question import Answer, NewQuestion, Question, QuestionKind, QuestionState
@@ -27,6 +25,7 @@ from ostinato.domain.step import Entry, Reviewed, Step
 from ostinato.domain.task import After, NewTask, Outcome, Task, TaskEvent, TaskKind, TaskSpec, TaskState
 from ostinato.domain.values import Instant, Trust, Value
 from ostinato.store.leash_port import LeashReads, LeashTx
+from ostinato.store.money_port import MoneyReads, MoneyTx
 from ostinato.store.queue_port import QueueReads, QueueTx
 
 T = TypeVar("T")
@@ -199,18 +198,6 @@ class Retention(Value):
     charges_s: float | None = 400 * 86_400.0
 
 
-class Budgets(Value):
-    """What a call must find room in, beside the day's money of its agent and its fleet."""
-
-    agent_tokens: int | None = None  # of a UTC day, as the fleet's
-    fleet_tokens: int | None = None
-    task: Ceiling = Ceiling()
-    """The task's, with all that it sets off."""
-
-
-NO_BUDGETS = Budgets()
-
-
 class Tallies(Value):
     """Counters kept in the commits that change them, never counted by scanning."""
 
@@ -224,7 +211,7 @@ class Tallies(Value):
     questions: int  # pending
 
 
-class Reads(QueueReads, LeashReads, Protocol):
+class Reads(QueueReads, LeashReads, MoneyReads, Protocol):
     """Verbs that change nothing. Lists are paged by key: `after` is the last id seen, newest first unless said."""
 
     def task(self, task: int) -> Task: ...  # raises NotFound
@@ -273,15 +260,6 @@ class Reads(QueueReads, LeashReads, Protocol):
     def agent_record(self, agent: str, task_type: str) -> Record:
         """What became of an agent's last RECORD_TASKS goals of a type within its last RECORD_REACH tasks."""
 
-    def account(self, scope: str, day: int) -> Account:
-        """What `agent:<id>`, `fleet` or `task:<id>` has used; all zero where there is nothing yet."""
-
-    def spending(
-        self, by: str, *, since_at: Instant, until_at: Instant | None = None, limit: int = 100
-    ) -> list[Spending]:
-        """`by`: agent, model, task, day or trigger. Largest first."""
-
-    def charges(self, task: int) -> list[Charge]: ...
     def schedules(self, *, agent: str | None = None) -> list[ScheduleRow]: ...
     def next_wakes(self) -> Mapping[str, Instant]:
         """Agent -> when the first of its heartbeats and schedules is due; only agents that have one."""
@@ -325,7 +303,7 @@ class Reads(QueueReads, LeashReads, Protocol):
         """Bytes: `database`, `wal`, `free`; and rows by table as estimates from counters."""
 
 
-class Tx(Reads, QueueTx, LeashTx, Protocol):
+class Tx(Reads, QueueTx, LeashTx, MoneyTx, Protocol):
     """All verbs, bound to one transaction."""
 
     def add_task(self, new: NewTask, *, now: Instant, actor: str = "runtime") -> Task:
@@ -411,51 +389,6 @@ class Tx(Reads, QueueTx, LeashTx, Protocol):
     def expire_questions(self, *, now: Instant, limit: int = 100) -> int: ...
     def repeat_questions(self, *, now: Instant, limit: int = 100) -> int:
         """Asks pending questions once more, or somebody else in the end, where their gates say so; how many."""
-
-    def reserve(
-        self,
-        *,
-        agent: str,
-        usd_micros: int,
-        limit_usd_micros: int | None,
-        fleet_limit_usd_micros: int | None,
-        now: Instant,
-        task: int | None = None,
-        tokens: int = 0,
-        budgets: Budgets = NO_BUDGETS,
-    ) -> None:
-        """Sets money and tokens aside in the agent's and the fleet's day, and for the `task` and whatever set it off
-        where they have a budget of their own; `Overdrawn` (with the amounts) where a budget has no room: nothing was
-        set aside. Told once for each budget and period that it is nearly used up."""
-
-    def budget_left(
-        self,
-        *,
-        agent: str,
-        limit_usd_micros: int | None,
-        fleet_limit_usd_micros: int | None,
-        task: int,
-        now: Instant,
-    ) -> int | None:
-        """Micro-dollars that the agent's day, the fleet's day and the task's own budgets leave; None: no limit."""
-
-    def settle(
-        self,
-        *,
-        agent: str,
-        reserved_usd_micros: int,
-        spent_usd_micros: int,
-        now: Instant,
-        task: int | None = None,
-        reserved_tokens: int = 0,
-        spent_tokens: int = 0,
-        reserved_at: Instant | None = None,
-    ) -> None:
-        """Turns what was set aside into what was spent. What was set aside before midnight (`reserved_at`; None: just
-        now) is taken from its own day, and gives nothing back that others have set aside today."""
-
-    def charge(self, charge: Charge, *, now: Instant) -> None:
-        """A ledger row; adds to the task's tokens and money."""
 
     def put_schedule(self, row: ScheduleRow, *, now: Instant, actor: str = "runtime") -> None:
         """Makes or changes it. Without `last_at` what has been (last time, skips in a row) stays as it is. Only a

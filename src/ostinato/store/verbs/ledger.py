@@ -6,7 +6,7 @@ from ostinato.domain.budget import Ceiling, Overdrawn, Spend, Unit
 from ostinato.domain.ledger import FLEET, NO_DAY, day_of
 from ostinato.domain.question import QuestionState
 from ostinato.domain.values import Instant
-from ostinato.store.port import NO_BUDGETS, Budgets
+from ostinato.store.money_port import NO_BUDGETS, Budgets
 from ostinato.store.verbs.accounts import Place
 from ostinato.store.verbs.reviews import ReviewVerbs
 

@@ -7,7 +7,7 @@ from ostinato.domain.errors import Conflict, NotFound
 from ostinato.domain.event import EventName
 from ostinato.domain.permission import NewPermission
 from ostinato.domain.taint import EVERYTHING, TAINTED_MAX, UNDER_WAY
-from ostinato.store.port import Budgets
+from ostinato.store.money_port import Budgets
 from ostinato.testing.contract.scene import Scene, case, refuses
 
 NEW = NewPermission(
