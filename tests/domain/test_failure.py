@@ -81,7 +81,8 @@ def test_every_history_of_failures_ends_or_waits_within_its_budgets(
                 assert rungs == LADDER
                 assert given_facts.is_alone, "a session that goes on waits for nobody"
                 return
-            case GiveUp():
+            case GiveUp(rungs=rungs):
+                assert not (rungs and given_facts.is_alone), "what nobody else waits for waits for people"
                 return
         assert len(setbacks.told) <= number + 1
     assert all(each <= setbacks.budgets[name] for name, each in setbacks.counts.items())

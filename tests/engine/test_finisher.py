@@ -5,8 +5,11 @@ from __future__ import annotations
 
 import asyncio
 
+from ostinato.agents.failing import guard_of
 from ostinato.domain.breaker import BreakerRule, BreakerState
-from ostinato.domain.task import Done, Fail, Retry, TaskResult, TaskState, WaitKind
+from ostinato.domain.message import SAVE_TOOL
+from ostinato.domain.retry import RetryPolicy
+from ostinato.domain.task import Done, Fail, Retry, Task, TaskKind, TaskResult, TaskSpec, TaskState, WaitKind
 from ostinato.domain.values import SECOND, Instant
 from ostinato.engine.breakers import Breakers, Trouble
 from ostinato.engine.finisher import LEFT_ALONE, Finisher
@@ -67,6 +70,35 @@ def test_what_a_rule_refuses_and_what_is_tried_again_speaks_against_nobody() -> 
         assert await house.store.read(lambda reads: reads.breaker(NAME)) is None
 
     work_in(story, Deed(perform=perform), finisher=_finisher())
+
+
+def test_a_channel_is_left_alone_for_what_speaks_against_it_and_each_agents_folder_is_one_of_its_own() -> None:
+    down = [True]
+
+    async def perform(attempt: AttemptPort) -> Fail | Retry | Done:
+        if attempt.task.title == "no letter":
+            return Fail(error="This is no letter")
+        return Retry(error="the disk is full") if down[0] else Done(result=TaskResult(text="ok"))
+
+    async def story(house: House) -> None:
+        async def save(agent: str, title: str = "save") -> Task:
+            spec = TaskSpec(input={"tool": SAVE_TOOL}, retry=RetryPolicy(attempts_max=9, base_s=1.0, jitter=False))
+            return await house.add(title, agent=agent, kind=TaskKind.DELIVERY, spec=spec)
+
+        for _ in range(3):
+            assert (await house.ended((await save("clerk", "no letter")).id)).state is TaskState.FAILED
+        assert await house.store.read(lambda reads: reads.breakers()) == []
+        first = await save("clerk")
+        waiting = await house.reaches(first.id, TaskState.WAITING)
+        assert waiting.reason.startswith(f"{LEFT_ALONE}channel file:clerk is in trouble: the disk is full")
+        down[0] = False
+        other = await save("deputy")
+        assert (await house.ended(other.id)).state is TaskState.DONE, "another folder"
+        assert (await house.ended(first.id)).state is TaskState.DONE
+        assert await house.store.read(lambda reads: reads.breakers()) == []
+
+    finisher = Finisher(breakers=Breakers({"channel": RULE}), guard=guard_of)
+    work_in(story, Deed(perform=perform, kind=TaskKind.DELIVERY), finisher=finisher)
 
 
 def test_of_eight_callers_at_once_one_looks_at_an_open_breaker() -> None:

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from ostinato.domain.errors import OstinatoError
 from ostinato.domain.failure import NO_PLAN, SKILLS, FailurePlan
+from ostinato.domain.message import SAVE_TOOL
 from ostinato.domain.task import Task, TaskKind
 from ostinato.domain.values import Instant
 from ostinato.store.port import Reads
@@ -22,13 +23,21 @@ from ostinato.workspace.failure_rules import NO_RULES, FailureRules
 from ostinato.workspace.registry import Workspaces
 
 MAIL = "channel:mail"
-"""The breaker of letters, whoever gets them."""
+"""The breaker of letters, whoever gets them: they go through one outbox."""
+
+FILE = "channel:file:"
+"""How the breaker of results begins that are saved in files, one for each agent: each has a folder of its own."""
 
 
 def guard_of(task: Task) -> str:
-    """The breaker that a task must pass as a whole: its agent's, or for a letter that of its channel."""
+    """The breaker that a task must pass as a whole: its agent's, or for a delivery that of its channel. Completions of
+    sessions have none: they are written in the commit of the end, and fail with it or not at all. An action that a
+    person has allowed has none, either: it is done once, when they said so."""
     if task.kind is TaskKind.DELIVERY:
-        return MAIL if task.spec.input.get("tool") == OUTBOX_TOOL else ""
+        tool = task.spec.input.get("tool")
+        if "question" in task.spec.input:
+            return ""
+        return MAIL if tool == OUTBOX_TOOL else f"{FILE}{task.agent}" if tool == SAVE_TOOL and task.agent else ""
     return f"agent:{task.agent}" if task.agent and task.kind in (TaskKind.GOAL, TaskKind.TURN) else ""
 
 
@@ -64,8 +73,10 @@ class FailurePlanner:
             retry=tuple(each.retry for each in (own, self._fleet) if each.retry is not None), escalate=escalate
         )
         wanted = task.spec.fallback or own.fallback or self._fleet.fallback
-        if not wanted or task.kind is not TaskKind.GOAL:
+        if not wanted or task.kind not in (TaskKind.GOAL, TaskKind.TURN):
             return plan
+        if task.kind is TaskKind.TURN:
+            return replace(plan, why_no_fallback="nobody else takes over a turn: it belongs to its agent's session")
         return self._with_fallback(tx, task, plan, wanted=wanted, skills=skills, now=now)
 
     def _with_fallback(

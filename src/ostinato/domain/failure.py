@@ -124,6 +124,8 @@ class GiveUp(Value):
     """A dead letter. `why_not` as above."""
 
     why_not: str = ""
+    rungs: tuple[Rung, ...] = ()
+    """Whom to ask beside it: the session that it was for goes on, and waits for nobody."""
 
 
 NextStep = TryAgain | HandOver | AskPeople | GiveUp
@@ -138,8 +140,7 @@ def next_step(
     `tried` the agents that have given up, the present one among them."""
     failure = class_of(kind)
     if failure is FailureClass.POLICY:
-        is_settled = kind in SAID_NO or not facts.is_alone
-        return GiveUp() if is_settled or not plan.escalate else AskPeople(rungs=plan.escalate)
+        return GiveUp() if kind in SAID_NO else _asking(plan, facts)
     rule = rule_of(failure, own, *plan.retry)
     fresh = failure is FailureClass.INVALID_OUTPUT
     again = not facts.is_final or failure in (FailureClass.PERMANENT, FailureClass.INVALID_OUTPUT)
@@ -150,9 +151,14 @@ def next_step(
     why_not = _why_no_fallback(plan, facts, tried)
     if plan.fallback and not why_not:
         return HandOver(agent=plan.fallback)
+    return _asking(plan, facts, why_not=why_not)
+
+
+def _asking(plan: FailurePlan, facts: Facts, *, why_not: str = "") -> AskPeople | GiveUp:
+    """Somebody is asked, where there is anybody: it waits for them only where nobody waits for it."""
     if plan.escalate and facts.is_alone:
         return AskPeople(rungs=plan.escalate, why_not=why_not)
-    return GiveUp(why_not=why_not)
+    return GiveUp(why_not=why_not, rungs=plan.escalate)
 
 
 def budget_of(kind: str, own: RetryPolicy, plan: FailurePlan) -> int:

@@ -21,6 +21,9 @@ REASON_MAX = 200
 
 AGENT = "agent:"
 
+OF_CHANNELS = frozenset({FailureClass.TRANSIENT, FailureClass.RATE_LIMITED, FailureClass.UNKNOWN})
+"""Failures that speak against a channel. A delivery that is wrong in itself says nothing of its way."""
+
 LEFT_ALONE = "left alone for now: "
 """How the reason of a task begins that waits for its agent's or channel's breaker."""
 
@@ -87,7 +90,9 @@ class Finisher:
         after = tx.finish(claim, outcome, now=now, chance=self._chance(), plan=plan)
         guard, failure = self._guard(before), class_of(outcome.error_class)
         gave_up = after.state in (TaskState.FAILED, TaskState.WAITING) or after.agent != before.agent
-        if guard and failure is not FailureClass.POLICY and (gave_up or not guard.startswith(AGENT)):
+        is_agent = guard.startswith(AGENT)
+        speaks = gave_up and failure is not FailureClass.POLICY if is_agent else failure in OF_CHANNELS
+        if guard and speaks:
             asked_s = outcome.after_s if isinstance(outcome, Retry) else None
             trouble = Trouble(reason=outcome.error[:REASON_MAX], asked_s=asked_s or 0.0)
             self.breakers.went_wrong(tx, guard, trouble, who=before.name, now=now, task=before.id)

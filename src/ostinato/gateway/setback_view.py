@@ -80,6 +80,9 @@ def _used(setbacks: Setbacks, failure: FailureClass) -> str:
 def _next(tx: Reads, task: Task) -> str:
     match task.state:
         case TaskState.FAILED if not task.dismissed:
+            asked = [e for e in tx.questions(QuestionFilter(task=task.id), limit=20) if e.kind is QuestionKind.FAILURE]
+            if asked:
+                return f"{asked[0].name} asks whether to try again, or to leave it as it is"
             return "nothing by itself: it is a dead letter until somebody retries, replays or dismisses it"
         case TaskState.WAITING if task.reason.startswith(LEFT_ALONE) and task.wait and task.wait.until_at:
             return f"looks again {iso(task.wait.until_at)}, or once the breaker is reset"

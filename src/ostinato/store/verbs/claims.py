@@ -174,14 +174,16 @@ class ClaimVerbs(FailureVerbs):
     ) -> Task:
         """Ends the attempt as its outcome says, with all that follows."""
         kept = self._held(claim)
-        moved = self._apply(kept, outcome, now=now, chance=chance, plan=plan)
+        if isinstance(outcome, Retry | Fail):
+            return self._fail(kept, outcome, plan=plan, now=now, chance=chance).task
+        moved = self._apply(kept, outcome, now=now)
         if moved.task.state in ENDED:
             self._end(moved, now=now)
         elif moved.task.state is TaskState.WAITING and self._wait_is_over(moved, now=now):
             moved = self._move(moved, TaskEvent.WAKE, now=now, reason="what it waits for has come already")
         return moved.task
 
-    def _apply(self, kept: Kept, outcome: Outcome, *, now: Instant, chance: float, plan: FailurePlan) -> Kept:
+    def _apply(self, kept: Kept, outcome: Done | Review | Park | Requeue | Cancelled, *, now: Instant) -> Kept:
         """Moves the task as the outcome says, and ends the attempt. An attempt that ended in order clears the count of
         lost nodes."""
         task = kept.task
@@ -195,8 +197,6 @@ class ClaimVerbs(FailureVerbs):
             case Review(result=result, wait=wait, reason=reason):
                 event, name = TaskEvent.SUBMIT, "review"
                 more.update(result=result, wait=wait, reason=reason)
-            case Retry() | Fail():
-                return self._fail(kept, outcome, plan=plan, now=now, chance=chance)
             case Park(wait=wait, reason=reason):
                 event, name = TaskEvent.PARK, "park"
                 more.update(wait=wait, reason=reason, due_at=wait.until_at)

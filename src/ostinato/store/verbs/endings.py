@@ -77,7 +77,7 @@ class EndingVerbs(AccountVerbs):
         self._read_on(kept, now=now)
         return not_taken
 
-    def _withdraw_questions(self, task: int, *, now: Instant) -> None:
+    def _withdraw_questions(self, task: int, *, now: Instant, why: str = "its task has ended") -> None:
         """Questions of an ended task need no answer. Stored actions live on: nothing of them hangs on the task."""
         asking = self._memory.asking
         if asking is None:
@@ -86,7 +86,7 @@ class EndingVerbs(AccountVerbs):
             return
         asking.discard(task)
         for question_id, agent, session in self._db.all("withdraw_questions", task=task, now=now):
-            self._tell_withdrawn(question_id, task, agent=agent, session=session, why="its task has ended", now=now)
+            self._tell_withdrawn(question_id, task, agent=agent, session=session, why=why, now=now)
 
     def _tell_withdrawn(self, question: int, task: int, *, agent: str, session: str, why: str, now: Instant) -> None:
         self._total("questions", -1)

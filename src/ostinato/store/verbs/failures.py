@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, assert_never
 
+from msgspec.structs import replace
+
+from ostinato.domain.errors import Conflict
 from ostinato.domain.escalation import all_s, later_of
 from ostinato.domain.failure import (
     AskPeople,
@@ -29,10 +32,17 @@ from ostinato.domain.retry import FailureClass, class_of
 from ostinato.domain.step import SENT_ON, Effect, Entry, Note, ResultStatus, Step, is_private, is_tainted
 from ostinato.domain.task import Fail, Retry, Task, TaskEvent, TaskKind, TaskResult, TaskState, Wait, WaitKind
 from ostinato.domain.values import SECOND, Instant, Trust
+from ostinato.store.port import QuestionFilter
 from ostinato.store.verbs import rows
 from ostinato.store.verbs.asking import AskVerbs
 from ostinato.store.verbs.moves import begun_anew, effects_of, told_anew
 from ostinato.store.verbs.rows import Kept
+
+_ASKED_ABOUT = frozenset({TaskKind.GOAL, TaskKind.TURN, TaskKind.STAGE, TaskKind.RUN})
+"""What a person can say something about; letters and processes are dead letters."""
+
+ASKED_MAX = 100
+"""Questions about failures of one agent that are looked at for one about the same session."""
 
 ERROR_MAX = 300
 """Characters of an error that a question repeats."""
@@ -49,6 +59,8 @@ class FailureVerbs(AskVerbs):
             attempt=task.token, agent=task.agent or "", failure=failure, kind=kind, error=outcome.error, at=now
         )
         setbacks = self.setbacks(task.id).after(setback, budget=budget_of(kind, task.spec.retry, plan))
+        if task.kind not in _ASKED_ABOUT:
+            plan = replace(plan, escalate=())
         journal = self.steps(task.id) if plan.fallback or failure is FailureClass.INVALID_OUTPUT else []
         facts = Facts(is_final=isinstance(outcome, Fail), is_alone=_is_alone(task), deeds=_deeds_of(journal))
         step = next_step(
@@ -72,16 +84,36 @@ class FailureVerbs(AskVerbs):
             case AskPeople():
                 self._keep_setbacks(task.id, setbacks)
                 return self._ask_people(kept, step, setbacks, data=data, now=now)
-            case GiveUp(why_not=why_not):
+            case GiveUp():
                 self._keep_setbacks(task.id, setbacks)
-                reason = f"{outcome.error}; {why_not}" if why_not else outcome.error
-                result = self._failure(task, outcome.error, kind)
-                return self._move(
-                    kept, TaskEvent.FAIL, now=now, losses=0, failures=task.failures + 1, result=result, reason=reason,
-                    data=data,
-                )  # fmt: skip
+                return self._give_up(kept, step, outcome, setbacks=setbacks, data=data, now=now)
             case _:
                 assert_never(step)
+
+    def _give_up(
+        self, kept: Kept, step: GiveUp, outcome: Retry | Fail, *, setbacks: Setbacks, data: dict[str, Any], now: Instant
+    ) -> Kept:
+        """A dead letter, and all that follows; beside it somebody is asked, where its files say whom."""
+        task, error = kept.task, outcome.error
+        moved = self._move(
+            kept, TaskEvent.FAIL, now=now, losses=0, failures=task.failures + 1, data=data,
+            result=self._failure(task, error, outcome.error_class),
+            reason=f"{error}; {step.why_not}" if step.why_not else error,
+        )  # fmt: skip
+        self._end(moved, now=now)
+        if step.rungs and not self._is_asked_about(task):
+            said = (
+                f"A turn of the session {task.session!r} has failed, and the session goes on:",
+                "Try it again, or leave it as it is?",
+            )
+            self.ask(self._question(moved.task, step, setbacks, said=said, now=now), now=now)
+        return moved
+
+    def _is_asked_about(self, task: Task) -> bool:
+        """True where somebody is asked about another failure of the same session: a heartbeat that fails every quarter
+        of an hour is one question."""
+        which = QuestionFilter(kind=QuestionKind.FAILURE, agent=task.agent)
+        return any(each.session == task.session for each in self.questions(which, limit=ASKED_MAX))
 
     def _note_setback(self, task: Task, error: str, kind: str, *, now: Instant) -> None:
         """Remembers an end that no attempt has told of."""
@@ -134,38 +166,45 @@ class FailureVerbs(AskVerbs):
     ) -> Kept:
         """Parks until somebody says what is to become of it."""
         task, last = kept.task, setbacks.told[-1]
-        error = rows.shortened(last.error, ERROR_MAX)
-        tries = len([each for each in setbacks.told if each.agent == last.agent])
-        question = self.ask(
-            NewQuestion(
-                kind=QuestionKind.FAILURE,
-                text=f"{task.title!r} has failed: {error} Try again, give it to another agent, or give it up?",
-                agent=task.agent or "runtime",
-                task=task.id,
-                session=task.session or "",
-                reason=f"{last.failure.value}, after {tries} failed {'attempt' if tries == 1 else 'attempts'}"
-                + (f"; {step.why_not}" if step.why_not else ""),
-                rule="escalate",
-                ask=step.rungs[0].to,
-                later=later_of(step.rungs),
-                expires_at=now + round(all_s(step.rungs) * SECOND),
-                trust=self._failure(task, error, last.kind).trust if task.steps else task.spec.trust,
-            ),
-            now=now,
-        )
+        said = f"{task.title!r} has failed:", "Try again, give it to another agent, or give it up?"
+        question = self.ask(self._question(task, step, setbacks, said=said, now=now), now=now)
         return self._move(
             kept, TaskEvent.PARK, now=now, losses=0, failures=task.failures + 1, data=data,
             wait=Wait(kind=WaitKind.QUESTION, refs=(question.name,)), reason=f"waits for {question.name}: {last.error}",
         )  # fmt: skip
 
+    def _question(
+        self, task: Task, step: AskPeople | GiveUp, setbacks: Setbacks, *, said: tuple[str, str], now: Instant
+    ) -> NewQuestion:
+        """What people are asked about a failure: its words stand between what is `said`."""
+        last = setbacks.told[-1]
+        error = rows.shortened(last.error, ERROR_MAX)
+        tries = len([each for each in setbacks.told if each.agent == last.agent])
+        return NewQuestion(
+            kind=QuestionKind.FAILURE,
+            text=f"{said[0]} {error} {said[1]}",
+            agent=task.agent or "runtime",
+            task=task.id,
+            session=task.session or "",
+            reason=f"{last.failure.value}, after {tries} failed {'attempt' if tries == 1 else 'attempts'}"
+            + (f"; {step.why_not}" if step.why_not else ""),
+            rule="escalate",
+            ask=step.rungs[0].to,
+            later=later_of(step.rungs),
+            expires_at=now + round(all_s(step.rungs) * SECOND),
+            trust=self._failure(task, error, last.kind).trust if task.steps else task.spec.trust,
+        )
+
     def _decide_failure(self, kept: Kept, settled: Question, *, now: Instant) -> None:
         """Somebody has said what becomes of a failed task, or nobody has in time."""
         task, by = kept.task, settled.decided_by
-        if task.state is not TaskState.WAITING:
-            return
         setbacks = self.setbacks(task.id)
         agent = agent_of_answer(settled.answer) if settled.state is QuestionState.ANSWERED else ""
         gives_up = settled.state in (QuestionState.DENIED, QuestionState.EXPIRED) or agent is None
+        if task.state is TaskState.FAILED and not task.dismissed:
+            self._decide_beside(task, settled, agent=agent, gives_up=gives_up, now=now)
+        if task.state is not TaskState.WAITING:
+            return
         if gives_up:
             last = setbacks.told[-1]
             who = "nobody answered" if settled.state is QuestionState.EXPIRED else f"{by} gave it up"
@@ -183,6 +222,23 @@ class FailureVerbs(AskVerbs):
             self._release_reserved(task, now=now)  # what it has held all the time counts for the day of this decision
             self._reserve_again(task, self.steps(task.id), now=now)
             self._append_steps(moved, [Note(text=f"{SENT_ON}: {said}" if said else SENT_ON, by=by)], now=now)
+
+    def _decide_beside(self, task: Task, settled: Question, *, agent: str | None, gives_up: bool, now: Instant) -> None:
+        """The same about what has ended long since, because its session goes on. Where nobody has answered, it stays
+        the dead letter that it is."""
+        by = settled.decided_by
+        if settled.state is QuestionState.EXPIRED:
+            return
+        if gives_up:
+            reason = f"{by} left it as it is ({settled.name})"
+            self.move_task(task.id, TaskEvent.DISMISS, actor=by, reason=reason, now=now)
+        elif agent and agent != task.agent:
+            raise Conflict(
+                f"{task.name} belongs to the session {task.session!r} of {task.agent}, which {agent} cannot read",
+                cure=f"Try it again ('retry'), leave it ('give up'), or add a task for {agent}.",
+            )
+        else:
+            self.retry_task(task.id, fresh=False, actor=by, reason=f"sent on by {settled.name}", now=now)
 
     def _failure(self, task: Task, error: str, error_class: str) -> TaskResult:
         """What a task failed with; it has read no less for that."""

@@ -12,7 +12,7 @@ from ostinato.domain.errors import Conflict, Invalid
 from ostinato.domain.event import EventName
 from ostinato.domain.failure import Setbacks
 from ostinato.domain.message import task_session
-from ostinato.domain.question import QuestionState
+from ostinato.domain.question import QuestionKind, QuestionState
 from ostinato.domain.replay import Edit
 from ostinato.domain.step import (
     REPEATABLE,
@@ -79,6 +79,7 @@ class MoveVerbs(EndingVerbs):
             case TaskEvent.DISMISS:
                 if kept.task.dismissed:
                     raise Conflict(f"T{task} has been dismissed already", cure="Nothing more needs to be done.")
+                self._withdraw_questions(task, now=now, why=f"{actor} has dealt with it")
                 return self._move(kept, event, actor=actor, reason=reason, dismissed=True, now=now).task
             case _:
                 return self._move_and_end(kept, event, actor=actor, reason=reason, now=now)
@@ -176,6 +177,7 @@ class MoveVerbs(EndingVerbs):
         effects = effects_of(journal) if fresh else []
         changes: dict[str, Any] = {"failures": 0, "losses": 0, "dismissed": False, "result": None}
         self._forget_counts(kept.task)
+        self._withdraw_questions(kept.task.id, now=now, why=f"{actor} has dealt with it")
         if fresh:
             changes.update(journal=kept.task.journal + 1, steps=0)
         endings = kept.endings + 1
@@ -220,7 +222,7 @@ class MoveVerbs(EndingVerbs):
         return [
             Answered(question=each.id, decision=WITHDRAWN, by="runtime", call_id=each.call_id)
             for each in reversed(withdrawn)
-            if each.id not in known and not each.stored
+            if each.id not in known and not each.stored and each.kind is not QuestionKind.FAILURE
         ]
 
     def change_task(

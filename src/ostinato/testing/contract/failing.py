@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 from typing import Any
 
 from ostinato.domain.errors import Conflict, Denied, Invalid
@@ -10,11 +11,12 @@ from ostinato.domain.escalation import Rung
 from ostinato.domain.event import EventName
 from ostinato.domain.failure import FailurePlan
 from ostinato.domain.person import Role
-from ostinato.domain.question import Question, QuestionState, check_decider
+from ostinato.domain.question import Answer, Question, QuestionKind, QuestionState, check_decider
 from ostinato.domain.retry import FailureClass, RetryPolicy, RetryRule
 from ostinato.domain.step import Effect, Note, ResultStatus, ToolIntent, ToolOutcome
 from ostinato.domain.task import Fail, Outcome, Retry, Task, TaskEvent, TaskKind, TaskState
 from ostinato.domain.values import SECOND, Trust
+from ostinato.store.port import QuestionFilter
 from ostinato.testing.contract.scene import Scene, case, claim_of, done, refuses, spec
 
 ONCE = RetryPolicy(attempts_max=1, classes={FailureClass.RATE_LIMITED: RetryRule(attempts_max=1)})
@@ -140,6 +142,63 @@ async def a_sessions_turn_is_neither_handed_over_nor_parked(scene: Scene) -> Non
     await scene.say("agent:clerk:main", agent="clerk")
     ended = await _fail(scene, fallback="deputy", escalate=LADDER)
     assert (ended.state, ended.agent) == (TaskState.FAILED, "clerk")
+
+
+async def _turn(scene: Scene, **plan: Any) -> Task:
+    """A turn of the agent's main session that fails for good."""
+    await scene.say("main:clerk", agent="clerk")
+    return await _fail(scene, **plan)
+
+
+async def _asked(scene: Scene) -> list[Question]:
+    return await scene.see(lambda reads: reads.questions(QuestionFilter(kind=QuestionKind.FAILURE)))
+
+
+@case
+async def a_sessions_turn_fails_and_people_are_asked_beside_it_once(scene: Scene) -> None:
+    failed = await _turn(scene, escalate=LADDER)
+    (question,) = await _asked(scene)
+    assert (failed.state, question.task, question.session) == (TaskState.FAILED, failed.id, "main:clerk")
+    assert BROKEN.error in question.text
+    assert "'main:clerk'" in question.text
+    assert [question.ask, *(each.to for each in question.later)] == ["alice", "operator"]
+    again = await _turn(scene, escalate=LADDER)
+    assert again.state is TaskState.FAILED, "the session goes on meanwhile"
+    assert await _asked(scene) == [question], "a session that fails all the time is one question"
+    answer = partial(Answer, state=QuestionState.ANSWERED, by="alice")
+    with refuses(Conflict, "painter cannot read"):
+        await scene.do(lambda tx: tx.answer(question.id, answer(text="retry with painter"), now=scene.now))
+    await scene.do(lambda tx: tx.answer(question.id, answer(text="retry"), now=scene.now))
+    back = await scene.claim_one()
+    assert (back.id, back.failures) == (failed.id, 0)
+    assert (await scene.finish(back)).state is TaskState.DONE
+
+
+@case
+async def whoever_is_asked_beside_a_failed_turn_can_leave_it_and_nobodys_answer_leaves_a_dead_letter(
+    scene: Scene,
+) -> None:
+    left = await _turn(scene, escalate=LADDER)
+    (question,) = await _asked(scene)
+    await scene.do(lambda tx: tx.answer(question.id, Answer(state=QuestionState.DENIED, by="bob"), now=scene.now))
+    assert (await scene.look(left)).dismissed
+    late = await _turn(scene, escalate=LADDER)
+    scene.wait(181.0)
+    assert await scene.do(lambda tx: tx.expire_questions(now=scene.now)) == 1
+    dead = await scene.look(late)
+    assert (dead.state, dead.dismissed) == (TaskState.FAILED, False)
+    dealt = await _turn(scene, escalate=LADDER)
+    await scene.move(dealt, TaskEvent.DISMISS)
+    assert await _asked(scene) == [], "it is withdrawn where somebody has dealt with it otherwise"
+
+
+@case
+async def nobody_is_asked_beside_what_a_person_has_stopped_or_no_agent_did(scene: Scene) -> None:
+    await scene.say("main:clerk", agent="clerk")
+    await _fail(scene, Fail(error="no money", error_class="budget"), escalate=LADDER)
+    await scene.add(kind=TaskKind.DELIVERY, agent="clerk")
+    await _fail(scene, escalate=LADDER)
+    assert await _asked(scene) == []
 
 
 @case
