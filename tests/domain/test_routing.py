@@ -177,6 +177,15 @@ def test_a_new_agent_is_not_held_to_be_worse_than_one_with_a_record() -> None:
     )
 
 
+@pytest.mark.parametrize("policy", [RoutingPolicy.CHEAPEST, RoutingPolicy.FASTEST, RoutingPolicy.BEST])
+def test_one_who_has_only_failed_is_neither_cheap_nor_fast(policy: RoutingPolicy) -> None:
+    broken = Candidate(id="a-broken", skills=("x",), record=Record(failed=2))
+    works = Candidate(id="works", skills=("x",), record=Record(done=3, failed=1, usd_micros=5_000, seconds=60.0))
+    found = route([broken, works], skills=("x",), weights=POLICIES[policy])
+    assert found.agent == "works"
+    assert "2 of its last 2 failed" in found.why[1]
+
+
 def test_several_instances_share_a_queue() -> None:
     one = Candidate(id="one", skills=("x",), unfinished=3)
     many = Candidate(id="many", skills=("x",), unfinished=6, concurrency=4)

@@ -56,9 +56,9 @@ class Record(Value):
     done: int = 0
     failed: int = 0
     usd_micros: int | None = None
-    """Micro-dollars of one, on average; None: nothing is known."""
+    """Micro-dollars that all of them have cost, for each that is done; None: none is."""
     seconds: float | None = None
-    """From its first start to its end, on average; None: nothing is known."""
+    """The same of the time from their first start to their end."""
 
 
 NO_RECORD = Record()
@@ -177,8 +177,8 @@ class _Scale:
         weights, record = self._weights, each.record
         shares = (
             weights.load * _load(each) / self._load,
-            weights.cost * (record.usd_micros or 0) / self._cost,
-            weights.time * (record.seconds or 0.0) / self._time,
+            weights.cost * _share(record, record.usd_micros, self._cost),
+            weights.time * _share(record, record.seconds, self._time),
             weights.failures * _failures(record),
             weights.change * (not each.is_known),
         )
@@ -192,7 +192,7 @@ class _Scale:
             parts.append(f"${record.usd_micros / 1_000_000:.4f} a task")
         if weights.time and record.seconds is not None:
             parts.append(f"{record.seconds:.1f} s a task")
-        if weights.failures and (record.done or record.failed):
+        if (weights.failures and (record.done or record.failed)) or _has_only_failed(record):
             parts.append(f"{record.failed} of its last {record.done + record.failed} failed")
         if weights.change and each.is_known:
             parts.append("did the last ones")
@@ -211,6 +211,17 @@ def _is_hindered(candidate: Candidate) -> bool:
 
 def _load(candidate: Candidate) -> float:
     return candidate.unfinished / max(1, candidate.concurrency)
+
+
+def _share(record: Record, figure: float | None, worst: float) -> float:
+    """Whoever has only failed comes behind the worst: what ends at once in an error is neither cheap nor fast."""
+    if figure is None:
+        return 2.0 if _has_only_failed(record) else 0.0
+    return figure / worst
+
+
+def _has_only_failed(record: Record) -> bool:
+    return record.failed > 0 and record.done == 0
 
 
 def _failures(record: Record) -> float:

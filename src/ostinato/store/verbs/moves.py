@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from ostinato.domain.dependency import NAMED_MAX
+from ostinato.domain.dependency import NAMED_MAX, Standing, standing, still_missing
 from ostinato.domain.errors import Conflict, Invalid
 from ostinato.domain.event import EventName
 from ostinato.domain.failure import Setbacks
@@ -30,6 +30,7 @@ from ostinato.domain.step import (
 )
 from ostinato.domain.task import (
     ENDED,
+    Condition,
     Task,
     TaskEvent,
     TaskKind,
@@ -192,7 +193,29 @@ class MoveVerbs(EndingVerbs):
             # A person's word tells a turn that may go on from one that has stopped for good.
             sent_on = Note(text=f"{SENT_ON}: {reason}" if reason else SENT_ON, by=actor)
             entries = [sent_on, *self._undecided(kept.task.id, journal)]
-        return self._append_steps(moved, entries, now=now).task
+        moved = self._append_steps(moved, entries, now=now)
+        never_began = kept.task.unfinished and not kept.task.attempts
+        return self._wait_again(moved, now=now) if never_began else moved.task
+
+    def _wait_again(self, kept: Kept, *, now: Instant) -> Task:
+        """What ended badly before it could begin waits for what it waited for, as far as that has not come since."""
+        task = kept.task
+        for other, condition, met, state, result in self._db.all("edges", task=task.id):
+            stands = standing(Condition(condition), state=TaskState(state), skipped=rows.is_skipped_row(state, result))
+            if not met and stands is Standing.MET:
+                self._db.do("meet_dependency", task=task.id, after=other)
+        edges = self._db.all("edges", task=task.id)
+        left = still_missing(task.spec.join, [Standing.MET if edge[2] else Standing.OPEN for edge in edges])
+        self._db.do("count_dependency", id=task.id, unfinished=left, reason=task.reason)
+        kept = replace(kept, task=replace(task, unfinished=left))
+        if not left:
+            self._remember(kept)
+            return kept.task
+        reason = self._what_is_missing(task)
+        blocked = self._move(kept, TaskEvent.BLOCK, reason=reason, held=False, now=now)
+        if self._will_not_come(blocked.task):
+            self._skip_branch(task.id, why=reason, now=now)
+        return self.task(task.id)
 
     def _keep_setbacks(self, task: int, setbacks: Setbacks) -> None:
         self._db.do("put_setbacks", task=task, body=rows.to_text(setbacks))

@@ -109,6 +109,22 @@ async def a_task_that_ends_twice_is_counted_once(scene: Scene) -> None:
 
 
 @case
+async def what_was_given_up_before_it_began_waits_again_when_it_is_replayed(scene: Scene) -> None:
+    first, second = await scene.add("first"), await scene.add("second")
+    joined = await scene.add("joined", after=(first.id, second.id))
+    rescue = await scene.add("rescue", after=(After(task=second.id, on=Condition.FAILURE),))
+    for each in (joined, rescue):
+        await scene.move(each, TaskEvent.FAIL)
+    await scene.finish(await scene.claim_one())
+    joined = await scene.move(joined, TaskEvent.REPLAY)
+    assert (joined.state, joined.reason) == (TaskState.BLOCKED, f"waits for {second.name}")
+    assert [each.id for each in await scene.claim(most=9)] == [second.id]
+    await scene.finish(await scene.look(second))
+    assert is_skipped(await scene.move(rescue, TaskEvent.REPLAY))
+    assert (await scene.claim_one()).id == joined.id
+
+
+@case
 async def a_long_branch_is_skipped_whole(scene: Scene) -> None:
     first = await scene.add("first")
     last = await scene.add("rescue", after=(After(task=first.id, on=Condition.FAILURE),))

@@ -65,10 +65,11 @@ SELECT {task_columns} FROM tasks INDEXED BY task_of_agent
 WHERE agent = :agent AND {task_filter} ORDER BY id DESC LIMIT :limit
 
 -- name: agent_record
--- What became of an agent's last goals of a type, among its last tasks: done, failed, mean cost, mean time.
+-- What became of an agent's last goals of a type, among its last tasks: done, failed, cost and time for each that is done.
 SELECT sum(CASE WHEN state = 'done' THEN 1 ELSE 0 END), sum(CASE WHEN state = 'failed' THEN 1 ELSE 0 END),
-    CAST(round(avg(usd_micros)) AS BIGINT),
-    CAST(round(avg(finished_at - (SELECT min(a.started_at) FROM attempts AS a WHERE a.task = last_ones.id))) AS BIGINT)
+    CAST(round(1.0 * sum(usd_micros) / nullif(sum(CASE WHEN state = 'done' THEN 1 ELSE 0 END), 0)) AS BIGINT),
+    CAST(round(1.0 * sum(finished_at - (SELECT min(a.started_at) FROM attempts AS a WHERE a.task = last_ones.id))
+        / nullif(sum(CASE WHEN state = 'done' THEN 1 ELSE 0 END), 0)) AS BIGINT)
 FROM (
     SELECT id, state, usd_micros, finished_at FROM (
         SELECT id, kind, type, state, usd_micros, finished_at FROM tasks INDEXED BY task_of_agent
