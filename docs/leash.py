@@ -214,10 +214,13 @@ def refused_calls() -> str:
     always = code(each.name for each in syscall_filter.REFUSED)
     unbounded = code(each.name for each in syscall_filter.UNBOUNDED)
     by_arguments = code(each.name for each in syscall_filter.SPECIAL)
+    ranked = (each for each, _ in syscall_filter.RANKS.values())
+    of_itself = code(each.name for each in (*syscall_filter.OF_ITSELF, *ranked))
     rows = (
         ("refused", always),
         ("refused by its arguments", by_arguments),
         ("refused in the fall-back, too", unbounded),
+        ("refused there unless about the caller itself", of_itself),
     )
     return table(("System calls", "Which"), rows)
 

@@ -54,11 +54,13 @@ NUMBERS = {
         "clone": 56, "unshare": 272, "clone3": 435, "setns": 308, "open_tree": 428, "fsopen": 430, "keyctl": 250,
         "userfaultfd": 323, "io_uring_setup": 425, "process_vm_readv": 310, "pidfd_open": 434, "pidfd_getfd": 438,
         "renameat2": 316, "kcmp": 312, "ptrace": 101, "add_key": 248, "pidfd_send_signal": 424,
+        "prlimit64": 302, "ioprio_set": 251, "inotify_init1": 294, "inotify_add_watch": 254, "sched_setscheduler": 144,
     },
     "aarch64": {
         "clone": 220, "unshare": 97, "clone3": 435, "setns": 268, "open_tree": 428, "fsopen": 430, "keyctl": 219,
         "userfaultfd": 282, "io_uring_setup": 425, "process_vm_readv": 270, "pidfd_open": 434, "pidfd_getfd": 438,
         "renameat2": 276, "kcmp": 272, "ptrace": 117, "add_key": 217, "pidfd_send_signal": 424,
+        "prlimit64": 261, "ioprio_set": 30, "inotify_init1": 26, "inotify_add_watch": 27, "sched_setscheduler": 119,
     },
 }  # fmt: skip
 
@@ -409,12 +411,6 @@ def sees_the_environment_of_others(facts: Facts) -> str:
 
 
 @attack("processes")
-def traces(facts: Facts) -> str:
-    found = call("ptrace", long(0x4206), long(facts["bait"]))  # PTRACE_SEIZE
-    return "seized" if found == 0 else ""
-
-
-@attack("processes")
 def reads_memory(facts: Facts) -> str:
     with open(f"/proc/{facts['bait']}/mem", "rb"):
         return "opened its memory"
@@ -453,17 +449,6 @@ def in_a_child(flags: int) -> bool:
 
 
 @attack("filter")
-def outlives_its_parent(_facts: Facts) -> str:
-    """What takes over the first process of a room could so keep it."""
-    return "clears its death signal" if LIBRARY.prctl(1, 0, 0, 0, 0) == 0 else ""
-
-
-@attack("filter")
-def unshares_users(_facts: Facts) -> str:
-    return "unshared" if call("unshare", long(0x10000000)) == 0 else ""
-
-
-@attack("filter")
 def clones_users(_facts: Facts) -> str:
     return "cloned" if in_a_child(0x10000000) else ""
 
@@ -487,37 +472,10 @@ def mounts_in_a_namespace(_facts: Facts) -> str:
 
 
 @attack("filter")
-def rings(_facts: Facts) -> str:
-    return "made a ring" if call("io_uring_setup", long(1), ctypes.create_string_buffer(4_096)) >= 0 else ""
-
-
-@attack("filter")
-def keeps_keys(_facts: Facts) -> str:
-    found = call("add_key", b"user", b"evil", b"x", long(1), long(-3))
-    return "kept a key beyond its end" if found >= 0 else ""
-
-
-@attack("filter")
-def handles_faults(_facts: Facts) -> str:
-    return "handles faults" if call("userfaultfd", long(1)) >= 0 else ""
-
-
-@attack("filter")
-def compares_processes(_facts: Facts) -> str:
-    own = long(os.getpid())
-    return "compared" if call("kcmp", own, own, long(0), long(0), long(0)) >= 0 else ""
-
-
-@attack("filter")
 def reads_its_own_memory_by_the_back_door(_facts: Facts) -> str:
     buffer = ctypes.create_string_buffer(8)
     vector = (ctypes.c_void_p * 2)(ctypes.addressof(buffer), 8)
     return "read" if call("process_vm_readv", long(os.getpid()), vector, long(1), vector, long(1)) >= 0 else ""
-
-
-@attack("filter")
-def lets_itself_be_traced(_facts: Facts) -> str:
-    return "traced" if call("ptrace", long(0)) == 0 else ""
 
 
 # --- what came with it ---
@@ -554,6 +512,52 @@ def asks_for_the_machines_name(facts: Facts) -> str:
 @attack("privileges")
 def may_gain_privileges(_facts: Facts) -> str:
     return "may" if LIBRARY.prctl(39, 0, 0, 0, 0) != 1 else ""
+
+
+# --- in a line each: what is asked, of whom, and what says that it was done ---
+
+
+def done(found: int) -> str:
+    return "done" if found >= 0 else ""
+
+
+def shared(segment: int) -> str:
+    LIBRARY.shmat.restype = ctypes.c_void_p
+    found = LIBRARY.shmat(segment, None, 0)
+    return "" if found in (None, ctypes.c_void_p(-1).value) else f"read {ctypes.string_at(found, 6)!r}"
+
+
+def watched(path: str) -> str:
+    return done(call("inotify_add_watch", long(call("inotify_init1", long(0))), path.encode(), long(0x100)))
+
+
+BRIEF: dict[str, dict[str, Attack]] = {
+    "processes": {
+        "traces": lambda f: done(call("ptrace", long(0x4206), long(f["bait"]))),  # PTRACE_SEIZE
+        "limits another": lambda f: done(call("prlimit64", long(f["bait"]), long(7), struct.pack("=QQ", 64, 64))),
+        "holds another to a processor": lambda f: done(LIBRARY.sched_setaffinity(f["bait"], 8, struct.pack("=Q", 1))),
+        "makes another wait": lambda f: done(LIBRARY.setpriority(0, f["bait"], 19)),
+        "makes another wait for the disk": lambda f: done(call("ioprio_set", long(1), long(f["bait"]), long(3 << 13))),
+        "lets another run last": lambda f: done(call("sched_setscheduler", long(f["bait"]), long(5), bytes(4))),
+        "reads memory that others share": lambda f: shared(f["segment"]),
+        "removes memory that others share": lambda f: done(LIBRARY.shmctl(f["spare segment"], 0, None)),
+        "reads messages of others": lambda f: done(LIBRARY.msgrcv(f["queue"], bytes(64), 32, 0, 0o4000)),
+        "lets go a lock of others": lambda f: done(LIBRARY.semctl(f["lock"], 0, 16, 1)),
+    },
+    "reads": {"watches the state": lambda f: watched(f["state"])},
+    "filter": {
+        "unshares users": lambda _: done(call("unshare", long(0x10000000))),
+        "lets itself be traced": lambda _: done(call("ptrace", long(0))),
+        "compares processes": lambda _: done(call("kcmp", long(os.getpid()), long(os.getpid()))),
+        # What takes over the first process of a room could so keep it.
+        "outlives its parent": lambda _: done(LIBRARY.prctl(1, 0, 0, 0, 0)),
+        "rings": lambda _: done(call("io_uring_setup", long(1), ctypes.create_string_buffer(4_096))),
+        "keeps keys": lambda _: done(call("add_key", b"user", b"evil", b"x", long(1), long(-3))),
+        "handles faults": lambda _: done(call("userfaultfd", long(1))),
+    },
+    "gap": {"asks where a link leads": lambda f: os.readlink(f["link"])},
+}
+ATTACKS |= {name: (kind, each) for kind, found in BRIEF.items() for name, each in found.items()}
 
 
 def attempt(function: Attack, facts: Facts) -> str:

@@ -54,6 +54,26 @@ def owner() -> int:
     return ORDINARY if os.geteuid() == 0 else os.geteuid()
 
 
+_SHARING = """
+import ctypes, json
+library = ctypes.CDLL(None)
+library.shmat.restype = ctypes.c_void_p
+segments = [library.shmget(0, 4096, 0o1600) for _ in range(2)]
+queue, lock = library.msgget(0, 0o1600), library.semget(0, 1, 0o1600)
+ctypes.memmove(library.shmat(segments[0], None, 0), b"secret", 6)
+library.msgsnd(queue, (ctypes.c_long * 2)(1, 0), 8, 0)
+print(json.dumps({"segment": segments[0], "spare segment": segments[1], "queue": queue, "lock": lock}))
+"""
+_UNSHARING = """
+import ctypes, json, sys
+library, found = ctypes.CDLL(None), json.loads(sys.argv[1])
+for name in ("segment", "spare segment"):
+    library.shmctl(found[name], 0, None)
+library.msgctl(found["queue"], 0, None)
+library.semctl(found["lock"], 0, 0)
+"""
+
+
 class World:
     """The fleet, and everything beside it."""
 
@@ -73,6 +93,8 @@ class World:
             listener.bind(address)
             listener.listen(8)
         (self.outside / "socket").chmod(0o777)
+        (self.outside / "link").symlink_to("secret")
+        self._shared = self._share()
 
     def facts(self, kinds: Sequence[str]) -> dict[str, Any]:
         """What the attacks are told."""
@@ -97,6 +119,8 @@ class World:
             "variable": "NODE_SECRET",
             "machine": os.uname().nodename,
             "mark": self.mark,
+            "link": str(self.outside / "link"),
+            **self._shared,
         }
 
     def storm(
@@ -172,6 +196,14 @@ class World:
         self.ends.callback(process.wait)
         self.ends.callback(process.kill)
         return process
+
+    def _share(self) -> dict[str, int]:
+        """What processes of the same user share by number: memory, a queue with a message in it, a lock."""
+        done = subprocess.run([PYTHON, "-I", "-c", _SHARING], stdout=subprocess.PIPE, check=True, **as_owner())
+        found: dict[str, int] = json.loads(done.stdout)
+        words = [PYTHON, "-I", "-c", _UNSHARING, json.dumps(found)]
+        self.ends.callback(lambda: subprocess.run(words, check=True, **as_owner()))
+        return found
 
     def _server(self, kind: socket.SocketKind) -> socket.socket:
         made = self.ends.enter_context(socket.socket(socket.AF_INET, kind))

@@ -19,6 +19,8 @@ from ostinato.tools.sandbox.syscall_filter import (
     ARCHES,
     FAMILIES,
     KILL,
+    OF_ITSELF,
+    RANKS,
     REFUSED,
     SPECIAL,
     UNBOUNDED,
@@ -139,6 +141,23 @@ def test_without_namespaces_more_is_refused() -> None:
                 assert refused(on(machine, number, namespaces=False)) == errno.EPERM
 
 
+@given(MACHINES, st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1))
+def test_without_namespaces_limits_and_turns_are_only_the_callers_own(machine: str, first: int, second: int) -> None:
+    for call in OF_ITSELF:
+        number = call.on(machine)
+        assert number is not None
+        assert on(machine, number, first) == ALLOW
+        fine = first & 0xFFFFFFFF == 0  # the kernel reads an int
+        assert refused(on(machine, number, first, namespaces=False)) == (None if fine else errno.EPERM)
+    for call, user in RANKS.values():
+        number = call.on(machine)
+        assert number is not None
+        fine = first & 0xFFFFFFFF != user and second & 0xFFFFFFFF == 0
+        assert refused(on(machine, number, first, second, namespaces=False)) == (None if fine else errno.EPERM)
+        assert on(machine, number, 1, 0, namespaces=False) == ALLOW
+        assert refused(on(machine, number, user, 0, namespaces=False)) == errno.EPERM
+
+
 def test_elsewhere_there_is_none() -> None:
     with pytest.raises(Denied, match="riscv64"):
         program("riscv64")
@@ -152,6 +171,6 @@ def test_the_numbers_are_those_of_the_kernels_headers(machine: str, header: str)
     path = Path("/usr/include") / header
     text = path.read_text() if path.exists() else ""
     known = dict(re.findall(r"__NR(?:3264)?_(\w+)\s+(\d+)", text))
-    for call in (*REFUSED, *SPECIAL, *UNBOUNDED):
+    for call in (*REFUSED, *SPECIAL, *UNBOUNDED, *OF_ITSELF, *(each for each, _ in RANKS.values())):
         if call.name in known:
             assert int(known[call.name]) == call.on(machine), call.name

@@ -59,7 +59,7 @@ def version() -> int:
 def gaps(found: int) -> tuple[str, ...]:
     """What is not held back, in words for people."""
     always = (
-        "whether a file exists anywhere, its size and its times can be asked",
+        "whether a file exists anywhere, its size, its times, its attributes and where a link leads can be asked",
         "names of the machine and of its kernel are the host's",
         "processes that leave the command's parent outlive a node that was killed",
         "limits of memory and of processes hold for each process and for its user, not for the command",

@@ -11,7 +11,9 @@ Pure. Knows nothing of how the program reaches the kernel. Source: linux/seccomp
 from __future__ import annotations
 
 import errno
+import itertools
 import struct
+from collections.abc import Iterator
 from typing import Literal
 
 from ostinato.domain.errors import Denied
@@ -84,10 +86,23 @@ UNBOUNDED = _calls(
     "setsid 112 157; setpgid 109 154; chmod 90 -; fchmod 91 52; fchmodat 268 53; fchmodat2 452 452; chown 92 -;"
     "fchown 93 55; lchown 94 -; fchownat 260 54; setxattr 188 5; lsetxattr 189 6; fsetxattr 190 7; removexattr 197 14;"
     "lremovexattr 198 15; fremovexattr 199 16; setxattrat 463 463; removexattrat 466 466; file_setattr 469 469;"
-    "utime 132 -; utimes 235 -; futimesat 261 -; shmget 29 194; msgget 68 186; semget 64 190; mq_open 240 180"
+    "utime 132 -; utimes 235 -; futimesat 261 -; shmget 29 194; shmat 30 196; shmctl 31 195; msgget 68 186;"
+    "msgsnd 69 189; msgrcv 70 188; msgctl 71 187; semget 64 190; semctl 66 191; semop 65 193; semtimedop 220 192;"
+    "mq_open 240 180; mq_unlink 241 181; inotify_add_watch 254 27; migrate_pages 256 238; move_pages 279 239"
 )
 """Also refused where no namespaces hold a command back: leaving its process group, metadata of files that it may not
-write, and memory shared with strangers."""
+write, watching folders that it may not read, and memory, messages and locks shared with strangers."""
+
+OF_ITSELF = _calls(
+    "prlimit64 302 261; sched_setaffinity 203 122; sched_setscheduler 144 119; sched_setparam 142 118;"
+    "sched_setattr 314 274"
+)
+"""Refused there unless they name the caller itself (0): the node's own limits and turns are the same user's."""
+
+RANKS = {
+    call.name: (call, user) for call, user in zip(_calls("setpriority 141 140; ioprio_set 251 30"), (2, 3), strict=True)
+}
+"""Name -> call, and what its first argument is where it means all processes of a user; its second names one."""
 
 _LD = 0x20  # BPF_LD | BPF_W | BPF_ABS
 _JEQ = 0x15  # BPF_JMP | BPF_JEQ | BPF_K
@@ -127,9 +142,11 @@ def _lines(machine: str, *, namespaces: bool) -> list[tuple[str, Line]]:
     if machine == "x86_64":
         lines.append(("", (_JGE, X32_BIT, "kill", "")))
     lines += [("", (_JEQ, _known(call.on(machine)), call.name, "")) for call in SPECIAL]
-    numbers = [number for call in refused if (number := call.on(machine)) is not None]
-    lines += [("", (_JEQ, number, "eperm", "")) for number in numbers]
-    lines.append(("", (_RET, ALLOW, "", "")))
+    if not namespaces:
+        lines += [("", (_JEQ, _known(call.on(machine)), "itself", "")) for call in OF_ITSELF]
+        lines += [("", (_JEQ, _known(call.on(machine)), name, "")) for name, (call, _) in RANKS.items()]
+    lines += _by_numbers({number for call in refused if (number := call.on(machine)) is not None})
+    lines.append(("beyond", (_RET, ALLOW, "", "")))
     lines += _by_arguments(namespaces=namespaces)
     lines += [
         ("clone3", (_RET, _refuse(errno.ENOSYS), "", "")),  # its flags lie in memory; C libraries fall back to clone
@@ -140,6 +157,23 @@ def _lines(machine: str, *, namespaces: bool) -> list[tuple[str, Line]]:
         ("allow", (_RET, ALLOW, "", "")),  # once more: jumps go forward
     ]
     return lines
+
+
+def _by_numbers(numbers: set[int]) -> Iterator[tuple[str, Line]]:
+    """Each alone, or three and more that follow one another by their bounds, in their order: so it stays below 1 kB."""
+    first = ""
+    for low in sorted(each for each in numbers if each - 1 not in numbers):
+        above = next(each for each in itertools.count(low) if each not in numbers)
+        if above - low < 3:
+            for each in range(low, above):
+                yield first, (_JEQ, each, "eperm", "")
+                first = ""
+            continue
+        yield first, (_JGE, low, "", "beyond")  # all that follow are larger
+        first = f"from {above}"
+        yield "", (_JGE, above, first, "eperm")
+    if first:
+        yield first, (_JEQ, max(numbers), "eperm", "")
 
 
 def _by_arguments(*, namespaces: bool) -> list[tuple[str, Line]]:
@@ -165,7 +199,11 @@ def _by_arguments(*, namespaces: bool) -> list[tuple[str, Line]]:
         lines += [("", (_JEQ, family, "allow", "")) for family in FAMILIES[:-1]]
         lines.append(("", (_JEQ, FAMILIES[-1], "allow", "family")))
     else:  # nothing else keeps it from the machine's network and from sockets in the file system
-        lines.append(("", (_JEQ, FAMILIES[0], "family", "family")))
+        lines += [("", (_JEQ, FAMILIES[0], "family", "family")), ("itself", (_LD, _ARG0, "", ""))]
+        lines.append(("", (_JEQ, 0, "allow", "eperm")))
+        for name, (_, user) in RANKS.items():
+            lines += [(name, (_LD, _ARG0, "", "")), ("", (_JEQ, user, "eperm", ""))]
+            lines += [("", (_LD, _ARG1, "", "")), ("", (_JEQ, 0, "allow", "eperm"))]
     return lines
 
 
