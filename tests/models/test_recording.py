@@ -269,3 +269,21 @@ def test_a_secret_is_found_in_every_disguise(secret: str, around: str, before: i
     for text in (secret, quote(secret, safe=""), json.dumps(secret)[1:-1]):
         assert secret not in secrets.removed_from(around + text + around)
     assert secrets.removed_from(coded) != coded
+
+
+def test_what_has_the_published_form_of_a_key_is_never_written() -> None:
+    letters, digits = "abcdefghijklmnopqrstuvwxyz", "0123456789"
+    body = letters + digits
+    keys = [
+        "sk-" + body, "sk-ant-" + body, "gsk_" + body, "AIza" + body[:35], "Bearer " + body, "ghp_" + body,
+        "github_pat_" + body, "glpat-" + letters, "xoxb-" + digits + "-" + letters, "AKIA" + letters[:16].upper(),
+        "hf_" + body, "npm_" + body, "SG." + letters + "." + body, "eyJ" + letters + ".eyJ" + body + "." + letters,
+        f"-----BEGIN RSA PRIVATE KEY-----\n{body}\n{body}\n-----END RSA PRIVATE KEY-----", "ost_" + body,
+        f"-----BEGIN PRIVATE KEY-----\n{body}", f"kim:{body}",
+    ]  # fmt: skip
+    for key in keys:
+        text = Secrets(()).removed_from(f"It is https://{key}@example.com" if key.startswith("kim") else f"It is {key}")
+        assert body[3:16] not in text.lower(), key
+        assert "***" in text, key
+    prose = "See https://example.com/a:b@c and the keyboard, T12, skills; hf_short, 12:30, mail a@b.example."
+    assert Secrets(()).removed_from(prose) == prose

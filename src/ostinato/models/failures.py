@@ -35,8 +35,17 @@ _TOO_LONG = re.compile(
     re.IGNORECASE,
 )
 _NO_MONEY = re.compile(r"insufficient_quota|billing_hard_limit|credit balance", re.IGNORECASE)
-KEY_LIKE = re.compile(r"\b(sk|pk|key|gsk|xai|AIza|Bearer)[-_ ]?[A-Za-z0-9_*.-]{12,}")
-"""What looks like a key, whoever gave it out."""
+KEY_LIKE = re.compile(
+    r"\b(?:sk|pk|rk|key|gsk|xai|AIza|Bearer)[-_ ]?[A-Za-z0-9_*.-]{12,}"
+    r"|\b(?:gh[opusr]|github_pat|glpat|hf|npm|pypi|dop_v1|ost)[-_][A-Za-z0-9_-]{16,}"
+    r"|\bxox[a-z]-[A-Za-z0-9-]{10,}|\bSG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}"
+    r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"
+    r"|\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*"
+    r"|-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----[\s\S]{0,8192}?(?:-----END [A-Z ]{0,40}PRIVATE KEY-----|\Z)"
+    r"|(?<=://)[^\s/:@]{0,200}:[^\s/@]{1,200}(?=@)"
+)
+"""What looks like a key, whoever gave it out: those of providers, the published forms of GitHub, GitLab, Slack, AWS and
+their like, signed web tokens (RFC 7519), private keys (RFC 7468), and name and password in an address."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]+")
 
 
