@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from ostinato.domain.question import QuestionState
 from ostinato.domain.step import Answered, Decision, Effect, Judged, ResultStatus, ToolIntent, ToolOutcome
 from ostinato.domain.task import TaskState
 from ostinato.domain.values import SECOND, Trust
-from ostinato.tools.port import Arguments, OutsideTool, ToolContext, ToolResult, object_schema
+from ostinato.tools.port import Arguments, CallReport, OutsideTool, ToolContext, ToolResult, object_schema
 from tests.agents.fleet import ENDED, Fleet, running
 from tests.agents.test_turns import SEND, decide, files, letters, only_question
 from tests.conftest import run
@@ -214,3 +215,38 @@ def test_a_call_that_says_what_it_has_written_leaves_nothing_else_marked(
             assert set(await fleet.store.read(lambda reads: reads.tainted_files("helper"))) == marked
 
     run(story())
+
+
+LOOKING = """
+rules: [{when: {tool: ledger.close}, text: done}]
+default: {calls: [{tool: ledger.close, args: {}}]}
+"""
+
+
+def test_what_a_tool_must_read_of_a_call_it_reads_beside_the_threads_of_the_store_and_of_all_turns(
+    tmp_path: Path,
+) -> None:
+    readers: list[str] = []
+
+    def look(context: ToolContext, arguments: Arguments) -> CallReport:
+        readers.append(threading.current_thread().name)
+        return CallReport(effect=Effect.READ, bound={"pages": 12})
+
+    async def close(context: ToolContext, arguments: Arguments) -> ToolResult:
+        return ToolResult(text=f"closed {context.bound['pages']} pages")
+
+    tool = OutsideTool(
+        name="ledger.close", description="Close it.", parameters=object_schema(), act=close, report=look, looks=True
+    )
+
+    async def story() -> None:
+        leash = "---\nallow: [ledger.close]\n---\n"
+        async with running(tmp_path, files(LOOKING, agents__helper__TOOLS_md=leash), tools=(tool,)) as fleet:
+            done = await fleet.until((await fleet.goal("helper", "close it")).id, ENDED)
+            (outcome,) = [each for each in await fleet.journal(done.id) if isinstance(each, ToolOutcome)]
+            assert outcome.text == "closed 12 pages"
+
+    run(story())
+    assert len(readers) == 1, "once, for verdict and intent"
+    assert "writer" not in readers[0]
+    assert readers[0] != threading.current_thread().name

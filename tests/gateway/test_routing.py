@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from ostinato.domain.errors import Invalid
 from ostinato.domain.event import EventName
 from ostinato.domain.ledger import Charge
-from ostinato.domain.task import Done, Fail, NewTask, TaskKind, TaskResult
+from ostinato.domain.routing import Record
+from ostinato.domain.task import Done, Fail, NewTask, TaskKind, TaskResult, TaskSpec
 from ostinato.domain.values import SECOND
 from ostinato.gateway import agents_api, task_story_api, tasks_api
 from ostinato.store.port import Claim, ClaimRequest, EventFilter, Tx
-from ostinato.tools.router import Router
+from ostinato.store.sqlite import open_store
+from ostinato.tools.port import Colleague
+from ostinato.tools.router import RECORDS_AT_ONCE, Router
 from ostinato.workspace.fleet_file import read_fleet
 from ostinato.workspace.init import add_agent
 from tests.conftest import run
@@ -208,3 +211,42 @@ def test_a_draft_that_nobody_could_do_is_routed_when_it_is_approved(tmp_path: Pa
             assert (approved["agent"], approved["state"]) == ("scholar", "ready")
 
     run(look())
+
+
+def test_however_many_could_do_it_few_of_their_pasts_are_looked_up_again_for_one_task() -> None:
+    asked: list[str] = []
+    seconds = [0.0]
+
+    class Looked:
+        """The transaction, with an ear for what is asked of it."""
+
+        def __init__(self, tx: Tx) -> None:
+            self._tx = tx
+
+        def __getattr__(self, verb: str) -> Any:
+            return getattr(self._tx, verb)
+
+        def agent_record(self, agent: str, task_type: str) -> Record:
+            asked.append(agent)
+            return self._tx.agent_record(agent, task_type)
+
+    agents = [Colleague(id=f"a{number}", skills=("latin",)) for number in range(60)]
+    new = NewTask(kind=TaskKind.GOAL, title="read Cicero", spec=TaskSpec(skills=("latin",)))
+    router = Router(elapsed_s=lambda: seconds[0])
+
+    async def look() -> None:
+        store = open_store(None)
+        try:
+            for wait_s in (0.0, 1.0, 10.0, 10.0, 10.0, 10.0):
+                seconds[0] += wait_s
+                await store.run(lambda tx: router.place(cast("Tx", Looked(tx)), new, agents, now=NOW))
+                asked.append("|")
+        finally:
+            await store.close()
+
+    run(look())
+    first, at_once, *later = "".join(f"{each} " for each in asked).split("|")[:-1]
+    assert len(first.split()) == 60, "nothing was known"
+    assert not at_once.split()
+    assert [len(each.split()) for each in later] == [RECORDS_AT_ONCE] * 4
+    assert len({each for names in later for each in names.split()}) == 60, "those known longest first"

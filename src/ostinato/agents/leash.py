@@ -6,6 +6,7 @@ now. The gate is outside the model. Knows nothing of how a turn goes on.
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import math
 import time
@@ -26,15 +27,15 @@ from ostinato.domain.ledger import day_of
 from ostinato.domain.message import Message
 from ostinato.domain.permission import Permission
 from ostinato.domain.policy import CallFacts, Verdict, judge, stricter
-from ostinato.domain.step import ABOVE, Entry, Input, ToolIntent
+from ostinato.domain.step import ABOVE, Decision, Entry, Input, ToolIntent
 from ostinato.domain.task import Task
 from ostinato.domain.values import Attachment, Instant, Limits, Trust, Value, digest_of, to_json
 from ostinato.engine.finisher import Finisher
 from ostinato.engine.vault import learn
 from ostinato.store.port import Tx
-from ostinato.tools.port import AnyTool, Colleague, CommandRules, ToolContext
+from ostinato.tools.port import AnyTool, CallReport, Colleague, CommandRules, ToolContext
 from ostinato.tools.review import review_tools
-from ostinato.tools.toolbox import Lent, Toolbox
+from ostinato.tools.toolbox import Lent, Toolbox, report_of
 from ostinato.workspace.agent import AgentDefinition, is_agent_file
 from ostinato.workspace.registry import Workspaces
 
@@ -139,11 +140,12 @@ class Leash:
         *,
         context: ToolContext,
         arguments: dict[str, Any] | None,
-        permissions: Sequence[Permission] = (),
+        permissions: Callable[[], Sequence[Permission]] = tuple,
         budget_left: Callable[[], int | None] = _no_limit,
     ) -> tuple[Verdict, CallFacts] | str:
         """What is wrong with the call itself, in words; or the stricter verdict of then and now, and what it was judged
-        by. Never raises. `budget_left`, micro-dollars, is asked for calls that cost something."""
+        by. Never raises. `budget_left`, micro-dollars, is asked for calls that cost something, `permissions` where a
+        person would be asked."""
         if arguments is None:
             return call.problem or "the arguments are not a JSON object"
         toolbox = self._maker.toolbox
@@ -157,14 +159,29 @@ class Leash:
         facts = toolbox.facts(tool, arguments, context)
         if facts.cost_usd_micros:
             facts = replace(facts, budget_left_usd_micros=budget_left())
-        verdict = judge(facts, self.now.policy, permissions)
+        facts_then = None
         if self._has_changed:
-            before = replace(context, commands=command_rules(self.then), secrets=self.then.tools.secrets)
+            before = replace(context, commands=command_rules(self.then), secrets=self.then.tools.secrets, looked=None)
             facts_then = toolbox.facts(tool, arguments, before)
             facts_then = replace(facts_then, budget_left_usd_micros=facts.budget_left_usd_micros)
-            earlier = judge(facts_then, self.then.policy, permissions)
-            verdict = stricter(earlier, verdict)
+        verdict = self._strictest(facts, facts_then)
+        if verdict.decision is Decision.ASK and (known := permissions()):
+            verdict = self._strictest(facts, facts_then, known)
         return verdict, facts
+
+    def _strictest(
+        self, facts: CallFacts, facts_then: CallFacts | None, permissions: Sequence[Permission] = ()
+    ) -> Verdict:
+        """Of now and, where they may differ, of then."""
+        verdict = judge(facts, self.now.policy, permissions)
+        return verdict if facts_then is None else stricter(judge(facts_then, self.then.policy, permissions), verdict)
+
+    async def look(self, tool: AnyTool, call: ToolCall, *, context: ToolContext) -> CallReport | None:
+        """What a tool finds out about a call, on a thread of its own; None for a call that will be refused for what it
+        is."""
+        if call.arguments is None or self._maker.toolbox.check_arguments(tool, call.arguments):
+            return None
+        return await asyncio.to_thread(report_of, tool, call.arguments, context)
 
     @property
     def _has_changed(self) -> bool:

@@ -7,7 +7,6 @@ does next.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 from msgspec.structs import replace
@@ -126,15 +125,13 @@ class TurnGate:
         state = self._state
         state.leash.renew()
         context = state.context(state.draft_intent(call, arguments), now=self._now)
-        judge = partial(
-            state.leash.judge, call, context=context, arguments=arguments,
+        return state.leash.judge(
+            call,
+            context=context,
+            arguments=arguments,
+            permissions=lambda: self._tx.permissions(state.leash.then.id),
             budget_left=lambda: purse.left(state, self._tx, now=self._now),
-        )  # fmt: skip
-        judged = judge()
-        if isinstance(judged, str) or judged[0].decision is not Decision.ASK:
-            return judged
-        permissions = self._tx.permissions(state.leash.then.id)
-        return judge(permissions=permissions) if permissions else judged
+        )
 
     def _reads_taint(self, tool: AnyTool, arguments: dict[str, Any]) -> bool:
         """As it is now: other sessions of the agent write the same files."""

@@ -153,6 +153,8 @@ class _Run:
                     if not isinstance(answer, ModelAnswer):
                         return Ending(outcome=answer, within=within)
                     produced = [answer]
+                    if answer.calls:
+                        await self._state.look_ahead(answer.calls, now=self._attempt.clock.now())
                 case Act():
                     produced = await self._act(done.move.planned)
             done = await self._advance(produced, within=within)

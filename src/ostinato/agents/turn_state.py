@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from ostinato.agents.leash import Leash
 from ostinato.agents.model_choices import ModelChoices
 from ostinato.agents.moves import Advance
@@ -27,10 +29,26 @@ from ostinato.domain.step import (
 from ostinato.domain.taint import touches
 from ostinato.domain.task import Task, TaskKind, TaskSpec
 from ostinato.domain.turn import TurnView
-from ostinato.domain.values import Instant, Limits, Trust, digest_of
+from ostinato.domain.values import Instant, Limits, Trust, Value, digest_of
 from ostinato.models.port import Model
 from ostinato.store.port import Claim, Tx
-from ostinato.tools.port import ToolContext
+from ostinato.tools.port import CallReport, ToolContext
+
+
+class _Looked(Value):
+    """What a tool has found out about a call, and under which rules."""
+
+    arguments: dict[str, Any]
+    context: ToolContext
+    report: CallReport
+
+    def shown_to(self, context: ToolContext, arguments: dict[str, Any]) -> ToolContext:
+        """The context with it, unless somebody has changed the rules since, or other arguments are meant."""
+        then = self.context
+        same = (then.commands, then.secrets, then.credentials, then.workspace, self.arguments) == (
+            context.commands, context.secrets, context.credentials, context.workspace, arguments,
+        )  # fmt: skip
+        return replace(context, looked=self.report) if same else context
 
 
 class TurnState:
@@ -59,6 +77,7 @@ class TurnState:
         self.summary_held_at: Instant | None = None
         """The same for a summary that was begun."""
         self._view: TurnView | None = None
+        self._looked: dict[str, _Looked] = {}
         self.probed: set[str] = set()
         """Calls whose tool could not tell whether they have happened: only a person can."""
 
@@ -95,6 +114,7 @@ class TurnState:
                     self.model = self.choices.model(entry.model)
         self.journal[:] = done.journal
         self._view = done.view
+        self._looked.clear()
         self._keep(done.messages)
         self._learn(new)
 
@@ -144,7 +164,7 @@ class TurnState:
 
     def context(self, intent: ToolIntent, *, now: Instant, repeated: bool = False) -> ToolContext:
         """What a tool is told about one call of this turn."""
-        return self.leash.context(
+        context = self.leash.context(
             self.task,
             intent=intent,
             trust=self.trust,
@@ -153,6 +173,20 @@ class TurnState:
             messages=tuple(self.messages.values()),
             repeated=repeated,
         )
+        looked = self._looked.get(intent.call_id)
+        return looked.shown_to(context, intent.arguments) if looked is not None else context
+
+    async def look_ahead(self, calls: Iterable[ToolCall], *, now: Instant) -> None:
+        """Reads what the tools of these calls must know of them, so that the one transaction that judges them next,
+        and performs them or asks, need not."""
+        for call in calls:
+            tool = self.leash.tool_or_none(call.name)
+            if tool is None or not tool.looks:
+                continue
+            context = self.context(self.draft_intent(call, call.arguments), now=now)
+            report = await self.leash.look(tool, call, context=context)
+            if report is not None:
+                self._looked[call.id] = _Looked(arguments=call.arguments or {}, context=context, report=report)
 
     def _learn(self, entries: Iterable[Entry]) -> None:
         """What the journal says of what was read: it is all that survives a crash."""

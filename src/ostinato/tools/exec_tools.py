@@ -64,6 +64,7 @@ def exec_tools(place: CommandPlace | None) -> tuple[AnyTool, ...]:
             effect=Effect.IRREVERSIBLE,
             act=partial(_run, place),
             report=partial(report_command, place),
+            looks=True,
             reads=whole_workspace,
             writes=whole_workspace,
             tells_writes=True,

@@ -112,6 +112,8 @@ class ToolContext(Value):
     fleet: str = "fleet"
     repeated: bool = False
     """True: an earlier attempt may have done it already, with the same key."""
+    looked: CallReport | None = None
+    """What a tool that `looks` found out about this call a moment ago, outside of any transaction."""
 
 
 class ToolResult(Value):
@@ -229,6 +231,9 @@ class Tool(Value):
     """Strangers wrote its description, and no person has read it: whoever is shown it is tainted."""
     report: Report | None = None
     """For a tool whose effect depends on the call, or that not every agent may use for everything."""
+    looks: bool = False
+    """Its report reads files of any length: it is made before the transaction that judges the call, where that can be,
+    for nobody else can write meanwhile."""
 
 
 class StoreTool(Tool):

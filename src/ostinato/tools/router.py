@@ -7,6 +7,7 @@ handed in as colleagues.
 
 from __future__ import annotations
 
+import heapq
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -29,7 +30,11 @@ SCALE = "scale."
 """How the names of settings begin that say how many instances of an agent work at once."""
 
 RECORDS_S = 5.0
-"""How old what is known of an agent's work may be, in seconds."""
+"""How old what is known of an agent's work may be, in seconds, before it is looked up again."""
+
+RECORDS_AT_ONCE = 16
+"""Of a thousand candidates so many are looked up again for one task, those known longest first: each is a walk over 200
+rows, and nobody writes meanwhile."""
 
 RECORDS_MAX = 20_000
 """Agents and types of tasks of which it is kept: some 6 MB."""
@@ -120,7 +125,7 @@ class Router:
             flags.setdefault(flag.scope, set()).add(flag.name)
         troubled = {each.name for each in tx.breakers() if each.state is not BreakerState.CLOSED}
         scales = tx.settings(SCALE)
-        tallies = _tallies(tx, able)
+        tallies, records = _tallies(tx, able), self._records_of(tx, able, task_type)
         for each in agents:
             if each.id not in able:
                 continue
@@ -132,17 +137,25 @@ class Router:
                 unfinished=sum(tallies.get(each.id, {}).get(state.value, 0) for state in UNFINISHED),
                 concurrency=scaled(scales.get(each.id), each.concurrency),
                 hindered=_hindrance(tx, each, held=held, in_trouble=f"agent:{each.id}" in troubled, now=now),
-                record=self._record(tx, each.id, task_type),
+                record=records[each.id],
                 is_known=each.id in known,
             )
 
-    def _record(self, tx: Reads, agent: str, task_type: str) -> Record:
-        at, found = self._records.get((agent, task_type), (0.0, None))
-        if found is None or self._elapsed_s() - at > RECORDS_S:
-            found = tx.agent_record(agent, task_type)
-            if len(self._records) >= RECORDS_MAX:
-                self._records.clear()
-            self._records[agent, task_type] = self._elapsed_s(), found
+    def _records_of(self, tx: Reads, able: Iterable[str], task_type: str) -> dict[str, Record]:
+        """What became of the work of each: of those that nobody has asked for yet, and of some that have grown old, as
+        it is now."""
+        now_s, known = self._elapsed_s(), self._records
+        ages = [(known[each, task_type][0], each) for each in able if (each, task_type) in known]
+        old = [each for each in ages if now_s - each[0] > RECORDS_S]
+        wanted = {name for _, name in heapq.nsmallest(RECORDS_AT_ONCE, old)}
+        found: dict[str, Record] = {}
+        for each in able:
+            at_record = known.get((each, task_type))
+            if at_record is None or each in wanted:
+                if len(known) >= RECORDS_MAX:
+                    known.clear()
+                at_record = known[each, task_type] = now_s, tx.agent_record(each, task_type)
+            found[each] = at_record[1]
         return found
 
     @staticmethod

@@ -234,6 +234,8 @@ def is_unaddressed(tool: Tool) -> bool:
 
 def report_of(tool: Tool, arguments: Arguments, context: ToolContext) -> CallReport:
     """What the tool finds out about a call whose arguments have been checked."""
+    if context.looked is not None:
+        return context.looked
     return tool.report(context, arguments) if tool.report else CallReport(effect=tool.effect)
 
 

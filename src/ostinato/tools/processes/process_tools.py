@@ -25,7 +25,6 @@ from ostinato.tools.commands import (
     CommandPlace,
     check_bound,
     report_command,
-    wanted_command,
     whole_workspace,
 )
 from ostinato.tools.port import (
@@ -80,6 +79,7 @@ def process_tools(place: CommandPlace | None) -> tuple[AnyTool, ...]:
             effect=Effect.IRREVERSIBLE,
             act=partial(_start, place=place),
             report=partial(report_command, place, lasting=True),
+            looks=True,
             reads=whole_workspace,
             writes=whole_workspace,
             own_files=True,
@@ -162,9 +162,10 @@ def _acting(place: CommandPlace | None, which: dict[str, Any], size: dict[str, A
 
 
 def _start(tx: Tx, context: ToolContext, arguments: Arguments, *, place: CommandPlace | None) -> ToolResult:
-    wanted = wanted_command(place, context, arguments, lasting=True)
-    check_bound(wanted.bound(context.agent), context.bound)
-    assert place is not None
+    report = context.looked or report_command(place, context, arguments, lasting=True)
+    if report.refusal or place is None:
+        raise Denied(report.refusal or "Commands have no place here")
+    check_bound(report.bound, context.bound)  # and once more when it begins, by what is there then
     task = add_process(tx, context, arguments)
     handle_for(place.state_dir, task).prepare(about_of(task))  # so that it can be written to before it has begun
     return ToolResult(text=f"{task.name} is started; its end comes as a message", data={"process": task.name})
