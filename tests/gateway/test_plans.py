@@ -44,6 +44,7 @@ def test_a_plan_becomes_drafts_that_know_what_they_wait_for_and_what_they_may_sp
             assert nodes["report"]["after"] == sorted([ids["collect"], f"{ids['check']}:failure"])
             assert nodes["report"]["task"]["agent"] == "billing", "it was found by its skill"
             tasks = await made.store.read(lambda tx: [tx.task(int(each[1:])) for each in ids.values()])
+            assert {each.spec.requester for each in tasks} == {"ann"}, "or she could allow what it asks for"
             assert sorted(each.spec.budget.usd_micros for each in tasks if each.spec.budget) == [1_000_000] * 3
 
     run(look())

@@ -30,6 +30,7 @@ from ostinato.cli.options import (
 from ostinato.cli.screen import Screen
 from ostinato.cli.words import when
 from ostinato.domain.errors import Invalid
+from ostinato.domain.message import OWN_KINDS, kind_of
 from ostinato.gateway import approvals_api
 from ostinato.gateway.views import QuestionView
 
@@ -215,7 +216,14 @@ def _show(screen: Screen, view: QuestionView) -> None:
 
 
 def _at_its_end(view: QuestionView) -> str:
-    return "and then it is given up" if view.kind == "failure" else "which counts as a denial"
+    if view.kind == "failure":
+        return "and then it stays a dead letter" if _is_beside(view) else "and then it is given up"
+    return "which counts as a denial"
+
+
+def _is_beside(view: QuestionView) -> bool:
+    """True where the failure is of a session that goes on: nothing waits for the answer."""
+    return bool(view.session) and kind_of(view.session) not in OWN_KINDS
 
 
 def _changes(before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]:
@@ -251,6 +259,8 @@ def _next(view: QuestionView) -> tuple[str, ...]:
     allow_it, deny_it = f"ostinato approvals allow {view.id}", f'ostinato approvals deny {view.id} --reason "..."'
     if view.kind == "unknown":
         return (f"{allow_it}    (it did not happen: do it again)", f'ostinato approvals answer {view.id} "it happened"')
+    if view.kind == "failure" and _is_beside(view):
+        return f"{allow_it}    (try the turn again)", f"{deny_it}    (leave it as it is)"
     if view.kind == "failure":
         return (
             f"{allow_it}    (try again)",

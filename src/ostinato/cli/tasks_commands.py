@@ -73,6 +73,9 @@ Fallback = Annotated[
 Escalate = Annotated[
     list[str] | None, typer.Option("--escalate", metavar="WHO:TIME", help="Whom to ask if it fails: alice:2h.")
 ]
+TypeOfWork = Annotated[
+    str, typer.Option("--type", metavar="WORD", help="What kind of work; routing compares agents by it.")
+]
 AfterTasks = Annotated[
     list[str] | None, typer.Option("--after", metavar="TASK", help="Once this is done; T12:failure, T12:always.")
 ]
@@ -85,6 +88,7 @@ def add(
     agent: Annotated[str | None, typer.Option("--agent", metavar="AGENT", help="Who does it.")] = None,
     skill: Skills = None,
     project: Annotated[str, typer.Option("--project", metavar="NAME", help="What it belongs to.")] = "",
+    kind_of_work: TypeOfWork = "",
     priority: Priority = 0,
     after: AfterTasks = None,
     any_of: Annotated[bool, typer.Option("--any", help="Any one of --after is enough.")] = False,
@@ -123,9 +127,9 @@ def add(
         after=after or [],
         retry=retry_argument(retry) if retry else {},
         escalate=None if escalate is None else rungs_argument(escalate),
-        agent=agent, project=project, priority=priority, any=any_of, not_before=not_before, deadline=deadline,
-        timeout=timeout, model=model, cache=cache, fresh=fresh, deliver=deliver, budget=budget, policy=policy,
-        fallback=fallback, delegation=delegation, review=review, draft=draft, key=key,
+        agent=agent, project=project, type=kind_of_work, priority=priority, any=any_of, not_before=not_before,
+        deadline=deadline, timeout=timeout, model=model, cache=cache, fresh=fresh, deliver=deliver, budget=budget,
+        policy=policy, fallback=fallback, delegation=delegation, review=review, draft=draft, key=key,
     )  # fmt: skip
     _say_added(client, client.call(tasks_api.add, request), depends=bool(after), as_json=as_json)
 
@@ -244,7 +248,7 @@ def _show_list(screen: Screen, found: TaskList, request: tasks_api.WhichTasks, *
         screen.json(found)
         return
     if not found.tasks:
-        is_all = _again(request) == "ostinato tasks list"
+        is_all = _again(request) in ("ostinato tasks list", "ostinato tasks list --all")
         screen.say(
             "There are none. Add one: ostinato tasks add TITLE --agent AGENT"
             if is_all

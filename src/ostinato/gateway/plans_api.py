@@ -98,7 +98,8 @@ async def plan(context: Context, request: MakePlan) -> TreeView:
     wanted, now = read_plan(request.plan), context.now
     where = await placing(context)
     name = digest_of(to_json([request.key] if request.key else [request.plan, now]))[:16]
-    frame = Frame(kind=TaskKind.GOAL, title="", plan=name, project=wanted.project)
+    asked = TaskSpec(requester=context.caller.name)
+    frame = Frame(kind=TaskKind.GOAL, title="", plan=name, project=wanted.project, spec=asked)
 
     def write(tx: Tx) -> TreeView:
         made = draft(tx, wanted, frame, router=context.router, agents=where.agents, actor=context.caller.name, now=now)

@@ -18,6 +18,7 @@ from ostinato.domain.breaker import BreakerState
 from ostinato.domain.dependency import BAD_END
 from ostinato.domain.duration import format_duration
 from ostinato.domain.fingerprint import error_of
+from ostinato.domain.message import OWN_KINDS, kind_of
 from ostinato.domain.question import Question, QuestionKind
 from ostinato.domain.task import ENDED, Task, TaskKind, TaskState
 from ostinato.domain.values import SECOND, Instant
@@ -290,7 +291,8 @@ def _about_question(question: Question, *, now: Instant) -> str:
     }[question.kind]
     left = ""
     if question.expires_at is not None:
-        ends = "given up" if question.kind is QuestionKind.FAILURE else "denied"
+        beside = bool(question.session) and kind_of(question.session) not in OWN_KINDS
+        ends = "denied" if question.kind is not QuestionKind.FAILURE else "left" if beside else "given up"
         hours = (question.expires_at - now) / SECOND / 3_600
         left = f" ({ends} by itself in {hours:.0f} h)" if hours >= 1 else f" ({ends} by itself within the hour)"
     return f"{question.name} {about}{left}"

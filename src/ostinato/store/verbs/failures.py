@@ -230,7 +230,8 @@ class FailureVerbs(AskVerbs):
         if settled.state is QuestionState.EXPIRED:
             return
         if gives_up:
-            reason = f"{by} left it as it is ({settled.name})"
+            why = f": {settled.answer}" if settled.answer and agent is not None else ""
+            reason = f"{by} left it as it is ({settled.name}){why}"
             self.move_task(task.id, TaskEvent.DISMISS, actor=by, reason=reason, now=now)
         elif agent and agent != task.agent:
             raise Conflict(
