@@ -84,7 +84,7 @@ def stop(process: subprocess.Popen[bytes]) -> None:
     """End a process in order, or with its whole group when it does not go."""
     process.send_signal(signal.SIGTERM)
     try:
-        process.wait(30)
+        process.wait(120)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()

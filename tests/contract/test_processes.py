@@ -93,10 +93,10 @@ def test_a_process_killed_at_any_commit_keeps_what_it_acknowledged(tmp_path: Pat
     for commit in range(1, commits + 1):
         directory = tmp_path / f"{commit}"
         with start("work", directory, tasks, kill=f"{side}:{commit}") as killed:
-            said = killed.communicate(timeout=20)[0].split("\n")
+            said = killed.communicate(timeout=120)[0].split("\n")
         assert killed.returncode == -signal.SIGKILL
         with start("work", directory, tasks) as again:
-            again.communicate(timeout=20)
+            again.communicate(timeout=120)
         assert again.returncode == 0
         found = {task.key: task for task in all_tasks(directory)}
         assert set(found) == {f"k{number}" for number in range(tasks)}, "each key once, after the second run"

@@ -83,7 +83,7 @@ def wake_the_dead(crew: Crew, second: Crew, folder: Path, *, bug: str = "") -> t
     folder.mkdir()
     zombie.SCENARIO.build(folder)
     order = Order(
-        scenario=zombie.SCENARIO.name, folder=str(folder), run=1, real=True, bug=bug, timeout_s=6.0 if bug else 300.0
+        scenario=zombie.SCENARIO.name, folder=str(folder), run=1, real=True, bug=bug, timeout_s=15.0 if bug else 300.0
     )
     pid = crew.forges[0].begin(msgspec.structs.replace(order, renews=True))
     wait_until(lambda: of(read_outside(folder / OUTSIDE), What.DID))

@@ -39,7 +39,7 @@ def traced(pid: int, *options: str) -> Iterator[None]:
         yield
     finally:
         strace.terminate()
-        strace.wait(timeout=30)
+        strace.wait(timeout=120)
 
 
 def killing(call: str, number: int) -> list[str]:

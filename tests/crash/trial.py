@@ -70,7 +70,7 @@ class Forge:
         assert self._process.stdout is not None
         self._process.stdin.close()
         self._process.stdout.close()
-        self._process.wait(timeout=30)
+        self._process.wait(timeout=120)
 
     def _read(self) -> Ended:
         assert self._process.stdout is not None

@@ -62,13 +62,13 @@ class Site:
         """Starts a node under its supervisor, and returns once it answers. `package` is the folder that holds the
         version to run; today's unless given."""
         self._node = self._spawn(package)
-        wait_until(lambda: self._node.poll() is not None or self.client.node_runs(), timeout_s=30.0)  # type: ignore[union-attr]  # just made
+        wait_until(lambda: self._node.poll() is not None or self.client.node_runs())  # type: ignore[union-attr]  # just made
         assert self._node.poll() is None, (self.state / "logs/node.log").read_text()
 
     def refused(self, *, package: Path | None = None) -> tuple[int, str]:
         """Exit code and last words of a node that does not want to run."""
         process = self._spawn(package)
-        _, errors = process.communicate(timeout=30.0)
+        _, errors = process.communicate(timeout=120)
         return process.returncode, errors.decode()
 
     def _spawn(self, package: Path | None) -> subprocess.Popen[bytes]:
@@ -95,7 +95,7 @@ class Site:
     def ended(self) -> None:
         """Returns once a node that was told to stop has stopped, in order."""
         assert self._node is not None
-        self._node.communicate(timeout=30.0)
+        self._node.communicate(timeout=120)
         assert self._node.returncode == 0, (self.state / "logs/node.log").read_text()
         self._node = None
 
@@ -103,7 +103,7 @@ class Site:
         """SIGKILL for node and supervisor: as if the machine had stopped."""
         assert self._node is not None
         self._node.kill()
-        self._node.communicate(timeout=30.0)
+        self._node.communicate(timeout=120)
         self._node = None
         wait_until(lambda: not self.client.node_runs())
 
@@ -127,7 +127,7 @@ class Site:
             view = self.client.call(tasks_api.show, tasks_api.WhichTask(task=task))
             return view if view.task.state == state else None
 
-        found = wait_until(look, timeout_s=30.0)
+        found = wait_until(look)
         assert found is not None
         return found
 

@@ -158,7 +158,7 @@ def test_a_question_outlives_its_node_and_nobody_allows_what_they_asked_for(desk
     running = pid(desk)
     assert running is not None
     os.kill(running, signal.SIGKILL)
-    wait_until(lambda: pid(desk) not in (None, running), timeout_s=20.0)
+    wait_until(lambda: pid(desk) not in (None, running))
     assert document(desk, "approvals", "show", question)["state"] == "pending"
     token = json.loads(done(desk, "tokens", "add", "ben", "--role", "operator", "--json"))["secret"]
     assert "that ann asked for" in refused(desk, "approvals", "allow", question, code=4)

@@ -63,11 +63,11 @@ def node(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
         [*PYTHON, "up"], cwd=folder, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        wait_until(lambda: document(folder, "status")["node"]["running"], timeout_s=20.0)
+        wait_until(lambda: document(folder, "status")["node"]["running"])
         yield process
     finally:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(120) == 0
 
 
 def new_fleet(folder: Path) -> Path:
@@ -351,7 +351,7 @@ def test_a_schedule_is_added_run_and_removed(running: Path) -> None:
 def test_a_second_node_of_the_same_fleet_is_refused(running: Path) -> None:
     assert "running already" in refused(running, "up", code=1)
     command = [sys.executable, "-m", "ostinato.node", str(running)]
-    found = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=30)
+    found = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=120)
     assert found.returncode == 2
     assert "already held by process" in found.stderr
 
@@ -375,7 +375,7 @@ def on_a_terminal(folder: Path, *arguments: str, columns: int) -> str:
             parts.append(data)
     except OSError:  # the other end was closed
         pass
-    process.wait(30)
+    process.wait(120)
     os.close(leader)
     return b"".join(parts).decode()
 

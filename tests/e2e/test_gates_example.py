@@ -11,7 +11,7 @@ import pytest
 @pytest.mark.slow
 def test_the_example_writes_exactly_what_a_person_has_allowed() -> None:
     command = [sys.executable, "-m", "examples.gates.demo"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr[-2_000:]
     lines = done.stdout.splitlines()
     verdicts = [line.split()[1].rstrip(":") for line in lines[1:5]]

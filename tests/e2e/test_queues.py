@@ -43,7 +43,7 @@ def test_a_rate_holds_an_answer_counts_again_and_what_failed_alike_is_tried_anew
             view = client.call(tasks_api.show, tasks_api.WhichTask(task=task))
             return view if view.task.state in ("done", "failed") else None
 
-        found = wait_until(look, timeout_s=20.0)
+        found = wait_until(look)
         assert found is not None
         return found
 

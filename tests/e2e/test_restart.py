@@ -41,7 +41,7 @@ def test_a_node_that_is_told_to_begin_anew_reads_its_settings_and_keeps_those_wh
             (hint,) = [each for each in document(folder, "status")["needs_you"] if "[retention]" in each["text"]]
             assert "it works with the old settings" in hint["text"]
             subprocess.run(hint["command"].split(), check=True)
-            wait_until(lambda: document(folder, "status")["node"]["pid"] not in (None, before), timeout_s=20.0)
+            wait_until(lambda: document(folder, "status")["node"]["pid"] not in (None, before))
             assert "[retention]" not in ostinato(folder, "status").stdout
             done(folder, "agents", "resume", "clerk")
             assert tail.wait(20) == 0, told.read_text()

@@ -154,12 +154,12 @@ def test_a_busy_fleet_that_is_stopped_does_nothing_new_and_leaves_nothing_runnin
     drop(folder, "runner", TREES)
     drop(folder, "thinker", TURNS)
     with node(folder):
-        wait_until(lambda: len(model.called_at) == TURNS + TREES, timeout_s=60.0)
-        wait_until(lambda: branches(folder.name) == TREES * BRANCHES, timeout_s=60.0)
+        wait_until(lambda: len(model.called_at) == TURNS + TREES)
+        wait_until(lambda: branches(folder.name) == TREES * BRANCHES)
         done(folder, "stop", "--reason", "wrong prices")
         stopped_at, calls = time.time(), len(model.called_at)
-        wait_until(lambda: len(model.hung_up_at) == TURNS, timeout_s=30.0)
-        wait_until(lambda: branches(folder.name) == 0, timeout_s=30.0)
+        wait_until(lambda: len(model.hung_up_at) == TURNS)
+        wait_until(lambda: branches(folder.name) == 0)
         gone_at = time.time()
         if FULL:  # on a machine that does nothing else
             assert max(model.hung_up_at) - stopped_at < 1.0
@@ -173,10 +173,10 @@ def test_a_busy_fleet_that_is_stopped_does_nothing_new_and_leaves_nothing_runnin
         assert (len(model.called_at), branches(folder.name)) == (calls, 0)
         assert "call the printer's owner" in done(folder, "agents", "kill", "thinker", "--reason", "still wrong")
         done(folder, "start", "--reason", "mended")
-        wait_until(lambda: branches(folder.name) == TREES * BRANCHES, timeout_s=30.0)  # what only reads runs again
+        wait_until(lambda: branches(folder.name) == TREES * BRANCHES)  # what only reads runs again
         assert len(model.called_at) == calls, "a killed agent asked a model"
         done(folder, "stop", "T1", "--reason", "this one alone")
-        wait_until(lambda: branches(folder.name) == (TREES - 1) * BRANCHES, timeout_s=30.0)
+        wait_until(lambda: branches(folder.name) == (TREES - 1) * BRANCHES)
         ended = json.loads(done(folder, "stop", "--how", "cancel", "--reason", "enough", "--json"))
         assert (ended["scope"], ended["cancelled"]) == ("fleet", TURNS + TREES + 1)
-        wait_until(lambda: branches(folder.name) == 0, timeout_s=30.0)
+        wait_until(lambda: branches(folder.name) == 0)

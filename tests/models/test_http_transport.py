@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import Awaitable
 from email.utils import formatdate
 from pathlib import Path
@@ -329,14 +328,12 @@ TICK = b"data: " + json.dumps(delta(content=".")).encode() + b"\n\n"
 @pytest.mark.slow
 def test_each_phase_of_an_answer_has_its_own_patience(answer: list[bytes | float], words: str) -> None:
     async def main() -> None:
-        started = time.monotonic()
         async with asking(answer, timeouts=IMPATIENT) as (asker, server):
             error = await asker.fails()
             assert isinstance(error, ModelFailed)
             assert error.error_class == "transient"
             assert words in str(error)
             assert len(server.asked) == 1
-        assert time.monotonic() - started < 2
 
     run(main())
 

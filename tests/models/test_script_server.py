@@ -206,7 +206,7 @@ def test_each_request_is_a_line_of_the_log(tmp_path: Path) -> None:
 
 def get(url: str, data: bytes | None = None) -> tuple[int, dict[str, Any]]:
     try:
-        with urllib.request.urlopen(url, data, timeout=5) as found:
+        with urllib.request.urlopen(url, data, timeout=120) as found:
             return found.status, json.loads(found.read())
     except urllib.error.HTTPError as error:
         with error:
@@ -282,7 +282,7 @@ def test_a_script_is_a_process_that_says_its_port_and_ends_in_order(tmp_path: Pa
         assert json.loads((tmp_path / "log").read_text())["rule"] == "default"
     finally:
         process.send_signal(ending)
-        out, _ = process.communicate(timeout=10)
+        out, _ = process.communicate(timeout=120)
     assert process.returncode == 0
     assert out.decode() == f"http://127.0.0.1:{port}/v1\n"
     assert [each.name for each in tmp_path.iterdir() if each.name.startswith("port")] == ["port"]
@@ -292,7 +292,7 @@ def test_a_script_is_a_process_that_says_its_port_and_ends_in_order(tmp_path: Pa
 def test_a_wrong_script_ends_the_process_with_one_clear_line(tmp_path: Path) -> None:
     script = tmp_path / "s.yaml"
     script.write_text("rules:\n  - txet: a\n")
-    done = subprocess.run(command(script), capture_output=True, text=True, timeout=30, env=os.environ, check=False)
+    done = subprocess.run(command(script), capture_output=True, text=True, timeout=120, env=os.environ, check=False)
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.startswith(f"{script}:2, key 'rules[1].txet': Unknown key 'txet'.")

@@ -126,7 +126,7 @@ class Server:
         if os.geteuid() == 0:
             command = ["setpriv", f"--reuid={_other_user()}", "--regid", str(_group()), "--clear-groups", *command]
         done = subprocess.run(
-            command, cwd="/", env={"PATH": os.defpath, "LC_ALL": "C"}, stdin=subprocess.DEVNULL, timeout=60,
+            command, cwd="/", env={"PATH": os.defpath, "LC_ALL": "C"}, stdin=subprocess.DEVNULL, timeout=120,
             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, f"{program}: {done.stderr}"

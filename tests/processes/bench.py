@@ -87,13 +87,13 @@ def said(handle: Handle) -> str:
 
 def until(handle: Handle, holds: Callable[[str], object]) -> str:
     """Its output, once that is as wanted."""
-    wait_until(lambda: holds(said(handle)), timeout_s=20.0)
+    wait_until(lambda: holds(said(handle)))
     return said(handle)
 
 
 def end_of(handle: Handle) -> Exit:
     """How it ended, once it has."""
-    wait_until(lambda: handle.look()[0] is not Standing.RUNS, timeout_s=20.0)
+    wait_until(lambda: handle.look()[0] is not Standing.RUNS)
     standing, ended = handle.look()
     assert standing is Standing.ENDED, standing
     assert ended is not None

@@ -99,13 +99,13 @@ def kill_node(folder: Path) -> None:
     before = pid_of(folder)
     assert before is not None
     os.kill(before, signal.SIGKILL)
-    wait_until(lambda: pid_of(folder) not in (None, before), timeout_s=30.0)
+    wait_until(lambda: pid_of(folder) not in (None, before))
 
 
 def test_a_program_at_a_terminal_survives_a_node_that_is_killed_and_its_end_is_told_once(folder: Path) -> None:
     with node(prepared(folder, "cli.py")):
         done(folder, "wake", "helper")
-        wait_until(lambda: any(each.bytes for each in processes(folder)), timeout_s=20.0)
+        wait_until(lambda: any(each.bytes for each in processes(folder)))
         kill_node(folder)
         waited = done(folder, "processes", "wait", "T2")
         assert "has ended: exit 5" in waited
@@ -125,8 +125,8 @@ if FULL:
     def test_a_person_talks_to_a_process_and_ends_it_and_a_stop_that_no_node_hears_ends_the_rest(folder: Path) -> None:
         with node(prepared(folder, "echo.py", "tree.py")):
             done(folder, "wake", "helper")
-            wait_until(lambda: any(each.bytes for each in processes(folder)), timeout_s=20.0)
-            wait_until(lambda: len(sleepers(MARK)) == 3, timeout_s=20.0)
+            wait_until(lambda: any(each.bytes for each in processes(folder)))
+            wait_until(lambda: len(sleepers(MARK)) == 3)
             assert done(folder, "processes", "write", "T2", "hello") == "T2: 6 bytes written\n"
             assert done(folder, "processes", "resize", "T2", "50", "160") == "T2: 50 rows, 160 columns\n"
             assert (
@@ -151,13 +151,13 @@ if FULL:
     def test_a_stop_ends_every_tree_and_a_restart_brings_none_back(folder: Path) -> None:
         with node(prepared(folder, *["tree.py"] * TREES)):
             done(folder, "wake", "helper")
-            wait_until(lambda: len(sleepers(MARK)) == 3 * TREES, timeout_s=60.0)
+            wait_until(lambda: len(sleepers(MARK)) == 3 * TREES)
             done(folder, "stop", "--reason", "enough")
             wait_until(lambda: not sleepers(MARK), timeout_s=2.0)
             kill_node(folder)
             assert not sleepers(MARK)
             assert all(each.runs for each in processes(folder))  # nobody is told while the fleet is halted
             done(folder, "start")
-            wait_until(lambda: len(told(folder)) == TREES, timeout_s=20.0)
+            wait_until(lambda: len(told(folder)) == TREES)
             assert all("it was ended (fleet is halted)" in each for each in told(folder))
             assert not sleepers(MARK)

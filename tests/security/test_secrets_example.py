@@ -11,7 +11,7 @@ import pytest
 @pytest.mark.slow
 def test_the_example_shows_that_the_service_alone_gets_the_key() -> None:
     command = [sys.executable, "-m", "examples.secrets.demo"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr[-2_000:]
     lines = done.stdout.splitlines()
     assert lines[:3] == [

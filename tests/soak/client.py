@@ -25,7 +25,7 @@ class Connection(http.client.HTTPConnection):
     """HTTP over a Unix socket."""
 
     def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=10.0)
+        super().__init__("localhost", timeout=120)
         self._path = path
 
     def connect(self) -> None:
@@ -74,7 +74,7 @@ def read(database: str) -> None:
     """As a person who looks with a tool of their own, and closes it."""
     while True:
         with (
-            contextlib.closing(sqlite3.connect(database, timeout=10.0)) as connection,
+            contextlib.closing(sqlite3.connect(database, timeout=120)) as connection,
             contextlib.suppress(sqlite3.Error),
         ):
             connection.execute("SELECT count(*) FROM tasks").fetchone()
@@ -82,7 +82,7 @@ def read(database: str) -> None:
 
 def look(database: str) -> None:
     """As a monitor that stays."""
-    with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=10.0)) as connection:
+    with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=120)) as connection:
         while True:
             with contextlib.suppress(sqlite3.Error):
                 connection.execute("SELECT count(*) FROM tasks").fetchone()

@@ -104,7 +104,7 @@ def processes(
     finally:
         for each in (*clients, *readers):
             each.kill()
-            each.wait(timeout=30)
+            each.wait(timeout=120)
 
 
 def start(*arguments: str) -> subprocess.Popen[bytes]:

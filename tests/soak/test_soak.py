@@ -84,7 +84,7 @@ def test_a_fleet_that_works_for_long_takes_no_more_and_loses_nothing(
         for number in range(KILLS):
             pause(began_s + SOAK_S / 2 * (number + chance.random()) / KILLS)
             os.kill(node_of(supervisor), signal.SIGKILL)
-            wait_until(lambda: children(supervisor), timeout_s=60.0)
+            wait_until(lambda: children(supervisor))
         pause(began_s + SOAK_S * (1 + WARM) / 2)
         pid = node_of(supervisor)
         while time.monotonic() < began_s + SOAK_S:
@@ -124,7 +124,7 @@ def up(folder: Path) -> Iterator[int]:
         [sys.executable, "-m", "ostinato", "up"], cwd=folder, env=environment(), stdout=output, stderr=output
     )
     try:
-        wait_until(lambda: (folder / STATE_FOLDER / SOCKET_NAME).exists(), timeout_s=60.0)
+        wait_until(lambda: (folder / STATE_FOLDER / SOCKET_NAME).exists())
         yield process.pid
         wait_until(lambda: not unfinished(folder), timeout_s=120.0)
     finally:
@@ -146,7 +146,7 @@ def clients(folder: Path) -> Iterator[list[Path]]:
     finally:
         for each in started:
             each.kill()
-            each.wait(30)
+            each.wait(120)
 
 
 def environment() -> dict[str, str]:
@@ -161,7 +161,7 @@ def pause(until_s: float) -> None:
 
 def node_of(supervisor: int) -> int:
     """The pid of the node that runs now."""
-    return wait_until(lambda: children(supervisor), timeout_s=60.0)[0]
+    return wait_until(lambda: children(supervisor))[0]
 
 
 def unfinished(folder: Path) -> int:
@@ -191,7 +191,7 @@ def missing(folder: Path, told: list[list[str]]) -> list[str]:
 
 def connect(folder: Path) -> sqlite3.Connection:
     """As a reader."""
-    return sqlite3.connect(f"file:{folder / STATE_FOLDER / FILE_NAME}?mode=ro", uri=True, timeout=10.0)
+    return sqlite3.connect(f"file:{folder / STATE_FOLDER / FILE_NAME}?mode=ro", uri=True, timeout=120)
 
 
 def figures(samples: list[Sample], grown: Growth, *, told: int, steps: int) -> str:

@@ -130,7 +130,7 @@ def test_a_full_disk_delays_a_letter(at_desk: Play, monkeypatch: pytest.MonkeyPa
             task = await post.perform()
         assert os.write is real
         assert (task.state, "no room" in task.reason, list(post.outbox.iterdir())) == (TaskState.READY, True, [])
-        post.wait(10.0)
+        post.wait(120)
         assert (await post.perform()).state is TaskState.DONE
         assert len(list(post.outbox.iterdir())) == 1
 

@@ -49,7 +49,7 @@ class Stand:
             command = [*self._node, str(self.folder)]
             environment = {**os.environ, TOKEN_VARIABLE: TOKEN}
             self._process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment)
-        wait_until(self._is_ready, timeout_s=30.0)
+        wait_until(self._is_ready)
         assert self.add_task("The first", agent="clerk")["id"] == "T1"
         return self
 
@@ -57,7 +57,7 @@ class Stand:
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
         try:
-            self._process.wait(30)
+            self._process.wait(120)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
