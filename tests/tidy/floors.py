@@ -6,6 +6,7 @@ The order of the floors itself is import-linter's (pyproject.toml).
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 
@@ -46,6 +47,10 @@ def imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
             yield from ((node.lineno, f"{node.module}.{each.name}") for each in node.names)
 
 
+INNER_IMPORT = re.compile(r"^[ \t]+(?:import|from)\b|[:;][ \t]*(?:import|from)\b", re.MULTILINE)
+"""Where none is found, no function needs to be looked through."""
+
+
 def top(module: str) -> str:
     """The first part of a dotted name."""
     return module.partition(".")[0]
@@ -69,7 +74,7 @@ def is_in(module: str, *rooms: str) -> bool:
 def an_import_in_a_function_is_of_a_heavy_library(source: Source) -> Iterator[Finding]:
     late = source.module == "ostinato" or is_in(source.module, *LATE_LOADERS[:3])
     allowed = HEAVY | {"ostinato"} if late else HEAVY
-    for function in functions(source.tree):
+    for function in functions(source) if INNER_IMPORT.search(source.text) else ():
         for line, module in imports(function):
             if top(module) not in allowed:
                 yield line, f"import {module} at the top"
@@ -169,9 +174,11 @@ def a_broad_except_gives_its_reason(source: Source) -> Iterator[Finding]:
         if not isinstance(node, ast.ExceptHandler):
             continue
         caught = {ast.unparse(each) for each in ast.walk(node.type)} if node.type else BROAD
+        if not caught & BROAD:
+            continue
         said = any(line in source.comments for line in range(node.lineno, node.body[0].lineno + 1))
         passed_on = isinstance(node.body[-1], ast.Raise) and node.body[-1].exc is None
-        if caught & BROAD and not said and not passed_on:
+        if not said and not passed_on:
             yield node.lineno, "catch the narrow type, or say in a comment why not"
 
 

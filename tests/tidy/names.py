@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import PurePosixPath
 
 from tests.tidy.rule import CODE, Finding, Function, Source, rule
@@ -42,14 +43,15 @@ SYNONYMS = {
 """A word that stays out of names, and the glossary's word for it (or the whole word for an abbreviation)."""
 
 
+@cache
 def words(name: str) -> str:
     """A name as words: `JobQueue` and `job_queue` both give `_job_queue_`."""
     return f"_{re.sub(r'(?<=[a-z0-9])(?=[A-Z])', '_', name).lower().strip('_')}_"
 
 
-def defined_names(tree: ast.AST) -> Iterator[tuple[int, str]]:
+def defined_names(source: Source) -> Iterator[tuple[int, str]]:
     """Names that this file gives: of classes, functions, arguments, variables and fields."""
-    for node in ast.walk(tree):
+    for node in source.nodes:
         if isinstance(node, ast.ClassDef | Function):
             yield node.lineno, node.name
         elif isinstance(node, ast.arg):
@@ -84,9 +86,10 @@ def a_room_is_named_for_what_it_holds(source: Source) -> Iterator[Finding]:
     keeps={"src/ostinato/x.py": "from x import job\ndef start_task(other): other.conversation()\njobless = 1"},
 )
 def a_name_uses_the_word_of_the_glossary(source: Source) -> Iterator[Finding]:
-    for line, name in defined_names(source.tree):
+    for line, name in defined_names(source):
+        said = words(name)
         for word, ours in SYNONYMS.items():
-            if f"_{word}_" in words(name):
+            if f"_{word}_" in said:
                 yield line, f"{name}: the word here is {ours!r}, not {word!r}"
 
 

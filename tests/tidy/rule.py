@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import io
+import os
 import tokenize
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CODE = ("src/", "examples/", "benchmarks/")
 TEXT_SUFFIXES = {".py", ".sql", ".md", ".toml", ".yaml", ".yml", ".html", ".css", ".js", ".txt", ".json", ""}
 NOT_OURS = {".git", ".venv", ".ostinato", ".hypothesis", "__pycache__", "build", "dist", "node_modules", "vendor"}
+NOT_OURS_ENDS = ("_cache", ".egg-info")
 
 Finding = tuple[int, str]
 """Line and what is wrong there."""
@@ -55,6 +57,8 @@ class Source:
     @cached_property
     def comments(self) -> dict[int, str]:
         """Comments by line."""
+        if "#" not in self.text:
+            return {}
         tokens = tokenize.generate_tokens(io.StringIO(self.text).readline)
         return {token.start[0]: token.string for token in tokens if token.type == tokenize.COMMENT}
 
@@ -97,19 +101,24 @@ def rule(
     return register
 
 
+def paths_of_sources() -> Iterator[str]:
+    """Every text file of the repository, from its root."""
+    for folder, folders, files in os.walk(ROOT):
+        folders[:] = sorted(each for each in folders if each not in NOT_OURS and not each.endswith(NOT_OURS_ENDS))
+        for path in (Path(folder, each) for each in sorted(files) if each not in NOT_OURS):
+            if path.suffix in TEXT_SUFFIXES and not path.is_symlink():
+                yield path.relative_to(ROOT).as_posix()
+
+
 def sources() -> Iterator[Source]:
-    """Every text file of the repository."""
-    for path in sorted(ROOT.rglob("*")):
-        relative = path.relative_to(ROOT)
-        if any(part in NOT_OURS or part.endswith(("_cache", ".egg-info")) for part in relative.parts):
-            continue
-        if path.suffix in TEXT_SUFFIXES and path.is_file() and not path.is_symlink():
-            yield Source(relative.as_posix(), path.read_text(encoding="utf-8", errors="replace"))
+    """Their texts."""
+    for path in paths_of_sources():
+        yield Source(path, (ROOT / path).read_text(encoding="utf-8", errors="replace"))
 
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
-def functions(tree: ast.AST) -> Iterator[Function]:
+def functions(source: Source) -> Iterator[Function]:
     """Every function, however deep."""
-    return (node for node in ast.walk(tree) if isinstance(node, Function))
+    return (node for node in source.nodes if isinstance(node, Function))

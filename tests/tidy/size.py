@@ -32,7 +32,7 @@ def a_file_has_at_most_600_lines(source: Source) -> Iterator[Finding]:
     within=(*CODE, "tests/"),
 )
 def a_function_has_at_most_60_lines(source: Source) -> Iterator[Finding]:
-    for node in functions(source.tree):
+    for node in functions(source):
         if (size := (node.end_lineno or 0) - node.lineno + 1) > FUNCTION_LINES_MAX:
             yield node.lineno, f"{node.name} has {size} lines"
 
@@ -49,7 +49,7 @@ def a_function_takes_at_most_three_positional_arguments(source: Source) -> Itera
         for item in node.body
         if isinstance(item, Function)
     }
-    for node in functions(source.tree):
+    for node in functions(source):
         count = len(node.args.posonlyargs) + len(node.args.args) - methods.get(node, False)
         if count > POSITIONAL_MAX:
             yield node.lineno, f"{node.name} takes {count}; put the rest behind `*`, or into one value"

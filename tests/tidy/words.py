@@ -79,6 +79,8 @@ def a_public_name_says_what_it_is(source: Source) -> Iterator[Finding]:
     within=(*CODE, "tests/"),
 )
 def an_exception_from_the_tools_gives_its_reason(source: Source) -> Iterator[Finding]:
+    if "noqa" not in source.text and "type: ignore" not in source.text:
+        return  # most files have none, and comments are dear to find
     for number, comment in source.comments.items():
         if re.search(r"# (noqa: [A-Z0-9, ]+|type: ignore\[[\w, -]+\])$", comment.strip()):
             yield number, "say why after the code"
