@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 from collections import Counter
 from collections.abc import Callable
@@ -102,12 +101,13 @@ async def asked(asker: Asker, clock: ManualClock) -> ModelReply | ModelFailed:
 AGAIN_MAX = 50
 
 
-async def answered(asker: Asker) -> ModelReply:
+async def answered(asker: Asker, clock: ManualClock) -> ModelReply:
     """What comes of a question that is answered well. A busy machine may need longer than an impatient asker waits, so
     that it is asked again; a model that the reply before has broken answers never."""
     for _ in range(AGAIN_MAX):
-        with contextlib.suppress(ModelFailed):
-            return await asker.ask()
+        found = await asked(asker, clock)
+        if isinstance(found, ModelReply):
+            return found
     raise AssertionError("it does not answer any more")
 
 
@@ -119,7 +119,7 @@ async def outcome(bad: Malformed, dialect: str) -> ModelReply | ModelFailed:
         found = await asked(asker, clock)
         assert 1 <= len(asker.attempts) <= 3
         server.answers = [good]
-        after = await answered(asker)
+        after = await answered(asker, clock)
         assert after.text == "fine"
         return found
 
