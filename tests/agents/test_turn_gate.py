@@ -53,6 +53,37 @@ def test_a_question_holds_all_that_a_person_needs_and_its_expiry_is_told(tmp_pat
     run(story())
 
 
+def test_what_was_found_beside_the_arguments_is_kept_with_the_verdict_that_asks(tmp_path: Path) -> None:
+    met: list[dict[str, object]] = []
+
+    async def act(context: ToolContext, _arguments: Arguments) -> ToolResult:
+        met.append(context.bound)
+        return ToolResult(text="done")
+
+    def report(_context: ToolContext, _arguments: Arguments) -> CallReport:
+        return CallReport(effect=Effect.IRREVERSIBLE, bound={"program": f"version {len(looks)}"})
+
+    looks: list[int] = []
+    tool = OutsideTool(
+        name="test.run", description="Run.", parameters=object_schema(), act=act, report=report,
+    )  # fmt: skip
+    script = "rules:\n  - when: {tool: test.run}\n    text: done\ndefault: {calls: [{tool: test.run}]}\n"
+    leash = files(script) | {"agents/helper/TOOLS.md": "---\nallow: [test.run]\n---\n"}
+
+    async def story() -> None:
+        async with running(tmp_path, leash, tools=(tool,)) as fleet:
+            goal = await fleet.goal("helper", "go")
+            number = await only_question(fleet)
+            (judged,) = [each for each in await fleet.journal(goal.id) if isinstance(each, Judged)]
+            assert judged.bound == {"program": "version 0"}
+            looks.append(1)
+            await decide(fleet, number, QuestionState.ALLOWED)
+            await fleet.until(goal.id)
+            assert met == [{"program": "version 0"}], "what was allowed, whatever is there by now"
+
+    run(story())
+
+
 def test_a_rule_that_was_taken_away_meanwhile_outlives_a_leave(tmp_path: Path) -> None:
     async def story() -> None:
         async with running(tmp_path, files(SEND)) as fleet:

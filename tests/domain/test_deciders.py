@@ -120,11 +120,13 @@ def test_it_is_asked_again_later_and_never_after_its_end(
 
 def test_the_times_at_which_it_is_asked_again() -> None:
     asked = question(remind_s=60.0, escalate="ann", escalate_s=90.0, expires_at=200 * SECOND)
-    times, after = [], 0
-    while (again_at := next_call_at(asked, created_at=0, after=after)) is not None:
-        times.append(again_at // SECOND)
-        after = again_at
-    assert times == [60, 90, 120, 180]
+    for expires_s, expected in ((200, [67, 97, 127, 187]), (187, [67, 97, 127])):
+        asked = replace(asked, expires_at=expires_s * SECOND)
+        times, after = [], 7 * SECOND
+        while (again_at := next_call_at(asked, created_at=7 * SECOND, after=after)) is not None:
+            times.append(again_at // SECOND)
+            after = again_at
+        assert times == expected, "never in the moment in which it expires"
     assert next_call_at(question(), created_at=0, after=0) is None
 
 

@@ -288,6 +288,20 @@ def test_a_mistake_is_answered_with_file_line_key_and_cure(name: str, front: str
     assert re.match(rf"agents/triage/{name}:\d+", caught.value.place)
 
 
+@pytest.mark.parametrize(
+    ("name", "front"),
+    [
+        ("TOOLS.md", "secrets: [sk-{0}]"),
+        ("AGENTS.md", "kind: command\ncommand: {{argv: [a, '{{goal}}'], secrets: [sk-{0}]}}"),
+    ],
+)
+def test_a_secret_in_the_place_of_its_name_is_not_repeated(name: str, front: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        agent_of({name: f"---\n{front.format('CANARY')}\n---\n"})
+    assert "This is not the name of a secret" in str(caught.value)
+    assert "CANARY" not in str(caught.value)
+
+
 def test_what_an_agent_does_not_say_the_fleet_says() -> None:
     defaults = FleetDefaults(timezone="Asia/Tokyo", limits=Limits(steps=5, usd_micros=10))
     agent = agent_of(

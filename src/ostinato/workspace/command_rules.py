@@ -76,9 +76,12 @@ def parse_command(fields: Fields) -> CodingCommand | None:
         raise group.wrong("argv", "The goal has no place in the command", cure=f"Put {GOAL} into argv or stdin.")
     environment = group.group("environment", ()) if group.has("environment") else None
     variables = {name: environment.text(name) for name in environment.names()} if environment else {}
-    for name in (*variables, *group.texts("secrets")):
+    for name in variables:
         if not _VARIABLE.fullmatch(name):
             raise group.wrong("environment", f"{name[:64]!r} is not the name of a variable", cure="Correct it.")
+    if not all(map(_VARIABLE.fullmatch, group.texts("secrets"))):  # it may be the secret itself
+        cure = "Name it only; the value stays in the environment."
+        raise group.wrong("secrets", "This is not the name of a secret", cure=cure)
     return CodingCommand(
         argv=argv,
         stdin=stdin,

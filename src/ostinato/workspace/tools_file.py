@@ -120,7 +120,7 @@ def parse_tools_settings(node: Node, *, file: str) -> tuple[ToolsSettings, tuple
     """The settings of TOOLS.md, and what is odd about them."""
     fields = Fields(node, file=file, known=TOOLS_KEYS)
     files = fields.group("files", FILES_KEYS)
-    secrets = _matching(fields, "secrets", _SECRET, cure="Name it only; the value stays in the environment.")
+    secrets = _secret_names(fields)
     settings = ToolsSettings(
         allow=tool_patterns(fields, "allow"),
         denied=tool_patterns(fields, "deny"),
@@ -174,6 +174,15 @@ def _odd(settings: ToolsSettings, *, place: str) -> Iterator[Finding]:
             message="'exec.run' is granted, and no command",
             cure="Name them: exec: {commands: [git, pytest]}.",
         )
+
+
+def _secret_names(fields: Fields) -> tuple[str, ...]:
+    """What is no name may be the secret itself, and is not repeated: errors are shown, stored and logged."""
+    found = fields.texts("secrets")
+    if not all(map(_SECRET.fullmatch, found)):
+        cure = "Name it only; the value stays in the environment."
+        raise fields.wrong("secrets", "This is not the name of a secret", cure=cure)
+    return found
 
 
 def _matching(fields: Fields, key: str, pattern: re.Pattern[str], *, cure: str) -> tuple[str, ...]:
