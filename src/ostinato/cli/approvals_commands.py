@@ -307,10 +307,7 @@ def revoke(
     screen = Screen()
     request = approvals_api.WhichPermission(permission=permission)
     view = Client(fleet).call(approvals_api.revoke, request)
-    if as_json:
-        screen.json(view)
-    else:
-        screen.say(f"{view.id} is revoked: {view.agent} asks again before {view.tool}")
+    screen.answer(view, f"{view.id} is revoked: {view.agent} asks again before {view.tool}", as_json=as_json)
 
 
 def _meant(permission: approvals_api.PermissionView) -> str:

@@ -45,10 +45,7 @@ def reset(
     """
     screen = Screen()
     found = Client(fleet).call(breakers_api.reset, breakers_api.WhichBreaker(breaker=breaker))
-    if as_json:
-        screen.json(found)
-    else:
-        screen.say(f"{found.name} is closed: calls go again")
+    screen.answer(found, f"{found.name} is closed: calls go again", as_json=as_json)
 
 
 def _next(each: breakers_api.BreakerView) -> str:

@@ -42,11 +42,14 @@ def cost(
     view = Client(fleet).call(cost_api.show, cost_api.WhichCost(by=by, since=since, until=until, limit=limit))  # type: ignore[arg-type]  # checked above
     if as_json:
         screen.json(view)
-        return
-    if as_csv:
+    elif as_csv:
         for line in _csv(view).splitlines():
             screen.raw("", line)
-        return
+    else:
+        _show(screen, view)
+
+
+def _show(screen: Screen, view: CostView) -> None:
     note = f" ({view.note})" if view.note else ""
     screen.say(f"since {when(view.since)}{f' until {when(view.until)}' if view.until else ''}{note}")
     rows = [
@@ -58,13 +61,13 @@ def cost(
             str(each.cached_tokens),
             str(each.output_tokens),
             str(each.skipped),
-            *((each.title,) if by == "task" else ()),
+            *((each.title,) if view.by == "task" else ()),
         )
         for each in view.lines
     ]
     if rows:
         heads = (view.by.upper(), "COST", "CALLS", "INPUT", "CACHED", "OUTPUT", "FREE WAKES")
-        screen.table((*heads, *(("TITLE",) if by == "task" else ())), rows)
+        screen.table((*heads, *(("TITLE",) if view.by == "task" else ())), rows)
     total = money(view.usd, unpriced=view.unpriced_calls)
     unpriced = f", {view.unpriced_calls} of them with an unknown price" if view.unpriced_calls else ""
     free = f"; {count(view.skipped, 'wake')} without any" if view.skipped else ""

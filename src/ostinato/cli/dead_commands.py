@@ -29,7 +29,6 @@ from ostinato.cli.task_screen import failure_pairs, show_attempts
 from ostinato.cli.words import count, money, when
 from ostinato.domain.errors import Invalid
 from ostinato.gateway import dead_api
-from ostinato.gateway.views import TaskRow
 from ostinato.workspace.front_matter import parse_yaml
 
 EDIT_BYTES_MAX = 1_000_000
@@ -172,7 +171,7 @@ def replay(
             if given:
                 raise Invalid("This is for many", place=option, cure="Name --group or --where, or leave it out.")
         row = client.call(dead_api.replay, dead_api.ReplayLetter(task=task or "", sure=yes, **words))
-        _say(screen, row, f"{row.id} is {row.state}: ostinato tasks tail {row.id}", as_json=as_json)
+        screen.answer(row, f"{row.id} is {row.state}: ostinato tasks tail {row.id}", as_json=as_json)
         return
     risky = "replay" if yes else "leave" if safe else "ask"
     asked = msgspec.convert(
@@ -180,7 +179,7 @@ def replay(
     )
     row = client.call(dead_api.replay_many, asked)
     told = f"{row.id} replays them: ostinato tasks tail {row.id}; stop it: ostinato tasks cancel {row.id}"
-    _say(screen, row, told, as_json=as_json)
+    screen.answer(row, told, as_json=as_json)
 
 
 def dismiss(
@@ -200,27 +199,17 @@ def dismiss(
     _check_one_way(task, many=bool(group or where))
     if task is not None:
         row = client.call(dead_api.dismiss, dead_api.WhichLetter(task=task, reason=reason))
-        _say(screen, row, f"{row.id} is no dead letter any more", as_json=as_json)
+        screen.answer(row, f"{row.id} is no dead letter any more", as_json=as_json)
         return
     if not reason.strip():
         raise Invalid("Why are they dismissed?", place="--reason", cure='Say it: --reason "answered by hand"')
     done = client.call(dead_api.dismiss_many, dead_api.DismissMany(group=group, where=where, reason=reason))
-    if as_json:
-        screen.json(done)
-    else:
-        screen.say(f"{count(done.count, 'dead letter')} fewer")
+    screen.answer(done, f"{count(done.count, 'dead letter')} fewer", as_json=as_json)
 
 
 def _check_one_way(task: str | None, *, many: bool) -> None:
     if (task is not None) == many:
         raise Invalid("Name one task, or many by --group or --where", cure="See them: ostinato dead list")
-
-
-def _say(screen: Screen, row: TaskRow, text: str, *, as_json: bool) -> None:
-    if as_json:
-        screen.json(row)
-    else:
-        screen.say(text)
 
 
 def _pair(text: str) -> tuple[str, Any]:

@@ -73,10 +73,7 @@ def accept(
     """
     screen = Screen()
     found = Client(fleet).call(pins_api.accept, pins_api.AcceptPin(pin=name, digest=digest))
-    if as_json:
-        screen.json(found)
-    else:
-        screen.say(f"{found.pin.name} is accepted as it is now ({found.pin.digest[:12]})")
+    screen.answer(found, f"{found.pin.name} is accepted as it is now ({found.pin.digest[:12]})", as_json=as_json)
 
 
 def _by(person: str) -> str:

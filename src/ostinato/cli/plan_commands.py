@@ -81,10 +81,7 @@ def edit(
         budget=budget,
     )
     done = Client(fleet).call(plans_api.edit, request)
-    if as_json:
-        screen.json(done)
-    else:
-        screen.say(f"{done.id} ({done.agent or 'nobody'}) is {done.state}: {done.title}")
+    screen.answer(done, f"{done.id} ({done.agent or 'nobody'}) is {done.state}: {done.title}", as_json=as_json)
 
 
 def show_tree(task: str, *, fleet: Path | None, as_json: bool) -> None:

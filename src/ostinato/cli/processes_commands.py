@@ -132,10 +132,7 @@ def wait(
             break
     if ended is None:
         raise Exhausted(f"{process} still runs", cure="Wait longer, or end it: ostinato processes kill.")
-    if as_json:
-        screen.json(ended)
-    else:
-        screen.say(ended.text)
+    screen.answer(ended, ended.text, as_json=as_json)
 
 
 def write(
@@ -197,11 +194,7 @@ def kill(process: ProcessId, *, reason: Reason = "", fleet: Fleet = None, as_jso
 
 
 def _say(done: Done, *, as_json: bool) -> None:
-    screen = Screen()
-    if as_json:
-        screen.json(done)
-    else:
-        screen.say(f"{done.process}: {done.text}")
+    Screen().answer(done, f"{done.process}: {done.text}", as_json=as_json)
 
 
 HELP = "Processes: what agents have started that goes on by itself."

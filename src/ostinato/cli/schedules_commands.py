@@ -94,10 +94,7 @@ def add(
         deliver=deliver,
     )
     added = Client(fleet).call(schedules_api.add, request)
-    if as_json:
-        screen.json(added)
-        return
-    screen.say(f"{added.name}: {_rule(added.rule)}, next {when(added.next_at)}")
+    screen.answer(added, f"{added.name}: {_rule(added.rule)}, next {when(added.next_at)}", as_json=as_json)
 
 
 def remove(name: Name, *, fleet: Fleet = None, as_json: Json = False) -> None:
@@ -107,10 +104,7 @@ def remove(name: Name, *, fleet: Fleet = None, as_json: Json = False) -> None:
     """
     screen = Screen()
     removed = Client(fleet).call(schedules_api.remove, schedules_api.WhichSchedule(name=name))
-    if as_json:
-        screen.json(removed)
-    else:
-        screen.say(f"{removed.name} is removed")
+    screen.answer(removed, f"{removed.name} is removed", as_json=as_json)
 
 
 def run(

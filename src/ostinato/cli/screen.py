@@ -67,6 +67,13 @@ class Screen:
         self._write(visible_json(msgspec.json.encode(value).decode()) + "\n")
         self._output.flush()
 
+    def answer(self, value: object, text: str, *, as_json: bool) -> None:
+        """What came of a command: the whole as JSON, or a sentence."""
+        if as_json:
+            self.json(value)
+        else:
+            self.say(text)
+
     def pairs(self, rows: Iterable[tuple[str, str]], *, indent: int = 0) -> None:
         """`name  value` lines, the values one below the other; rows without a value are left out."""
         shown = [(name, value) for name, value in rows if value]

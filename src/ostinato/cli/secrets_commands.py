@@ -46,10 +46,9 @@ def try_secret(name: SecretName, *, fleet: Fleet = None, as_json: Json = False) 
     """
     screen = Screen()
     found = Client(fleet).call(secrets_api.try_secret, secrets_api.WhichSecret(secret=name))
-    if as_json:
-        screen.json(found)
-    else:
-        screen.say(f"{found.secret.name}: {_state(found.secret)}, as {_WHOSE[found.seen_by]} sees it")
+    screen.answer(
+        found, f"{found.secret.name}: {_state(found.secret)}, as {_WHOSE[found.seen_by]} sees it", as_json=as_json
+    )
     if not found.secret.is_present:
         raise Conflict(found.secret.problem, cure=f"Set {name} or {name}_FILE for the node.")
     if not found.is_taken_out:

@@ -375,10 +375,7 @@ def comment(
     screen = Screen()
     request = tasks_api.CommentTask(task=task, text=text_argument(text))
     done = Client(fleet).call(tasks_api.comment, request)
-    if as_json:
-        screen.json(done)
-    else:
-        screen.say(f"noted in {done.id}")
+    screen.answer(done, f"noted in {done.id}", as_json=as_json)
 
 
 def explain(task: TaskId, *, fleet: Fleet = None, as_json: Json = False) -> None:

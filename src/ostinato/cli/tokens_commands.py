@@ -73,10 +73,7 @@ def revoke(token: TokenId, *, fleet: Fleet = None, as_json: Json = False) -> Non
     """
     screen = Screen()
     gone = Client(fleet).call(people_api.revoke, people_api.WhichToken(token=token))
-    if as_json:
-        screen.json(gone)
-    else:
-        screen.say(f"{gone.id} of {gone.person} is revoked")
+    screen.answer(gone, f"{gone.id} of {gone.person} is revoked", as_json=as_json)
 
 
 def use(*, fleet: Fleet = None) -> None:
@@ -107,10 +104,7 @@ def whoami(*, fleet: Fleet = None, as_json: Json = False) -> None:
     """
     screen = Screen()
     me = Client(fleet).call(people_api.whoami, Nothing())
-    if as_json:
-        screen.json(me)
-    else:
-        screen.say(f"{me.person}, {me.role}")
+    screen.answer(me, f"{me.person}, {me.role}", as_json=as_json)
 
 
 def recover(*, fleet: Fleet = None) -> None:

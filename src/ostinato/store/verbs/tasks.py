@@ -138,59 +138,15 @@ class TaskVerbs(Work):
     def _insert(self, new: NewTask, waits: Waits, *, body: str | None, now: Instant, actor: str) -> Kept:
         if new.parent is not None and self._db.one("task_state", id=new.parent) is None:
             raise NotFound(f"There is no task T{new.parent} to be the parent of {new.title!r}")
-        unfinished = still_missing(new.spec.join, waits.standings)
-        task_id = self._db.next_id("tasks")
-        reason = new.blocked or (reason_to_wait(new.spec.join, waits.missing) if unfinished else "")
-        if new.draft:
-            state = TaskState.DRAFT
-        elif reason:
-            state = TaskState.BLOCKED
-        else:
-            state = TaskState.READY
-        session = new.session
-        if session is None and new.kind is TaskKind.GOAL:
-            session = task_session(task_id)
-        task = Task(
-            id=task_id,
-            kind=new.kind,
-            state=state,
-            title=new.title,
-            agent=new.agent or None,
-            session=session or None,
-            pool=self._pool_of(new.agent) if new.pool == DEFAULT_POOL else new.pool,
-            project=new.project,
-            type=new.type,
-            priority=new.priority,
-            not_before_at=new.not_before_at,
-            created_at=now,
-            updated_at=now,
-            finished_at=None,
-            attempts=0,
-            failures=0,
-            losses=0,
-            token=0,
-            node=None,
-            journal=1,
-            unfinished=unfinished,
-            parent=new.parent,
-            depth=new.depth,
-            key=new.key,
-            wait=None,
-            reason=reason,
-            dismissed=False,
-            spec=new.spec,
-            result=None,
-            tokens=0,
-            usd_micros=0,
-            steps=0,
-        )
-        due_at = new.not_before_at if state is TaskState.READY and new.not_before_at > now else None
+        pool = self._pool_of(new.agent) if new.pool == DEFAULT_POOL else new.pool
+        task = _fresh(self._db.next_id("tasks"), new, waits, pool=pool, now=now)
+        due_at = task.not_before_at if task.state is TaskState.READY and task.not_before_at > now else None
         place = self._rank(due_at or now, priority=task.priority)
         kept = Kept(task=task, ready_at=due_at or now, due_at=due_at, held=bool(new.blocked), rank=place)
         self._write_new(kept, new, body)
-        self._write_dependencies(task_id, new.dependencies, waits.standings)
+        self._write_dependencies(task.id, new.dependencies, waits.standings)
         self._tally(task, 1)
-        self._tell_of(task, EventName.TASK_ADDED, now=now, actor=actor, reason=reason)
+        self._tell_of(task, EventName.TASK_ADDED, now=now, actor=actor, reason=task.reason)
         self._remember(kept)
         self._note_claimable(kept)
         return kept
@@ -412,3 +368,52 @@ class TaskVerbs(Work):
 
 def _is_dead(task: Task) -> bool:
     return task.state is TaskState.FAILED and not task.dismissed
+
+
+def _fresh(task_id: int, new: NewTask, waits: Waits, *, pool: str, now: Instant) -> Task:
+    """A new task as it begins: a draft, blocked with the reason, or ready."""
+    unfinished = still_missing(new.spec.join, waits.standings)
+    reason = new.blocked or (reason_to_wait(new.spec.join, waits.missing) if unfinished else "")
+    if new.draft:
+        state = TaskState.DRAFT
+    elif reason:
+        state = TaskState.BLOCKED
+    else:
+        state = TaskState.READY
+    session = new.session
+    if session is None and new.kind is TaskKind.GOAL:
+        session = task_session(task_id)
+    return Task(
+        id=task_id,
+        kind=new.kind,
+        state=state,
+        title=new.title,
+        agent=new.agent or None,
+        session=session or None,
+        pool=pool,
+        project=new.project,
+        type=new.type,
+        priority=new.priority,
+        not_before_at=new.not_before_at,
+        created_at=now,
+        updated_at=now,
+        finished_at=None,
+        attempts=0,
+        failures=0,
+        losses=0,
+        token=0,
+        node=None,
+        journal=1,
+        unfinished=unfinished,
+        parent=new.parent,
+        depth=new.depth,
+        key=new.key,
+        wait=None,
+        reason=reason,
+        dismissed=False,
+        spec=new.spec,
+        result=None,
+        tokens=0,
+        usd_micros=0,
+        steps=0,
+    )
