@@ -114,6 +114,18 @@ def test_what_is_not_understood_is_refused_with_the_term(query: str, said: str) 
     with pytest.raises(Invalid) as refused:
         parse_query(query)
     assert said in str(refused.value)
+    assert refused.value.place == (f"term {query!r}" if ":" in query and " " not in query else refused.value.place)
+
+
+def test_an_error_is_found_by_its_class_and_by_what_it_says() -> None:
+    failed = replace(TASK, result=TaskResult(error="the server answered 503", error_class="transient"))
+    for query, holds in (
+        ("error:transient", True),
+        ("error:*503*", True),
+        ("error:*404*", False),
+        ("error:503", False),
+    ):
+        assert parse_query(query).holds(failed, now=NOW) is holds, query
 
 
 def test_a_word_alone_is_looked_for_as_it_is_though_a_key_is_called_so() -> None:

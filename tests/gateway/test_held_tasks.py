@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ostinato.domain.errors import Conflict, Invalid, NotFound
+from ostinato.domain.failure import NO_PLAN, FailurePlan
 from ostinato.domain.question import NewQuestion, QuestionKind
+from ostinato.domain.step import Entry, Input, Note
 from ostinato.domain.task import Fail, NewTask, Outcome, Park, Review, TaskEvent, TaskKind, TaskResult, Wait, WaitKind
 from ostinato.gateway import agents_api, cost_api, plans_api, status_api, stop_api, task_story_api, tasks_api
 from ostinato.store.port import Claim, ClaimRequest, Tx
@@ -21,11 +24,15 @@ async def add(made: Ground, title: str, *, agent: str = "clerk", after: tuple[st
     return str(task["id"])
 
 
-async def finish_one(made: Ground, outcome: Outcome) -> None:
+async def finish_one(
+    made: Ground, outcome: Outcome, *, plan: FailurePlan = NO_PLAN, entries: Sequence[Entry] = ()
+) -> None:
     def finish(tx: Tx) -> None:
         node = tx.start_node(pid=1, host="h", version="1", lease_s=9.0, exclusive=True, now=NOW)
         (task,) = tx.claim(ClaimRequest(node=node.id), now=NOW)
-        tx.finish(Claim(task=task.id, token=task.token), outcome, now=NOW)
+        claim = Claim(task=task.id, token=task.token)
+        tx.record_steps(claim, entries, now=NOW)
+        tx.finish(claim, outcome, now=NOW, plan=plan)
 
     await made.store.run(finish)
 
@@ -37,6 +44,21 @@ async def lines(made: Ground, task: str) -> list[str]:
 
 async def needs(made: Ground) -> list[str]:
     return [each["text"] for each in (await made.call(status_api.status, {}))["needs_you"]]
+
+
+def test_why_a_task_failed_names_step_files_and_who_took_over(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with ground(tmp_path, past=False) as made:
+            first = await add(made, "first")
+            began = [Input(files={"SOUL.md": "ab" * 32})]
+            await finish_one(made, Fail(error="no"), plan=FailurePlan(fallback="deputy"), entries=began)
+            assert "deputy took over from clerk" in await lines(made, first)
+            await finish_one(made, Fail(error="no"), entries=[*began, Note(text="as far as this", by="ann")])
+            told = [each["text"] for each in (await made.call(task_story_api.why, {"task": first}))["lines"]]
+            assert "as far as this" in told[1]
+            assert told[2] == "deputy ran with SOUL.md abababababab"
+
+    run(story())
 
 
 def test_a_person_goes_on_without_what_failed_and_is_told_how(tmp_path: Path) -> None:

@@ -42,6 +42,8 @@ def test_a_plan_that_names_somebody_whom_the_agent_may_not_ask_leaves_nothing_be
         refused = await desk.call("tasks.plan", PLAN, delegates=("billing",))
         assert refused.status is ResultStatus.ERROR
         assert "Unknown agent 'sales'" in refused.text
+        late = {"tasks": [{"name": "a", "agent": "billing"}, {"name": "b", "agent": "sales", "after": ["a"]}]}
+        assert "Unknown agent 'sales'" in (await desk.call("tasks.plan", late, delegates=("billing",))).text
         circle = await desk.call(
             "tasks.plan", {"tasks": [{"name": "a", "after": ["b"]}, {"name": "b", "after": ["a"]}]}
         )

@@ -108,13 +108,19 @@ def edges_of(task: PlanTask, names: Mapping[str, PlanTask]) -> tuple[Edge, ...]:
     """What a task waits for. Raises Invalid for a name that is not in the plan."""
     found: list[Edge] = []
     for text in task.after:
-        name, on = parted(text)
-        if name not in names and not _TASK.fullmatch(name):
-            raise Invalid(unknown_name("task", name[:60], names), place=f"task {task.name!r}, key 'after'")
+        place = f"task {task.name!r}, key 'after'"
+        try:
+            name, on = parted(text)
+        except Invalid as error:
+            raise Invalid(error.message, place=place, cure=f"Write {text.partition(':')[0].strip()}:failure.") from None
+        if name not in names:
+            if not _TASK.fullmatch(name):
+                raise Invalid(unknown_name("task", name[:60], names), place=place)
+            name = f"T{int(name[1:])}"
         edge = Edge(to=name, on=on, exists=name not in names)
         if any(each.to == name and each != edge for each in found):
             cure = f"Name it once; '{name}:always' is its end, whatever it is."
-            raise Invalid(f"{name!r} is waited for in two ways", place=f"task {task.name!r}, key 'after'", cure=cure)
+            raise Invalid(f"{name!r} is waited for in two ways", place=place, cure=cure)
         found.append(edge)
     return tuple(found)
 

@@ -44,7 +44,7 @@ _TEXTS: Mapping[str, Callable[[Task], tuple[str, ...]]] = {
     "trigger": lambda task: (task.spec.trigger.value,),
     "session": lambda task: (task.session or "",),
     "parent": lambda task: (f"T{task.parent}" if task.parent else "",),
-    "error": lambda task: (task.result.error_class if task.result else "",),
+    "error": lambda task: (task.result.error_class, task.result.error) if task.result else ("",),
     "key": lambda task: (task.key or "",),
 }
 _FIGURES: Mapping[str, Callable[[Task, Instant], float]] = {
@@ -117,7 +117,15 @@ def parse_query(text: str) -> TaskQuery:
         raise Invalid(f"The query is not understood: {error}", cure="Close each quotation mark.") from error
     if len(words) > TERMS_MAX:
         raise Invalid(f"The query has {len(words)} terms", cure=f"Use at most {TERMS_MAX}.")
-    return TaskQuery(terms=tuple(map(_term, words)))
+    return TaskQuery(terms=tuple(map(_term_of, words)))
+
+
+def _term_of(word: str) -> Term:
+    """Raises Invalid with the term as its place."""
+    try:
+        return _term(word)
+    except Invalid as error:
+        raise Invalid(error.message, place=f"term {word[:80]!r}", cure=error.cure) from None
 
 
 def _term(word: str) -> Term:
@@ -127,11 +135,11 @@ def _term(word: str) -> Term:
         return Term(key="title", values=(key,), negated=negated)
     key = _SYNONYMS.get(key.casefold(), key.casefold())
     if key not in KEYS:
-        cure = f"In the term {word[:80]!r}. What stands in the title: 'title:{word[:80]}'."
+        cure = f"What stands in the title: 'title:{word[:80]}'."
         raise Invalid(unknown_name("key", key[:40], KEYS), cure=cure)
     values = tuple(filter(None, value.split(",")))
     if not values:
-        raise Invalid(f"The term {word[:80]!r} names no value", cure=f"Write {key}:VALUE.")
+        raise Invalid("It names no value", cure=f"Write {key}:VALUE.")
     if key in _FIGURES or key in _AGES:
         return _figure(key, value, negated=negated)
     known = tuple(_FACTS) if key == "is" else _KNOWN_VALUES.get(key, ())

@@ -11,6 +11,7 @@ from typing import Any, assert_never
 import msgspec
 
 from ostinato.domain.step import (
+    ABOVE,
     Answered,
     Chosen,
     Compacted,
@@ -31,6 +32,15 @@ from ostinato.domain.step import (
 from ostinato.gateway.notation import iso, usd
 from ostinato.gateway.sentences import one_line, quoted
 from ostinato.gateway.views import StepView
+
+DIGEST_CHARS = 12
+"""Characters of a digest that a sentence shows."""
+
+
+def prompt_files(steps: Sequence[Step]) -> dict[str, str]:
+    """Name -> digest of the agent's own files that the last attempt ran with; empty where none began."""
+    found = [each.entry.files for each in steps if isinstance(each.entry, Input) and each.entry.files]
+    return {name: digest for name, digest in found[-1].items() if not name.startswith(ABOVE)} if found else {}
 
 
 class _Told(msgspec.Struct, frozen=True, kw_only=True):

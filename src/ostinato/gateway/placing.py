@@ -60,7 +60,8 @@ class Placing:
             lines += [f"now by {word}"] if chosen.agent else []
             lines += [*chosen.why, *([chosen.blocked] if chosen.blocked else [])]
         elif task.agent is not None and not task.spec.routed:
-            lines.append(f"{task.agent} was named")
+            tried = tx.setbacks(task.id).tried
+            lines.append(f"{task.agent} took over from {', '.join(tried)}" if tried else f"{task.agent} was named")
         elif task.agent is None and task.kind is TaskKind.GOAL:
             lines.append("neither an agent nor skills are named")
         return lines

@@ -26,7 +26,7 @@ from ostinato.domain.step import (
 from ostinato.domain.task import ENDED, Join, Task, TaskState, WaitKind, claim_number
 from ostinato.gateway.context import AgentCard, Context
 from ostinato.gateway.follow import changes_of
-from ostinato.gateway.journal_view import step_view
+from ostinato.gateway.journal_view import DIGEST_CHARS, prompt_files, step_view
 from ostinato.gateway.limit_views import limits_in_the_way
 from ostinato.gateway.notation import iso, parse_id
 from ostinato.gateway.operation import View, operation, stream
@@ -287,10 +287,18 @@ def _findings(tx: Reads, task: Task) -> list[WhyLine]:
     if task.result and task.result.error and task.result.error not in task.reason:
         text = f"it ended with: {task.result.error} ({_kind_words(task.result.error_class)})"
         lines.append(WhyLine(task=task.name, at=iso(task.updated_at), text=text))
-    telling = [each for each in tx.steps(task.id) if _is_telling(each)]
+    steps = tx.steps(task.id)
+    telling = [each for each in steps if _is_telling(each)]
+    if task.state is TaskState.FAILED and not telling:
+        telling = steps[-1:]  # as far as it had come
     for each in reversed(telling[-5:]):
         view = step_view(each)
         lines.append(WhyLine(task=task.name, at=view.at, text=f"step {view.seq}: {view.text}"))
+    files = prompt_files(steps) if task.state is TaskState.FAILED else {}
+    if files:
+        named = ", ".join(f"{name} {digest[:DIGEST_CHARS]}" for name, digest in files.items())
+        text = f"{task.agent or 'nobody'} ran with {named}"
+        lines.append(WhyLine(task=task.name, at=iso(steps[0].at), text=text))
     classes = classes_of(tx, task)
     for attempt in tx.attempts(task.id):
         if attempt.error and not (task.result and attempt.error == task.result.error):

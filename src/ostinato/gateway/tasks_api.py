@@ -21,12 +21,11 @@ from ostinato.domain.question import Answer, QuestionKind, QuestionState
 from ostinato.domain.retry import parse_retry
 from ostinato.domain.review import ByAgent, read_review
 from ostinato.domain.routing import RoutingPolicy
-from ostinato.domain.step import ABOVE, Input
 from ostinato.domain.task import UNFINISHED, Join, NewTask, Task, TaskEvent, TaskKind, TaskSpec, TaskState, WaitKind
 from ostinato.domain.task_query import QUERY_CHARACTERS_MAX, TaskQuery, parse_query
 from ostinato.domain.values import digest_of, to_json
 from ostinato.gateway.context import Context
-from ostinato.gateway.journal_view import step_views
+from ostinato.gateway.journal_view import prompt_files, step_views
 from ostinato.gateway.notation import iso, parse_after, parse_id, parse_moment
 from ostinato.gateway.operation import Ask, View, member_of, operation
 from ostinato.gateway.placing import placing
@@ -509,10 +508,6 @@ def _task_view(tx: Reads, task: Task, *, why_here: list[str]) -> TaskView:
     charges = tx.charges(task.id)
     cost, unpriced = charged(charges)
     questions = tx.questions(QuestionFilter(state=None, task=task.id), limit=200)
-    prompt_files: dict[str, str] = {}
-    for each in steps:
-        if isinstance(each.entry, Input) and each.entry.files:
-            prompt_files = {name: it for name, it in each.entry.files.items() if not name.startswith(ABOVE)}
     result = task.result
     return TaskView(
         task=task_row(task, usd=cost if charges else task_usd(tx, task)),
@@ -541,7 +536,7 @@ def _task_view(tx: Reads, task: Task, *, why_here: list[str]) -> TaskView:
         attempts=[attempt_view(each) for each in tx.attempts(task.id)],
         steps=step_views(steps),
         questions=[question_view(each) for each in reversed(questions)],
-        prompt_files=prompt_files,
+        prompt_files=prompt_files(steps),
         model_calls=len({each.call for each in charges}),
         unpriced_calls=unpriced,
     )

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from ostinato.domain.budget import Ceiling
-from ostinato.domain.errors import Denied, Exhausted, NotFound
+from ostinato.domain.errors import Denied, Exhausted, NotFound, unknown_name
 from ostinato.domain.message import DEPTH_MAX
 from ostinato.domain.plan import Plan, PlanTask, budgets, edges_of, ordered, read_plan, review_of
 from ostinato.domain.step import Effect
@@ -49,6 +49,7 @@ def draft(
 ) -> list[Task]:
     """The drafts of a checked plan, in the order in which they can run. A task whose work is there already is not made
     again. Raises NotFound for an agent or task that does not exist."""
+    _check_agents(plan, agents)
     names = {each.name: each for each in plan.tasks}
     sums, made, works = budgets(plan), dict[str, Task](), Counter[str]()
     others = neighbours(tx, frame.project)
@@ -61,12 +62,17 @@ def draft(
         works[new.spec.delegation] += 1
         if (time := works[new.spec.delegation]) > 1:  # a plan may well run the tests before and after
             new = replace(new, spec=replace(new.spec, delegation=f"{new.spec.delegation}:{time}"))
-        try:
-            placed = router.place(tx, new, agents, now=now) if new.agent or new.spec.skills else None
-        except NotFound as error:
-            raise NotFound(error.message, place=f"task {each.name!r}", cure=error.cure) from None
+        placed = router.place(tx, new, agents, now=now) if new.agent or new.spec.skills else None
         made[each.name] = tx.add_task(placed or replace(new, blocked=UNCHOSEN), now=now, actor=actor)
     return list(made.values())
+
+
+def _check_agents(plan: Plan, agents: Sequence[Colleague]) -> None:
+    """Before any draft is made: what a tool has written before it refuses stays written."""
+    known = [each.id for each in agents]
+    for each in plan.tasks:
+        if each.agent and each.agent not in known:
+            raise NotFound(unknown_name("agent", each.agent, known), place=f"task {each.name!r}")
 
 
 def _new_task(task: PlanTask, frame: Frame, *, after: Sequence[After], micros: int | None) -> NewTask:
