@@ -7,6 +7,7 @@ Knows nothing of HTTP. The protocols here say what the gateway needs of rooms th
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -205,20 +206,9 @@ class Context:
 
     def as_caller(self, caller: Caller) -> Context:
         """The same, called by somebody else."""
-        return Context(
-            store=self.store,
-            clock=self.clock,
-            definitions=self.definitions,
-            state_dir=self.state_dir,
-            caller=caller,
-            fire=self.fire,
-            node=self.node,
-            live=self.live,
-            meter=self.meter,
-            rehearsal=self.rehearsal,
-            servers=self.servers,
-            router=self.router,
-        )
+        other = copy.copy(self)
+        other.caller = caller
+        return other
 
     async def cards(self) -> Sequence[AgentCard]:
         """Every agent, looked up in a thread: a large fleet has many files."""

@@ -138,17 +138,16 @@ def _seen(tx: Reads, agent: str, *, since_at: Instant) -> Seen:
     denied: list[tuple[str, str]] = []
     unknown: list[str] = []
     tools: dict[str, str] = {}
-    for task in window:
-        for step in tx.steps(task.id):
-            match step.entry:
-                case Judged(decision=Decision.DENY) as verdict:
-                    denied.append((task.name, f"{verdict.tool}: {one_line(verdict.reason)}"))
-                case ToolIntent(tool=tool):
-                    tools.setdefault(tool, task.name)
-                case ToolOutcome(status=ResultStatus.UNKNOWN):
-                    unknown.append(task.name)
-                case _:
-                    pass
+    for name, entry in ((task.name, step.entry) for task in window for step in tx.steps(task.id)):
+        match entry:
+            case Judged(decision=Decision.DENY) as verdict:
+                denied.append((name, f"{verdict.tool}: {one_line(verdict.reason)}"))
+            case ToolIntent(tool=tool):
+                tools.setdefault(tool, name)
+            case ToolOutcome(status=ResultStatus.UNKNOWN):
+                unknown.append(name)
+            case _:
+                pass
     questions = tx.questions(QuestionFilter(state=None, agent=agent), limit=LOOKED_AT_MAX)
     for each in questions:
         if each.created_at >= since_at and each.state is QuestionState.DENIED:
