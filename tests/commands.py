@@ -8,6 +8,7 @@ is safe. Knows nothing of what commands do.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
@@ -15,6 +16,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -112,15 +114,12 @@ def end() -> None:
 
 def main() -> None:
     """Serves requests until whoever asks has gone."""
-    import ostinato.app
-    import ostinato.cli
-
-    for package in (ostinato.app, ostinato.cli):
-        for module in iter_modules(package.__path__, f"{package.__name__}."):
-            import_module(module.name)
+    asks = socket.socket(fileno=int(sys.argv[1]))
+    for name in _modules_of_commands():
+        with contextlib.suppress(ImportError):  # such as `__main__`
+            import_module(name)
     gc.collect()
     gc.freeze()
-    asks = socket.socket(fileno=int(sys.argv[1]))
     while True:
         size, streams, _, _ = socket.recv_fds(asks, 4, STREAMS)
         if not size:
@@ -134,6 +133,32 @@ def main() -> None:
             os.close(stream)
         _, status = os.waitpid(pid, 0)
         asks.sendall(os.waitstatus_to_exitcode(status).to_bytes(4, "big", signed=True))
+
+
+WARM_UP = (("init", ".", "--yes"), ("tasks", "add", "x", "--agent", "clerk"), ("tasks", "list"), ("status",))
+
+
+def _modules_of_commands() -> list[str]:
+    """What a few commands load, late or not. They run in a child, so that no thread of them is left here."""
+    import ostinato.cli
+
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as said:
+        pid = os.fork()
+        if pid == 0:
+            try:
+                os.chdir(folder)
+                os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+                for words in WARM_UP:
+                    sys.argv = ["ostinato", *words]
+                    _exit_code()
+                said.write(json.dumps(list(sys.modules)).encode())
+                said.flush()
+            finally:
+                os._exit(0)
+        os.waitpid(pid, 0)
+        said.seek(0)
+        loaded: list[str] = json.load(said)
+    return loaded + [each.name for each in iter_modules(ostinato.cli.__path__, "ostinato.cli.")]
 
 
 def _live(request: dict[str, Any], streams: Sequence[int]) -> NoReturn:

@@ -63,6 +63,7 @@ def node(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
         [*PYTHON, "up"], cwd=folder, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
+        wait_until((folder / ".ostinato" / "ostinato.sock").exists)
         wait_until(lambda: document(folder, "status")["node"]["running"])
         yield process
     finally:

@@ -21,6 +21,7 @@ from ostinato.domain.task import TaskState
 from ostinato.store.port import Store, TaskFilter
 from ostinato.store.sqlite import open_store
 from ostinato.testing.contract.scene import Scene
+from tests.conftest import FULL
 
 T = TypeVar("T")
 MachineT = TypeVar("MachineT", bound="Machine")
@@ -87,7 +88,9 @@ def in_sqlite() -> Fresh:
 
 
 def play(machine: type[Machine], fresh: Fresh, *, examples: int, steps: int) -> None:
-    """Lets Hypothesis run a machine over a store, and make what fails as short as can be."""
+    """Lets Hypothesis run a machine over a store, and make what fails as short as can be; twenty times as many examples
+    at full length."""
+    examples *= 20 if FULL else 1
     kind = type(machine.__name__, (machine,), {"fresh": staticmethod(fresh)})
     found = settings(max_examples=examples, stateful_step_count=steps, deadline=None, report_multiple_bugs=False)
     run_state_machine_as_test(kind, settings=found)  # type: ignore[no-untyped-call]  # Hypothesis leaves it untyped
