@@ -26,6 +26,7 @@ SCENARIO: list[tuple[str, dict[str, Any]]] = [
     ("agents.review", {}),
     ("agents.review", {"agent": "clerk", "since": "30d"}),
     ("agents.list", {}),
+    ("agents.bindings", {}),
     ("agents.show", {"agent": "clerk"}),
     ("agents.show", {"agent": "clrk"}),
     ("agents.context", {"agent": "clerk"}),

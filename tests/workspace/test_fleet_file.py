@@ -122,7 +122,7 @@ def test_every_key_means_what_the_reference_says() -> None:
     assert fleet.per_day_usd_micros == 20_000_000
     assert (fleet.port, fleet.host) == (8420, "0.0.0.0")
     assert fleet.retention == Retention(tasks_s=30 * 86_400.0, events_s=None)
-    assert (fleet.tasks_max, fleet.inbox_agent, fleet.settle_s) == (8, "triage", 2.0)
+    assert (fleet.tasks_max, fleet.inbox.agent, fleet.inbox.settle_s) == (8, "triage", 2.0)
     assert fleet.defaults.limits.per_day_usd_micros is None
 
 

@@ -41,7 +41,7 @@ def test_a_new_fleet_loads_without_a_problem_and_runs_offline(tmp_path: Path, te
     workspaces = loaded(fleet)
     assert workspaces.problems() == ()
     assert workspaces.ids()
-    assert settings_.inbox_agent in (None, *workspaces.ids())
+    assert settings_.inbox.agent in (None, *workspaces.ids())
     assert look(fleet, None, settle_s=0.0).ready == ()
 
 

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from msgspec.structs import replace
 
 from ostinato.agents.unfit import is_unfit
+from ostinato.domain.binding import Inbound, binding_of, session_key
+from ostinato.domain.errors import NotFound, unknown_name
 from ostinato.domain.event import EventName, NewEvent
 from ostinato.domain.message import NewMessage, check_owner
 from ostinato.domain.retry import RetryPolicy
@@ -21,6 +23,7 @@ from ostinato.tools.port import Colleague
 from ostinato.tools.proposing import compared
 from ostinato.tools.router import Router
 from ostinato.workspace.inbox_item import InboxItem, ItemKind, RawAttachment
+from ostinato.workspace.inbox_table import InboxSettings
 from ostinato.workspace.mail import Mail, mail_as_text, read_mail
 
 WAITS = "waits for the next heartbeat"
@@ -48,6 +51,7 @@ class _Content(Value):
     sender: str
     origin: Origin | None = None
     identity: str = ""
+    inbound: Inbound = Inbound(channel="file")
 
 
 class Intake:
@@ -57,12 +61,13 @@ class Intake:
         self,
         *,
         colleagues: Callable[[], Sequence[Colleague]],
-        default_agent: str | None = None,
+        settings: InboxSettings = InboxSettings(),  # noqa: B008 - frozen
         router: Router | None = None,
     ) -> None:
         self._colleagues = colleagues
         self._router = router or Router()
-        self._default_agent = default_agent
+        self._default_agent = settings.agent
+        self._bindings = settings.bindings
 
     def take(self, tx: Tx, item: InboxItem, *, wakes: bool, now: Instant) -> Taken:
         """Writes one item, once per key. `wakes` False: it waits for the agent's next heartbeat.
@@ -70,12 +75,13 @@ class Intake:
         Raises NotFound for an agent or task that does not exist; nothing is written then.
         """
         content = _content(item)
+        item, why = self._bound(item, content)
         kept = tuple(_keep(tx, raw, now=now) for raw in item.attachments)
         if item.kind is ItemKind.MESSAGE:
             taken = self._message(tx, item, content, kept=kept, wakes=wakes, now=now)
         else:
             taken = self._task(tx, item, content, kept=kept, now=now)
-        reason = f"{item.file}: {'a repetition of' if taken.repeated else 'became'} {taken.name}"
+        reason = f"{item.file}: {'a repetition of' if taken.repeated else 'became'} {taken.name}{why}"
         tx.announce(
             NewEvent(
                 name=EventName.FILE_TAKEN,
@@ -86,6 +92,23 @@ class Intake:
             now=now,
         )
         return taken
+
+    def _bound(self, item: InboxItem, content: _Content) -> tuple[InboxItem, str]:
+        """A file of the fleet's inbox that says nothing of itself, as its binding wants it, and why; else as it is."""
+        if item.agent is not None or item.trust is not Trust.EXTERNAL or item.kind is not ItemKind.TASK:
+            return item, ""
+        found = binding_of(content.inbound, self._bindings)
+        if found is None:
+            return item, ""
+        known = [each.id for each in self._colleagues()]
+        if found.agent not in known:
+            raise NotFound(unknown_name("agent", found.agent, known), place=found.place)
+        session = session_key(found, content.inbound)
+        key = (
+            f"mail:{digest_of(content.identity.encode(errors='surrogatepass'))[:32]}" if content.identity else item.key
+        )
+        bound = replace(item, kind=ItemKind.MESSAGE, agent=found.agent, session=session or None, key=key)
+        return bound, f" for {found.agent}, in {session or 'a session of its own'}, bound by {found.words}"
 
     def _task(self, tx: Tx, item: InboxItem, content: _Content, *, kept: tuple[Attachment, ...], now: Instant) -> Taken:
         new = self._new_task(item, content, kept=kept)
@@ -182,7 +205,7 @@ class Intake:
         )
         if not wakes and not item.session:
             self._wait_for_heartbeat(tx, item, content, agent=agent, session=session, now=now)
-        return Taken(name=f"M{message.id}")
+        return Taken(name=f"M{message.id}", repeated=message.at != now)
 
     def _wait_for_heartbeat(
         self, tx: Tx, item: InboxItem, content: _Content, *, agent: str, session: str, now: Instant
@@ -234,6 +257,7 @@ def _content(item: InboxItem) -> _Content:
             sender=mail.sender_address or "unknown",
             origin=_mail_origin(mail),
             identity=_identity(mail),
+            inbound=_inbound(mail),
         )
     return _Content(text=_excerpt(raw), title=raw.name, sender="file")
 
@@ -241,6 +265,18 @@ def _content(item: InboxItem) -> _Content:
 def _identity(mail: Mail) -> str:
     """The same mail twice is one; a Message-ID alone is no proof of that, for anybody may write any."""
     return f"{mail.message_id}\n{mail_as_text(mail)}" if mail.message_id else ""
+
+
+def _inbound(mail: Mail) -> Inbound:
+    """By what a binding can tell a mail. Anybody can write any sender: one that a check has refused, or whose answers
+    would go to somebody else, is from nobody."""
+    is_known = not mail.failed_checks and mail.reply_to == mail.sender_address
+    return Inbound(
+        channel="mail",
+        accounts=mail.accounts,
+        peer=mail.sender_address if is_known else "",
+        thread=mail.thread,
+    )
 
 
 def _mail_origin(mail: Mail) -> Origin:

@@ -442,7 +442,7 @@ class FleetApp:
         clerk = Clerk(
             ClerkPlace(fleet=self.fleet, name=settings.name, timezone=settings.timezone),
             store=store,
-            intake=Intake(colleagues=colleagues, default_agent=settings.inbox_agent, router=self.router),
+            intake=Intake(colleagues=colleagues, settings=settings.inbox, router=self.router),
             colleagues=colleagues,
             clock=self.clock,
         )

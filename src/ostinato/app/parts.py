@@ -137,10 +137,10 @@ def wakers_of(
         fleet=ground.fleet,
         store=store,
         workspaces=workspaces,
-        intake=Intake(colleagues=colleagues, default_agent=settings.inbox_agent, router=router),
+        intake=Intake(colleagues=colleagues, settings=settings.inbox, router=router),
         clock=clock,
         timezone=settings.timezone,
-        times=InboxTimes(settle_s=settings.settle_s),
+        times=InboxTimes(settle_s=settings.inbox.settle_s),
     )
     checks = CommandChecks(workspaces=workspaces, place=commands) if commands is not None else None
     fires = Fires(

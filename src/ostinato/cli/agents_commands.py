@@ -15,20 +15,40 @@ from ostinato.cli.options import AgentId, Commands, Fleet, Json, Reason
 from ostinato.cli.screen import Screen
 from ostinato.cli.words import count, money, size, when
 from ostinato.domain.errors import Denied
-from ostinato.gateway import agents_api, review_api
+from ostinato.gateway import agents_api, bindings_api, review_api
 from ostinato.gateway.agents_api import AgentView, Leashed
-from ostinato.gateway.operation import Operation
+from ostinato.gateway.operation import Nothing, Operation
 
 FILES_SHOWN = 8
 """Paths on one line; programs get all of them."""
 
 
-def list_agents(*, fleet: Fleet = None, as_json: Json = False) -> None:
+def _list_bindings(screen: Screen, found: bindings_api.BindingList, *, as_json: bool) -> None:
+    if as_json:
+        screen.json(found)
+        return
+    rows = [
+        (each.peer or "any", each.account or "any", each.channel or "any", each.agent, each.session, each.place)
+        for each in found.bindings
+    ]
+    rows.append(("any", "any", "any", found.default or "by routing", "a task", "[inbox]"))
+    screen.table(("PEER", "ACCOUNT", "CHANNEL", "AGENT", "SESSION", "SAID IN"), rows)
+
+
+def list_agents(
+    *,
+    bindings: Annotated[bool, typer.Option("--bindings", help="Who gets what comes from outside, instead.")] = False,
+    fleet: Fleet = None,
+    as_json: Json = False,
+) -> None:
     """Every agent with its state, work and next wake-up.
 
     Example: ostinato agents list
     """
     screen, client = Screen(), Client(fleet)
+    if bindings:
+        _list_bindings(screen, client.call(bindings_api.list_bindings, Nothing()), as_json=as_json)
+        return
     found = client.call(agents_api.list_agents, agents_api.WhichAgents())
     if as_json:
         screen.json(found)

@@ -21,6 +21,7 @@ from ostinato.store.port import Retention, ScheduleRow, Store
 from ostinato.tools.mcp.port import ServerFacts
 from ostinato.tools.port import Colleague
 from ostinato.tools.router import Router
+from ostinato.workspace.inbox_table import InboxSettings
 
 if TYPE_CHECKING:
     from ostinato.agents.rehearsal import Rehearsal
@@ -115,6 +116,9 @@ class Definitions(Protocol):
 
     def agent(self, agent: str) -> AgentCard:
         """One agent; raises NotFound with the known ones."""
+
+    def inbox(self) -> InboxSettings:
+        """Who gets what comes from outside, by the settings that are in force."""
 
     def stalled_s(self) -> float:
         """Seconds without a step after which a running task is stalled."""

@@ -27,6 +27,7 @@ from ostinato.tools.toolbox import Toolbox
 from ostinato.workspace.agent import AgentDefinition
 from ostinato.workspace.fleet_file import FLEET_FILE, FleetSettings, changed_tables, read_fleet
 from ostinato.workspace.heartbeat_file import Heartbeat
+from ostinato.workspace.inbox_table import InboxSettings
 from ostinato.workspace.init import add_agent
 from ostinato.workspace.registry import Brief, Workspaces
 from ostinato.workspace.registry import Problem as Found
@@ -79,6 +80,10 @@ class FleetDefinitions:
             *self._fleet_problems(),
             *(each for card in self.agents() for each in card.problems),
         ]
+
+    def inbox(self) -> InboxSettings:
+        """Who gets what comes from outside, by the settings that are in force."""
+        return self._settings.inbox
 
     def stalled_s(self) -> float:
         """Seconds without a step after which a running task is stalled."""
@@ -205,8 +210,9 @@ class FleetDefinitions:
         """Agents that settings name and that are not there: their work would reach nobody."""
         briefs = self._workspaces.briefs()
         known = {each.id for each in briefs}
-        named = [(fresh.inbox_agent or "", f"{FLEET_FILE}, key 'inbox.agent'", "")]
+        named = [(fresh.inbox.agent or "", f"{FLEET_FILE}, key 'inbox.agent'", "")]
         named += [(rule.agent or "", rule.place, "") for rule in fresh.routing.rules]
+        named += [(binding.agent, binding.place, "") for binding in fresh.inbox.bindings]
         for each in briefs:
             place = f"agents/{each.id}/AGENTS.md, key 'delegates'"
             named += [(name, place, each.id) for name in each.delegates]

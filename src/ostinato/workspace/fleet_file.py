@@ -29,7 +29,7 @@ from ostinato.domain.task_rule import RULE_VARIABLES
 from ostinato.domain.values import Limits, Value
 from ostinato.store.port import Retention
 from ostinato.workspace.agent import FleetDefaults
-from ostinato.workspace.agent_file import BUDGET_KEYS, EFFORTS, LIMIT_KEYS, check_agent_id, parse_limits
+from ostinato.workspace.agent_file import BUDGET_KEYS, EFFORTS, LIMIT_KEYS, parse_limits
 from ostinato.workspace.failure_rules import (
     BREAKER_KEYS,
     FLEET_RETRY_KEYS,
@@ -42,6 +42,7 @@ from ostinato.workspace.fields import Fields
 from ostinato.workspace.file_text import FileText, Finding, read_text
 from ostinato.workspace.fleet_policy import POLICY_KEYS, parse_fleet_policy
 from ostinato.workspace.gate_rules import ESCALATE_KEYS, GATE_KEYS
+from ostinato.workspace.inbox_table import INBOX_KEYS, InboxSettings, parse_inbox
 from ostinato.workspace.mcp_entries import MCP_EFFECTS, MCP_KEYS, McpEntry, parse_mcp
 from ostinato.workspace.queue_table import QUEUE_KEYS, parse_aging, parse_queues
 from ostinato.workspace.routing_table import ROUTING_KEYS, parse_routing
@@ -69,6 +70,7 @@ FLEET_FILE_KEYS: dict[str, tuple[str, ...]] = {
         "engine",
         "queues",
         "inbox",
+        "bindings",
         "routing",
         "retry",
         "breakers",
@@ -114,7 +116,7 @@ FLEET_FILE_KEYS: dict[str, tuple[str, ...]] = {
     "store": ("kind", "url", "password_env", "lease"),
     "engine": ("tasks",),
     **QUEUE_KEYS,
-    "inbox": ("agent", "settle"),
+    **INBOX_KEYS,
     **ROUTING_KEYS,
     **FLEET_RETRY_KEYS,
     **BREAKER_KEYS,
@@ -131,7 +133,6 @@ CONTEXT_TOKENS_MAX = 100_000_000
 PRICE_MAX = 100_000
 """Dollars for a million tokens."""
 
-SETTLE_S = 0.5
 LEASE_S = 3.0
 """How long a node that dies keeps its tasks from the others."""
 
@@ -207,10 +208,8 @@ class FleetSettings(Value):
     """What of some kind, project, agent or priority runs at once and begins in a while, on all nodes."""
     aging_s: float = AGING_S
     """Seconds of waiting that a level of priority is worth."""
-    inbox_agent: str | None = None
-    """Who gets files of the fleet's inbox that name nobody."""
-    settle_s: float = SETTLE_S
-    """How long a file must have been left alone before it is taken, in seconds."""
+    inbox: InboxSettings = InboxSettings()
+    """Who gets what comes from outside."""
     routing: Routing = Routing()
     """Which agent gets a task that names only skills."""
     failures: FailureRules = NO_RULES
@@ -290,7 +289,7 @@ def parse_fleet(file: FileText, *, name: str) -> FleetSettings:
     """The settings in the file's text; `name` is the fleet's, unless the file gives one. Raises Invalid."""
     keys = FLEET_FILE_KEYS
     root = Fields(parse_toml(file.text, place=FLEET_FILE), file=FLEET_FILE, known=keys[""])
-    fleet, server, inbox, engine = (_table(root, each) for each in ("fleet", "server", "inbox", "engine"))
+    fleet, server, engine = (_table(root, each) for each in ("fleet", "server", "engine"))
     models = _models(root)
     chosen = _table(root, "tiers")
     tiers = _tiers(chosen, models)
@@ -321,8 +320,7 @@ def parse_fleet(file: FileText, *, name: str) -> FleetSettings:
         tasks_max=engine.integer("tasks", 1, least=1, most=100_000) if engine.has("tasks") else None,
         queue_limits=parse_queues(root),
         aging_s=parse_aging(root),
-        inbox_agent=inbox.read("agent", check_agent_id),
-        settle_s=inbox.duration_s("settle", SETTLE_S),
+        inbox=parse_inbox(root),
         routing=parse_routing(root),
         failures=parse_fleet_failures(root),
         breakers=parse_breakers(root),
@@ -574,8 +572,7 @@ _TABLES = {
     "tasks_max": "[engine]",
     "queue_limits": "[queues]",
     "aging_s": "[queues]",
-    "inbox_agent": "[inbox]",
-    "settle_s": "[inbox]",
+    "inbox": "[inbox] or [[bindings]]",
     "routing": "[routing]",
     "failures": "[retry]",
     "breakers": "[breakers]",

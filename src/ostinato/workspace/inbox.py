@@ -21,8 +21,8 @@ from pathlib import Path
 from ostinato.domain.errors import Invalid, OstinatoError
 from ostinato.domain.instant import format_instant
 from ostinato.domain.values import SECOND, Instant, Value, digest_of, to_json
-from ostinato.workspace.fleet_file import SETTLE_S
 from ostinato.workspace.inbox_item import InboxItem, ItemSource, parse_items
+from ostinato.workspace.inbox_table import SETTLE_S
 
 INBOX = "inbox"
 TAKEN, REFUSED = "taken", "refused"

@@ -36,7 +36,11 @@ class Mail(Value):
     to: str = ""
     subject: str = ""
     date: str = ""
+    accounts: tuple[str, ...] = ()
+    """The addresses that it was sent to."""
     in_reply_to: str = ""
+    thread: str = ""
+    """The Message-ID that its thread began with, as far as it says; its own where it answers nothing."""
     list_id: str = ""
     auto_submitted: str = ""
     precedence: str = ""
@@ -67,7 +71,10 @@ def read_mail(data: bytes) -> Mail:
         to=headers.line("to"),
         subject=headers.line("subject"),
         date=headers.line("date"),
+        accounts=headers.addresses("to", "cc", "delivered-to"),
         in_reply_to=headers.line("in-reply-to"),
+        thread=next(iter((headers.line("references") or headers.line("in-reply-to")).split()), "")
+        or headers.line("message-id"),
         list_id=headers.line("list-id") or headers.line("list-unsubscribe"),
         auto_submitted=headers.auto_submitted(),
         precedence=headers.line("precedence"),

@@ -35,6 +35,9 @@ _ENCODED_WORD = re.compile(r"=\?([^?\s]{1,60})\?([bBqQ])\?([^?]{0,2000})\?=")
 _ADDRESS = re.compile(r"[^\s<>@,;:\"()\\]{1,64}@[^\s<>@,;:\"()\\]{1,255}")
 _CHECKS = re.compile(r"\b(spf|dkim|dmarc)\s*=\s*(?:hard|soft)?fail\b", re.IGNORECASE)
 
+ADDRESSES_MAX = 50
+"""Receivers of a mail that are looked at."""
+
 
 class Headers:
     """The headers of one part, decoded."""
@@ -55,6 +58,17 @@ class Headers:
         candidates = [address for _, address in pairs] + [header_text(raw)]
         found = next((match for each in candidates if (match := _ADDRESS.search(each))), None)
         return readable_line(found[0]).lower() if found else ""
+
+    def addresses(self, *names: str) -> tuple[str, ...]:
+        """The mail addresses in these headers, each once, the first ADDRESSES_MAX."""
+        found: dict[str, None] = {}
+        for name in names:
+            for value in self._lines.get(name, []):
+                raw = value[: 4 * LINE_CHARACTERS_MAX]
+                pairs = quietly(lambda raw=raw: getaddresses([_unfolded(raw)])) or []  # type: ignore[misc]  # bound at once
+                matches = (_ADDRESS.search(address) for _, address in pairs)
+                found |= {readable_line(each[0]).lower(): None for each in matches if each}
+        return tuple(found)[:ADDRESSES_MAX]
 
     def auto_submitted(self) -> str:
         """RFC 3834, or what older programs say instead."""
