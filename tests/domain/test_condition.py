@@ -218,3 +218,25 @@ def test_one_condition_serves_many_threads() -> None:
     for each in threads:
         each.join()
     assert answers == [True] * 400
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "args.to.exists(x, args.to == [x])",
+        "args.to.map(x, args.text).size() > 0",
+        "args.to.map(x, x + x + x + x).size() > 0",
+        "args.to.filter(x, true).map(x, args.text + args.text).size() > 0",
+    ],
+)
+def test_what_a_condition_copies_counts_as_work(text: str) -> None:
+    condition = compile_condition(text, variables={"args": dict})
+    small = {"args": {"to": ["a", "b"], "text": "c"}}
+    assert condition(small) in (True, False)
+    with pytest.raises(Invalid, match="would take too long"):
+        condition({"args": {"to": ["a" * 50] * 900, "text": "c" * 20_000}})
+
+
+def test_what_an_element_is_compared_with_is_no_work_beside() -> None:
+    condition = compile_condition("args.to.exists(x, x.endsWith('@example.com'))", variables={"args": dict})
+    assert not condition({"args": {"to": ["a"] * 15_000, "text": "c" * 40_000}})

@@ -22,6 +22,9 @@ INPUT_CHARACTERS_MAX = 65_536
 INPUT_VALUES_MAX = 20_000
 WORK_MAX = 1_000_000
 """Steps of a condition with `all`, `exists` and the like; a step takes about 0.4 microseconds."""
+CHARACTERS_OF_A_STEP = 64
+"""Characters that are copied in a step: the library copies a variable each time that it is named, and what `map` has
+made with each element that it adds."""
 PATTERN_WORK = 50
 """Steps that one use of `matches` counts for: the library compiles the pattern each time."""
 REPEATS_MAX = 200
@@ -59,7 +62,7 @@ class CompiledCondition:
     Safe to call from several threads.
     """
 
-    __slots__ = ("_power", "_program", "_weight", "names", "text")
+    __slots__ = ("_adds", "_copies", "_names_outer", "_power", "_program", "_weight", "names", "text")
 
     def __init__(self, text: str, *, program: Any, names: frozenset[str], tokens: Sequence[Token]) -> None:
         self.text = text
@@ -67,7 +70,11 @@ class CompiledCondition:
         self.names = names
         """Variables that it reads."""
         self._program = program
-        self._power = max(1, _macro_depth(tokens) + sum(token == ("name", "map") for token in tokens))
+        maps = sum(token == ("name", "map") for token in tokens)
+        self._power = max(1, _macro_depth(tokens) + maps)
+        self._names_outer = _names_in_macros(tokens, names)
+        self._copies = self._names_outer or maps > 0
+        self._adds = sum(token == ("sign", "+") for token in tokens)
         uses = sum(token == ("name", "matches") for token in tokens)
         self._weight = max(1, PATTERN_WORK * uses)
         self._weight *= 1 if uses or _macro_depth(tokens) else 0
@@ -84,13 +91,21 @@ class CompiledCondition:
     def __call__(self, variables: Mapping[str, Any]) -> bool:
         """True or false for these variables; more than it reads may be given, less is an error."""
         given = {name: variables[name] for name in self.names if name in variables}
-        count = _measure(given) + self.text.count(",")
-        if self._weight * count**self._power > WORK_MAX:
+        values, characters = _measure(given)
+        count = values + self.text.count(",")
+        if self._weight * count**self._power * self._copied(count, characters) > WORK_MAX:
             raise Invalid(f"The condition {self.text!r} would take too long over {count} values", cure=_CURE)
         answer = self._run(given)
         if answer is not True and answer is not False:
             raise Invalid(f"The condition {self.text!r} answers {type(answer).__name__}, not true or false", cure=_CURE)
         return answer
+
+    def _copied(self, count: int, characters: int) -> int:
+        """Steps that it takes to copy what one step names."""
+        if not self._copies:
+            return 1
+        copied = count + characters // CHARACTERS_OF_A_STEP
+        return (1 + self._adds) * (copied if self._names_outer else 1 + copied // max(1, count))
 
     def _run(self, given: dict[str, Any]) -> Any:
         try:
@@ -183,6 +198,20 @@ def _macro_depth(tokens: Sequence[Token]) -> int:
     return deepest
 
 
+def _names_in_macros(tokens: Sequence[Token], names: frozenset[str]) -> bool:
+    """True where a macro names a variable for each element of its list."""
+    macros = {at + 1 for at, name in _calls(tokens) if name in MACROS}
+    open_macros: list[bool] = []
+    for at, (kind, text) in enumerate(tokens):
+        if text == "(":
+            open_macros.append(at in macros)
+        elif text == ")" and open_macros:
+            open_macros.pop()
+        elif kind == "name" and text in names and any(open_macros) and tokens[at - 1][1] != ".":
+            return True
+    return False
+
+
 def _check_names(
     program: Any, tokens: Sequence[Token], *, bound: frozenset[str], variables: Mapping[str, Kind]
 ) -> None:
@@ -254,8 +283,9 @@ def _sample(kind: Kind, *, full: bool) -> Any:
     return samples.get(kind, kind)()
 
 
-def _measure(given: Mapping[str, Any]) -> int:
-    """The number of values in the input. Raises Invalid where it is too deep, too large, or no plain data."""
+def _measure(given: Mapping[str, Any]) -> tuple[int, int]:
+    """The numbers of values and of characters in the input. Raises Invalid where it is too deep or too large, or no
+    plain data."""
     count = characters = 0
     pending: list[tuple[Any, int]] = [(given, 0)]
     while pending:
@@ -278,7 +308,7 @@ def _measure(given: Mapping[str, Any]) -> int:
                 "The input of the condition is too large or too deep",
                 cure=f"At most {INPUT_VALUES_MAX} values, {INPUT_CHARACTERS_MAX} characters, depth {INPUT_DEPTH_MAX}.",
             )
-    return count
+    return count, characters
 
 
 def _words(error: BaseException) -> str:
