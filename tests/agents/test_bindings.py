@@ -8,7 +8,9 @@ from ostinato.agents.inbox import InboxTaker, InboxTimes
 from ostinato.agents.intake import Intake
 from ostinato.domain.event import EventName
 from ostinato.domain.values import SECOND, Trust
-from ostinato.store.port import EventFilter
+from ostinato.gateway.placing import Placing
+from ostinato.store.port import EventFilter, TaskFilter
+from ostinato.tools.router import Router
 from ostinato.workspace.fleet_file import read_fleet
 from tests.agents.fleet import Fleet, running
 from tests.conftest import run
@@ -89,6 +91,9 @@ def test_the_most_specific_binding_says_who_reads_a_mail_and_in_which_session(tm
             assert third.startswith("mail:bob:bob@acme.example:")
             assert "became T" in said[5], "nobody is bound to it: a task of the inbox's agent"
             assert "a repetition of" in said[6]
+            first = await fleet.store.read(lambda reads: reads.tasks(TaskFilter(agent="acme"))[-1])
+            why = await fleet.store.read(lambda reads: Placing(Router(), []).why_here(reads, first, now=0))
+            assert why[-1] == said[0], "it can be told later, too"
 
     run(story())
 

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ostinato.domain.event import EventName
 from ostinato.domain.routing import Route
 from ostinato.domain.task import NewTask, Task, TaskKind
-from ostinato.domain.values import Instant
+from ostinato.domain.values import Instant, Source
 from ostinato.gateway.context import Context
 from ostinato.gateway.operation import View
-from ostinato.store.port import Reads, Tx
+from ostinato.store.port import EventFilter, Reads, Tx
 from ostinato.tools.port import Colleague
 from ostinato.tools.router import Router, is_routed
 
@@ -59,6 +60,8 @@ class Placing:
             lines.append(f"needs {', '.join(task.spec.skills)}")
             lines += [f"now by {word}"] if chosen.agent else []
             lines += [*chosen.why, *([chosen.blocked] if chosen.blocked else [])]
+        elif bound := _bound(tx, task):
+            lines.append(bound)
         elif task.agent is not None and not task.spec.routed:
             tried = tx.setbacks(task.id).tried
             lines.append(f"{task.agent} took over from {', '.join(tried)}" if tried else f"{task.agent} was named")
@@ -83,6 +86,19 @@ class Placing:
 async def placing(context: Context, *, needed: bool = True) -> Placing:
     """With all agents, looked up in a thread; with none where nobody is to be chosen."""
     return Placing(context.router, await context.colleagues() if needed else ())
+
+
+def _bound(tx: Reads, task: Task) -> str:
+    """What the taking of a file said that a turn was made for, where a binding decided; else empty."""
+    causes = [int(each[1:]) for each in task.spec.causes if each[:1] == "M" and each[1:].isdecimal()]
+    if task.kind is not TaskKind.TURN or task.spec.trigger is not Source.FILE or not causes:
+        return ""
+    message = tx.messages_by_id(causes[-1:]).get(causes[-1])
+    if message is None:
+        return ""
+    which = EventFilter(names=frozenset({EventName.FILE_TAKEN}), since_at=message.at, until_at=message.at + 1)
+    told = (each for each in tx.events(which) if each.data.get("became") == f"M{message.id}")
+    return next((each.reason for each in told if ", bound by " in each.reason), "")
 
 
 def _after(tx: Reads, task: Task) -> list[int]:
