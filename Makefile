@@ -4,7 +4,7 @@ PYTHON := .venv/bin/python
 # Debian packages that the tests need beside Python, git and make; `make system` installs them.
 PACKAGES := strace postgresql bubblewrap
 
-.PHONY: help demo run test check bench crash attack gate docs mcp-servers system environment
+.PHONY: help demo run test check bench crash attack gate figures docs mcp-servers system environment
 
 help:
 	@echo 'make demo     a fleet at work in one minute, with a scripted model: no money spent, nothing left running'
@@ -17,6 +17,7 @@ help:
 	@echo 'make attack   the corpora of attacks at full length: 500 injections, 30 s of races, both sandboxes as two users'
 	@echo 'make gate     every branch of the gate, and how many mutants of it the tests find: some minutes'
 	@echo 'make mcp-servers  published MCP servers for the crash tests, pinned; needs node and npm'
+	@echo 'make figures  what the proofs of contract and machines count, on both stores, for the page of guarantees'
 	@echo 'make docs     write the generated parts of the docs anew'
 	@echo 'make system   Debian packages that the tests need ($(PACKAGES)); needs root'
 
@@ -57,10 +58,16 @@ gate: environment
 	@$(PYTHON) -m coverage report --show-missing --fail-under=100 --data-file=/tmp/ostinato-gate.coverage
 	@$(PYTHON) -m tests.mutation $(ARGS)
 
+FIGURES := tests/machines $(addprefix tests/,contract/test_contract.py postgres/test_contract.py postgres/test_machines.py)
+
 crash: environment
 	@OSTINATO_CRASH=full OSTINATO_FIGURES=docs/explanation/guarantees.json \
-		$(PYTHON) -m pytest -q tests/crash tests/power tests/soak tests/simulation \
-			tests/postgres/test_every_cut.py tests/postgres/test_nodes.py tests/postgres/test_turns.py $(ARGS)
+		$(PYTHON) -m pytest -q tests/crash tests/power tests/soak tests/simulation $(FIGURES) \
+		tests/postgres/test_every_cut.py tests/postgres/test_nodes.py tests/postgres/test_turns.py $(ARGS)
+	@$(PYTHON) -m docs.generate
+
+figures: environment
+	@OSTINATO_FIGURES=docs/explanation/guarantees.json $(PYTHON) -m pytest -q $(FIGURES)
 	@$(PYTHON) -m docs.generate
 
 docs: environment

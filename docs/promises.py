@@ -1,7 +1,7 @@
 """What holds when things go wrong: each promise, the tests that prove it, and what they counted in the last full run.
 
-`guarantees.md` shows both. The figures are in `explanation/guarantees.json`, which `make crash` and `make attack` write
-anew: no other run changes them. Knows nothing of how a test is run.
+`guarantees.md` shows both. The figures are in `explanation/guarantees.json`, which `make crash`, `make attack` and `make
+figures` write anew: no other run changes them. Knows nothing of how a test is run.
 """
 
 from __future__ import annotations
@@ -255,10 +255,28 @@ def promises() -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows))
 
 
+def stores_counted(promise: Promise, told: Mapping[str, Iterable[str]]) -> set[str]:
+    """The stores on which a proof of the promise has counted something."""
+    found = set()
+    for proof in promise.proofs:
+        words = " ".join(told.get(proof, ()))
+        if store_of(proof) == "both stores":
+            found.update(store for store in ("SQLite", "PostgreSQL") if store in words)
+        elif words:
+            found.add(store_of(proof))
+    return found
+
+
+def last_run() -> Mapping[str, Any]:
+    """What the last full run has recorded."""
+    recorded: Mapping[str, Any] = json.loads(FIGURES.read_text(encoding="utf-8"))
+    return recorded
+
+
 def figures() -> str:
     """What tests counted in the last full run; those that are gone since are left out."""
     try:
-        last: Mapping[str, Any] = json.loads(FIGURES.read_text(encoding="utf-8"))
+        last = last_run()
     except FileNotFoundError:
         return "No full run is recorded."
     lines = [f"Recorded {last['at']} with Python {last['python']} on {last['cores']} cores.", ""]

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -104,6 +104,12 @@ def _wait_until() -> Callable[..., Any]:
 def tell(request: pytest.FixtureRequest, record_property: Callable[[str, object], None]) -> Callable[[str], None]:
     """Says something that is shown at the end, whatever comes of the test, and that the docs may quote."""
     return lambda words: record_property(TOLD, f"{request.path.parent.name}: {words}")
+
+
+@pytest.fixture
+def count(record_property: Callable[[str, object], None]) -> Callable[[Mapping[str, int]], None]:
+    """Keeps counts for the docs; those of one test's parts are summed."""
+    return lambda counts: record_property("counted", dict(counts))
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,8 @@ import pytest
 
 FILE = "OSTINATO_FIGURES"
 TOLD = "told"
-"""The property that holds a sentence; a dict under any other name is counted."""
+"""The property that holds a sentence. A dict under any other name is counted: for the test, or for what the property is
+named after (`path::function`)."""
 
 
 class Figures:
@@ -32,9 +33,9 @@ class Figures:
         """Takes what a test that has passed said; counts of one test's parts are summed."""
         if report.when == "call" and report.passed:
             test = report.nodeid.partition("[")[0]
-            for _, value in report.user_properties:
+            for name, value in report.user_properties:
                 if isinstance(value, dict):
-                    self._counted.setdefault(test, Counter()).update(value)
+                    self._counted.setdefault(name if "::" in name else test, Counter()).update(value)
                 else:
                     self._told.setdefault(test, []).append(str(value).partition(": ")[2])
 

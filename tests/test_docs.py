@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from docs import generate
-from docs.promises import PROMISES, exists, store_of
+from docs.promises import PROMISES, exists, last_run, store_of, stores_counted
 from ostinato import tool
 from ostinato.domain.errors import OstinatoError
 from ostinato.domain.event import EventName
@@ -182,6 +182,12 @@ def test_every_promise_is_proved_on_both_stores() -> None:
     for each in PROMISES:
         stores = {store_of(proof) for proof in each.proofs}
         assert "both stores" in stores or {"SQLite", "PostgreSQL"} <= stores, each.piece
+
+
+def test_every_promise_has_a_figure_from_both_stores() -> None:
+    told = last_run()["told"]
+    missing = {each.piece: {"SQLite", "PostgreSQL"} - stores_counted(each, told) for each in PROMISES}
+    assert not any(missing.values()), f"make figures, or let a proof count: {missing}"
 
 
 def test_a_promise_without_its_test_is_found() -> None:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from ostinato.store.port import Store, Tx
+from ostinato.store.port import Tx
 from ostinato.store.sqlite import open_store
 from ostinato.testing.contract import Case, Scene, cases, check
 from tests.conftest import run
+from tests.contract.commits import Commits, Keep
 
 CASES = cases()
 
@@ -21,11 +22,10 @@ def test_a_store_in_memory_keeps_the_contract(case: Case) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
-def test_a_store_in_a_file_keeps_the_contract(case: Case, tmp_path: Path) -> None:
-    def in_file() -> Store:
-        return open_store(tmp_path / ".ostinato")
-
-    run(check(case, in_file))
+def test_a_store_in_a_file_keeps_the_contract(case: Case, tmp_path: Path, record_property: Keep) -> None:
+    commits = Commits()
+    run(check(case, lambda: open_store(tmp_path / ".ostinato", hook=commits)))
+    commits.keep(case, "commits in SQLite", record_property)
 
 
 def test_the_contract_speaks_of_every_verb() -> None:

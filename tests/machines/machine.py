@@ -37,16 +37,21 @@ class Machine(RuleBasedStateMachine):
     """A store under rules. Subclasses say which store, and what it is compared with."""
 
     fresh: Fresh
+    histories = 0
+    asked = 0
+    """How often the store was asked, in all histories."""
 
     def __init__(self) -> None:
         super().__init__()
         self.runner = asyncio.Runner()
+        type(self).histories += 1
         self.open = type(self).fresh()
         self.scene = Scene(self.open())
         self.call(self.scene.begin())
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
         """What comes of it."""
+        type(self).asked += 1
         return self.runner.run(work)
 
     def do(self, fn: Callable[[Any], T]) -> T:
@@ -87,13 +92,14 @@ def in_sqlite() -> Fresh:
     return fresh
 
 
-def play(machine: type[Machine], fresh: Fresh, *, examples: int, steps: int) -> None:
+def play(machine: type[Machine], fresh: Fresh, *, examples: int, steps: int) -> dict[str, int]:
     """Lets Hypothesis run a machine over a store, and make what fails as short as can be; twenty times as many examples
-    at full length."""
+    at full length. Returns what it counted."""
     examples *= 20 if FULL else 1
-    kind = type(machine.__name__, (machine,), {"fresh": staticmethod(fresh)})
+    kind = type(machine.__name__, (machine,), {"fresh": staticmethod(fresh), "histories": 0, "asked": 0})
     found = settings(max_examples=examples, stateful_step_count=steps, deadline=None, report_multiple_bugs=False)
     run_state_machine_as_test(kind, settings=found)  # type: ignore[no-untyped-call]  # Hypothesis leaves it untyped
+    return {"histories": kind.histories, "questions to the store": kind.asked}
 
 
 def meet(machine: type[MachineT], fresh: Fresh, history: Callable[[MachineT], object]) -> None:

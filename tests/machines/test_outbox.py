@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import pytest
 
 from ostinato.domain.step import Effect
@@ -11,8 +13,8 @@ from tests.machines.outbox import OutboxMachine
 
 
 @pytest.mark.slow
-def test_the_outbox_does_what_a_plain_list_says() -> None:
-    play(OutboxMachine, in_sqlite(), examples=8, steps=25)
+def test_the_outbox_does_what_a_plain_list_says(count: Callable[[Mapping[str, int]], None]) -> None:
+    count(play(OutboxMachine, in_sqlite(), examples=8, steps=25))
 
 
 def test_an_action_that_is_repeated_by_itself_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

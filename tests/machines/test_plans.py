@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import pytest
 
 from ostinato.domain.dependency import Standing
@@ -14,8 +16,8 @@ from tests.machines.plans import PlanMachine
 
 
 @pytest.mark.slow
-def test_graphs_go_on_as_plain_rows_say() -> None:
-    play(PlanMachine, in_sqlite(), examples=300 if FULL else 8, steps=50 if FULL else 25)
+def test_graphs_go_on_as_plain_rows_say(count: Callable[[Mapping[str, int]], None]) -> None:
+    count(play(PlanMachine, in_sqlite(), examples=300 if FULL else 8, steps=50 if FULL else 25))
 
 
 def test_a_task_that_begins_early_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -14,8 +15,8 @@ from tests.machines.questions import QuestionMachine
 
 
 @pytest.mark.slow
-def test_questions_are_settled_as_a_plain_list_says() -> None:
-    play(QuestionMachine, in_sqlite(), examples=12, steps=40)
+def test_questions_are_settled_as_a_plain_list_says(count: Callable[[Mapping[str, int]], None]) -> None:
+    count(play(QuestionMachine, in_sqlite(), examples=12, steps=40))
 
 
 def test_a_second_decision_that_counts_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

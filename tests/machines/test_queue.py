@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -13,8 +14,8 @@ from tests.machines.queue import QueueMachine
 
 
 @pytest.mark.slow
-def test_the_queue_does_what_a_plain_list_says() -> None:
-    play(QueueMachine, in_sqlite(), examples=12, steps=40)
+def test_the_queue_does_what_a_plain_list_says(count: Callable[[Mapping[str, int]], None]) -> None:
+    count(play(QueueMachine, in_sqlite(), examples=12, steps=40))
 
 
 def test_a_queue_that_takes_writes_of_old_claims_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

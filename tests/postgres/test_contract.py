@@ -11,13 +11,16 @@ from ostinato.store.postgres import open_postgres
 from ostinato.testing.contract import Case, cases, check
 from ostinato.testing.contract.histories import history_of
 from tests.conftest import run
+from tests.contract.commits import Commits, Keep
 from tests.postgres.server import empty
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", cases(), ids=lambda case: case.__name__)
-def test_a_store_in_postgresql_keeps_the_contract(case: Case, database: str) -> None:
-    run(check(case, lambda: open_postgres(database)))
+def test_a_store_in_postgresql_keeps_the_contract(case: Case, database: str, record_property: Keep) -> None:
+    commits = Commits()
+    run(check(case, lambda: open_postgres(database, hook=commits)))
+    commits.keep(case, "commits in PostgreSQL", record_property)
 
 
 @pytest.mark.slow

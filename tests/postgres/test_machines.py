@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import pytest
 
 from ostinato.store.postgres import open_postgres
@@ -17,9 +19,11 @@ from tests.postgres.server import empty
 @pytest.mark.parametrize(
     "machine", [QueueMachine, PlanMachine, QuestionMachine, OutboxMachine], ids=lambda each: each.__name__
 )
-def test_a_store_in_postgresql_does_what_a_plain_list_says(machine: type[Machine], database: str) -> None:
+def test_a_store_in_postgresql_does_what_a_plain_list_says(
+    machine: type[Machine], database: str, count: Callable[[Mapping[str, int]], None]
+) -> None:
     def fresh() -> Opener:
         empty(database)
         return lambda: open_postgres(database)
 
-    play(machine, fresh, examples=2, steps=20)
+    count(play(machine, fresh, examples=2, steps=20))
