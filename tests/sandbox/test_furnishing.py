@@ -82,6 +82,22 @@ def test_every_change_is_seen(tmp_path: Path, name: str) -> None:
     assert not watch.is_broken()
 
 
+def test_a_worktree_that_was_led_to_another_repository_is_told(tmp_path: Path) -> None:
+    a_repository(tmp_path)
+    pointers = {"worktrees/T1/.git": "gitdir: ../../.git/worktrees/T1\n", ".git/worktrees/T1/commondir": "../..\n"}
+    for name, text in pointers.items():
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text(text)
+    watch = prepare(tmp_path)
+    (tmp_path / "worktrees/T1/work.txt").write_text("done\n")
+    (tmp_path / "worktrees/T2").mkdir()
+    assert watch.changed() == ()
+    for name in pointers:
+        (tmp_path / name).write_text("elsewhere\n")
+    assert watch.changed() == tuple(pointers)
+    assert not watch.is_broken(), "it is told, and ends nothing"
+
+
 def test_a_replaced_file_is_more_than_a_changed_one(tmp_path: Path) -> None:
     watch = prepare(tmp_path)
     (tmp_path / "new").write_text("new")

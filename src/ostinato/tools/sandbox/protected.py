@@ -41,6 +41,9 @@ NEVER = ("commondir",)
 """Of these Git itself never makes one in a repository: like `UNWANTED`, one that is there was left by a command that
 died with its node."""
 
+WORKTREES = "worktrees"
+"""Where an agent's worktrees lie in its folder, and Git's notes of them below `.git`."""
+
 _ENTRIES_MAX = 256
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
 
@@ -117,7 +120,17 @@ def prepare(workspace: Path) -> Watch:
             folders.append(workspace / GIT)
             sealed += inside
     marks = {str(path.relative_to(workspace)): _mark(path) for each in sealed for path in (each, *_entries(each))}
+    pointers = {str(path.relative_to(workspace)): _mark_or_none(path) for path in _pointers(workspace)}
+    marks |= {name: mark for name, mark in pointers.items() if mark is not None}
     return Watch(workspace=workspace, guard=Guard(folders=tuple(folders), sealed=tuple(sealed)), marks=marks)
+
+
+def _pointers(workspace: Path) -> Iterator[Path]:
+    """What says where the repository of a worktree is, and where that has its settings. They lie where programs work,
+    and are not sealed: that one was changed is told, before a person uses Git there."""
+    for folder, name in ((workspace / WORKTREES, GIT), (workspace / GIT / WORKTREES, "commondir")):
+        for each in _entries(folder):
+            yield each / name
 
 
 def _prepare_git(root: int, workspace: Path, *, owner: os.stat_result) -> list[Path] | None:
