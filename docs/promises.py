@@ -1,7 +1,7 @@
 """What holds when things go wrong: each promise, the tests that prove it, and what they counted in the last full run.
 
-`guarantees.md` shows both. The figures are in `explanation/guarantees.json`, which `make crash`, `make attack` and `make
-figures` write anew: no other run changes them. Knows nothing of how a test is run.
+`guarantees.md` shows both. The figures are in `explanation/guarantees.json`, which `make crash`, `make attack` and
+`make figures` write anew: no other run changes them. Knows nothing of how a test is run.
 """
 
 from __future__ import annotations
