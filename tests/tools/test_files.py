@@ -6,6 +6,7 @@ That no path leads out of the folder is tried in tests/security.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import stat
 from collections.abc import Callable
@@ -16,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ostinato.domain.errors import Exhausted
+from ostinato.domain.errors import Exhausted, OstinatoError
 from ostinato.domain.file_rules import FileRules
 from ostinato.domain.step import ResultStatus
 from ostinato.tools.files import FOUND_MAX, SHOWN_BYTES_MAX, shown_lines
@@ -407,6 +408,19 @@ def _temporary_names(root: Path, folder: SafeFolder) -> set[str]:
 def test_a_folder_that_is_missing_is_told(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="cannot be opened"):
         SafeFolder(tmp_path / "nowhere", RULES)
+
+
+def test_a_folder_that_the_disk_does_not_take_leaves_nothing_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: int) -> None:
+        raise OSError(errno.EIO, "the disk is broken")
+
+    before = set(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr(os, "fsync", refuse)
+    with SafeFolder(tmp_path, RULES) as folder, pytest.raises((OSError, OstinatoError)):
+        folder.write("notes/deep/down.md", b"x", key="k")
+    assert set(os.listdir("/proc/self/fd")) <= before
 
 
 @pytest.mark.parametrize("path", ["a.md/b.md", "notes"])

@@ -324,12 +324,13 @@ def _make_folders(root: int, parts: Parts) -> int:
                 made = True
             except FileExistsError:
                 made = False
-            below = os.open(name, _FOLDER, dir_fd=here)
-            if made:
-                _give_to_owner(below, os.fstat(here))
-                os.fsync(here)
-            os.close(here)
-            here = below
+            above, here = here, os.open(name, _FOLDER, dir_fd=here)
+            try:
+                if made:
+                    _give_to_owner(here, os.fstat(above))
+                    os.fsync(above)
+            finally:
+                os.close(above)
     except BaseException:  # whatever it was: no descriptor stays open
         os.close(here)
         raise
