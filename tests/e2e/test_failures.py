@@ -33,6 +33,8 @@ FILES = {
     "agents/deputy/AGENTS.md": "---\nmodel: good\nskills: [letters]\n---\n",
     "agents/slow/AGENTS.md": "---\nmodel: busy\n---\n",
     "agents/mumbler/AGENTS.md": "---\nmodel: odd\nfallback: deputy\n---\n",
+    "agents/worrier/AGENTS.md": "---\nmodel: bad\nfallback: heir\nescalate: [{to: operator, within: 2h}]\n---\n",
+    "agents/heir/AGENTS.md": "---\nmodel: bad\n---\n",
     **{f"agents/{each}/SOUL.md": f"You are {each}.\n" for each in ("clerk", "deputy", "slow", "mumbler")},
     **{f"{name}.yaml": text + "\n" for name, text in SCRIPTS.items()},
 }
@@ -71,6 +73,7 @@ def test_a_failed_task_goes_to_others_then_to_people_and_an_agent_in_trouble_is_
     mumbled = add(desk, "Mumble", "mumbler")
     later = add(desk, "Wait for it", "slow")
     waits = add(desk, "Write to bob", "clerk", escalate=[{"to": "operator", "within": "2h"}])
+    worried = add(desk, "Write to fay", "worrier")
 
     assert ended(desk, handed) == ended(desk, mumbled) == "all is well"
     assert (shown(desk, handed).task.agent, failures(desk, handed).gave_up) == ("deputy", ["clerk"])
@@ -85,6 +88,9 @@ def test_a_failed_task_goes_to_others_then_to_people_and_an_agent_in_trouble_is_
     decision = approvals_api.AnswerQuestion(question=question, text="retry with deputy")
     Client(desk).call(approvals_api.answer, decision)
     assert ended(desk, waits) == "all is well"
+
+    asked(desk, worried)  # as the one who gave up wants it; the heir says nothing of whom to ask
+    assert (shown(desk, worried).task.agent, failures(desk, worried).gave_up) == ("heir", ["worrier"])
 
     lost = add(desk, "Write to ann", "clerk")
     reaches(desk, lost, "failed")

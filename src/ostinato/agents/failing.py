@@ -7,10 +7,12 @@ whom its maker may not give tasks. Knows nothing of what a failure is, or of who
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from msgspec.structs import replace
 
 from ostinato.domain.errors import OstinatoError
+from ostinato.domain.escalation import Rung
 from ostinato.domain.failure import NO_PLAN, SKILLS, FailurePlan
 from ostinato.domain.message import SAVE_TOOL
 from ostinato.domain.task import Task, TaskKind
@@ -68,9 +70,9 @@ class FailurePlanner:
             own, skills = settings.failures, task.spec.skills or settings.skills
         except OstinatoError:
             own, skills = NO_RULES, task.spec.skills
-        escalate = next((e for e in (task.spec.escalate, own.escalate, self._fleet.escalate) if e is not None), ())
         plan = FailurePlan(
-            retry=tuple(each.retry for each in (own, self._fleet) if each.retry is not None), escalate=escalate
+            retry=tuple(each.retry for each in (own, self._fleet) if each.retry is not None),
+            escalate=self._escalation(tx, task, own),
         )
         wanted = task.spec.fallback or own.fallback or self._fleet.fallback
         if not wanted or task.kind not in (TaskKind.GOAL, TaskKind.TURN):
@@ -78,6 +80,18 @@ class FailurePlanner:
         if task.kind is TaskKind.TURN:
             return replace(plan, why_no_fallback="nobody else takes over a turn: it belongs to its agent's session")
         return self._with_fallback(tx, task, plan, wanted=wanted, skills=skills, now=now)
+
+    def _escalation(self, tx: Reads, task: Task, own: FailureRules) -> tuple[Rung, ...]:
+        """Whom to ask: the task says, then its agent, then those who gave up before, the last first, then the fleet."""
+        for said in (task.spec.escalate, own.escalate):
+            if said is not None:
+                return said
+        for agent in reversed(tx.setbacks(task.id).tried):
+            with suppress(OstinatoError):
+                found = self._workspaces.current(agent).settings.failures.escalate
+                if found is not None:
+                    return found
+        return self._fleet.escalate or ()
 
     def _with_fallback(
         self, tx: Reads, task: Task, plan: FailurePlan, *, wanted: str, skills: Sequence[str], now: Instant
