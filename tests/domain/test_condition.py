@@ -240,3 +240,25 @@ def test_what_a_condition_copies_counts_as_work(text: str) -> None:
 def test_what_an_element_is_compared_with_is_no_work_beside() -> None:
     condition = compile_condition("args.to.exists(x, x.endsWith('@example.com'))", variables={"args": dict})
     assert not condition({"args": {"to": ["a"] * 15_000, "text": "c" * 40_000}})
+
+
+@pytest.mark.parametrize(
+    ("text", "fields"),
+    [
+        ("inbox.files > 0 || inbox.oldest.age > 3600", {"inbox": {"files", "oldest"}}),
+        ("hour > 7 && has(inbox.files)", {"inbox": {"files"}}),
+        ("inbox.files > 0 && size(inbox) > 1", {}),
+        ("inbox['files'] > 0", {}),
+        ("args.exists(key, key == 'to')", {}),
+        ("args.to.startsWith('mail:')", {"args": {"to"}}),
+    ],
+)
+def test_a_condition_says_what_it_reads_where_that_can_be_told(text: str, fields: dict[str, set[str]]) -> None:
+    condition = compile_condition(text, variables=VARIABLES)
+    assert {name: set(each) for name, each in condition.fields.items() if name in condition.names} == fields
+    read = {name: condition.fields.get(name) for name in GIVEN}
+    narrow = {
+        name: value if (only := read[name]) is None else {each: value[each] for each in only if each in value}
+        for name, value in GIVEN.items()
+    }
+    assert condition(narrow) == condition(GIVEN)

@@ -411,3 +411,13 @@ def other_pid(folder: Path, before: int) -> int | None:
     found = ostinato(folder, "status", "--json")
     pid = json.loads(found.stdout)["node"]["pid"] if found.stdout else None
     return pid if pid != before else None
+
+
+@pytest.mark.slow
+def test_a_command_that_finds_its_node_loads_nothing_that_a_node_stands_on() -> None:
+    code = (
+        "import sys; import ostinato.cli.application, ostinato.cli.setup_commands, ostinato.workspace.fleet_file;"
+        "heavy = {'asyncio', 'pydantic', 'sqlite3', 'ostinato.app', 'ostinato.gateway.context'} & set(sys.modules);"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)

@@ -12,6 +12,7 @@ from ostinato.agents.command_check import Checked, CommandChecks
 from ostinato.agents.inbox import InboxTaker
 from ostinato.agents.intake import waiting_files, wake_file
 from ostinato.agents.unfit import REASON
+from ostinato.domain.condition import CompiledCondition
 from ostinato.domain.due import Due, due
 from ostinato.domain.errors import Invalid, NotFound, OstinatoError
 from ostinato.domain.event import EventName, NewEvent
@@ -19,12 +20,12 @@ from ostinato.domain.instant import format_instant
 from ostinato.domain.message import OPERATOR, OPERATOR_SESSION, NewMessage, main_session
 from ostinato.domain.schedule import Overlap, ScheduleRule, is_active, parse_rule
 from ostinato.domain.stalled import STALLED_S
-from ostinato.domain.task import UNFINISHED, TaskState
+from ostinato.domain.task import UNFINISHED
 from ostinato.domain.values import Instant, Source, Trust
 from ostinato.engine.lookout import stalled_tasks
 from ostinato.engine.port import Clock
 from ostinato.store.port import QuestionFilter, Reads, ScheduleRow, Store, Tx
-from ostinato.workspace.heartbeat_file import Heartbeat
+from ostinato.workspace.heartbeat_file import CHECK_VARIABLES, Heartbeat
 from ostinato.workspace.registry import Brief, Workspaces
 
 COUNTED_MAX = 1_000
@@ -226,8 +227,7 @@ class _Fire:
 
     def _counted(self, tx: Tx, heartbeat: Heartbeat) -> str:
         assert heartbeat.check is not None
-        names = heartbeat.check.names
-        facts = check_facts(tx, self._row, now=self._now, names=names, stalled_s=self.stalled_s)
+        facts = check_facts(tx, self._row, now=self._now, check=heartbeat.check, stalled_s=self.stalled_s)
         self._failed_check = ""
         try:
             if heartbeat.check(facts):
@@ -235,8 +235,8 @@ class _Fire:
         except Invalid as error:  # a check that cannot be evaluated wakes, and says so
             self._failed_check = f"the check failed: {error}"
             return ""
-        inbox = facts.get("inbox")
-        if inbox["messages"] if inbox is not None else tx.inbox(main_session(self._row.agent), limit=1):
+        messages = facts.get("inbox", {}).get("messages")
+        if tx.inbox(main_session(self._row.agent), limit=1) if messages is None else messages:
             return ""  # somebody left a message for the next heartbeat
         return f"nothing to do: {heartbeat.check.text}"
 
@@ -318,28 +318,35 @@ class _Fire:
         )
 
 
+_PENDING = tuple(state.value for state in UNFINISHED)
+
+
 def check_facts(
-    tx: Reads, row: ScheduleRow, *, now: Instant, names: frozenset[str], stalled_s: float = STALLED_S
+    tx: Reads, row: ScheduleRow, *, now: Instant, check: CompiledCondition, stalled_s: float = STALLED_S
 ) -> Mapping[str, Mapping[str, int]]:
-    """The variables of a check (`CHECK_VARIABLES`), only those that it reads. `stalled_s`: see `why_stalled`."""
-    facts: dict[str, Mapping[str, int]] = {}
-    if "inbox" in names:
-        facts["inbox"] = {
-            "files": len(waiting_files(tx, row.agent, limit=COUNTED_MAX)),
-            "messages": len(tx.inbox(main_session(row.agent), limit=COUNTED_MAX)),
-        }
-    if "tasks" in names:
-        facts["tasks"] = _task_facts(tx, row.agent, now=now, stalled_s=stalled_s)
-    if "questions" in names:
-        facts["questions"] = {"pending": len(tx.questions(QuestionFilter(agent=row.agent), limit=COUNTED_MAX))}
-    if "skips" in names:
-        facts["skips"] = {"in_row": row.skips_in_row}
-    return facts
+    """The variables of a check (`CHECK_VARIABLES`), only what it reads of them. `stalled_s`: see `why_stalled`."""
+    agent = row.agent
+    tally = tx.agent_tally(agent) if "tasks" in check.names else {}
 
+    def count(variable: str, field: str) -> int:
+        match variable, field:
+            case "inbox", "files":
+                return len(waiting_files(tx, agent, limit=COUNTED_MAX))
+            case "inbox", _:
+                return len(tx.inbox(main_session(agent), limit=COUNTED_MAX))
+            case "questions", _:
+                return len(tx.questions(QuestionFilter(agent=agent), limit=COUNTED_MAX))
+            case "skips", _:
+                return row.skips_in_row
+            case _, "pending":
+                return sum(tally.get(state, 0) for state in _PENDING)
+            case _, "stalled":
+                return len(stalled_tasks(tx, now=now, after_s=stalled_s, agent=agent))
+            case _:
+                return tally.get("draft" if field == "drafts" else field, 0)
 
-def _task_facts(tx: Reads, agent: str, *, now: Instant, stalled_s: float) -> Mapping[str, int]:
-    tally = tx.agent_tally(agent)
-    counts = {state.value: tally.get(state.value, 0) for state in TaskState}
-    pending = sum(counts[state.value] for state in UNFINISHED)
-    stalled = len(stalled_tasks(tx, now=now, after_s=stalled_s, agent=agent))
-    return {**counts, "drafts": counts["draft"], "pending": pending, "stalled": stalled}
+    known = {name: frozenset(CHECK_VARIABLES[name]) for name in check.names}
+    return {
+        name: {field: count(name, field) for field in fields & check.fields.get(name, fields)}
+        for name, fields in known.items()
+    }

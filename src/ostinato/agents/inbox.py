@@ -115,7 +115,8 @@ class InboxTaker:
 
     def _has_inbox(self, agent: str) -> bool:
         """One look at the folder: most agents have none, and a heartbeat should not pay for a thread to hear so."""
-        return os.path.isdir(f"{self._workspaces.folder}/{agent}/{INBOX}")
+        path = f"{self._workspaces.folder}/{agent}/{INBOX}"
+        return os.access(path, os.F_OK) and os.path.isdir(path)  # the former raises nothing where there is none
 
     async def _take_file(self, file: InboxFile) -> None:
         """Read, commit, move. Only what goes wrong before the commit speaks against the file."""

@@ -77,7 +77,6 @@ def up(
 
     Example: ostinato up
     """
-    from ostinato.config import refuse_public_port
     from ostinato.workspace.fields import ID, ID_CURE
     from ostinato.workspace.fleet_file import read_fleet
 
@@ -88,7 +87,6 @@ def up(
             raise Invalid(f"{each[:64]!r} is not a pool's name", place="--pool", cure=ID_CURE)
     client = Client(fleet)
     settings = read_fleet(client.fleet)
-    refuse_public_port(settings)
     state = client.fleet / STATE_FOLDER
     state.mkdir(mode=0o700, exist_ok=True)
     if client.node_runs():

@@ -62,13 +62,15 @@ class CompiledCondition:
     Safe to call from several threads.
     """
 
-    __slots__ = ("_adds", "_copies", "_names_outer", "_power", "_program", "_weight", "names", "text")
+    __slots__ = ("_adds", "_copies", "_names_outer", "_power", "_program", "_weight", "fields", "names", "text")
 
     def __init__(self, text: str, *, program: Any, names: frozenset[str], tokens: Sequence[Token]) -> None:
         self.text = text
         """As it was written."""
         self.names = names
         """Variables that it reads."""
+        self.fields = _fields_read(tokens)
+        """Variable -> all that it reads of it; missing where that is the whole of it, or cannot be told."""
         self._program = program
         maps = sum(token == ("name", "map") for token in tokens)
         self._power = max(1, _macro_depth(tokens) + maps)
@@ -276,11 +278,30 @@ def _try_out(condition: CompiledCondition, given: dict[str, Any]) -> None:
         raise Invalid(f"The condition {condition.text!r} does not answer true or false", cure=_CURE)
 
 
+def _fields_read(tokens: Sequence[Token]) -> Mapping[str, frozenset[str]]:
+    """What is read of names that are always followed by a field: `tasks.pending`, but not `size(tasks)`."""
+    found: dict[str, set[str]] = {}
+    whole: set[str] = set()
+    for place, (kind, name) in enumerate(tokens):
+        if kind != "name":
+            continue
+        (_, dot), (what, field), (_, then) = [*tokens[place + 1 : place + 4], *[("", "")] * 3][:3]
+        if dot == "." and what == "name" and then != "(":
+            found.setdefault(name, set()).add(field)
+        else:
+            whole.add(name)
+    return {name: frozenset(fields) for name, fields in found.items() if name not in whole}
+
+
 def _sample(kind: Kind, *, full: bool) -> Any:
     if isinstance(kind, Mapping):
         return {name: _sample(each, full=full) for name, each in kind.items()}
     samples: dict[type, Callable[[], Any]] = {int: lambda: int(full), float: lambda: float(full), bool: lambda: full}
     return samples.get(kind, kind)()
+
+
+_PLAIN = frozenset({int, float, bool, type(None)})
+"""Values that have no size of their own."""
 
 
 def _measure(given: Mapping[str, Any]) -> tuple[int, int]:
@@ -298,7 +319,10 @@ def _measure(given: Mapping[str, Any]) -> tuple[int, int]:
                 if not isinstance(key, str):
                     raise Invalid(f"A condition cannot look into a mapping with the key {key!r}")
                 characters += len(key)
-                pending.append((each, depth + 1))
+                if type(each) in _PLAIN and depth < INPUT_DEPTH_MAX:  # a third of a heartbeat's check was waiting here
+                    count += 1
+                else:
+                    pending.append((each, depth + 1))
         elif isinstance(value, list | tuple):
             pending.extend((each, depth + 1) for each in value)
         elif value is not None and not isinstance(value, bool | int | float):

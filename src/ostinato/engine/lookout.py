@@ -17,6 +17,8 @@ from ostinato.store.port import EventFilter, Reads, TaskFilter, Tx
 LOOK_S = 30.0
 """Rest between two looks: nothing that stands still for minutes is seen too late."""
 
+_STATES = sorted(MAY_STALL)
+
 LOOKED_AT = 1_000
 """Newest tasks of each state that are looked at."""
 
@@ -26,7 +28,7 @@ def stalled_tasks(
 ) -> list[tuple[Task, str]]:
     """Tasks at a standstill and why, the newest of each state first; of one agent, or of all."""
     tally = reads.tallies().tasks if agent is None else reads.agent_tally(agent)
-    states = [each for each in sorted(MAY_STALL) if tally.get(each.value)]
+    states = [each for each in _STATES if tally.get(each.value)]
     filters = [TaskFilter(states=frozenset({each}), agent=agent) for each in states]
     seen = [each for which in filters for each in reads.tasks(which, limit=LOOKED_AT)]
     return [(each, why) for each in seen if (why := why_stalled(each, now=now, after_s=after_s))]

@@ -9,15 +9,17 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from enum import Enum
-from typing import Any, Generic, TypeVar, cast, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import msgspec
 
 from ostinato.domain.errors import Invalid, OstinatoError, unknown_name
 from ostinato.domain.person import Role
 from ostinato.domain.values import Value
-from ostinato.gateway.context import Context
 from ostinato.gateway.notation import closest
+
+if TYPE_CHECKING:  # a command that finds a node needs nothing of what a node stands on
+    from ostinato.gateway.context import Context
 
 DEPTH_MAX = 48
 """Nesting of a request; deeper ones would run into the recursion limits of whoever reads them later."""

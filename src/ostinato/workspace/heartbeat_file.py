@@ -6,9 +6,10 @@ Knows nothing of who fires them. A file without front matter never fires; its pr
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 
-from ostinato.domain.condition import CompiledCondition, Kind, compile_condition
+from ostinato.domain.condition import CompiledCondition, compile_condition
 from ostinato.domain.errors import Invalid
 from ostinato.domain.message import parse_deliver
 from ostinato.domain.retry import RetryPolicy, parse_retry
@@ -28,7 +29,7 @@ CHECK_TIMEOUT_S = 60.0
 SESSIONS = ("main", "isolated")
 EACH = ("inbox",)
 
-CHECK_VARIABLES: dict[str, Kind] = {
+CHECK_VARIABLES: Mapping[str, Mapping[str, type]] = {
     "inbox": {"files": int, "messages": int},
     "tasks": {
         "pending": int,

@@ -111,6 +111,8 @@ class ReadVerbs(LimitReads, DeadReads):
     def _tasks(
         self, which: TaskFilter, walks: list[Walk], *, before: int | None, limit: int, after: int = 0
     ) -> list[Task]:
+        if not walks:
+            return []
         values: dict[str, Any] = {
             "states": rows.list_of(each.value for each in which.states) if which.states else None,
             "kinds": rows.list_of(each.value for each in which.kinds) if which.kinds else None,
