@@ -16,7 +16,7 @@ from tests.conftest import wait_until
 
 WRITES = (
     *("pwrite64", "fdatasync", "ftruncate", "write", "fsync", "rename", "renameat", "renameat2"),
-    *("unlink", "unlinkat", "mkdir", "mkdirat", "link", "linkat"),
+    *("unlink", "unlinkat", "mkdir", "mkdirat", "link", "linkat", "fsetxattr"),
 )
 """Every way in which a node changes files."""
 

@@ -30,6 +30,14 @@ class Truncate(Value):
     size: int
 
 
+class Attribute(Value):
+    """A file remembers something beside its contents."""
+
+    path: str
+    name: str
+    value: bytes
+
+
 class Make(Value):
     """A new file or folder."""
 
@@ -65,7 +73,7 @@ class Sync(Value):
     failed: bool = False
 
 
-Operation = Write | Truncate | Make | Move | Link | Remove | Sync
+Operation = Write | Truncate | Attribute | Make | Move | Link | Remove | Sync
 
 NOWHERE = "/nowhere"
 
@@ -139,6 +147,10 @@ class Reader:
                 if (file := self._files.get(call.numbers[0])) is not None:
                     self._say(Truncate(path=file.path, size=call.numbers[1]))
                     self._sizes[file.path] = call.numbers[1]
+            case "fsetxattr":
+                if (file := self._files.get(call.numbers[0])) is not None:
+                    name, value = call.texts
+                    self._say(Attribute(path=file.path, name=name.decode(), value=value))
             case "mkdir" | "mkdirat":
                 self._make(self._paths(call)[0], folder=True)
             case "rename" | "renameat" | "renameat2":

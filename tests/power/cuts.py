@@ -5,6 +5,7 @@ The log of the world outside is on another machine: nothing of it is lost. Knows
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 from collections.abc import Iterator, Sequence
@@ -21,7 +22,7 @@ from tests.crash.record import OUTSIDE
 from tests.crash.tracing import recording, traced
 from tests.crash.trial import Forge
 from tests.power.calls import Operation, Reader, Write
-from tests.power.disk import Disk
+from tests.power.disk import Content, Disk
 
 SHARED_MEMORY = "-shm"
 """SQLite's index of its log: no part of what is stored, and anything may be in it after a cut."""
@@ -77,15 +78,17 @@ def cuts(recorded: Recording, points: Sequence[int], folder: Path, *, seed: int)
 
 
 @contextmanager
-def _built(recorded: Recording, files: dict[str, bytes | None], folder: Path) -> Iterator[Path]:
+def _built(recorded: Recording, files: dict[str, Content | None], folder: Path) -> Iterator[Path]:
     folder.mkdir()
     try:
-        for path, data in sorted(files.items()):
+        for path, content in sorted(files.items(), key=lambda each: each[0]):
             place = folder / Path(path).relative_to(recorded.folder)
-            if data is None:
+            if content is None:
                 place.mkdir(mode=0o700, exist_ok=True)
             elif not path.endswith(SHARED_MEMORY):
-                place.write_bytes(data)
+                place.write_bytes(content.data)
+                for name, value in content.attributes.items():
+                    os.setxattr(place, name, value)
         yield folder
     finally:
         shutil.rmtree(folder)

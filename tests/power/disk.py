@@ -7,28 +7,38 @@ clean (https://lwn.net/Articles/752063/). Knows nothing of databases.
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import assert_never
 
-from tests.power.calls import Link, Make, Move, Operation, Remove, Sync, Truncate, Write
+from tests.power.calls import Attribute, Link, Make, Move, Operation, Remove, Sync, Truncate, Write
 
 SECTORS = (512, 4096)
 """What a disk writes at once, or not at all: old and new ones."""
 
-Change = Write | Truncate
+Change = Write | Truncate | Attribute
 Keep = Callable[[Sequence[Change], random.Random], Sequence[Change]]
+
+
+@dataclass
+class Content:
+    """Of a file: its bytes, and its extended attributes by name."""
+
+    data: bytearray = field(default_factory=bytearray)
+    attributes: dict[str, bytes] = field(default_factory=dict)
 
 
 @dataclass
 class Node:
     """A file or folder, whatever it is called."""
 
-    durable: bytearray = field(default_factory=bytearray)
-    seen: bytearray = field(default_factory=bytearray)
+    durable: Content = field(default_factory=Content)
+    seen: Content = field(default_factory=Content)
     """With everything that processes have written."""
     pending: list[tuple[int, Change]] = field(default_factory=list)
     """Changes that no sync has covered, with their numbers."""
@@ -54,8 +64,8 @@ class Disk:
         self.names: dict[str, Node] = {}
         """As processes see them."""
         for path in [folder, *folder.rglob("*")]:
-            data = b"" if path.is_dir() else path.read_bytes()
-            self.names[str(path)] = Node(bytearray(data), bytearray(data), folder=path.is_dir())
+            found = Content() if path.is_dir() else content_of(path)
+            self.names[str(path)] = Node(found, deepcopy(found), folder=path.is_dir())
         self._durable = dict(self.names)
         self._namings: list[Naming] = []
         self._number = 0
@@ -64,7 +74,7 @@ class Disk:
         """One operation has been performed."""
         self._number += 1
         match operation:
-            case Write() | Truncate():
+            case Write() | Truncate() | Attribute():
                 node = self.names[operation.path]
                 _change(node.seen, operation)
                 node.pending.append((self._number, operation))
@@ -103,7 +113,7 @@ class Disk:
                 _rename(self._durable, naming)
             self._namings = [each for each in self._namings if each not in mine]
 
-    def cut(self, chance: random.Random) -> dict[str, bytes | None]:
+    def cut(self, chance: random.Random) -> dict[str, Content | None]:
         """What may be there after a power cut: contents by path, None for a folder."""
         names = dict(self._durable)
         for naming in _survivors(self._namings, chance):
@@ -113,8 +123,16 @@ class Disk:
         return {path: None if node.folder else _after_cut(node, keep, chance) for path, node in nodes.items()}
 
 
-def _change(data: bytearray, change: Change) -> None:
+def content_of(path: Path) -> Content:
+    """What a file of this machine holds."""
+    return Content(bytearray(path.read_bytes()), {name: os.getxattr(path, name) for name in os.listxattr(path)})
+
+
+def _change(content: Content, change: Change) -> None:
+    data = content.data
     match change:
+        case Attribute(name=name, value=value):
+            content.attributes[name] = value
         case Write(offset=offset, data=new):
             if len(data) < offset:
                 data.extend(bytes(offset - len(data)))
@@ -159,11 +177,11 @@ def _reachable(path: str, names: dict[str, Node]) -> bool:
     return True
 
 
-def _after_cut(node: Node, keep: Keep, chance: random.Random) -> bytes:
-    data = bytearray(node.durable)
+def _after_cut(node: Node, keep: Keep, chance: random.Random) -> Content:
+    content = deepcopy(node.durable)
     for change in keep([change for _, change in node.pending], chance):
-        _change(data, change)
-    return bytes(data)
+        _change(content, change)
+    return content
 
 
 # --- what is left of changes that no sync has covered -----------------------------------------------------------------
@@ -204,6 +222,6 @@ def _torn(changes: Sequence[Change], chance: random.Random) -> Sequence[Change]:
                 for start, end in pairwise(edges):
                     if chance.random() < 0.5:
                         found.append(Write(path=path, offset=start, data=data[start - offset : end - offset]))
-            case Truncate() if chance.random() < 0.5:
+            case Truncate() | Attribute() if chance.random() < 0.5:
                 found.append(change)
     return found

@@ -25,6 +25,7 @@ from tests.crash.scenarios import SCENARIOS
 from tests.crash.test_every_commit import run_whole
 from tests.crash.trial import Crew, words_of
 from tests.power.cuts import Recording, begin, cuts, record
+from tests.power.disk import content_of
 from tests.power.promises import findings_of
 
 pytestmark = pytest.mark.slow
@@ -140,9 +141,9 @@ def is_faithful(recorded: Recording, folder: Path) -> bool:
     disk = deepcopy(recorded.disk)
     for operation in recorded.operations:
         disk.take(operation)
-    told = {path: bytes(node.seen) for path, node in disk.names.items() if not node.folder}
-    left = {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name not in others}
-    return {path: data for path, data in told.items() if Path(path).name not in others} == left
+    told = {path: node.seen for path, node in disk.names.items() if not node.folder}
+    left = {str(path): content_of(path) for path in folder.rglob("*") if path.is_file() and path.name not in others}
+    return {path: content for path, content in told.items() if Path(path).name not in others} == left
 
 
 def points(recorded: Recording, *, most: int | None) -> Sequence[int]:

@@ -130,6 +130,20 @@ def test_an_append_that_was_cut_anywhere_is_completed(
     assert path.read_bytes() == b"before\n" + text
 
 
+def test_an_append_that_a_power_cut_left_holes_in_is_made_whole(tmp_path: Path) -> None:
+    """Sectors that were not written read as zeros, also at its beginning."""
+    path, text = tmp_path / "log.md", b"a line that is longer than a sector\n"
+    path.write_bytes(b"before\n")
+    with SafeFolder(tmp_path, RULES) as safe:
+        safe.append("log.md", text, key="k")
+        for hole in (slice(0, 10), slice(5, 20), slice(0, len(text))):
+            with path.open("r+b") as file:
+                file.seek(len(b"before\n") + hole.start)
+                file.write(bytes(hole.stop - hole.start))
+            safe.append("log.md", text, key="k")
+            assert path.read_bytes() == b"before\n" + text
+
+
 @pytest.mark.slow
 def test_nothing_is_lost_where_many_write_at_once(at_desk: Play) -> None:
     async def scene(desk: Desk) -> None:

@@ -418,8 +418,9 @@ def _append(descriptor: int, data: bytes, *, key: str, repeated: bool) -> None:
     if start is not None:
         data = _rest_of(descriptor, data, start=start, size=size)
     else:
-        remembered = _remember(descriptor, marks | {_mark(key): size})
-        if not remembered and repeated and data in os.pread(descriptor, size, 0):
+        if _remember(descriptor, marks | {_mark(key): size}):
+            os.fsync(descriptor)  # a power cut may keep the text and lose the mark, and it would be added twice
+        elif repeated and data in os.pread(descriptor, size, 0):
             data = b""
     if not data:
         return
@@ -441,6 +442,9 @@ def _rest_of(descriptor: int, data: bytes, *, start: int, size: int) -> bytes:
         return b""
     if data.startswith(there) and start + len(there) == size:
         return data[len(there) :]
+    if start + len(there) == size and all(byte in (0, wanted) for byte, wanted in zip(there, data, strict=False)):
+        os.ftruncate(descriptor, start)  # a power cut left holes in it
+        return data
     return b"" if data in os.pread(descriptor, size, 0) else data  # others wrote in between
 
 
