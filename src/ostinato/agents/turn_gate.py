@@ -23,7 +23,7 @@ from ostinato.domain.values import SECOND, Instant, Trust
 from ostinato.store.port import Tx
 from ostinato.tools.marking import mark_writes, settle_writes
 from ostinato.tools.memory import TODAY
-from ostinato.tools.port import AnyTool
+from ostinato.tools.port import AnyTool, ToolContext
 from ostinato.tools.toolbox import report_of
 from ostinato.tools.turn import ASK_TOOL, question_text
 
@@ -35,6 +35,8 @@ class TurnGate:
         self._state = state
         self._tx = tx
         self._now = now
+        self._judged: dict[str, tuple[ToolIntent, ToolContext]] = {}
+        """What each call was judged by; what is allowed is made of the same."""
 
     def judge(self, call: ToolCall) -> list[Entry]:
         """The verdict, and for anything but allow what follows from it."""
@@ -80,8 +82,10 @@ class TurnGate:
         """The intent of a call, bound to what was found when it was judged, or to what is there now where `bound` is
         None; with what its result will be. What it writes is marked before it is written."""
         state = self._state
-        draft = state.draft_intent(call, arguments)
-        report = report_of(tool, draft.arguments, state.context(draft, now=self._now))
+        draft, context = self._judged.get(call.id) or self._draft(call, arguments)
+        if draft.arguments != (arguments or {}) or context.policy is not state.leash.now.policy:
+            draft, context = self._draft(call, arguments)
+        report = report_of(tool, draft.arguments, context)
         outside = tool.outside_text or report.outside or self._reads_taint(tool, draft.arguments)
         intent = replace(
             draft,
@@ -93,6 +97,10 @@ class TurnGate:
         if outside or state.trust is Trust.EXTERNAL:
             self._taint(tool, intent)
         return intent
+
+    def _draft(self, call: ToolCall, arguments: dict[str, Any] | None) -> tuple[ToolIntent, ToolContext]:
+        draft = self._state.draft_intent(call, arguments)
+        return draft, self._state.context(draft, now=self._now)
 
     def _taint(self, tool: AnyTool, intent: ToolIntent) -> None:
         mark_writes(self._tx, tool, intent, task=self._state.task, now=self._now, dated=self._dated)
@@ -124,7 +132,7 @@ class TurnGate:
         """What is wrong with the call itself, in words; or the stricter verdict of then and now."""
         state = self._state
         state.leash.renew()
-        context = state.context(state.draft_intent(call, arguments), now=self._now)
+        _draft, context = self._judged[call.id] = self._draft(call, arguments)
         return state.leash.judge(
             call,
             context=context,

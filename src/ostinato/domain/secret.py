@@ -90,6 +90,8 @@ class Redactor:
         self._probes: tuple[bytes, ...] = ()
         self._text_probes: tuple[str, ...] = ()
         self._shortest = 0  # of no meaning while there are no probes
+        self.is_armed = False
+        """True where `stored` has anything to look for."""
         for each in secrets:
             self.learn(each)
 
@@ -106,17 +108,13 @@ class Redactor:
             self._text_probes = tuple({each[:CHARS_MIN] for each in (*self._text_probes, *found)})
             self._probes = tuple(each.encode() for each in self._text_probes)
             self._shortest = min((*filter(None, (self._shortest,)), *map(len, found)))
+        self.is_armed = bool(self._strong)
         self._learned.add(hash(value))  # last: other threads may be reading
 
     @property
     def forms(self) -> tuple[bytes, ...]:
         """Every spelling that is taken out, the longest first: for a process that looks by itself."""
         return self._data
-
-    @property
-    def is_armed(self) -> bool:
-        """True where `stored` has anything to look for."""
-        return bool(self._strong)
 
     def text(self, text: str) -> str:
         """The text without any secret."""
@@ -177,6 +175,17 @@ class Redactor:
             if probe in value:
                 return self._netted(value)
         return value
+
+    def row(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The same for all values of a row; nearly always the very same row."""
+        shortest = self._shortest
+        for value in values:
+            kind = type(value)
+            if (kind is str or kind is bytes) and len(value) >= shortest:
+                for probe in self._probes if kind is bytes else self._text_probes:
+                    if probe in value:
+                        return tuple(map(self.stored, values))
+        return values
 
     def _netted(self, value: str | bytes) -> str | bytes:
         data = value.encode(errors="surrogatepass") if isinstance(value, str) else value

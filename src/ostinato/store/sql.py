@@ -42,7 +42,7 @@ def picker(names: tuple[str, ...]) -> Callable[[Values], tuple[Any, ...]]:
         only = names[0]
         return lambda values: (KNOWN.stored(values[only]),)
     pick = itemgetter(*names)
-    return lambda values: tuple(map(KNOWN.stored, pick(values))) if KNOWN.is_armed else pick(values)
+    return lambda values: KNOWN.row(pick(values)) if KNOWN.is_armed else pick(values)
 
 
 def load_queries(folder: Path, words: Mapping[str, str]) -> dict[str, Query]:

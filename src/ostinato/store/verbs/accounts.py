@@ -24,6 +24,8 @@ from ostinato.store.verbs.sessions import SessionVerbs
 Place = tuple[str, int]
 """Scope and day of an account."""
 
+NOTHING = Spend()
+
 
 class AccountVerbs(SessionVerbs):
     """Rows of accounts, and the ledger's."""
@@ -35,24 +37,25 @@ class AccountVerbs(SessionVerbs):
 
     def _trees(self, task: int | None) -> list[Place]:
         """Accounts of the task and of those that set it off, of which there are few and mostly none."""
-        if task is None or task in self._memory.treeless:
+        memory = self._memory
+        if task is None or task in memory.treeless:
             return []
         kept = self._kept_or_none(task)
         found = {task} if kept is None else _above(kept.task)
         scopes = rows.to_text([f"task:{each}" for each in sorted(found)])
         places = [(scope, NO_DAY) for (scope,) in self._db.all("accounts_of_tasks", keys=scopes, day=NO_DAY)]
         if not places:
-            if len(self._memory.treeless) >= TASKS_MAX:
-                self._memory.treeless.clear()
-            self._memory.treeless.add(task)
+            if len(memory.treeless) >= TASKS_MAX:
+                memory.treeless.clear()
+            memory.treeless.add(task)
         return places
 
-    def _book(self, place: Place, *, reserved: Spend, spent: Spend) -> None:
-        scope, day = place
-        self._db.do(
-            "add_to_account", scope=scope, day=day, reserved=reserved.usd_micros, spent=spent.usd_micros,
-            reserved_tokens=reserved.tokens, spent_tokens=spent.tokens,
-        )  # fmt: skip
+    def _book(self, places: Iterable[Place], *, reserved: Spend = NOTHING, spent: Spend = NOTHING) -> None:
+        sums = {
+            "reserved": reserved.usd_micros, "spent": spent.usd_micros, "reserved_tokens": reserved.tokens,
+            "spent_tokens": spent.tokens,
+        }  # fmt: skip
+        self._db.many("add_to_account", [{"scope": scope, "day": day, **sums} for scope, day in places])
 
     def _give_back(self, places: Iterable[Place], amount: Spend) -> None:
         for scope, day in places:
@@ -69,8 +72,7 @@ class AccountVerbs(SessionVerbs):
         if task.state is not TaskState.CANCELLED or cut_off is None or not cut_off.prompt_usd_micros:
             return
         spent = Spend(usd_micros=cut_off.prompt_usd_micros, tokens=cut_off.prompt_tokens)
-        for place in (*_days_of(task, now), *trees):
-            self._book(place, reserved=Spend(), spent=spent)
+        self._book((*_days_of(task, now), *trees), spent=spent)
         self.charge(
             Charge(
                 task=task.id, agent=task.agent or "", session=task.session or "", trigger=task.spec.trigger.value,
@@ -83,8 +85,7 @@ class AccountVerbs(SessionVerbs):
     def _reserve_again(self, task: Task, journal: Sequence[Step], *, now: Instant) -> None:
         """For the call that a task goes on with: what it holds belongs to the day on which somebody sent it on."""
         for amount, _ in held_by(journal).shares():
-            for place in (*_days_of(task, now), *self._trees(task.id)):
-                self._book(place, reserved=amount, spent=Spend())
+            self._book((*_days_of(task, now), *self._trees(task.id)), reserved=amount)
 
     def _warn(self, account: Account, amount: Spend, *, task: int | None, agent: str, now: Instant) -> None:
         """Tells once for each limit and period that it is nearly used up."""

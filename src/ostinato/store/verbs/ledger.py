@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from ostinato.domain.budget import Ceiling, Overdrawn, Spend, Unit
 from ostinato.domain.ledger import FLEET, NO_DAY, day_of
 from ostinato.domain.question import QuestionState
 from ostinato.domain.values import Instant
 from ostinato.store.money_port import NO_BUDGETS, Budgets
-from ostinato.store.verbs.accounts import Place
+from ostinato.store.verbs.accounts import NOTHING, Place
 from ostinato.store.verbs.reviews import ReviewVerbs
 
 
@@ -42,8 +44,7 @@ class LedgerVerbs(ReviewVerbs):
                 raise Overdrawn(short, denied=self._is_denied(short.question))
         for account in accounts:
             self._warn(account, amount, task=task, agent=agent, now=now)
-        for place in (*(place for place, _ in days), *trees):
-            self._book(place, reserved=amount, spent=Spend())
+        self._book((*(place for place, _ in days), *trees), reserved=amount)
 
     def budget_left(
         self,
@@ -94,17 +95,20 @@ class LedgerVerbs(ReviewVerbs):
         scopes = (f"agent:{agent}", FLEET)
         if began != day:  # set aside before midnight
             self._give_back([(scope, began) for scope in scopes], reserved)
-        for scope in scopes:
-            self._settle_account((scope, day), reserved if began == day else Spend(), spent)
-        for place in self._trees(task):
-            self._settle_account(place, reserved, spent)
+        trees = self._trees(task)
+        if began == day:
+            self._settle_accounts((*((scope, day) for scope in scopes), *trees), reserved, spent)
+        else:
+            self._settle_accounts([(scope, day) for scope in scopes], NOTHING, spent)
+            self._settle_accounts(trees, reserved, spent)
 
-    def _settle_account(self, place: Place, reserved: Spend, spent: Spend) -> None:
-        scope, day = place
-        self._db.do(
-            "settle_account", scope=scope, day=day, reserved=reserved.usd_micros, reserved_tokens=reserved.tokens,
-            spent=spent.usd_micros, spent_tokens=spent.tokens,
-        )  # fmt: skip
+    def _settle_accounts(self, places: Iterable[Place], reserved: Spend, spent: Spend) -> None:
+        """The same in all of them."""
+        sums = {
+            "reserved": reserved.usd_micros, "reserved_tokens": reserved.tokens, "spent": spent.usd_micros,
+            "spent_tokens": spent.tokens,
+        }  # fmt: skip
+        self._db.many("settle_account", [{"scope": scope, "day": day, **sums} for scope, day in places])
 
 
 def _days(agent: str, agents: Ceiling, fleets: Ceiling, *, now: Instant) -> tuple[tuple[Place, Ceiling], ...]:
