@@ -1,6 +1,6 @@
 """The queue against a plain list: what is claimed, in which order, what becomes of it, and who may still write.
 
-The list knows priorities, limits of agents, delays, dependencies, retries, parks, lost nodes and old claims.
+The list knows priorities, waiting, limits of agents, delays, dependencies, retries, parks, lost nodes and old claims.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ from tests.machines.machine import Machine
 LIMITS = {"a": 1, "b": 2}
 LIMIT = 3
 DELAY = 2 * SECOND
+LEVEL = 15 * 60 * SECOND
+"""What a level of priority is worth."""
 RETRIES = RetryPolicy(attempts_max=2, base_s=2.0, factor=1.0, jitter=False)
 ENDED = {TaskState.DONE, TaskState.FAILED, TaskState.CANCELLED}
 
@@ -52,7 +54,15 @@ class Row:
     agent: str
     priority: int
     state: TaskState
+    since_at: Instant
+    """When its waiting began: what is tried again, or parked, keeps its place."""
     due_at: Instant = 0
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """The smallest goes first: a level of priority is worth so much waiting."""
+        return self.since_at - self.priority * LEVEL, self.id
+
     needs: set[int] = field(default_factory=set)
     failures: int = 0
     losses: int = 0
@@ -90,11 +100,12 @@ class QueueMachine(Machine):
             task = self.do(lambda tx: tx.add_task(new, now=self.scene.now))
             missing = {each for each in needs if self.rows[each].state is not TaskState.DONE}
             state = TaskState.BLOCKED if missing else TaskState.READY
-            self.rows[task.id] = Row(task.id, agent, priority, state, due_at=due_at, needs=missing)
+            since_at = max(due_at, self.scene.now)
+            self.rows[task.id] = Row(task.id, agent, priority, state, since_at=since_at, due_at=due_at, needs=missing)
 
     @rule(most=st.integers(1, 4))
     def claim(self, most: int) -> None:
-        """The most urgent first, the oldest of them first, as far as limits and pauses let them."""
+        """The most urgent first, those of them first that wait longest, as far as limits and pauses let them."""
         expected = self._next(most)
         request = ClaimRequest(node=self.scene.node, most=most, agent_limits=LIMITS, agent_limit_default=LIMIT)
         claimed: list[Task] = self.do(lambda tx: tx.claim(request, now=self.scene.now))
@@ -108,7 +119,7 @@ class QueueMachine(Machine):
         for row in self.rows.values():
             busy[row.agent] += row.state is TaskState.RUNNING
         chosen: list[int] = []
-        for row in sorted(self.rows.values(), key=lambda row: (-row.priority, row.id)):
+        for row in sorted(self.rows.values(), key=lambda row: row.place):
             free = busy[row.agent] < LIMITS.get(row.agent, LIMIT) and row.agent not in self.paused
             if row.state is TaskState.READY and row.due_at <= self.scene.now and free and len(chosen) < most:
                 busy[row.agent] += 1
@@ -132,7 +143,7 @@ class QueueMachine(Machine):
                 for other in self.rows.values():
                     other.needs.discard(row.id)
                     if not other.needs and other.state is TaskState.BLOCKED:
-                        other.state = TaskState.READY
+                        other.state, other.since_at = TaskState.READY, max(other.due_at, self.scene.now)
             case "retry":
                 row.failures += 1
                 row.state = TaskState.READY if row.failures < RETRIES.attempts_max else TaskState.FAILED
@@ -187,6 +198,7 @@ class QueueMachine(Machine):
         row = failed[number % len(failed)]
         self.do(lambda tx: tx.retry_task(row.id, fresh=fresh, actor="ann", now=self.scene.now))
         row.state, row.failures, row.losses, row.due_at = TaskState.READY, 0, 0, 0
+        row.since_at = self.scene.now
 
     @precondition(lambda self: self.rows)
     @rule(number=numbers, priority=st.integers(-1, 1))

@@ -15,6 +15,7 @@ import os
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -291,6 +292,26 @@ def test_nothing_of_a_secret_is_left_however_a_stream_is_cut(value: str, before:
     if value not in "***" and "***" not in value:
         assert value not in said
     assert value not in redactor.text(whole) or value in "***"
+
+
+@given(st.text(min_size=CHARS_MIN, max_size=20), st.binary(max_size=30), st.binary(max_size=30), st.data())
+def test_no_part_of_a_secret_is_left_beside_a_gap(value: str, head: bytes, tail: bytes, data: st.DataObject) -> None:
+    redactor = Redactor([Secret("X", value)])
+    form = data.draw(st.sampled_from(redactor.forms))
+    begun, ends = (form[: data.draw(st.integers(1, len(form) - 1))] for _ in range(2))
+    before, after = redactor.edges(head + begun, form[len(form) - len(ends) :] + tail)
+    assert (len(before), len(after)) == (len(head + begun), len(ends + tail))
+    assert before.endswith(b"*" * len(begun))
+    assert after.startswith(b"*" * len(ends))
+
+
+def test_a_secret_as_long_as_a_file_is_looked_for_beside_a_gap_in_no_time() -> None:
+    value = "".join(f"{number:05}" for number in range(13_000))
+    redactor = Redactor([Secret("X", value)])
+    began_s = time.process_time()
+    head, _ = redactor.edges(b"x" * 100_000 + value[:50_000].encode(), b"y" * 100_000)
+    assert head == b"x" * 100_000 + b"*" * 50_000
+    assert time.process_time() - began_s < 10.0  # 0.2 s are usual; comparing at every length takes a minute
 
 
 def test_a_live_text_is_told_without_the_secret_and_to_its_end() -> None:

@@ -78,6 +78,17 @@ def is_taken_out(value: str, redactor: Redactor) -> bool:
     return len(value) >= CHARS_MIN and not any(form in redactor.text(f"<{form}>") for form in _forms(value))
 
 
+def _overlap(end: bytes, begin: bytes) -> int:
+    """The most bytes that `end` ends with and `begin` begins with. Looks only where the first byte is found: a secret
+    may be as long as a file."""
+    at = max(0, len(end) - len(begin))
+    while begin and (at := end.find(begin[:1], at)) >= 0:
+        if begin.startswith(end[at:]):
+            return len(end) - at
+        at += 1
+    return 0
+
+
 class Redactor:
     """Takes secrets out of text, as far as it knows them."""
 
@@ -157,13 +168,9 @@ class Redactor:
 
     def edges(self, head: bytes, tail: bytes) -> tuple[bytes, bytes]:
         """Both sides of a gap, without what could be a part of a secret that reaches into it."""
-        for form in self._data:
-            for size in range(len(form) - 1, 0, -1):
-                if head.endswith(form[:size]):
-                    head = head[:-size] + b"*" * size
-                if tail.startswith(form[-size:]):
-                    tail = b"*" * size + tail[size:]
-        return head, tail
+        ends = max((_overlap(head, form[:-1]) for form in self._data), default=0)
+        begins = max((_overlap(form[1:], tail) for form in self._data), default=0)
+        return head[: len(head) - ends] + b"*" * ends, b"*" * begins + tail[begins:]
 
     def stored(self, value: Any) -> Any:
         """The last net, under a store: a text or bytes as they are, unless they hold a strong secret. Nearly nothing
