@@ -310,10 +310,10 @@ def _below(top: Path) -> list[Path]:
 
 
 def _pids_of(argv: Sequence[str]) -> Iterator[str]:
-    wanted = "\0".join(argv) + "\0"
+    wanted = b"".join(os.fsencode(each) + b"\0" for each in argv)
     for each in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
-            if each.read_text() == wanted:
+            if each.read_bytes() == wanted:
                 yield each.parent.name
 
 

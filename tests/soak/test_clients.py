@@ -51,17 +51,19 @@ def test_what_clients_were_told_is_safe_is_there_once(crew: Crew, ground: Path, 
 
 def test_clients_notice_a_node_that_loses_its_locks(crew: Crew, ground: Path, tell: Callable[[str], None]) -> None:
     bug = "a node opens its database as a file"
-    told, record = besiege(crew.forges[0], ground / "fleet", deaths=1, bug=bug)
-    found = judge(told, record)
-    assert found
-    tell(f"{bug}: noticed: {found[0]}, and {len(found) - 1} more")
+    for number in range(10):  # whether somebody takes the log away in that moment is the machine's own chance
+        told, record = besiege(crew.forges[0], ground / str(number), deaths=1, bug=bug)
+        if found := judge(told, record):
+            tell(f"{bug}: noticed: {found[0]}, and {len(found) - 1} more")
+            return
+    pytest.fail(f"the clients did not notice: {bug}")
 
 
 def besiege(forge: Forge, folder: Path, *, deaths: int, bug: str = "") -> tuple[dict[str, str], Record]:
     """What clients were told: key -> task; and what the last node left."""
     folder.mkdir()
     load.SCENARIO.build(folder)
-    chance = random.Random(first_seed())
+    chance = random.Random(f"{first_seed()} {folder.name}")
     database = str(folder / STATE_FOLDER / FILE_NAME)
     order = Order(scenario=load.NAME, folder=str(folder), run=0, real=True, answers=True, bug=bug, timeout_s=600.0)
     books = [folder / f"client-{number}" for number in range(CLIENTS)]
