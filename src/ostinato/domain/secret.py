@@ -1,9 +1,10 @@
 """A value that nobody may see, and the one place where such values are taken out of text.
 
 `KNOWN` holds every secret that this process has read; whoever writes, shows or sends text passes it through. Taken out
-are the value itself and its usual spellings: base64 (at any offset), hexadecimal, as an address, JSON or HTML would
-write it, reversed, each line of one that has several, and all of these with spaces or line ends in between. A value
-that is cut into pieces or computed with in any other way is not recognised: who may have a secret, policy decides.
+are the value itself and its usual spellings: base64 (at any offset), hexadecimal, as an address, JSON (also within
+JSON), Python or HTML would write it, reversed, each line of one that has several, and all of these with spaces or line
+ends in between. A value that is cut into pieces or computed with in any other way is not recognised: who may have a
+secret, policy decides.
 
 Pure but for what `KNOWN` remembers. Knows nothing of where secrets come from.
 """
@@ -246,6 +247,9 @@ def _forms(value: str) -> set[str]:
     """The spellings of a value."""
     raw = value.encode()
     escaped = {json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
+    inner = tuple(escaped)  # JSON within JSON, as logs have it
+    escaped |= {json.dumps(each, ensure_ascii=plain)[1:-1] for each in inner for plain in (True, False)}
+    escaped |= {repr(value)[1:-1], ascii(value)[1:-1], repr(raw)[2:-1], value.encode("unicode_escape").decode()}
     urls = {_percented(raw), _percented(raw, safe="/"), _percented(raw, safe=" ").replace(" ", "+")}
     found = {value, value[::-1], raw.hex(), raw.hex().upper(), *escaped, *urls}
     found |= {each.replace("/", "\\/") for each in escaped} | {re.sub("%..", _lowered, each) for each in urls}
