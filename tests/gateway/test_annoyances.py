@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from ostinato.cli.client import Client
 from ostinato.cli.screen import PLAIN_WIDTH, Screen
+from ostinato.domain.errors import NotFound
 from ostinato.domain.event import Event, EventName
 from ostinato.domain.task import Done, NewTask, TaskEvent, TaskKind, TaskResult
 from ostinato.gateway import agents_api, fleet_api, status_api, task_story_api, tasks_api
@@ -252,6 +254,15 @@ def test_what_nobody_can_do_is_named_however_much_waits_for_other_tasks(tmp_path
 
 
 @pytest.mark.slow
+def test_a_folder_that_is_gone_is_said_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(NotFound, match=r"is gone.* --fleet"):
+        assert Client().fleet
+
+
 def test_settings_that_name_an_agent_that_is_not_there_are_found(tmp_path: Path) -> None:
     async def story() -> None:
         async with ground(tmp_path, past=False) as made:

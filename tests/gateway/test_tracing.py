@@ -102,7 +102,9 @@ def collecting() -> Iterator[Collector]:
 
 
 @pytest.mark.slow
-def test_a_turn_is_one_trace_of_its_calls_by_the_conventions_and_without_contents(tmp_path: Path) -> None:
+def test_a_turn_is_one_trace_of_its_calls_by_the_conventions_and_without_contents(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     folder = make_fleet(tmp_path / "fleet")
     with collecting() as collector:
         with (folder / "ostinato.toml").open("a") as settings:
@@ -139,6 +141,7 @@ def test_a_turn_is_one_trace_of_its_calls_by_the_conventions_and_without_content
         "gen_ai.client.token.usage",
     }
     assert not [body for body in collector.bodies if SECRET.encode() in body]
+    assert [each.getMessage() for each in caplog.records if each.name.startswith("opentelemetry")] == []
 
 
 @pytest.mark.slow

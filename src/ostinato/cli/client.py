@@ -19,7 +19,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from ostinato.domain import errors
-from ostinato.domain.errors import Conflict, Internal, OstinatoError
+from ostinato.domain.errors import Conflict, Internal, NotFound, OstinatoError
 from ostinato.engine.lock import FleetLock
 from ostinato.gateway.keyring import held
 from ostinato.gateway.operation import AnyRoute, Ask, Operation, Stream, View, request_fields
@@ -55,7 +55,7 @@ class Client:
     def fleet(self) -> Path:
         """The fleet's folder; raises NotFound."""
         if self._fleet is None:
-            self._fleet = _found(Path(os.path.abspath(self._start or Path.cwd())))
+            self._fleet = _found(Path(os.path.abspath(self._start or _here())))
         return self._fleet
 
     @property
@@ -171,6 +171,15 @@ class UnixConnection(http.client.HTTPConnection):
             opened.close()
             raise
         self.sock = opened
+
+
+def _here() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError as error:
+        raise NotFound(
+            "The folder that you are in is gone", cure="Go to another one, or name the fleet's with --fleet."
+        ) from error
 
 
 def _found(start: Path) -> Path:

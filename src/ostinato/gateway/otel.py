@@ -113,14 +113,15 @@ class OtelExporter:
 
     def close(self) -> None:
         """Sends what is left, for a few seconds at most. Blocks."""
-        flushing = threading.Thread(target=self._flush, daemon=True)
-        flushing.start()
-        flushing.join(self._close_s)
-        for each in self._exporters:
-            each.shutdown()  # ends what is still being tried: the library's own limits are not kept while it tries
+        closing = threading.Thread(target=self._end, daemon=True)
+        closing.start()
+        closing.join(self._close_s)
+        if closing.is_alive():
+            for each in self._exporters:
+                each.shutdown()  # ends what is still being tried: the library's own limits are not kept while it tries
+            closing.join(self._close_s)
+
+    def _end(self) -> None:
+        """Each sends what is left before it ends."""
         self._traces.shutdown()
         self._meters.shutdown()
-
-    def _flush(self) -> None:
-        self._traces.force_flush()
-        self._meters.force_flush()
