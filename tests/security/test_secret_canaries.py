@@ -294,7 +294,6 @@ def test_nothing_of_a_secret_is_left_however_a_stream_is_cut(value: str, before:
     assert value not in redactor.text(whole) or value in "***"
 
 
-<<<<<<< HEAD
 @given(st.text(min_size=CHARS_MIN, max_size=20), st.binary(max_size=30), st.binary(max_size=30), st.data())
 def test_no_part_of_a_secret_is_left_beside_a_gap(value: str, head: bytes, tail: bytes, data: st.DataObject) -> None:
     redactor = Redactor([Secret("X", value)])
@@ -313,7 +312,8 @@ def test_a_secret_as_long_as_a_file_is_looked_for_beside_a_gap_in_no_time() -> N
     head, _ = redactor.edges(b"x" * 100_000 + value[:50_000].encode(), b"y" * 100_000)
     assert head == b"x" * 100_000 + b"*" * 50_000
     assert time.process_time() - began_s < 10.0  # 0.2 s are usual; comparing at every length takes a minute
-=======
+
+
 def test_quotes_and_accents_hide_no_value_however_programs_write_them() -> None:
     value = 'pass/9+x"y\\z=<Q>é-0001'
     redactor = Redactor([Secret("KEY", value)])
@@ -325,7 +325,6 @@ def test_quotes_and_accents_hide_no_value_however_programs_write_them() -> None:
         assert "***" in left, each
         assert "pass" not in left, each
         assert "0001" not in left, each
->>>>>>> 9d8c117 (Take secrets out as Python and JSON within JSON spell them)
 
 
 def test_a_live_text_is_told_without_the_secret_and_to_its_end() -> None:
