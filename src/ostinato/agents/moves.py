@@ -18,6 +18,8 @@ class Planned(Value):
 
     call: ToolCall
     intent: ToolIntent
+    at: Instant
+    """When the intent was written: what the tool takes for now, so that a repetition writes the same words."""
     repeated: bool = False
     """True: an earlier attempt may have done it already, with the same key."""
     doubtful: bool = False

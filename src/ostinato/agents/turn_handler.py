@@ -333,7 +333,7 @@ class _Run:
     async def _act_once(self, planned: Planned) -> ToolOutcome | None:
         """The result of one call; None where nobody can tell whether it has happened before."""
         state, clock = self._state, self._attempt.clock
-        context = state.context(planned.intent, now=clock.now(), repeated=planned.repeated)
+        context = state.context(planned.intent, now=planned.at, repeated=planned.repeated)
         tool = state.leash.tool_or_none(planned.call.name)
         began = clock.elapsed_s()
         if planned.doubtful:

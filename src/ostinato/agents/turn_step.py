@@ -295,7 +295,7 @@ class _TurnStep:
         self.entries.append(intent)
         match tool:
             case OutsideTool():
-                return Planned(call=call, intent=intent)
+                return Planned(call=call, intent=intent, at=self._now)
             case StoreTool():
                 self._act_in_store(tool, intent)
                 return None
@@ -334,7 +334,12 @@ class _TurnStep:
             self._settle(call, ResultStatus.ERROR, f"{call.name} cannot be repeated: it is gone since")
             return None
         intent = self._gate.intent(call, tool, pending.arguments, bound=self._bound_before(call))
-        return Planned(call=call, intent=intent, repeated=True)
+        return Planned(call=call, intent=intent, at=self._intended_at(call), repeated=True)
+
+    def _intended_at(self, call: ToolCall) -> Instant:
+        steps = self._tx.steps(self._state.task.id)
+        times = [each.at for each in steps if isinstance(each.entry, ToolIntent) and each.entry.call_id == call.id]
+        return times[0] if times else self._now
 
     def _refuse(self, pending: turn.PendingCall) -> None:
         """The result of a call that a person settled without letting it act."""
@@ -354,7 +359,7 @@ class _TurnStep:
         state, call = self._state, action.call
         tool = state.leash.tool_or_none(call.name)
         if isinstance(tool, OutsideTool) and tool.probe is not None and call.id not in state.probed:
-            return Act(planned=(Planned(call=call, intent=action.intent, doubtful=True),))
+            return Act(planned=(Planned(call=call, intent=action.intent, at=self._now, doubtful=True),))
         if not state.own:
             words = "it may have happened: the node died between the intent and the result. It was not repeated"
             self._settle(call, ResultStatus.UNKNOWN, words)
