@@ -29,13 +29,16 @@ from tests.conftest import run, wait_until
 from tests.gateway.ground import AS_ANN, NOW, Ground, ground, served
 
 
-def read_lines(folder: Path, name: str, request: Ask, *, most: int = 100) -> list[dict[str, Any]]:
-    """The documents of a stream, without the empty lines, until it ends or `most` have come."""
+def read_lines(
+    folder: Path, name: str, request: Ask, *, most: int = 100, into: list[dict[str, Any]] | None = None
+) -> list[dict[str, Any]]:
+    """The documents of a stream, without the empty lines, until it ends or `most` have come; added `into` as they
+    come."""
     route = route_named(name)
     assert isinstance(route, Stream)
     target, body = wire(route, request)
     connection = UnixConnection(folder / ".ostinato")
-    found: list[dict[str, Any]] = []
+    found: list[dict[str, Any]] = [] if into is None else into
     try:
         kind = {"content-type": "application/json"} if body is not None else {}
         connection.request(route.method, target, body=body, headers={**AS_ANN, **kind})
@@ -141,24 +144,25 @@ def test_talking_streams_the_reply_in_pieces_and_then_says_that_it_is_durable(tm
 
 @pytest.mark.slow
 def test_followers_get_what_happens_and_end_with_the_server(tmp_path: Path) -> None:
-    async def go() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    events: list[dict[str, Any]] = []
+    lines: list[dict[str, Any]] = []
+
+    def follow(made: Ground, name: str, request: Ask, into: list[dict[str, Any]]) -> asyncio.Task[Any]:
+        return asyncio.create_task(asyncio.to_thread(read_lines, made.folder, name, request, into=into))
+
+    async def go() -> None:
         from ostinato.gateway.events_api import WhichEvents
 
         async with ground(tmp_path / "fleet") as made:
             async with served(made):
                 latest = await made.store.read(lambda tx: tx.latest_event())
-                which = WhichEvents(after=latest, name=["disk"])
-                events = asyncio.create_task(asyncio.to_thread(read_lines, made.folder, "events.follow", which))
-                session = asyncio.create_task(
-                    asyncio.to_thread(read_lines, made.folder, "sessions.tail", WhichSession(session="task:1"))
-                )
-                event = NewEvent(name=EventName.DISK_FULL)
-                await made.store.run(lambda tx: tx.announce(event, now=NOW))
-                first = asyncio.to_thread(read_lines, made.folder, "events.follow", which, most=1)
-                assert [each["name"] for each in await first] == ["disk.full"]
-            return await events, await session
+                following = follow(made, "events.follow", WhichEvents(after=latest, name=["disk"]), events)
+                tailing = follow(made, "sessions.tail", WhichSession(session="task:1"), lines)
+                await made.store.run(lambda tx: tx.announce(NewEvent(name=EventName.DISK_FULL), now=NOW))
+                await asyncio.to_thread(wait_until, lambda: events and len(lines) == 3)
+            await asyncio.gather(following, tailing)
 
-    events, lines = run(go())
+    run(go())
     assert [each["name"] for each in events] == ["disk.full"]
     assert [each["line"]["kind"] for each in lines] == ["message", "tool", "result"]
 

@@ -21,7 +21,7 @@ from typer.exceptions import TyperException
 from ostinato import __version__
 from ostinato.cli.options import Commands
 from ostinato.cli.visible import visible
-from ostinato.domain.errors import OstinatoError
+from ostinato.domain.errors import Invalid, OstinatoError
 
 EXIT_CODES = {"invalid": 2, "not_found": 3, "denied": 4}
 """Error code -> exit code; every other error is 1."""
@@ -151,6 +151,8 @@ def _root(
 def run(arguments: Sequence[str]) -> int:
     """Runs one command line; returns its exit code. Never raises."""
     try:
+        if any("\0" in each for each in arguments):  # no system hands it over; whoever calls this function may
+            raise Invalid("An argument holds the character 0", cure="Leave it out.")
         code = application(arguments)(args=list(arguments), prog_name="ostinato", standalone_mode=False)
         sys.stdout.flush()
     except OstinatoError as error:
