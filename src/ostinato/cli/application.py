@@ -151,8 +151,7 @@ def _root(
 def run(arguments: Sequence[str]) -> int:
     """Runs one command line; returns its exit code. Never raises."""
     try:
-        if any("\0" in each for each in arguments):  # no system hands it over; whoever calls this function may
-            raise Invalid("An argument holds the character 0", cure="Leave it out.")
+        _check_words(arguments)
         code = application(arguments)(args=list(arguments), prog_name="ostinato", standalone_mode=False)
         sys.stdout.flush()
     except OstinatoError as error:
@@ -169,6 +168,17 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:  # a person is never shown a traceback that they did not ask for
         return _surprised(error)
     return code if isinstance(code, int) else 0
+
+
+def _check_words(arguments: Sequence[str]) -> None:
+    """Raises Invalid for what no system hands over to a program, but whoever calls `run` may."""
+    for each in arguments:
+        try:
+            held = b"\0" in os.fsencode(each)
+        except UnicodeEncodeError:
+            held = True
+        if held:
+            raise Invalid(f"{each[:40]!r} cannot stand on a command line", cure="Leave out 0 and halves of characters.")
 
 
 def _refuse(error: OstinatoError) -> int:
