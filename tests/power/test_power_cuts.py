@@ -45,6 +45,10 @@ AFTERLIVES = 12
 UNSYNCED = "notes: missing"
 """The last lines of a daily note may be lost: they are views over the store, and not worth a sync each."""
 
+REBUILT = [name for name, each in SCENARIOS.items() if not each.dropped]
+"""Whatever a cut leaves is written anew, with other inodes; a file in an inbox is known by its own, which a real cut
+leaves alone, and would seem to be another file."""
+
 SEEDS = range(3 if FULL else 1)
 """Every point is cut once for each, as each leaves something else of what was not synced."""
 
@@ -61,7 +65,7 @@ def test_a_power_cut_takes_nothing_that_was_acknowledged(crew: Crew, ground: Pat
     assert not found
 
 
-@pytest.mark.parametrize("name", SCENARIOS if FULL else ["delivery"])
+@pytest.mark.parametrize("name", REBUILT if FULL else ["delivery"])
 def test_a_node_that_goes_on_after_a_power_cut_equals_one_that_had_none(
     name: str, crew: Crew, ground: Path, tell: Callable[[str], None]
 ) -> None:
