@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from ostinato.domain.budget import Spend
 from ostinato.domain.compaction import unwritten_summary
-from ostinato.domain.step import SENT_ON, CompactionIntent, ModelAnswer, ModelIntent, Note, Step
+from ostinato.domain.step import CompactionIntent, ModelAnswer, ModelIntent, Note, Step
 from ostinato.domain.values import Instant, Value
 
 FLEET = "fleet"
@@ -94,7 +94,7 @@ def held_by(journal: Sequence[Step]) -> Held:
     call_step, summary_step = (
         next((each for each in reversed(journal) if each.entry is entry), None) for entry in (call, summary)
     )
-    sent_on = (each.at for each in reversed(journal) if isinstance(each.entry, Note) and _sends_on(each.entry))
+    sent_on = (each.at for each in reversed(journal) if isinstance(each.entry, Note) and each.entry.sends_on)
     sent_on_at = next(sent_on, 0)
     is_summary = summary_step is not None and (call_step is None or call_step.seq < summary_step.seq)
     return Held(
@@ -114,7 +114,3 @@ def _open_call(journal: Sequence[Step]) -> ModelIntent | None:
         if isinstance(step.entry, ModelIntent):
             return step.entry
     return None
-
-
-def _sends_on(note: Note) -> bool:
-    return note.text.startswith(SENT_ON)

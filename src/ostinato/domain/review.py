@@ -17,8 +17,8 @@ from ostinato.domain.duration import format_duration, parse_duration
 from ostinato.domain.errors import Invalid, unknown_name
 from ostinato.domain.gate import OPERATOR
 from ostinato.domain.person import PERSON
-from ostinato.domain.step import SENT_ON, Entry, Note, Reviewed, Submitted
-from ostinato.domain.values import Trust, Value
+from ostinato.domain.step import Entry, Note, Reviewed, Submitted
+from ostinato.domain.values import Value
 
 ROUNDS = 3
 """Times that a result may be rejected before its task fails, unless the review says otherwise."""
@@ -219,7 +219,7 @@ def rejections(journal: Iterable[Entry]) -> int:
     for entry in journal:
         if isinstance(entry, Reviewed) and not entry.accepted:
             count += 1
-        elif isinstance(entry, Note) and entry.trust is Trust.OPERATOR and entry.text.startswith(SENT_ON):
+        elif isinstance(entry, Note) and entry.sends_on:
             count = 0
     return count
 

@@ -265,9 +265,14 @@ class Note(Value, tag="note"):
     private: bool = False
     """Its author had read what may be private."""
 
+    @property
+    def sends_on(self) -> bool:
+        """True for the one that a person leaves in the journal of a failed task that goes on."""
+        return self.trust is Trust.OPERATOR and self.text.startswith(SENT_ON)
+
 
 SENT_ON = "sent on"
-"""How the note begins that a person leaves in the journal of a failed task that goes on."""
+"""How such a note begins."""
 
 
 class Submitted(Value, tag="submitted"):
