@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from ostinato.domain.errors import Conflict, Invalid
 from ostinato.domain.policy import Policy, judge
 from ostinato.domain.step import Decision, Effect, ResultStatus, entry_to_json
 from ostinato.domain.values import Trust, to_json
+from ostinato.store.port import Tx
 from ostinato.tools.port import (
     RESULT_BYTES_MAX,
     AnyTool,
@@ -31,8 +33,9 @@ from ostinato.tools.port import (
     text_schema,
 )
 from ostinato.tools.standard import standard_toolbox
-from ostinato.tools.toolbox import ARGUMENTS_BYTES_MAX, Toolbox, perform, usage
+from ostinato.tools.toolbox import ARGUMENTS_BYTES_MAX, Toolbox, perform, perform_in, usage
 from tests.conftest import run
+from tests.tools.desk import Desk
 
 BOX = standard_toolbox()
 CONTEXT = ToolContext(
@@ -274,6 +277,25 @@ def test_a_refusal_is_a_result_with_its_cure() -> None:
 
     result = run(perform(outside(refuses), CONTEXT, {}))
     assert (result.status, result.text) == (ResultStatus.ERROR, "It is locked. Unlock it.")
+
+
+def test_a_store_tool_that_refuses_late_has_written_nothing(at_desk: Callable[[Any], None]) -> None:
+    def refuses(tx: Tx, _context: ToolContext, _arguments: dict[str, Any]) -> ToolResult:
+        tx.set_setting("written", "half")
+        raise Conflict("It is locked", cure="Unlock it.")
+
+    tool = StoreTool(name="x.try", description="Try.", parameters=object_schema(), act=refuses)
+
+    async def scene(desk: Desk) -> None:
+        def call(tx: Tx) -> ToolResult:
+            tx.set_setting("before", "kept")
+            return perform_in(tx, tool, context=desk.context(), arguments={})
+
+        result = await desk.store.run(call)
+        assert (result.status, result.text) == (ResultStatus.ERROR, "It is locked. Unlock it.")
+        assert await desk.see(lambda tx: (tx.setting("before"), tx.setting("written"))) == ("kept", None)
+
+    at_desk(scene)
 
 
 @pytest.mark.parametrize("error", [ValueError("odd"), RecursionError(), MemoryError(), KeyError("x")])

@@ -459,6 +459,11 @@ class Tx(Reads, QueueTx, LeashTx, MoneyTx, Protocol):
         wrong. A break is told once."""
 
     def announce(self, event: NewEvent, *, now: Instant) -> None: ...
+    def whole(self, fn: Callable[[], T]) -> T:
+        """Performs `fn`, a part of this transaction, whole or not at all: where it raises, what it has written is
+        undone, what was written before stands, and the error goes on. Costs nothing where nothing is written. A part
+        has no parts."""
+
     def set_setting(self, name: str, value: str) -> None: ...
     def add_token(self, new: NewToken, *, actor: str, now: Instant) -> Token:
         """Keeps the digest of a person's token; `Conflict` where it is kept already."""

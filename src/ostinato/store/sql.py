@@ -25,12 +25,13 @@ PARAMETER = re.compile(r"(?<![:\w]):([a-z][a-z0-9_]*)")
 class Query:
     """One query with `?` for its parameters, and the function that puts named values into their order."""
 
-    __slots__ = ("names", "pick", "text")
+    __slots__ = ("changes", "names", "pick", "text")
 
     def __init__(self, text: str) -> None:
         self.names = tuple(PARAMETER.findall(text))
         self.text = PARAMETER.sub("?", text)
         self.pick: Callable[[Values], tuple[Any, ...]] = picker(self.names)
+        self.changes = not text.startswith(("SELECT", "WITH"))
 
 
 def picker(names: tuple[str, ...]) -> Callable[[Values], tuple[Any, ...]]:

@@ -239,7 +239,7 @@ class Tool(Value):
 class StoreTool(Tool):
     """Acts in the transaction that also records its result: exactly once, whatever `effect` says for the gate.
 
-    `act` raises an OstinatoError only before its first write. An intent without a result means that nothing happened.
+    Where `act` raises, what it has written is undone. An intent without a result means that nothing happened.
     """
 
     act: Callable[[Tx, ToolContext, Arguments], ToolResult]

@@ -240,9 +240,9 @@ def report_of(tool: Tool, arguments: Arguments, context: ToolContext) -> CallRep
 
 
 def perform_in(tx: Tx, tool: StoreTool, *, context: ToolContext, arguments: Arguments) -> ToolResult:
-    """Performs a store tool; what it refuses becomes a result that the model can read."""
+    """Performs a store tool whole or not at all; what it refuses becomes a result that the model can read."""
     try:
-        return tool.act(tx, context, arguments)
+        return tx.whole(lambda: tool.act(tx, context, arguments))
     except OstinatoError as error:
         return refused(error)
 

@@ -139,6 +139,11 @@ def _type_of(name: str, text: str) -> int:
     return TEXT if name in _TEXTS or f":{name}::text" in text else INT8
 
 
+_PART: Final = Statement("part", "SAVEPOINT part")
+_PART_STANDS: Final = Statement("part_stands", "RELEASE SAVEPOINT part")
+_PART_UNDONE: Final = Statement("part_undone", "ROLLBACK TO SAVEPOINT part")
+
+
 class PostgresDatabase:
     """Queries by name over one connection; satisfies `ostinato.store.verbs.database.Database`."""
 
@@ -154,6 +159,9 @@ class PostgresDatabase:
         self.before_change: Callable[[], None] | None = None
         """Called before the first change of a function: the moment to begin what can be undone."""
         self._queries = known
+        self._marked_at: int | None = None
+        """Changes that were sent when the mark was set."""
+        self._before_mark: Callable[[], None] | None = None
 
     def put(self, name: str, /, **values: Any) -> None:
         """Sends a query whose answer comes with the next one that is waited for."""
@@ -219,6 +227,34 @@ class PostgresDatabase:
             begin, self.before_change = self.before_change, None
             begin()
         self.changes += 1
+
+    def mark(self) -> None:
+        """See the interface."""
+        assert self._marked_at is None, "marks do not nest"
+        outer, self._marked_at = self.before_change, self.changes
+
+        def begin() -> None:
+            if outer is not None:
+                outer()
+            self.wire.put(_PART)
+
+        self.before_change = begin
+        self._before_mark = outer
+
+    def unmark(self, *, undo: bool) -> bool:
+        """See the interface."""
+        assert self._marked_at is not None, "there is a mark"
+        marked_at, self._marked_at = self._marked_at, None
+        if self.before_change is not None:  # nothing was changed
+            self.before_change = self._before_mark
+            return False
+        if self.failed is None:  # else the server takes nothing more in this transaction
+            if undo:
+                self.wire.put(_PART_UNDONE)
+                self.changes = marked_at
+                self.last_ids.clear()
+            self.wire.put(_PART_STANDS)
+        return True
 
     def next_id(self, table: str, *, take: bool = True) -> int:
         """The next id of a table; `take=False` looks."""

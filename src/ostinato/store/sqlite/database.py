@@ -113,11 +113,17 @@ class SqliteDatabase:
         Whoever begins a transaction clears it."""
         self.last_ids: dict[str, int] = {}
         self._queries = known
+        self._marked = False
+        """The next change begins a savepoint."""
+        self._parted = False
+        """It has begun."""
 
     def _execute(self, query: Query, values: Mapping[str, Any]) -> sqlite3.Cursor:
         if self.failed is not None:
             raise type(self.failed)(self.failed.message, cure=self.failed.cure)
         try:
+            if self._marked and query.changes:
+                self._part()
             return self.connection.execute(query.text, query.pick(values))
         except sqlite3.Error as error:
             raise self._failure(error) from error
@@ -150,9 +156,31 @@ class SqliteDatabase:
         if self.failed is not None:
             raise type(self.failed)(self.failed.message, cure=self.failed.cure)
         try:
+            if self._marked:
+                self._part()
             return self.connection.executemany(query.text, map(query.pick, values)).rowcount
         except sqlite3.Error as error:
             raise self._failure(error) from error
+
+    def mark(self) -> None:
+        """See the interface."""
+        assert not (self._marked or self._parted), "marks do not nest"
+        self._marked = True
+
+    def unmark(self, *, undo: bool) -> bool:
+        """See the interface."""
+        parted, self._marked, self._parted = self._parted, False, False
+        if parted and self.failed is None:  # else SQLite may have undone it all, and whoever began it must know
+            if undo:
+                self.connection.execute("ROLLBACK TO part")
+                self.last_ids.clear()
+            self.connection.execute("RELEASE part")
+        return parted
+
+    def _part(self) -> None:
+        self._marked = False
+        self.connection.execute("SAVEPOINT part")
+        self._parted = True
 
     def next_id(self, table: str, *, take: bool = True) -> int:
         """See the interface; the last id is known until another process writes."""

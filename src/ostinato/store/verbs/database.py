@@ -31,6 +31,12 @@ class Database(Protocol):
     def many(self, name: str, values: Iterable[Mapping[str, Any]], /) -> int:
         """Performs a change once for each set of values; returns the rows it touched."""
 
+    def mark(self) -> None:
+        """From here on, what is changed can be undone alone; costs nothing until something is. Marks do not nest."""
+
+    def unmark(self, *, undo: bool) -> bool:
+        """Ends the part that `mark` began, undone or as it is; True where it has changed something."""
+
     def next_id(self, table: str, *, take: bool = True) -> int:
         """The next id of a table whose ids the store gives out, growing in the order of commits. `take=False` looks."""
 

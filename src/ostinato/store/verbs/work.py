@@ -6,8 +6,8 @@ undone are dropped with it. Knows nothing of threads or commits: the writer call
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from msgspec.structs import asdict
 
@@ -24,6 +24,8 @@ from ostinato.store.verbs.database import Database
 from ostinato.store.verbs.memory import Memory
 from ostinato.store.verbs.queues import Candidate, QueueKey, Queues
 from ostinato.store.verbs.reads import ReadVerbs
+
+T = TypeVar("T")
 
 AUDIT_END = "audit.end"
 """The setting that says where the audit's rows end: incarnation, seq and digest of the last one."""
@@ -137,6 +139,23 @@ class Work(ReadVerbs):
         """Of the last row before this incarnation's first."""
         latest = self._db.one("audit_latest", limit=1)
         return rows.audit_of(latest).digest if latest else BEGINNING
+
+    # --- for callers ----------------------------------------------------------------------------------------------
+
+    def whole(self, fn: Callable[[], T]) -> T:
+        """Performs a part of a function whole or not at all: see `ostinato.store.port.Tx`."""
+        told, tallied, totalled = len(self._told), dict(self._tallied_here), dict(self._totalled_here)
+        self._db.mark()
+        try:
+            value = fn()
+        except BaseException:
+            if self._db.unmark(undo=True):
+                self._memory.forget()
+            del self._told[told:]
+            self._tallied_here, self._totalled_here = tallied, totalled
+            raise
+        self._db.unmark(undo=False)
+        return value
 
     # --- for the rooms of verbs -----------------------------------------------------------------------------------
 

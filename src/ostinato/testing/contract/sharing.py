@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from functools import partial
 
@@ -53,6 +54,57 @@ async def an_undone_function_leaves_no_claim_behind(scene: Scene) -> None:
             pass
     claimed = await scene.claim_one(agent_limit_default=1)
     assert (claimed.id, claimed.token) == (task.id, 1)
+
+
+@case
+async def a_part_that_fails_is_undone_alone(scene: Scene) -> None:
+    """Also beside functions that fail as a whole, and one part behind the other."""
+    before = await scene.see(lambda reads: reads.latest_event())
+
+    def add(tx: Tx, title: str, *, fails: bool = False) -> None:
+        tx.add_task(NewTask(kind=TaskKind.RUN, title=title, agent="a"), now=scene.now)
+        tx.set_setting(f"seen.{title}", "yes")
+        if fails:
+            raise ZeroDivisionError(title)
+
+    def act(number: int, tx: Tx) -> None:
+        if number % 2:
+            add(tx, f"{number} before")
+        for part in range(3):
+            with contextlib.suppress(ZeroDivisionError):
+                tx.whole(partial(add, tx, f"{number} part {part}", fails=part != number % 3))
+        tx.whole(lambda: tx.setting("nothing is written"))
+        add(tx, f"{number} behind", fails=number % 5 == 0)
+
+    await asyncio.gather(*(scene.do(partial(act, number)) for number in range(20)), return_exceptions=True)
+    kept = [number for number in range(20) if number % 5]
+    titles = (
+        {f"{n} before" for n in kept if n % 2} | {f"{n} part {n % 3}" for n in kept} | {f"{n} behind" for n in kept}
+    )
+    tasks = await scene.see(lambda reads: reads.tasks(TaskFilter()))
+    assert {task.title for task in tasks} == titles
+    assert all([await scene.look_up("setting", f"seen.{title}") == "yes" for title in titles])
+    assert await scene.look_up("setting", "seen.1 part 0") is None
+    events = await scene.see(lambda reads: reads.events(EventFilter(), after=before))
+    assert [event.task for event in events] == sorted(task.id for task in tasks)
+    assert (await scene.see(lambda reads: reads.tallies())).agents == {"a": {"ready": len(titles)}}
+    assert len(await scene.claim(most=99)) == len(titles)
+
+
+@case
+async def a_function_may_fail_because_its_part_did(scene: Scene) -> None:
+    def fails(tx: Tx) -> None:
+        tx.whole(lambda: tx.set_setting("x", str(1 // len(""))))
+
+    def fails_late(tx: Tx) -> None:
+        tx.whole(lambda: tx.set_setting("x", "1"))
+        fails(tx)
+
+    results = await asyncio.gather(*map(scene.do, (fails, fails_late, fails_late)), return_exceptions=True)
+    assert [type(each) for each in results] == [ZeroDivisionError] * 3
+    assert await scene.look_up("setting", "x") is None
+    await scene.do(lambda tx: tx.whole(lambda: tx.set_setting("x", "2")))
+    assert await scene.look_up("setting", "x") == "2"
 
 
 @case
