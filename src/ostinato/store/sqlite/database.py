@@ -164,7 +164,8 @@ class SqliteDatabase:
 
     def mark(self) -> None:
         """See the interface."""
-        assert not (self._marked or self._parted), "marks do not nest"
+        assert not self._marked, "marks do not nest"
+        assert not self._parted, "marks do not nest"
         self._marked = True
 
     def unmark(self, *, undo: bool) -> bool:
