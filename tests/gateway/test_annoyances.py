@@ -17,7 +17,7 @@ from ostinato.cli.screen import PLAIN_WIDTH, Screen
 from ostinato.domain.errors import NotFound
 from ostinato.domain.event import Event, EventName
 from ostinato.domain.task import Done, NewTask, TaskEvent, TaskKind, TaskResult
-from ostinato.gateway import agents_api, fleet_api, status_api, task_story_api, tasks_api
+from ostinato.gateway import agents_api, fleet_api, people_api, status_api, task_story_api, tasks_api
 from ostinato.gateway.sentences import sentence
 from ostinato.store.port import Claim, ClaimRequest, Tx
 from ostinato.workspace.fleet_file import FleetSettings, changed_tables, read_fleet
@@ -261,6 +261,32 @@ def test_a_folder_that_is_gone_is_said_so(tmp_path: Path, monkeypatch: pytest.Mo
     gone.rmdir()
     with pytest.raises(NotFound, match=r"is gone.* --fleet"):
         assert Client().fleet
+
+
+def test_people_who_are_asked_and_cannot_decide_are_found_until_they_can(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with ground(tmp_path, past=False) as made:
+            file, agents = tmp_path / "ostinato.toml", tmp_path / "agents" / "billing" / "AGENTS.md"
+            gate = '[[policy.gates]]\ntool = "exec.*"\nask = "admin"\nescalate = {to = "gus", after = "1h"}\n'
+            file.write_text(file.read_text() + f'{gate}[retry]\nescalate = [{{to = "rob", within = "1h"}}]\n')
+            review = "{person: pia, escalate: {to: operator, after: 1h}}"
+            rungs = "[{to: ann, within: 1h}, {to: eve, within: 1h}]"
+            agents.write_text(f"---\nreview: {review}\nescalate: {rungs}\ngates: [{{tool: x, ask: gil}}]\n---\n")
+
+            async def found() -> dict[str, str]:
+                problems = (await made.call(fleet_api.check, {}))["problems"]
+                return {each["place"]: each["message"] for each in problems if each["level"] == "warning"}
+
+            keys = {"ostinato.toml": ("policy.gates", "retry.escalate")}
+            keys["agents/billing/AGENTS.md"] = ("review", "escalate", "gates")
+            said = await found()
+            places = [f"{file}, key '{key}'" for file in keys for key in keys[file]]
+            for name, place in zip(("gus", "rob", "pia", "eve", "gil"), places, strict=True):
+                assert f"Unknown person {name!r}" in said[place]
+                await made.call(people_api.add, {"person": name, "role": "operator"})
+            assert not any("person" in each for each in (await found()).values())
+
+    run(story())
 
 
 def test_settings_that_name_an_agent_that_is_not_there_are_found(tmp_path: Path) -> None:

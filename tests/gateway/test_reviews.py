@@ -12,7 +12,7 @@ from ostinato.domain.person import NewToken, Role, token_digest
 from ostinato.domain.reviewing import review_question
 from ostinato.domain.step import Submitted
 from ostinato.domain.task import NewTask, Review, Task, TaskKind, TaskResult, TaskSpec, Wait, WaitKind
-from ostinato.gateway import approvals_api, plans_api, status_api, task_story_api, tasks_api
+from ostinato.gateway import approvals_api, people_api, plans_api, status_api, task_story_api, tasks_api
 from ostinato.gateway.context import Caller
 from ostinato.store.port import Claim, ClaimRequest, Tx
 from tests.conftest import run
@@ -97,6 +97,9 @@ def test_what_waits_for_a_verdict_says_for_whose(tmp_path: Path) -> None:
         ({"when": "true", "within": "1d"}, Invalid, "says nothing"),
         ({"person": "operator", "rounds": 0}, Invalid, "rounds"),
         ("{not json", Invalid, "no JSON"),
+        ("person:anne", Invalid, "Unknown person 'anne'.*Did you mean 'ann'.*tokens add anne"),
+        ("person:vic", Invalid, "vic may look, and decides nothing"),
+        ({"person": "ann", "escalate": {"to": "bob", "after": "1h"}}, Invalid, "'bob'"),
     ],
 )
 def test_a_review_that_cannot_be_is_refused_when_it_is_asked_for(
@@ -104,8 +107,12 @@ def test_a_review_that_cannot_be_is_refused_when_it_is_asked_for(
 ) -> None:
     async def story() -> None:
         async with ground(tmp_path, past=False) as made:
+            await made.call(people_api.add, {"person": "vic", "role": "viewer"})
             with pytest.raises(error, match=words):
                 await made.call(tasks_api.add, {"title": "write", "agent": "clerk", "review": review})
+            planned = {"name": "a", "goal": "write", "agent": "clerk", "review": review}
+            with pytest.raises(error, match=words):
+                await made.call(plans_api.plan, {"plan": {"tasks": [planned]}})
 
     run(story())
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import enum
 import hashlib
 import re
+from collections.abc import Iterable, Mapping
 
-from ostinato.domain.errors import Invalid
+from ostinato.domain.errors import Invalid, unknown_name
 from ostinato.domain.values import Instant, Value
 
 TOKEN_MARK = "ost_"
@@ -63,6 +64,30 @@ def check_person(name: str) -> str:
     if name in NOBODY:
         raise Invalid(f"Nobody can be called {name!r}: records mean somebody else by it", cure="Use their own name.")
     return name
+
+
+def people_of(tokens: Iterable[Token]) -> dict[str, Role]:
+    """Those with a valid token, and the most that one lets them do."""
+    held: dict[str, Role] = {}
+    for each in tokens:
+        if each.revoked_at is None:
+            held[each.person] = max(Role(each.role), held.get(each.person, Role.VIEWER))
+    return held
+
+
+def check_deciders(asked: Iterable[str], people: Mapping[str, Role]) -> None:
+    """Raises Invalid where one of these is neither a role that decides nor somebody who may: nobody would be asked.
+    `people` are those with a valid token."""
+    deciders = {name for name, role in people.items() if role >= Role.OPERATOR}
+    roles = {each.word for each in Role if each >= Role.OPERATOR}
+    for name in asked:
+        if name in roles | deciders:
+            continue
+        if name in people:
+            what, cure = f"{name} may look, and decides nothing", f"Give them another: ostinato tokens add {name}"
+        else:
+            what, cure = unknown_name("person", name, roles | deciders), f"Add them: ostinato tokens add {name}"
+        raise Invalid(what, cure=cure)
 
 
 def role_named(word: str) -> Role:

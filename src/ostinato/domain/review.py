@@ -213,6 +213,12 @@ def review_words(terms: ReviewTerms) -> str:
             assert_never(terms.by)
 
 
+def reviewing_people(terms: ReviewTerms | None) -> tuple[str, ...]:
+    """The people, or roles, that a review asks."""
+    by = None if terms is None else terms.by
+    return tuple(filter(None, (by.person, by.escalate))) if isinstance(by, ByPerson) else ()
+
+
 def rejections(journal: Iterable[Entry]) -> int:
     """How often the work came back since a person last sent it on."""
     count = 0

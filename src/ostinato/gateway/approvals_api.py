@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from ostinato.agents.rehearsal import Wanted
 from ostinato.domain.errors import Conflict, Denied, Invalid
 from ostinato.domain.permission import NewPermission, Permission, permission_from
-from ostinato.domain.person import Role
+from ostinato.domain.person import Role, people_of
 from ostinato.domain.question import Answer, Question, QuestionKind, QuestionState, agent_of_answer, check_decider
 from ostinato.domain.step import Decision
 from ostinato.gateway.context import Context
@@ -233,8 +233,7 @@ async def _settle(
         if check is not None:
             check(asked)
         if asked.state is QuestionState.PENDING:  # else whoever came first is named, whoever comes now
-            people = {each.person: Role(each.role) for each in tx.tokens() if each.revoked_at is None}
-            check_decider(asked, caller.name, Role(caller.role), people=people, now=now)
+            check_decider(asked, caller.name, Role(caller.role), people=people_of(tx.tokens()), now=now)
         granted = _granted(asked, decision.arguments)
         settled = tx.answer(number, replace(decision, arguments=granted), now=now)
         if leave is not None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from ostinato.agents.live import LiveText
-from ostinato.domain.person import Role
+from ostinato.domain.person import Role, people_of
 from ostinato.domain.values import Instant, Value
 from ostinato.engine.port import Clock
 from ostinato.gateway.metrics import Meter
@@ -129,8 +129,8 @@ class Definitions(Protocol):
     def changed_settings(self) -> Sequence[str]:
         """Tables of the fleet's file that say something else than when it was read."""
 
-    def problems(self) -> Sequence[Problem]:
-        """Whatever is wrong in the fleet's file and the agents' files."""
+    def problems(self, people: Mapping[str, Role]) -> Sequence[Problem]:
+        """Whatever is wrong in the fleet's file and the agents' files; `people` are those with a valid token."""
 
     def context(self, agent: str) -> Sequence[ContextPart]:
         """Each part of an agent's prompt with its tokens."""
@@ -228,7 +228,8 @@ class Context:
 
     async def problems(self) -> Sequence[Problem]:
         """Whatever is wrong in the fleet's files."""
-        return await asyncio.to_thread(self.definitions.problems)
+        people = people_of(await self.store.read(lambda reads: reads.tokens()))
+        return await asyncio.to_thread(self.definitions.problems, people)
 
     @property
     def now(self) -> Instant:

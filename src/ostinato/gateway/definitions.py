@@ -15,8 +15,9 @@ from ostinato.agents.colleagues import colleague_of
 from ostinato.agents.prompt import fixed_parts, note_parts
 from ostinato.domain.chat import ToolSpec, estimate_tokens
 from ostinato.domain.duration import format_duration
-from ostinato.domain.errors import NotFound, OstinatoError, unknown_name
+from ostinato.domain.errors import Invalid, NotFound, OstinatoError, unknown_name
 from ostinato.domain.gate import Gate
+from ostinato.domain.person import Role, check_deciders
 from ostinato.domain.policy import Policy
 from ostinato.domain.schedule import ScheduleRule, rule_to_texts
 from ostinato.domain.values import to_json
@@ -25,6 +26,7 @@ from ostinato.store.port import Retention
 from ostinato.tools.port import Colleague
 from ostinato.tools.toolbox import Toolbox
 from ostinato.workspace.agent import AgentDefinition
+from ostinato.workspace.asked_people import asked_people
 from ostinato.workspace.fleet_file import FLEET_FILE, FleetSettings, changed_tables, read_fleet
 from ostinato.workspace.heartbeat_file import Heartbeat
 from ostinato.workspace.inbox_table import InboxSettings
@@ -33,6 +35,9 @@ from ostinato.workspace.registry import Brief, Workspaces
 from ostinato.workspace.registry import Problem as Found
 
 SCRIPTED = "scripted"
+
+_FLEET_KEYS = {"gates": "policy.gates", "escalate": "retry.escalate"}
+"""Where the fleet's file says what an agent's file says below these keys."""
 
 
 class FleetDefinitions:
@@ -74,10 +79,10 @@ class FleetDefinitions:
         """One agent; raises NotFound with the known ones."""
         return self._card(agent)
 
-    def problems(self) -> Sequence[Problem]:
+    def problems(self, people: Mapping[str, Role]) -> Sequence[Problem]:
         """Whatever is wrong, the fleet's file first."""
         return [
-            *self._fleet_problems(),
+            *self._fleet_problems(people),
             *(each for card in self.agents() for each in card.problems),
         ]
 
@@ -181,7 +186,7 @@ class FleetDefinitions:
             return "scripted model, no money spent"
         return ""
 
-    def _fleet_problems(self) -> Sequence[Problem]:
+    def _fleet_problems(self, people: Mapping[str, Role]) -> Sequence[Problem]:
         error = self._broken
         if error is None:
             try:
@@ -189,7 +194,7 @@ class FleetDefinitions:
             except OstinatoError as raised:
                 error = raised
             else:
-                return self._about_settings(fresh)
+                return [*self._about_settings(fresh), *self._strangers(fresh), *self._nobodies(fresh, people)]
         place = error.place or FLEET_FILE
         return [Problem(level="error", place=place, message=error.message, cure=error.cure)]
 
@@ -204,7 +209,7 @@ class FleetDefinitions:
         if not fresh.models:
             cure = f"Describe one in {FLEET_FILE}: [models.NAME]."
             found.append(Problem(level="warning", place=FLEET_FILE, message="There is no model", cure=cure))
-        return [*found, *self._strangers(fresh)]
+        return found
 
     def _strangers(self, fresh: FleetSettings) -> Sequence[Problem]:
         """Agents that settings name and that are not there: their work would reach nobody."""
@@ -227,6 +232,20 @@ class FleetDefinitions:
             for name, place, agent in named
             if name and "*" not in name and name not in known
         ]
+
+    def _nobodies(self, fresh: FleetSettings, people: Mapping[str, Role]) -> Iterator[Problem]:
+        """People whom settings ask and who cannot decide. They may be added at any time: no agent stops for that."""
+        gates = fresh.policy.gates if fresh.policy else ()
+        fleet = asked_people(gates=gates, failures=fresh.failures)
+        asked = [(f"{FLEET_FILE}, key '{_FLEET_KEYS[each.key]}'", "", each.name) for each in fleet]
+        for brief in self._workspaces.briefs():
+            place = f"agents/{brief.id}/AGENTS.md"
+            asked += [(f"{place}, key '{each.key}'", brief.id, each.name) for each in brief.asks]
+        for place, agent, name in asked:
+            try:
+                check_deciders((name,), people)
+            except Invalid as error:
+                yield Problem(level="warning", place=place, message=error.message, cure=error.cure, agent=agent)
 
     def _seen(self) -> tuple[tuple[Brief, ...], tuple[AgentCard, ...]]:
         """All agents, and the card of each; made again when a file has changed."""

@@ -12,14 +12,14 @@ import shutil
 import stat
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
 from ostinato.domain.breaker import Breaker, BreakerState
 from ostinato.domain.errors import OstinatoError
 from ostinato.domain.values import SECOND, Value
-from ostinato.gateway.context import Context
+from ostinato.gateway.context import Context, Problem
 from ostinato.gateway.sentences import one_line
 from ostinato.store.examination import Examinable
 from ostinato.tools.processes.handle import Standing, handles
@@ -51,7 +51,8 @@ class Finding(Value):
 async def examine(context: Context) -> list[Finding]:
     """All examinations, in the order in which one would cure them. Never raises."""
     machine = await asyncio.to_thread(lambda: list(_machine(context.state_dir)))
-    fleet = await asyncio.to_thread(lambda: [*_keys(context), *_scripts(context), *_agents(context)])
+    problems = await context.problems()
+    fleet = await asyncio.to_thread(lambda: [*_keys(context), *_scripts(context), *_agents(context, problems)])
     sandbox = _sandbox(await preflight(context.state_dir.parent))
     return [
         *machine,
@@ -234,8 +235,8 @@ def _scripts(context: Context) -> Iterator[Finding]:
             yield Finding(name="script", level="bad", text=f"there is no file {path}", cure=cure)
 
 
-def _agents(context: Context) -> Iterator[Finding]:
-    cards, problems = context.definitions.agents(), context.definitions.problems()
+def _agents(context: Context, problems: Sequence[Problem]) -> Iterator[Finding]:
+    cards = context.definitions.agents()
     for each in problems:
         level: Level = "bad" if each.level == "error" else "warn"
         yield Finding(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ostinato.domain.person import Role
+from ostinato.domain.person import Role, people_of
 from ostinato.domain.question import Answer, Question, QuestionKind, QuestionState, check_decider
 from ostinato.domain.review import review_words
 from ostinato.domain.reviewing import review_question
@@ -79,8 +79,7 @@ def decide_review(tx: Tx, task: Task, caller: Caller, *, accepted: bool, notes: 
     """A person's word about a result, whoever was asked. Raises Denied for one who is not to decide it."""
     pending = tx.questions(QuestionFilter(kind=QuestionKind.REVIEW, task=task.id), limit=1)
     asked = pending[0] if pending else _as_if_asked(task, now=now)
-    people = {each.person: Role(each.role) for each in tx.tokens() if each.revoked_at is None}
-    check_decider(asked, caller.name, Role(caller.role), people=people, now=now)
+    check_decider(asked, caller.name, Role(caller.role), people=people_of(tx.tokens()), now=now)
     if pending:
         state = QuestionState.ALLOWED if accepted else QuestionState.DENIED
         tx.answer(asked.id, Answer(state=state, by=caller.name, text=notes), now=now)

@@ -16,10 +16,10 @@ from ostinato.domain.errors import Conflict, Invalid, unknown_name
 from ostinato.domain.escalation import parse_rungs
 from ostinato.domain.failure import SKILLS
 from ostinato.domain.message import parse_deliver
-from ostinato.domain.person import Role
+from ostinato.domain.person import Role, check_deciders, people_of
 from ostinato.domain.question import Answer, QuestionKind, QuestionState
 from ostinato.domain.retry import parse_retry
-from ostinato.domain.review import ByAgent, read_review
+from ostinato.domain.review import ByAgent, read_review, reviewing_people
 from ostinato.domain.routing import RoutingPolicy
 from ostinato.domain.task import UNFINISHED, Join, NewTask, Task, TaskEvent, TaskKind, TaskSpec, TaskState, WaitKind
 from ostinato.domain.task_query import QUERY_CHARACTERS_MAX, TaskQuery, parse_query
@@ -260,8 +260,10 @@ async def add(context: Context, request: AddTask) -> AddedTask:
     where = await placing(context, needed=request.agent is None)
 
     near = await context.store.read(lambda reads: neighbours(reads, new.project))
+    whom = (*(each.to for each in spec.escalate or ()), *reviewing_people(spec.review))
 
     def write(tx: Tx) -> AddedTask:
+        check_deciders(whom, people_of(tx.tokens()) if whom else {})
         work = (once if request.draft or request.delegation else compared)(tx, new, others=near)
         is_keyed = work.key is not None or work.spec.delegation
         newest = max((each.id for each in tx.tasks(TaskFilter(), limit=1)), default=0) if is_keyed else 0

@@ -13,11 +13,13 @@ from msgspec.structs import replace
 from ostinato.domain.budget import Ceiling
 from ostinato.domain.errors import Denied, Exhausted, NotFound, unknown_name
 from ostinato.domain.message import DEPTH_MAX
+from ostinato.domain.person import check_deciders, people_of
 from ostinato.domain.plan import Plan, PlanTask, budgets, edges_of, ordered, read_plan, review_of
+from ostinato.domain.review import ByAgent, reviewing_people
 from ostinato.domain.step import Effect
 from ostinato.domain.task import After, Join, NewTask, Task, TaskKind
 from ostinato.domain.values import Instant, digest_of, to_json
-from ostinato.store.port import Tx
+from ostinato.store.port import Reads, Tx
 from ostinato.tools.port import (
     AnyTool,
     Arguments,
@@ -48,8 +50,8 @@ def draft(
     tx: Tx, plan: Plan, frame: Frame, *, router: Router, agents: Sequence[Colleague], actor: str, now: Instant
 ) -> list[Task]:
     """The drafts of a checked plan, in the order in which they can run. A task whose work is there already is not made
-    again. Raises NotFound for an agent or task that does not exist."""
-    _check_agents(plan, agents)
+    again. Raises NotFound for an agent or task that does not exist, Invalid for a reviewer who cannot decide."""
+    _check_names(tx, plan, agents)
     names = {each.name: each for each in plan.tasks}
     sums, made, works = budgets(plan), dict[str, Task](), Counter[str]()
     others = neighbours(tx, frame.project)
@@ -67,12 +69,16 @@ def draft(
     return list(made.values())
 
 
-def _check_agents(plan: Plan, agents: Sequence[Colleague]) -> None:
-    """Before any draft is made: what a tool has written before it refuses stays written."""
+def _check_names(tx: Reads, plan: Plan, agents: Sequence[Colleague]) -> None:
     known = [each.id for each in agents]
     for each in plan.tasks:
-        if each.agent and each.agent not in known:
-            raise NotFound(unknown_name("agent", each.agent, known), place=f"task {each.name!r}")
+        terms = review_of(each)
+        reviewer = terms.by.agent if terms and isinstance(terms.by, ByAgent) else None
+        for name in (each.agent, reviewer):
+            if name and name not in known:
+                raise NotFound(unknown_name("agent", name, known), place=f"task {each.name!r}")
+        if asked := reviewing_people(terms):
+            check_deciders(asked, people_of(tx.tokens()))
 
 
 def _new_task(task: PlanTask, frame: Frame, *, after: Sequence[After], micros: int | None) -> NewTask:
@@ -113,7 +119,7 @@ class _Planner:
         if len(plan.tasks) > PLANNED_MAX:
             raise Exhausted(f"The plan has {len(plan.tasks)} tasks", cure=f"At most {PLANNED_MAX}.")
         for each in plan.tasks:
-            asked_review(context, each.review, agent=each.agent)
+            asked_review(tx, context, each.review, agent=each.agent)
             for edge in edges_of(each, {one.name: one for one in plan.tasks}):
                 if edge.exists:
                     visible_task(tx, context, edge.to)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, assert_never
 
 from msgspec.structs import replace
 
@@ -17,8 +17,9 @@ from ostinato.domain.dependency import parted
 from ostinato.domain.duration import parse_duration
 from ostinato.domain.errors import Denied, Exhausted, Invalid, NotFound, unknown_name
 from ostinato.domain.message import DEPTH_MAX
+from ostinato.domain.person import check_deciders, people_of
 from ostinato.domain.retry import RetryPolicy, most_attempts, parse_retry
-from ostinato.domain.review import ByAgent, ByCommand, ReviewTerms, read_review
+from ostinato.domain.review import ByAgent, ByCommand, ByPerson, ByRule, ReviewTerms, read_review, reviewing_people
 from ostinato.domain.step import Effect, ModelAnswer, Note, ToolIntent
 from ostinato.domain.task import UNFINISHED, After, Join, NewTask, Task, TaskKind, TaskSpec, TaskState
 from ostinato.domain.values import Attachment, Source, Trust, digest_of, to_json
@@ -138,7 +139,7 @@ def _new_task(tx: Reads, context: ToolContext, arguments: Arguments) -> NewTask:
             join=Join.ANY if arguments.get("any") else Join.ALL,
             delegation=arguments.get("delegation", ""),
             cache_s=parse_duration(arguments["cache"]) if arguments.get("cache") else None,
-            review=asked_review(context, arguments.get("review"), agent=arguments.get("agent")),
+            review=asked_review(tx, context, arguments.get("review"), agent=arguments.get("agent")),
             retry=_retry(arguments.get("retry", {})),
         ),
         agent=arguments.get("agent"),
@@ -160,7 +161,7 @@ def _retry(given: object) -> RetryPolicy:
     return policy
 
 
-def asked_review(context: ToolContext, given: object, *, agent: str | None) -> ReviewTerms | None:
+def asked_review(tx: Reads, context: ToolContext, given: object, *, agent: str | None) -> ReviewTerms | None:
     """The review that an agent asks for. Raises Invalid, and Denied for a command: it would run in the sandbox of
     another agent, with what that may do."""
     if given is None:
@@ -175,8 +176,12 @@ def asked_review(context: ToolContext, given: object, *, agent: str | None) -> R
                 raise NotFound(unknown_name("agent", reviewer, known), cure="Nothing was created.")
             if reviewer == agent:
                 raise Invalid(f"{reviewer} cannot review its own work", cure="Name another agent, or a person.")
-        case _:
+        case ByPerson():
+            check_deciders(reviewing_people(terms), people_of(tx.tokens()))
+        case ByRule():
             pass
+        case _:
+            assert_never(terms.by)
     return terms
 
 

@@ -19,6 +19,7 @@ from ostinato.domain.review import ByAgent
 from ostinato.domain.schedule import is_ever_active
 from ostinato.domain.values import Limits, Value, digest_of, to_json
 from ostinato.workspace.agent_file import ABOUT_KEYS, AGENT_KEYS, AgentSettings, Contract, parse_agent_settings
+from ostinato.workspace.asked_people import AskedPerson, asked_people
 from ostinato.workspace.command_rules import only_reads
 from ostinato.workspace.fields import Fields
 from ostinato.workspace.file_text import FileText, Finding
@@ -116,6 +117,12 @@ class AgentDefinition(Value):
     def delegates(self) -> tuple[str, ...] | None:
         """Agents that it may give tasks to; None: nothing is declared."""
         return self.settings.delegates
+
+    @property
+    def asks(self) -> tuple[AskedPerson, ...]:
+        """People whom its files ask by name."""
+        own = self.settings
+        return asked_people(gates=own.gates, review=own.review, failures=own.failures)
 
     @property
     def accepts(self) -> tuple[Contract, ...]:

@@ -22,6 +22,7 @@ from ostinato.domain.errors import Invalid, NotFound, OstinatoError, unknown_nam
 from ostinato.domain.values import Value, digest_of
 from ostinato.workspace.agent import AGENT_FILES, HEARTBEATS_MAX, AgentDefinition, FleetDefaults, make_agent
 from ostinato.workspace.agent_file import check_agent_id
+from ostinato.workspace.asked_people import AskedPerson
 from ostinato.workspace.fields import ID
 from ostinato.workspace.file_text import FileText, Finding, IsFolder, Signature, read_text, text_of
 from ostinato.workspace.heartbeat_file import Heartbeat
@@ -72,6 +73,7 @@ class Brief(Value):
     tools: tuple[str, ...] = ()
     delegates: tuple[str, ...] = ()
     """Whom it may give work to, as far as they are named."""
+    asks: tuple[AskedPerson, ...] = ()
     heartbeats: tuple[Heartbeat, ...] = ()
     version: str = ""
     """Digest over all files; what is wrong, where it is broken."""
@@ -353,6 +355,7 @@ class Workspaces:
             per_day_tokens=definition.limits.per_day_tokens,
             tools=self._once(definition.tools.granted),
             delegates=self._once(definition.delegates or ()),
+            asks=definition.asks,
             heartbeats=definition.heartbeats,
             version=definition.version,
             problems=tuple(_warning(definition.id, each) for each in definition.findings),
