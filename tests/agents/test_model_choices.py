@@ -285,19 +285,20 @@ def test_where_every_breaker_is_open_a_task_waits_for_the_first_and_probes_it(tm
     run(story())
 
 
-def test_calls_that_fail_in_a_row_open_a_breaker_and_other_tasks_ask_somebody_else(tmp_path: Path) -> None:
+def test_a_model_that_asks_to_be_left_alone_is_asked_by_no_other_task(tmp_path: Path) -> None:
     async def story() -> None:
         async with running(tmp_path, fleet_files(small=BUSY)) as fleet:
-            for _ in range(5):
-                await result(fleet)
-            (breaker,) = await fleet.store.read(lambda reads: reads.breakers())
-            assert (breaker.name, breaker.state, breaker.failures) == ("model:small", BreakerState.OPEN, 5)
-            assert breaker.until_at - fleet.clock.now() > 50 * SECOND, "as long as it asked for"
             task, _ = await result(fleet)
-            assert await intents(fleet, task) == [(1, "other", "fallback")]
+            assert [model for _, model, _ in await intents(fleet, task)] == ["small", "other"]
+            (breaker,) = await fleet.store.read(lambda reads: reads.breakers())
+            assert (breaker.name, breaker.state, breaker.failures) == ("model:small", BreakerState.OPEN, 1)
+            assert breaker.until_at - fleet.clock.now() > 50 * SECOND, "as long as it asked for"
+            for _ in range(2):
+                task, _ = await result(fleet)
+                assert await intents(fleet, task) == [(1, "other", "fallback")]
             which = EventFilter(names=frozenset({EventName.BREAKER_OPENED}))
             (told,) = await fleet.store.read(lambda reads: reads.events(which))
-            assert (told.data["breaker"], told.task) == ("model:small", 5)
+            assert (told.data["breaker"], told.task) == ("model:small", 1)
 
     run(story())
 

@@ -83,9 +83,26 @@ def test_each_probe_that_fails_doubles_the_wait_up_to_the_longest() -> None:
     assert breaker.since_at == 0, "since when calls are refused"
 
 
-def test_what_the_other_side_asked_for_is_believed() -> None:
-    breaker = failed(after(failures=2), NAME, who="T1", reason="429", now=0, rule=RULE, asked_s=400.0)
-    assert breaker.until_at == 400 * SECOND
+def test_who_asks_to_be_left_alone_is_at_once_for_as_long_as_it_asks() -> None:
+    for asked_s, expected in ((400.0, 400), (2.0, 2), (86_400.0, 3_600)):
+        breaker = failed(None, NAME, who="T1", reason="429", now=0, rule=RULE, asked_s=asked_s)
+        assert (breaker.state, breaker.until_at) == (BreakerState.OPEN, expected * SECOND)
+        assert admit(breaker, who="T2", now=breaker.until_at - 1) is Admission.REFUSE
+        assert admit(breaker, who="T2", now=breaker.until_at) is Admission.PROBE
+
+
+def test_of_what_was_asked_for_the_longest_counts_and_many_failures_wait_no_less() -> None:
+    told = failed(None, NAME, who="T1", reason="429", now=0, rule=RULE, asked_s=5.0)
+    longer = failed(told, NAME, who="T2", reason="429", now=SECOND, rule=RULE, asked_s=9.0)
+    assert (longer.until_at, longer.failures) == (10 * SECOND, 1)
+    assert failed(longer, NAME, who="T3", reason="429", now=SECOND, rule=RULE, asked_s=1.0) is longer
+    breaker, now, waits = told, 0, []
+    for _ in range(4):
+        now = breaker.until_at
+        breaker = begin_probe(breaker, who="T2", now=now, rule=RULE)
+        breaker = failed(breaker, NAME, who="T2", reason="429", now=now, rule=RULE, asked_s=5.0)
+        waits.append((breaker.until_at - now) / SECOND)
+    assert waits == [5, 10, 20, 35], "from the third on it is in trouble, whatever it asks for"
 
 
 def test_what_began_before_it_opened_moves_nothing() -> None:
@@ -98,7 +115,7 @@ def test_what_began_before_it_opened_moves_nothing() -> None:
 # --- random histories -------------------------------------------------------------------------------------------------
 
 steps = st.lists(
-    st.tuples(st.sampled_from(["ask", "good", "bad", "lost", "wait"]), st.integers(0, 4), st.integers(0, 40)),
+    st.tuples(st.sampled_from(["ask", "good", "bad", "told", "lost", "wait"]), st.integers(0, 4), st.integers(0, 40)),
     max_size=60,
 )
 
@@ -127,8 +144,13 @@ class World:
             del self.asking[who]
             if what == "good":
                 self.breaker = succeeded(self.breaker, who=who)
-            elif what == "bad":
-                self.breaker = failed(self.breaker, NAME, who=who, reason="503", now=self.now, rule=RULE)
+            elif what in ("bad", "told"):
+                asked_s = float(seconds) if what == "told" else 0.0
+                self.breaker = failed(
+                    self.breaker, NAME, who=who, reason="503", now=self.now, rule=RULE, asked_s=asked_s
+                )
+                if asked_s and admit(self.breaker, who="X", now=self.now) is not Admission.REFUSE:
+                    raise AssertionError("who asks to be left alone is")
 
 
 @pytest.mark.slow
@@ -147,6 +169,7 @@ def test_whatever_happens_there_is_one_probe_and_a_way_back(history: list[tuple[
         if breaker.state is BreakerState.CLOSED:
             assert admissions == {Admission.PASS}
             assert 0 < breaker.failures < RULE.failures_max
+            assert breaker.until_at == 0
         elif now < breaker.until_at:
             assert admissions == {Admission.REFUSE}
             assert (breaker.state is BreakerState.HALF_OPEN) == bool(breaker.probe)
@@ -154,7 +177,9 @@ def test_whatever_happens_there_is_one_probe_and_a_way_back(history: list[tuple[
             assert admissions == {Admission.PROBE}
         if before is not None and before.state is BreakerState.OPEN:
             assert breaker.state is not BreakerState.CLOSED, "an open breaker never closes without a probe"
-        assert breaker.until_at - now <= max(RULE.open_max_s, RULE.probe_s) * SECOND, "nobody is left alone for ever"
+        assert breaker.until_at - now <= max(RULE.open_max_s, RULE.probe_s, 40) * SECOND, (
+            "nobody is left alone for ever"
+        )
 
 
 @pytest.mark.slow
@@ -163,7 +188,7 @@ def test_once_the_other_side_is_well_the_next_probe_closes_it(history: list[tupl
     world = World()
     for each in history:
         world.step(*each)
-    now = world.now + (later + 35) * SECOND
+    now = world.now + (later + 40) * SECOND
     if admit(world.breaker, who="new", now=now) is Admission.PROBE:
         assert world.breaker is not None
         half = begin_probe(world.breaker, who="new", now=now, rule=RULE)

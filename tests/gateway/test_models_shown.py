@@ -6,13 +6,17 @@ from pathlib import Path
 
 import pytest
 
+from ostinato.agents.model_choices import NO_MODEL
 from ostinato.domain.breaker import Breaker, BreakerState
 from ostinato.domain.step import Chosen, ModelIntent, Step
+from ostinato.domain.task import NewTask, Park, TaskKind, TaskState, Wait, WaitKind
 from ostinato.domain.values import SECOND
+from ostinato.gateway.breakers_api import WhichBreaker, reset
 from ostinato.gateway.doctor import examine
 from ostinato.gateway.journal_view import step_view
 from ostinato.gateway.operation import Nothing
 from ostinato.gateway.status_api import status
+from ostinato.store.port import Claim, ClaimRequest, Tx
 from tests.conftest import run
 from tests.gateway.ground import NOW, ground
 
@@ -52,6 +56,28 @@ def test_status_and_doctor_name_who_is_left_alone_and_nobody_else(tmp_path: Path
             assert "T7 is trying it" in found["model small"].text
             assert found["model small"].level == "bad"
             assert "model other" not in found
+
+    run(main())
+
+
+def test_what_waits_for_a_model_goes_on_when_a_person_resets_its_breaker(tmp_path: Path) -> None:
+    def parked(tx: Tx) -> None:
+        node = tx.start_node(pid=7, host="here", version="test", lease_s=60.0, exclusive=True, now=NOW)
+        for reason in (f"{NO_MODEL}host api.example.com is in trouble: slow down", "waits until noon"):
+            tx.add_task(NewTask(kind=TaskKind.GOAL, title=reason, agent="clerk"), now=NOW)
+            request = ClaimRequest(node=node.id, most=1, agent_limit_default=9, kinds=(TaskKind.GOAL,))
+            (task,) = tx.claim(request, now=NOW)
+            wait = Wait(kind=WaitKind.TIME, until_at=NOW + 3_600 * SECOND)
+            tx.finish(Claim(task=task.id, token=task.token), Park(wait=wait, reason=reason), now=NOW)
+        tx.put_breaker(OPEN.name, OPEN, now=NOW)
+
+    async def main() -> None:
+        async with ground(tmp_path, past=False) as made:
+            await made.store.run(parked)
+            view = await reset.handler(made.context, WhichBreaker(breaker=OPEN.name))
+            assert view.state == "closed"
+            states = [(await made.store.read(lambda reads, n=n: reads.task(n))).state for n in (1, 2)]
+            assert states == [TaskState.READY, TaskState.WAITING]
 
     run(main())
 

@@ -26,6 +26,9 @@ TRANSIENT = frozenset({"transient", "rate_limited"})
 OVERLOADED = 529
 """The status of a server whose model has no room: Anthropic's own."""
 
+NO_MODEL = "no model can be had: "
+"""What the reason of a task begins with that waits until one of its models may be asked again."""
+
 REASON_MAX = 200
 """Characters of a failure that a breaker keeps."""
 

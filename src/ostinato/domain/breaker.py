@@ -1,5 +1,6 @@
 """The circuit breaker: after failures in a row it spares whoever is in trouble, then lets one probe look. Pure.
 
+Who asks to be left alone is left alone at once, for as long as it asks: that is no guess, so that it needs no row.
 A closed breaker that has seen no failure is nothing: None stands for it, and nobody keeps it. Only the probe's own
 outcome moves a breaker that is not closed; what began before it opened, or was lost on the way, moves nothing. Knows
 nothing of models, hosts or stores.
@@ -28,7 +29,7 @@ class BreakerEvent(enum.StrEnum):
     """What moves a breaker."""
 
     TRIP = "trip"
-    """Too many failures in a row, or the probe failed."""
+    """Too many failures in a row, a word to be left alone, or the probe failed."""
     PROBE = "probe"
     """Somebody may look; a probe that did not come back is replaced."""
     CLOSE = "close"
@@ -56,6 +57,8 @@ class BreakerRule(Value):
     open_s: float = 15.0
     """How long it stays open at first; doubles with each probe that fails."""
     open_max_s: float = 600.0
+    asked_max_s: float = 3_600.0
+    """How long the other side is believed that asks to be left alone; then a probe looks whether it meant it."""
     probe_s: float = 120.0
     """A probe that has not come back by then is given up: its node died, or the other side never answers."""
 
@@ -141,26 +144,34 @@ def failed(
     asked_s: float = 0.0,
 ) -> Breaker:
     """The breaker called `name` after a call of `who` that failed. `asked_s`: how long the other side asked to be left
-    alone, in seconds; it is believed, whatever the rule says."""
+    alone, in seconds: it is, from now on, up to what the rule believes; of several such words the longest counts."""
+    asked_at = now + round(min(max(asked_s, 0.0), rule.asked_max_s) * SECOND)
     before = breaker or Breaker(name=name)
     if before.state is BreakerState.CLOSED:
         in_row = now - before.since_at <= rule.window_s * SECOND
         counted = replace(before, failures=(before.failures if in_row else 0) + 1, since_at=now, reason=reason)
-        return counted if counted.failures < rule.failures_max else _open(counted, now, asked_s=asked_s, rule=rule)
+        if counted.failures < rule.failures_max and asked_at <= now:
+            return counted
+        return _open(counted, now, asked_at=asked_at, rule=rule)
     if before.state is BreakerState.HALF_OPEN and before.probe == who:
         counted = replace(before, failures=before.failures + 1, reason=reason)
-        return _open(counted, now, asked_s=asked_s, rule=rule)
+        return _open(counted, now, asked_at=asked_at, rule=rule)
+    if before.state is BreakerState.OPEN and asked_at > before.until_at:
+        return replace(before, until_at=asked_at)
     return before
 
 
-def _open(breaker: Breaker, now: Instant, *, asked_s: float, rule: BreakerRule) -> Breaker:
-    opened = breaker.opened + 1
-    wait_s = min(rule.open_s * 2.0 ** min(opened - 1, 30), rule.open_max_s)
+def _open(breaker: Breaker, now: Instant, *, asked_at: Instant, rule: BreakerRule) -> Breaker:
+    """Until the time that was asked for, where there is one; longer where too many have failed in a row."""
+    until_at, beyond = asked_at, breaker.failures - rule.failures_max
+    if beyond >= 0 or asked_at <= now:
+        wait_s = min(rule.open_s * 2.0 ** min(max(beyond, 0), 30), rule.open_max_s)
+        until_at = max(until_at, now + round(wait_s * SECOND))
     return replace(
         breaker,
         state=TRANSITIONS[breaker.state, BreakerEvent.TRIP],
-        opened=opened,
+        opened=breaker.opened + 1,
         since_at=breaker.since_at if breaker.opened else now,
-        until_at=now + round(max(wait_s, asked_s) * SECOND),
+        until_at=until_at,
         probe="",
     )

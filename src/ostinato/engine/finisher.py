@@ -93,7 +93,8 @@ class Finisher:
         is_agent = guard.startswith(AGENT)
         speaks = gave_up and failure is not FailureClass.POLICY if is_agent else failure in OF_CHANNELS
         if guard and speaks:
-            asked_s = outcome.after_s if isinstance(outcome, Retry) else None
+            # It is its model that asks to be left alone, and that has a breaker of its own.
+            asked_s = outcome.after_s if isinstance(outcome, Retry) and not is_agent else None
             trouble = Trouble(reason=outcome.error[:REASON_MAX], asked_s=asked_s or 0.0)
             self.breakers.went_wrong(tx, guard, trouble, who=before.name, now=now, task=before.id)
         return after

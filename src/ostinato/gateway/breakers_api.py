@@ -9,6 +9,7 @@ from typing import Annotated
 
 import msgspec
 
+from ostinato.agents.model_choices import NO_MODEL
 from ostinato.domain.breaker import Breaker, BreakerState
 from ostinato.domain.errors import NotFound, unknown_name
 from ostinato.domain.person import Role
@@ -18,6 +19,11 @@ from ostinato.gateway.context import Context
 from ostinato.gateway.notation import iso, iso_or_none
 from ostinato.gateway.operation import Ask, Nothing, View, operation
 from ostinato.store.port import Reads, TaskFilter, Tx
+
+_WAITING = frozenset({TaskState.WAITING})
+
+_OF_MODELS = ("model:", "host:")
+"""What breakers of models begin with."""
 
 WOKEN_MAX = 1_000
 """Tasks that a reset lets go on at once; the others follow by themselves, at their time."""
@@ -79,12 +85,15 @@ async def reset(context: Context, request: WhichBreaker) -> BreakerView:
 
 
 def _waiting(tx: Reads, name: str) -> list[Task]:
-    """Tasks that an agent's breaker keeps from beginning."""
-    if not name.startswith(AGENT):
+    """Tasks that wait, by the clock alone, for an agent's breaker, or until a model can be had: these look again."""
+    if name.startswith(AGENT):
+        which, why = TaskFilter(agent=name.removeprefix(AGENT), states=_WAITING), LEFT_ALONE
+    elif name.startswith(_OF_MODELS):
+        which, why = TaskFilter(states=_WAITING), NO_MODEL
+    else:
         return []
-    which = TaskFilter(agent=name.removeprefix(AGENT), states=frozenset({TaskState.WAITING}))
     found = tx.tasks(which, limit=WOKEN_MAX)
-    return [e for e in found if e.reason.startswith(LEFT_ALONE) and e.wait and e.wait.kind is WaitKind.TIME][::-1]
+    return [e for e in found if e.reason.startswith(why) and e.wait and e.wait.kind is WaitKind.TIME][::-1]
 
 
 def breaker_view(breaker: Breaker) -> BreakerView:

@@ -207,7 +207,8 @@ def _breaker(breaker: Breaker, context: Context) -> Finding:
         goes_on = f"{breaker.probe} is trying it"
     else:
         goes_on = f"tried again in {wait_s:.0f} s" if wait_s else "tried again with the next call"
-    text = f"not asked after {breaker.failures} failures in a row, {goes_on}: {one_line(breaker.reason)}"
+    failures = "one failure" if breaker.failures == 1 else f"{breaker.failures} failures in a row"
+    text = f"not asked after {failures}, {goes_on}: {one_line(breaker.reason)}"
     cure = f"Look at what it says. Once it works again: ostinato breakers reset {breaker.name}"
     return Finding(name=breaker.name.replace(":", " ", 1), level="bad", text=text, cure=cure)
 

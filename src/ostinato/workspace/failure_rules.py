@@ -37,7 +37,7 @@ class FailureRules(Value):
 
 NO_RULES = FailureRules()
 
-BREAKER_RULE_KEYS = ("failures", "window", "open", "open_max", "probe")
+BREAKER_RULE_KEYS = ("failures", "window", "open", "open_max", "retry_after_max", "probe")
 BREAKER_KEYS = {
     "breakers": tuple(USUAL_RULES),
     **{f"breakers.{each}": BREAKER_RULE_KEYS for each in USUAL_RULES},
@@ -85,6 +85,7 @@ def _breaker_rule(fields: Fields, usual: BreakerRule) -> BreakerRule:
         window_s=fields.duration_s("window", usual.window_s, least=1.0),
         open_s=fields.duration_s("open", usual.open_s, least=1.0),
         open_max_s=fields.duration_s("open_max", max(usual.open_max_s, fields.duration_s("open", 0.0)), least=1.0),
+        asked_max_s=fields.duration_s("retry_after_max", usual.asked_max_s, least=0.0),
         probe_s=fields.duration_s("probe", usual.probe_s, least=1.0),
     )
     if rule.open_max_s < rule.open_s:
