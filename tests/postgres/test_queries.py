@@ -11,14 +11,21 @@ import pytest
 
 from ostinato.store import sqlite
 from ostinato.store.postgres import database, open_postgres
-from ostinato.store.postgres.database import EXPECTED, SETTINGS, UNANSWERED, queries
-from ostinato.store.postgres.wire import BYTEA, FLOAT8, INT8, TEXT
+from ostinato.store.postgres.database import SETTINGS
+from ostinato.store.postgres.statements import EXPECTED, HELD, UNANSWERED, queries
+from ostinato.store.postgres.wire import ARRAY_OF, BYTEA, FLOAT8, INT8, TEXT
 from ostinato.store.sql import PARAMETER, query_texts
 from tests.conftest import run
 from tests.contract.test_queries import FRAGMENTS, LISTS, RARE
 
 QUERIES = queries()
-TYPES = {BYTEA: "bytea", FLOAT8: "float8", INT8: "bigint", TEXT: "text"}
+TYPES = {
+    BYTEA: "bytea",
+    FLOAT8: "float8",
+    INT8: "bigint",
+    TEXT: "text",
+    **{each.oid: each.name for each in ARRAY_OF.values()},
+}
 OWN = {"begin_writing", "count_commit"}
 """One row."""
 
@@ -47,12 +54,13 @@ def test_a_query_can_be_prepared_and_walks_along_an_index(name: str, connection:
 
 
 def test_what_brings_many_rows_at_once_can_be_prepared(connection: psycopg.Connection) -> None:
-    wide = [statement for query in QUERIES.values() for statement in query.wide.values()]
-    assert len(wide) > 10
-    for statement in wide:
+    many = [query.many for query in QUERIES.values() if query.many is not None]
+    assert len(many) > 10
+    for statement in many:
         types = ", ".join(TYPES[each] for each in statement.types)
         connection.execute(f"PREPARE tried ({types}) AS {statement.text}")  # type: ignore[arg-type]  # our own
         connection.execute("DEALLOCATE tried")
+    assert all(QUERIES[name].many is not None for name in HELD.keys() | EXPECTED)
 
 
 def test_changes_that_are_not_waited_for_exist_and_are_changes() -> None:

@@ -5,22 +5,15 @@ Knows nothing of threads: whoever holds the connection sees to it that only one 
 
 from __future__ import annotations
 
-import functools
-import itertools
-import re
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final
 
-from ostinato.domain.errors import OstinatoError
-from ostinato.domain.task import UNFINISHED, TaskState
-from ostinato.store.postgres.wire import BYTEA, FLOAT8, INT8, TEXT, Answer, Statement, Wire
-from ostinato.store.sql import PARAMETER, Values, picker, query_texts
+from ostinato.domain.errors import Invalid, OstinatoError
+from ostinato.store.postgres.arrays import array
+from ostinato.store.postgres.statements import Prepared, prepared
+from ostinato.store.postgres.wire import Answer, Statement, Wire
+from ostinato.store.sql import Values
 from ostinato.store.verbs.database import Row
-
-_HERE = Path(__file__).parent
-_SHARED = _HERE.parent / "sqlite" / "queries"
-"""The texts of SQLite's dialect are the base; `queries/` here holds what PostgreSQL says in other words."""
 
 SETTINGS: Final = (
     "SET enable_seqscan = off",  # what INDEXED BY is to SQLite: a query that has an index walks along it
@@ -39,104 +32,8 @@ LAST_ID: Final = (
     "(SELECT coalesce(max(value::bigint), 0) FROM settings WHERE name = '{floor}'))"
 )
 
-UNANSWERED: Final = frozenset(
-    {
-        "add_task", "add_task_document", "add_dependency", "await_task", "move_task", "change_task", "explain_task",
-        "drop_hold", "count_dependency", "spend_on_task", "add_attempt", "end_attempt", "count_steps", "add_session",
-        "touch_session", "give_session", "add_message", "add_question", "settle_question", "remind_question",
-        "withdraw_question",
-        "add_to_account", "release_reserved", "open_account", "warn_account", "ask_account", "grant_account",
-        "forget_account", "add_audit", "add_charge", "add_node", "set_flag", "add_blob", "touch_blob",
-        "put_schedule", "remove_schedule", "add_fire", "forget_fires", "add_skip", "skip_schedule", "set_setting",
-        "forget_steps", "forget_attempts", "forget_questions", "forget_dependencies", "forget_document", "forget_task",
-        "forget_setbacks", "put_setbacks",
-        "forget_messages", "forget_session", "forget_blob_uses", "forget_blob", "put_breaker", "drop_breaker",
-        "meet_dependency",
-    }
-)  # fmt: skip
-"""Changes of which no verb asks how many rows they touched: their answer is not waited for."""
-
-EXPECTED: Final = frozenset({"claim_task"})
-"""The same, where a row must have been touched: what is remembered says so. If not, all of it is done anew."""
-
-_TEXTS: Final = frozenset(
-    {
-        "actor", "agent", "agents", "answer", "arguments", "body", "boot", "bound", "by", "call_id", "client_id",
-        "data", "deliver", "digest", "effort", "ended", "entry", "error", "fingerprint", "heartbeat", "host", "ids",
-        "key", "keys", "kind", "kinds", "model", "name", "names", "outcome", "person", "pool", "prefix", "behind",
-        "previous", "pools", "delegation", "probe", "project", "provider", "reason", "result", "retry", "rule", "scope",
-        "session", "source", "spec", "state", "states", "strand", "text", "title", "transaction", "trigger", "type",
-        "condition", "value", "version", "wait", "writer",
-    }
-)  # fmt: skip
-_FRACTIONS: Final = frozenset({"duration_ms"})
-
-
-WIDTHS: Final = (32, 4)
-"""Rows that one INSERT brings where many are to be written: a row in a crowd costs a fifth of one alone."""
-_ROWS: Final = re.compile(r"(.*?\bVALUES )(\(.*?\))(.*)")
-
-
-class Prepared(NamedTuple):
-    """A query: its statement, and the function that puts named values into the order of its parameters."""
-
-    statement: Statement
-    pick: Callable[[Values], tuple[Any, ...]]
-    unanswered: bool
-    expected: bool
-    wide: Mapping[int, Statement] = {}
-    """The same for so many rows at once, where it adds rows."""
-
-
-@functools.cache
-def queries() -> dict[str, Prepared]:
-    """Every query of this dialect, read from its files; all stores of a process share them."""
-    states = ", ".join(f"'{each.value}'" for each in TaskState if each in UNFINISHED)
-    texts = query_texts((_SHARED, _HERE / "queries"), {"unfinished": states})
-    return {name: prepared(name, text) for name, text in texts.items()}
-
-
-def prepared(name: str, text: str) -> Prepared:
-    """A query with `$1` for its parameters; the name of a parameter says its type, or `:x::bytea`, `:x::text` does."""
-    names: dict[str, int] = {}
-    for each in PARAMETER.findall(text):
-        names.setdefault(each, len(names) + 1)
-    types = tuple(_type_of(each, text) for each in names)
-    plain = re.sub(r" INDEXED BY \w+", "", text)
-    numbered = PARAMETER.sub(lambda found: f"${names[found[1]]}", plain)
-    statement = Statement(name, numbered, types)
-    return Prepared(
-        statement, picker(tuple(names)), name in UNANSWERED | EXPECTED, name in EXPECTED, _widened(statement)
-    )
-
-
-def _widened(narrow: Statement) -> dict[int, Statement]:
-    """The statements that add several rows at once; none where `narrow` adds none."""
-    found = _ROWS.fullmatch(" ".join(narrow.text.split()))
-    if found is None:  # it adds nothing, and takes no rows
-        return {}
-    head, row, tail = found.groups()
-    count = len(narrow.types)
-
-    def shifted(by: int) -> str:
-        return re.sub(r"\$(\d+)", lambda number: f"${int(number[1]) + by}", row)
-
-    return {
-        width: Statement(
-            f"{narrow.name} {width}",
-            head + ", ".join(shifted(place * count) for place in range(width)) + tail,
-            narrow.types * width,
-        )
-        for width in WIDTHS
-    }
-
-
-def _type_of(name: str, text: str) -> int:
-    if f":{name}::bytea" in text:
-        return BYTEA
-    if name in _FRACTIONS:
-        return FLOAT8
-    return TEXT if name in _TEXTS or f":{name}::text" in text else INT8
+TOGETHER: Final = 64
+"""Rows of one statement: beyond that none gets cheaper, and the server begins while the next are gathered."""
 
 
 _PART: Final = Statement("part", "SAVEPOINT part")
@@ -162,23 +59,68 @@ class PostgresDatabase:
         self._marked_at: int | None = None
         """Changes that were sent when the mark was set."""
         self._before_mark: Callable[[], None] | None = None
+        self._held: dict[str, list[tuple[Any, ...]]] = {}
+        """Changes that wait for others of their kind. No two are about one row, so their order does not matter."""
+        self._rows_held: set[tuple[Any, ...]] = set()
+
+    def say(self, statement: Statement) -> None:
+        """Sends what is no query, behind all that was held."""
+        self._send_held()
+        self.wire.put(statement)
 
     def put(self, name: str, /, **values: Any) -> None:
         """Sends a query whose answer comes with the next one that is waited for."""
         query = self._queries[name]
-        self.wire.put(query.statement, query.pick(values))
+        picked = query.pick(values)
+        self._send_held()
+        self.wire.put(query.statement, picked)
 
     def sync(self) -> list[Answer]:
         """The answers to all that was sent."""
+        self._send_held()
         try:
             return self.wire.sync()
         except OstinatoError as error:
             self.failed = error
             raise
 
+    def drop_held(self) -> None:
+        """Forgets what was held: it is undone with the rest."""
+        self._held.clear()
+        self._rows_held.clear()
+
+    def _send_held(self) -> None:
+        if self._held:
+            held, self._held = self._held, {}
+            self._rows_held.clear()
+            for name, rows in held.items():
+                self._send(self._queries[name], rows)
+
+    def _send(self, query: Prepared, rows: Sequence[tuple[Any, ...]]) -> None:
+        """One statement. Whose rows these are is not known any more: an error is that of the whole batch."""
+        expected = len(rows) if query.expected else 0
+        try:
+            if query.many is None or len(rows) == 1:
+                for row in rows:
+                    self.wire.put(query.statement, row, expected=min(expected, 1))
+            else:
+                columns = zip(zip(*rows, strict=True), query.statement.types, strict=True)
+                arrays = [array(column, of=of) for column, of in columns]
+                self.wire.put_arrays(query.many, arrays, expected=expected)
+        except OstinatoError as error:
+            self.failed = error
+            raise
+        except (OverflowError, UnicodeEncodeError) as error:
+            self.failed = Invalid(f"{query.statement.name}: {error}", cure="Give what a database can hold.")
+            raise self.failed from error
+        if self.wire.is_crowded:
+            self.sync()
+
     def _ask(self, name: str, values: Values) -> Answer:
         query = self._queries[name]
-        self.wire.put(query.statement, query.pick(values))
+        picked = query.pick(values)
+        self._send_held()
+        self.wire.put(query.statement, picked)
         return self.sync()[-1]
 
     def one(self, name: str, /, **values: Any) -> Row | None:
@@ -197,12 +139,26 @@ class PostgresDatabase:
         query = self._queries[name]
         picked = query.pick(values)
         self._note_change()
+        if query.row is not None:
+            self._hold(name, query.row(values), picked)
+            return 1
+        self._send_held()
         self.wire.put(query.statement, picked, expected=int(query.expected))
         if not query.unanswered:
             return self.sync()[-1].touched
         if self.wire.is_crowded:
             self.sync()
         return 1
+
+    def _hold(self, name: str, row: tuple[Any, ...], picked: tuple[Any, ...]) -> None:
+        if row in self._rows_held:
+            self._send_held()
+        self._rows_held.add(row)
+        held = self._held.setdefault(name, [])
+        held.append(picked)
+        if len(held) == TOGETHER:
+            del self._held[name]
+            self._send(self._queries[name], held)
 
     def many(self, name: str, values: Iterable[Mapping[str, Any]], /) -> int:
         """Performs a change once for each set of values; returns the rows it was to touch. Where each must be touched,
@@ -212,14 +168,9 @@ class PostgresDatabase:
         if rows:
             self._note_change()
             self.changes += len(rows) - 1
-        start = 0
-        while left := len(rows) - start:
-            width = next((each for each in WIDTHS if each <= left and query.wide), 1)
-            flat = rows[start] if width == 1 else tuple(itertools.chain.from_iterable(rows[start : start + width]))
-            self.wire.put(query.wide.get(width, query.statement), flat, expected=width if query.expected else 0)
-            start += width
-            if self.wire.is_crowded:
-                self.sync()
+            self._send_held()
+        for start in range(0, len(rows), TOGETHER):
+            self._send(query, rows[start : start + TOGETHER])
         return len(rows)
 
     def _note_change(self) -> None:
@@ -236,7 +187,7 @@ class PostgresDatabase:
         def begin() -> None:
             if outer is not None:
                 outer()
-            self.wire.put(_PART)
+            self.say(_PART)
 
         self.before_change = begin
         self._before_mark = outer
@@ -250,10 +201,11 @@ class PostgresDatabase:
             return False
         if self.failed is None:  # else the server takes nothing more in this transaction
             if undo:
-                self.wire.put(_PART_UNDONE)
+                self.drop_held()
+                self.say(_PART_UNDONE)
                 self.changes = marked_at
                 self.last_ids.clear()
-            self.wire.put(_PART_STANDS)
+            self.say(_PART_STANDS)
         return True
 
     def next_id(self, table: str, *, take: bool = True) -> int:

@@ -19,8 +19,9 @@ from ostinato.store.postgres.address import Address
 from ostinato.store.postgres.bell import Bell
 from ostinato.store.postgres.checks import check, copies
 from ostinato.store.postgres.connecting import patiently
-from ostinato.store.postgres.database import SETTINGS, PostgresDatabase, queries
+from ostinato.store.postgres.database import SETTINGS, PostgresDatabase
 from ostinato.store.postgres.migrations import migrate
+from ostinato.store.postgres.statements import queries
 from ostinato.store.postgres.wire import Statement, Wire
 from ostinato.store.postgres.writer import ROLLBACK, STALL_S, CommitHook, Writer
 from ostinato.store.verbs.transaction import snapshot

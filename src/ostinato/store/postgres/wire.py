@@ -35,6 +35,18 @@ BYTEA: Final = 17
 FLOAT8: Final = 701
 
 
+class ArrayType(NamedTuple):
+    """The type of an array, by its number and its name."""
+
+    oid: int
+    name: str
+
+
+ARRAY_OF: Final = {
+    INT8: ArrayType(1016, "bigint[]"), TEXT: ArrayType(1009, "text[]"), FLOAT8: ArrayType(1022, "float8[]")
+}  # fmt: skip
+
+
 class Statement(NamedTuple):
     """A statement with `$1` for its parameters, and their types."""
 
@@ -102,9 +114,26 @@ class Wire:
     def put(self, statement: Statement, values: Sequence[Any] = (), *, expected: int = 0) -> None:
         """Sends a statement without waiting for its answer; `expected`: the rows that it must touch, where that is
         known. Raises StoreAway where the connection is lost."""
+        self._send(statement, *encode(values), expected=expected)
+
+    def put_arrays(self, statement: Statement, arrays: Sequence[bytes], *, expected: int = 0) -> None:
+        """The same for a statement over arrays, as the server writes them, which is to begin with it at once."""
+        self._send(statement, arrays, None, expected=expected)
+        try:
+            self._connection.flush()
+        except Exception as error:  # libpq says only in words what is wrong
+            raise self._lost(str(error)) from error
+
+    def _send(
+        self,
+        statement: Statement,
+        parameters: Sequence[bytes | None],
+        formats: Sequence[pq.Format] | None,
+        *,
+        expected: int,
+    ) -> None:
         connection = self._connection
         name = statement.name.encode()
-        parameters, formats = encode(values)
         try:
             if statement.name not in self._prepared:
                 connection.send_prepare(name, statement.text.encode(), statement.types)
@@ -210,10 +239,15 @@ class Wire:
 def encode(values: Sequence[Any]) -> tuple[list[bytes | None], list[pq.Format] | None]:
     """Values as the server takes them: numbers and texts as text, bytes as they are. PostgreSQL's texts cannot hold the
     character 0; it is replaced by U+FFFD. Raises OverflowError for whole numbers of more than 64 bits."""
-    parameters = [None if value is None else _WRITERS.get(type(value), _any)(value) for value in values]
+    parameters = [None if value is None else _WRITERS.get(type(value), text_of)(value) for value in values]
     if bytes not in map(type, values):
         return parameters, None
     return parameters, [pq.Format.BINARY if type(value) is bytes else pq.Format.TEXT for value in values]
+
+
+def text_of(value: object) -> bytes:
+    """A value as a text column holds it: members of an enumeration are texts; what is none writes itself."""
+    return _text(value if isinstance(value, str) else repr(value))
 
 
 def _text(value: str) -> bytes:
@@ -226,12 +260,7 @@ def _whole(value: int) -> bytes:
     return b"%d" % value
 
 
-def _any(value: object) -> bytes:
-    """Members of an enumeration are texts; the rest writes itself."""
-    return _text(value if isinstance(value, str) else repr(value))
-
-
-_WRITERS: dict[type, Callable[[Any], bytes]] = {str: _text, int: _whole, bool: _whole, bytes: bytes, float: _any}
+_WRITERS: dict[type, Callable[[Any], bytes]] = {str: _text, int: _whole, bool: _whole, bytes: bytes, float: text_of}
 
 
 def _bytes_of(text: bytes) -> bytes:

@@ -162,7 +162,7 @@ class Writer:
             settled = [self._perform_one(order, alone=alone, apart=apart and not alone) for order in orders]
             told = self._flush()
             if database.changes == before:
-                database.wire.put(ROLLBACK)
+                database.say(ROLLBACK)
                 database.sync()
             else:
                 self._commit(transaction)
@@ -180,7 +180,7 @@ class Writer:
         """Takes the fleet's lock; returns the transaction's number. Adds what others have told meanwhile."""
         database = self._database
         database.failed = None
-        database.wire.put(BEGIN)
+        database.say(BEGIN)
         row = database.one("begin_writing")
         assert row is not None
         number, transaction = row
@@ -197,7 +197,7 @@ class Writer:
         work, database = self._work, self._database
         before = database.changes
         database.failed = None
-        database.before_change = (lambda: database.wire.put(SAVEPOINT)) if apart else None
+        database.before_change = (lambda: database.say(SAVEPOINT)) if apart else None
         work.begin()
         try:
             value = order.fn(work)
@@ -214,7 +214,7 @@ class Writer:
         if database.failed is not None:  # hidden by the function
             raise database.failed
         if apart and database.changes != before:
-            database.wire.put(RELEASE)
+            database.say(RELEASE)
         work.keep()
         return Settled(order.future, value, None)
 
@@ -222,9 +222,10 @@ class Writer:
         """What a function has sent is undone; where it is alone, by the end of its transaction."""
         if self._database.changes == before:
             return
+        self._database.drop_held()
         if apart:
-            self._database.wire.put(UNDO)
-            self._database.wire.put(RELEASE)
+            self._database.say(UNDO)
+            self._database.say(RELEASE)
         self._database.changes = before
         self._forget()
 
@@ -241,7 +242,7 @@ class Writer:
         number = self._commits + 1
         if self._hook is not None:
             self._hook("before", number)
-        database.wire.put(COMMIT)
+        database.say(COMMIT)
         try:
             database.sync()
         except StoreAway:
@@ -279,6 +280,7 @@ class Writer:
     def _give_up(self) -> None:
         """Undoes the batch."""
         self._work.forget()
+        self._database.drop_held()
         self._forget()
         self._number = -1
         wire = self._database.wire

@@ -46,14 +46,6 @@ SELECT {task_columns} FROM tasks WHERE id = ANY (ARRAY(SELECT value::bigint FROM
 SELECT id, state, result FROM tasks
 WHERE id = ANY (ARRAY(SELECT value::bigint FROM json_array_elements_text(:ids::json) AS each_id (value)))
 
--- name: claim_task
--- Takes one task, or several, each if it can still be claimed.
-UPDATE tasks SET
-    state = 'running', token = given.token, attempts = attempts + 1, node = given.node, seen = given.seen,
-    updated_at = given.now, reason = ''
-FROM (VALUES (:task, :token, :node, :seen, :now)) AS given (task, token, node, seen, now)
-WHERE id = given.task AND state = 'ready' AND due_at IS NULL
-
 -- name: sessions_that_exist
 -- Those of these keys that are a session's.
 SELECT key FROM sessions WHERE key = ANY (ARRAY(SELECT json_array_elements_text(:keys::json) COLLATE "C"))
