@@ -126,7 +126,7 @@ def pytest_configure(config: pytest.Config) -> None:
     the tests write goes into memory, where there is room: most of a run was waiting for a disk to sync."""
     if "PYTEST_DEBUG_TEMPROOT" not in os.environ and _has_room(MEMORY):
         os.environ["PYTEST_DEBUG_TEMPROOT"] = str(MEMORY)
-    keyring = tempfile.TemporaryDirectory(prefix="ostinato-keyring-")
+    keyring = tempfile.TemporaryDirectory(prefix="ostinato-keyring-", dir=os.environ.get("PYTEST_DEBUG_TEMPROOT"))
     config.add_cleanup(keyring.cleanup)
     os.environ["XDG_CONFIG_HOME"] = keyring.name
     register(config)

@@ -59,5 +59,5 @@ class Figures:
 def register(config: pytest.Config) -> None:
     """Begins to listen, where somebody wants to know."""
     path = os.environ.get(FILE)
-    if path:
+    if path and not hasattr(config, "workerinput"):  # whoever gives out the tests hears of all of them
         config.pluginmanager.register(Figures(Path(path)))

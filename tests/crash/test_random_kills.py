@@ -26,9 +26,15 @@ from tests.crash.trial import Crew, Forge
 
 pytestmark = pytest.mark.slow
 
-KILLS = 1_000 if FULL else 100
-OPEN_KILLS = 300 if FULL else 20
+PARTS = 4 if FULL else 1
+"""So that workers of a test run may share the kills; each must have its share of what follows."""
+
+KILLS = (1_000 if FULL else 100) // PARTS
+OPEN_KILLS = (300 if FULL else 20) // PARTS
 """Kills that must have hit an open intent of a tool; a fifth of what is usual in the short form."""
+
+PART_SEEDS = 1_000
+"""From one part's first seed to the next one's: more than it besieges fleets."""
 
 KILLS_EACH = 50
 """On one fleet: so that no fleet grows old, and several can be besieged at the same time."""
@@ -44,10 +50,11 @@ def _disk() -> Iterator[Path]:
         yield Path(folder)
 
 
+@pytest.mark.parametrize("part", range(PARTS))
 def test_kills_at_random_moments_lose_nothing_and_do_nothing_twice(
-    crew: Crew, ground: Path, disk: Path, tell: Callable[[str], None]
+    part: int, crew: Crew, ground: Path, disk: Path, tell: Callable[[str], None]
 ) -> None:
-    seed = first_seed()
+    seed = first_seed() + part * PART_SEEDS
     sieges: list[Siege] = []
     for start in count(0, KILLS // KILLS_EACH):
         seeds = range(seed + start, seed + start + KILLS // KILLS_EACH)

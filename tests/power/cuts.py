@@ -5,6 +5,7 @@ The log of the world outside is on another machine: nothing of it is lost. Knows
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import shutil
@@ -62,8 +63,11 @@ def record(forge: Forge, order: Order, before: Recording, *options: str) -> tupl
     return replace(before, operations=operations), ended
 
 
-def cuts(recorded: Recording, points: Sequence[int], folder: Path, *, seed: int) -> Iterator[Cut]:
-    """The fleet after a cut behind so many operations, one after the other: each is gone when the next is built."""
+def cuts(
+    recorded: Recording, points: Sequence[int], folder: Path, *, seed: int, known: set[bytes] | None = None
+) -> Iterator[Cut]:
+    """The fleet after a cut behind so many operations, one after the other: each is gone when the next is built.
+    `known`: what was cut before, by digest; a cut that leaves the same once more, and as much was said, is left out."""
     disk, said, number = deepcopy(recorded.disk), bytearray(), 0
     log = str(Path(recorded.folder) / OUTSIDE)
     for point in sorted(points):
@@ -72,9 +76,24 @@ def cuts(recorded: Recording, points: Sequence[int], folder: Path, *, seed: int)
             if isinstance(operation, Write) and operation.path == log:
                 said += operation.data
         number = point
-        with _built(recorded, disk.cut(random.Random(f"{seed}:{point}")), folder) as fleet:
+        files = disk.cut(random.Random(f"{seed}:{point}"))
+        if known is not None:
+            if (digest := _digest(files, said)) in known:
+                continue
+            known.add(digest)
+        with _built(recorded, files, folder) as fleet:
             (fleet / OUTSIDE).write_bytes(said)
             yield Cut(at=point, folder=fleet, outside=read_lines(bytes(said)))
+
+
+def _digest(files: dict[str, Content | None], said: bytearray) -> bytes:
+    """Of everything that a cut leaves."""
+    digest = hashlib.sha256(said)
+    for path, content in sorted(files.items(), key=lambda each: each[0]):
+        if content is None or not path.endswith(SHARED_MEMORY):
+            digest.update(f"\0{path}\0{content and sorted(content.attributes.items())}\0".encode())
+            digest.update(hashlib.sha256(content.data if content is not None else b"").digest())
+    return digest.digest()
 
 
 @contextmanager

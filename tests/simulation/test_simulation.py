@@ -1,7 +1,7 @@
 """A whole fleet in virtual time: one seed is one run, every law holds in each, and each seeded bug is noticed.
 
-`OSTINATO_CRASH=full` runs 10,000 seeds, or as many as an hour gives. A broken law is repeated, and told line by line,
-by `python -m ostinato.testing.simulation --seed N`.
+`OSTINATO_CRASH=full` runs 10,000 seeds, each some 0.2 s of a processor. A broken law is repeated, and told line by
+line, by `python -m ostinato.testing.simulation --seed N`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable
 
@@ -21,8 +20,7 @@ from ostinato.testing.simulation.run import Run, simulate
 from tests.conftest import FULL
 
 SEEDS = 10_000 if FULL else 32
-FULL_S = 3_600.0
-PARTS = 4
+PARTS = 10 if FULL else 4
 """So that workers of a test run may share the seeds."""
 
 TRIED = {"killed", "deploy", "approval", "unknown"}
@@ -51,7 +49,6 @@ def test_any_seed_repeats_bit_for_bit_in_another_process() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(PARTS))
 def test_every_law_holds_whatever_goes_wrong(part: int, record_property: Callable[[str, object], None]) -> None:
-    until_s = time.monotonic() + FULL_S / PARTS
     happened: Counter[str] = Counter()
     for seed in range(part, 3 * SEEDS, PARTS):
         if seed >= SEEDS and not TRIED - happened.keys():
@@ -60,8 +57,6 @@ def test_every_law_holds_whatever_goes_wrong(part: int, record_property: Callabl
         found = judge(run)
         assert not found, f"seed {seed} (python -m ostinato.testing.simulation --seed {seed}):\n" + "\n".join(found)
         happened += what_happened(run) + Counter(seeds=1, tasks=len(run.left.tasks))
-        if time.monotonic() > until_s:
-            break
     record_property("simulation", dict(happened))
     missing = TRIED - happened.keys()
     assert not missing, f"these seeds try nothing of: {missing}"
