@@ -20,7 +20,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.internal.conjecture import providers
 
-from tests import commands
+from tests import board, commands
 from tests.figures import TOLD, register
 
 T = TypeVar("T")
@@ -106,8 +106,11 @@ def tell(request: pytest.FixtureRequest, record_property: Callable[[str, object]
     return lambda words: record_property(TOLD, f"{request.path.parent.name}: {words}")
 
 
+Count = Callable[[Mapping[str, int]], None]
+
+
 @pytest.fixture
-def count(record_property: Callable[[str, object], None]) -> Callable[[Mapping[str, int]], None]:
+def count(record_property: Callable[[str, object], None]) -> Count:
     """Keeps counts for the docs; those of one test's parts are summed."""
     return lambda counts: record_property("counted", dict(counts))
 
@@ -130,6 +133,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.add_cleanup(keyring.cleanup)
     os.environ["XDG_CONFIG_HOME"] = keyring.name
     register(config)
+    if FULL:
+        board.register(config)
 
 
 @pytest.fixture(autouse=True, scope="session")

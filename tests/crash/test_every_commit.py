@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import FULL
+from tests.conftest import FULL, Count
 from tests.crash.judge import doubts, judge, names
 from tests.crash.record import Record
 from tests.crash.scenario import Scenario
@@ -26,7 +26,7 @@ SIDES = ("before", "after")
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_a_run_that_is_killed_at_any_commit_equals_one_that_is_not(
-    name: str, crew: Crew, ground: Path, tell: Callable[[str], None]
+    name: str, crew: Crew, ground: Path, tell: Callable[[str], None], count: Count
 ) -> None:
     scenario = SCENARIOS[name]
     whole = run_whole(crew, scenario, ground)
@@ -36,6 +36,7 @@ def test_a_run_that_is_killed_at_any_commit_equals_one_that_is_not(
     killed = [trial for trial in trials if trial.killed]
     doubtful = sum(len(doubts(trial.record.outside)) for trial in trials if trial.record)
     tell(f"{name}: {commits} commits, {len(killed)} kills, {doubtful} deeds in doubt, each said aloud")
+    count({"kills": len(killed), "commits": commits, "deeds in doubt": doubtful})
     assert not findings
     assert len(killed) == len(places(commits))  # each run made the same commits, so that none has been missed
 

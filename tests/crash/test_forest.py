@@ -15,6 +15,7 @@ import pytest
 from ostinato.domain.task import TaskKind, TaskState
 from ostinato.store.port import Reads
 from ostinato.store.sqlite import open_store
+from tests.conftest import Count
 from tests.crash.forge import Order
 from tests.crash.judge import deeds_are_done_once, names, no_answered_call_is_asked_again, nothing_ends_twice
 from tests.crash.outside import What, of
@@ -29,7 +30,7 @@ KILLS = ("after:90", "before:90", "after:90")
 
 
 def test_a_tree_of_sub_agents_that_is_killed_three_times_ends_as_one_that_was_not(
-    crew: Crew, ground: Path, tell: Callable[[str], None]
+    crew: Crew, ground: Path, tell: Callable[[str], None], count: Count
 ) -> None:
     SCENARIO.build(ground)
     order = Order(scenario=SCENARIO.name, folder=str(ground), run=1)
@@ -56,6 +57,7 @@ def test_a_tree_of_sub_agents_that_is_killed_three_times_ends_as_one_that_was_no
         heard = asyncio.run(completions(ground, parent.session or ""))
         assert sorted(heard) == children, "each result once"
     commits = len(of(record.outside, What.COMMIT))
+    count({"kills": killed, "sub-agents": len(goals) - 1})
     tell(f"a tree of {len(goals) - 1} sub-agents, {killed} kills, {commits} commits: none twice, none lost")
 
 

@@ -7,9 +7,9 @@ full disk, with some more: six such places in every run of the tests, all with O
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable
-from itertools import count
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from ostinato.config import STATE_FOLDER
 from ostinato.store.sqlite.directory import FILE_NAME
-from tests.conftest import FULL
+from tests.conftest import FULL, Count
 from tests.crash import load
 from tests.crash.bugs import BUGS
 from tests.crash.forge import Order
@@ -62,9 +62,11 @@ def test_a_node_survives_a_full_disk(crew: Crew, ground: Path, tell: Callable[[s
     tell(f"full disk: {len(of(record.outside, What.REFUSED))} refused, all {ERRANDS} errands done")
 
 
-def test_a_disk_that_is_full_at_any_write_loses_nothing(crew: Crew, ground: Path, tell: Callable[[str], None]) -> None:
+def test_a_disk_that_is_full_at_any_write_loses_nothing(
+    crew: Crew, ground: Path, tell: Callable[[str], None], count: Count
+) -> None:
     whole = run_whole(crew, SCENARIO, ground)
-    numbers = count(1) if FULL else sorted(random.Random(SHORT_SEED).sample(range(FIRST, LAST), PLACES))
+    numbers = itertools.count(1) if FULL else sorted(random.Random(SHORT_SEED).sample(range(FIRST, LAST), PLACES))
     found, ups = {}, list[bool]()
     for number in numbers:
         findings, up = fail_from(crew.forges[0], ground / str(number), number, whole=whole)
@@ -74,6 +76,7 @@ def test_a_disk_that_is_full_at_any_write_loses_nothing(crew: Crew, ground: Path
         if findings:
             found[number] = findings
     tell(f"full disk: {len(ups)} places, at {sum(ups)} of them the node stayed up, nothing lost")
+    count({"full disks": len(ups), "survived by the node": sum(ups)})
     assert not found
     assert ups[-1]
     assert ups == sorted(ups), "only a node that has not yet begun may give up"

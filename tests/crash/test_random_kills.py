@@ -7,15 +7,15 @@ repeats the moments, though not what the machine makes of them.
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from itertools import count
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import FULL
+from tests.conftest import FULL, Count
 from tests.crash import load
 from tests.crash.bugs import BUGS
 from tests.crash.ground import keep
@@ -43,28 +43,32 @@ ERRANDS_EACH = 800 if FULL else 0
 """That each fleet is sent at least, before its last node ends: 20,000 tasks in all at full length."""
 
 
-@pytest.fixture(name="disk")
-def _disk() -> Iterator[Path]:
-    """A folder where a commit waits for a disk, wherever the other tests write."""
+@pytest.fixture(name="grounds")
+def _grounds(ground: Path) -> Iterator[Sequence[Path]]:
+    """A folder in memory, and one where a commit waits for a disk, wherever the other tests write."""
     with tempfile.TemporaryDirectory(prefix="ostinato-kills-", dir="/var/tmp", ignore_cleanup_errors=True) as folder:
-        yield Path(folder)
+        yield ground, Path(folder)
 
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_kills_at_random_moments_lose_nothing_and_do_nothing_twice(
-    part: int, crew: Crew, ground: Path, disk: Path, tell: Callable[[str], None]
+    part: int, crew: Crew, grounds: Sequence[Path], tell: Callable[[str], None], count: Count
 ) -> None:
     seed = first_seed() + part * PART_SEEDS
     sieges: list[Siege] = []
-    for start in count(0, KILLS // KILLS_EACH):
+    for start in itertools.count(0, KILLS // KILLS_EACH):
         seeds = range(seed + start, seed + start + KILLS // KILLS_EACH)
-        sieges.extend(crew.each(lambda forge, each: one_siege(forge, (ground, disk), each), seeds))
+        sieges.extend(crew.each(lambda forge, each: one_siege(forge, grounds, each), seeds))
         tell(figures(sieges, seed=seed))
         broken = {siege.seed: found for siege in sieges if (found := findings_of(siege))}
         assert not broken, {keep(Path(siege.folder)) for siege in sieges if siege.seed in broken}
-        if sum((siege.open_intents for siege in sieges), Counter())["any tool"] >= OPEN_KILLS:
+        open_kills = sum((siege.open_intents for siege in sieges), Counter())["any tool"]
+        if open_kills >= OPEN_KILLS:
             break
-    assert sum(siege.kills for siege in sieges) >= KILLS
+    kills = sum(siege.kills for siege in sieges)
+    tasks = sum(len(siege.record.tasks) for siege in sieges if siege.record is not None)
+    count({"kills": kills, "with an intent open": open_kills, "tasks": tasks})
+    assert kills >= KILLS
 
 
 def test_the_random_kills_notice_a_turn_that_repeats_an_irreversible_intent(

@@ -7,18 +7,18 @@ counts a call by its name, in each thread: one name after the other, so that non
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
-from itertools import count
 from pathlib import Path
 
 import pytest
 
 from ostinato.config import STATE_FOLDER
 from ostinato.store.sqlite import open_store
-from tests.conftest import FULL
+from tests.conftest import FULL, Count
 from tests.crash.bugs import BUGS
 from tests.crash.forge import Order
 from tests.crash.outside import What, of
@@ -48,7 +48,7 @@ Place = tuple[str, int]
 
 @pytest.mark.parametrize("name", ["delivery", "inbox file", "own files", "waiting mail"] if FULL else ["delivery"])
 def test_a_run_that_dies_at_any_write_equals_one_that_does_not(
-    name: str, crew: Crew, ground: Path, tell: Callable[[str], None]
+    name: str, crew: Crew, ground: Path, tell: Callable[[str], None], count: Count
 ) -> None:
     scenario = SCENARIOS[name]
     whole = run_whole(crew, scenario, ground)
@@ -60,6 +60,7 @@ def test_a_run_that_dies_at_any_write_equals_one_that_does_not(
                 break
             deaths[trial.place.partition(":")[0]] += 1
     tell(f"{name}: {deaths.total()} deaths: {', '.join(f'{call} {times}' for call, times in deaths.most_common())}")
+    count({"deaths": deaths.total(), **{f"at {call}": times for call, times in deaths.most_common()}})
     assert deaths.total() >= 10
 
 
@@ -77,15 +78,16 @@ def every_place() -> Iterator[Iterator[Place]]:
 
 @pytest.mark.parametrize("step", [1 if FULL else 40])
 def test_a_store_that_dies_while_it_is_made_is_made_by_the_next(
-    step: int, crew: Crew, ground: Path, tell: Callable[[str], None]
+    step: int, crew: Crew, ground: Path, tell: Callable[[str], None], count: Count
 ) -> None:
     scenario = SCENARIOS["delivery"]
     whole = run_whole(crew, scenario, ground)
-    for number in count(1, step):
+    for number in itertools.count(1, step):
         trial = die_at(crew.forges[0], scenario, ground, ("pwrite64", number), fresh=True)
         assert findings_of(whole, trial) == []
         if trial.record is None or has_begun(trial.record):
             break
+    count({"deaths": number // step})
     tell(f"{number // step} deaths while a store is made")
 
 

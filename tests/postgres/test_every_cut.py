@@ -6,12 +6,15 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.conftest import Count
 from tests.postgres.conftest import Day
 from tests.postgres.proxy import Proxy, never
 
 
 @pytest.mark.slow
-def test_each_statement_of_the_day_can_be_cut_alone(proxy: Proxy, day: Day, tell: Callable[[str], None]) -> None:
+def test_each_statement_of_the_day_can_be_cut_alone(
+    proxy: Proxy, day: Day, tell: Callable[[str], None], count: Count
+) -> None:
     assert day(never) == []
     number, total = 0, len(proxy.seen)
     while number < total:
@@ -20,4 +23,5 @@ def test_each_statement_of_the_day_can_be_cut_alone(proxy: Proxy, day: Day, tell
             assert found == [], f"statement {number}, {side}: {proxy.cuts[-1:]}"
             total = min(total, len(proxy.seen))
         number += 1
+    count({"cut connections": len(proxy.cuts), "different statements": len(set(proxy.cuts))})
     tell(f"{len(proxy.cuts)} cuts at {len(set(proxy.cuts))} different statements: 0 lost, 0 doubled")

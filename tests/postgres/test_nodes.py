@@ -21,7 +21,7 @@ from ostinato.domain.task import NewTask, TaskKind
 from ostinato.engine.clock import SystemClock
 from ostinato.store.port import ScheduleRow, Tx
 from ostinato.store.postgres import open_postgres
-from tests.conftest import FULL, WAIT_TIMEOUT_S, run, wait_until
+from tests.conftest import FULL, WAIT_TIMEOUT_S, Count, run, wait_until
 from tests.postgres.errand import Outside, judge
 from tests.postgres.server import Server
 
@@ -132,7 +132,7 @@ def taken_by(pid: str, outside: Outside) -> set[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("signal_", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "stopped"])
 def test_one_of_two_nodes_is_gone_and_the_other_goes_on(
-    own_database: str, outside: Outside, signal_: signal.Signals, tell: Callable[[str], None]
+    own_database: str, outside: Outside, signal_: signal.Signals, *, tell: Callable[[str], None], count: Count
 ) -> None:
     with nodes(own_database, outside) as both:
         sent = add(own_database)
@@ -142,6 +142,7 @@ def test_one_of_two_nodes_is_gone_and_the_other_goes_on(
             assert both[0].wait(timeout=120) != 0, "a node that has lost its lease ends"
     assert findings(own_database, outside, sent) == []
     assert outside.lines("doubt"), "the harness must catch a node between intent and result"
+    count({"nodes lost": 1, "tasks": TASKS})
     tell(f"taken over {took_s:.2f} s after {signal_.name}, {TASKS} errands done, 0 lost, 0 twice")
     assert took_s <= TAKEOVER_S or not FULL  # on a machine that does nothing else
 

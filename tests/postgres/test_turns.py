@@ -23,7 +23,7 @@ from ostinato.tools.port import Arguments, OutsideTool, ToolContext, ToolResult,
 from tests.agents.fleet import ENDED, PARKED, Fleet, write_fleet
 from tests.agents.test_late_results import outlive
 from tests.agents.test_turns import decide, files
-from tests.conftest import FULL, run
+from tests.conftest import FULL, Count, run
 from tests.postgres.server import empty
 
 SCRIPT = """
@@ -149,7 +149,7 @@ def _brief_ends(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 def test_a_turn_whose_node_ends_at_any_commit_goes_on_and_repeats_nothing(
-    database: str, tmp_path: Path, tell: Callable[[str], None]
+    database: str, tmp_path: Path, tell: Callable[[str], None], count: Count
 ) -> None:
     folder, deaths = write_fleet(tmp_path, files(SCRIPT) | LEASH), 0
     for number in range(1, COMMITS_MAX):
@@ -158,6 +158,7 @@ def test_a_turn_whose_node_ends_at_any_commit_goes_on_and_repeats_nothing(
         assert not any(wrong for _, wrong in runs), f"commit {number}: {runs}"
         if not any(died for died, _ in runs):
             assert number > 10, "a turn like this has more commits"
+            count({"kills": deaths, "commits": number - 1})
             tell(f"{deaths} nodes ended at one of {number - 1} commits of a turn, nothing lost, nothing repeated")
             return
         deaths += len(runs)

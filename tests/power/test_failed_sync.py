@@ -7,9 +7,9 @@ Two places in every run of the tests, every sync of SQLite's with OSTINATO_CRASH
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 from collections.abc import Callable, Iterator
-from itertools import count
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from ostinato.config import STATE_FOLDER
 from ostinato.store.sqlite import open_store
-from tests.conftest import FULL
+from tests.conftest import FULL, Count
 from tests.crash.bugs import BUGS
 from tests.crash.forge import Order
 from tests.crash.outside import What
@@ -44,11 +44,11 @@ CUTS = 60 if FULL else 15
 
 @pytest.mark.parametrize("start", range(1, 7) if FULL else [0])
 def test_a_failed_sync_ends_the_node_and_nothing_is_lost(
-    start: int, crew: Crew, ground: Path, tell: Callable[[str], None]
+    start: int, crew: Crew, ground: Path, tell: Callable[[str], None], count: Count
 ) -> None:
     """At full length in six parts, each with every sixth sync."""
     found, failed = {}, 0
-    numbers = (f"{number}{more}" for number in count(start, 6) for more in ("", "+")) if FULL else PLACES
+    numbers = (f"{number}{more}" for number in itertools.count(start, 6) for more in ("", "+")) if FULL else PLACES
     for place in numbers:
         findings = fail_at(crew.forges[0], ground / place, place, is_new=FULL)
         if findings is None:
@@ -57,6 +57,7 @@ def test_a_failed_sync_ends_the_node_and_nothing_is_lost(
         if findings:
             found[place] = findings
     tell(f"failed sync: {failed} places, {failed * CUTS} power cuts afterwards, nothing acknowledged lost")
+    count({"failed syncs": failed, "power cuts": failed * CUTS})
     assert failed
     assert not found
 

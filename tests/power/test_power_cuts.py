@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import FULL
+from tests.conftest import FULL, Count
 from tests.crash import load
 from tests.crash.bugs import BUGS
 from tests.crash.forge import LOG, Order
@@ -53,7 +53,9 @@ SEEDS = range(3 if FULL else 1)
 """Every point is cut once for each, as each leaves something else of what was not synced."""
 
 
-def test_a_power_cut_takes_nothing_that_was_acknowledged(crew: Crew, ground: Path, tell: Callable[[str], None]) -> None:
+def test_a_power_cut_takes_nothing_that_was_acknowledged(
+    crew: Crew, ground: Path, tell: Callable[[str], None], count: Count
+) -> None:
     recorded = faithful_record(crew, ground)
     found, known, where = {}, set[bytes](), points(recorded, most=None if FULL else CUTS)
     for seed in SEEDS:
@@ -64,12 +66,13 @@ def test_a_power_cut_takes_nothing_that_was_acknowledged(crew: Crew, ground: Pat
         f"{len(SEEDS) * len(where)} cuts behind {len(recorded.operations)} operations on files that left {len(known)} "
         "different fleets, nothing acknowledged lost"
     )
+    count({"power cuts": len(SEEDS) * len(where), "different fleets": len(known)})
     assert not found
 
 
 @pytest.mark.parametrize("name", REBUILT if FULL else ["delivery"])
 def test_a_node_that_goes_on_after_a_power_cut_equals_one_that_had_none(
-    name: str, crew: Crew, ground: Path, tell: Callable[[str], None]
+    name: str, crew: Crew, ground: Path, tell: Callable[[str], None], count: Count
 ) -> None:
     scenario = SCENARIOS[name]
     whole = run_whole(crew, scenario, ground)
@@ -82,6 +85,7 @@ def test_a_node_that_goes_on_after_a_power_cut_equals_one_that_had_none(
         if findings := [each for each in findings if not each.startswith(UNSYNCED)]:
             found[cut.at] = findings
     tell(f"{name}: {len(where)} cuts that left {len(known)} different fleets, in each a node comes to the same end")
+    count({"power cuts": len(where), "different fleets": len(known), "nodes that went on": len(known)})
     assert not found
 
 

@@ -10,14 +10,15 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from ostinato.gateway.access import PERSON_VARIABLE
 from ostinato.testing.simulation.bugs import BUGS, planted
 from ostinato.testing.simulation.laws import LAWS, judge
 from ostinato.testing.simulation.run import Run, simulate
-from tests.conftest import FULL
+from tests.conftest import FULL, Count
 
 SEEDS = 10_000 if FULL else 32
 PARTS = 10 if FULL else 4
@@ -33,22 +34,26 @@ print(*(simulate(int(seed)).trace for seed in sys.argv[1:]))
 """
 
 
-def traces(*seeds: int, hash_seed: str) -> str:
-    """The traces of these seeds in a process of their own."""
+def traces(*seeds: int, hash_seed: str, person: str, home: Path) -> str:
+    """The traces of these seeds in a process of their own, with somebody else at the keyboard."""
     command = [sys.executable, "-c", TRACES, *map(str, seeds)]
-    environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+    environment = {
+        **os.environ, "PYTHONHASHSEED": hash_seed, PERSON_VARIABLE: person, "XDG_CONFIG_HOME": str(home)
+    }  # fmt: skip
     return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
 
 
 @pytest.mark.slow
-def test_any_seed_repeats_bit_for_bit_in_another_process() -> None:
+def test_any_seed_repeats_bit_for_bit_in_another_process(tmp_path: Path) -> None:
     seeds = range(100) if FULL else range(1, 4)
-    assert traces(*seeds, hash_seed="1") == traces(*seeds, hash_seed="2")
+    first = traces(*seeds, hash_seed="1", person="ann", home=tmp_path)
+    assert first == traces(*seeds, hash_seed="2", person="bob", home=tmp_path / "another")
+    assert not list(tmp_path.iterdir()), "nobody's own keyring is touched"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(PARTS))
-def test_every_law_holds_whatever_goes_wrong(part: int, record_property: Callable[[str, object], None]) -> None:
+def test_every_law_holds_whatever_goes_wrong(part: int, count: Count) -> None:
     happened: Counter[str] = Counter()
     for seed in range(part, 3 * SEEDS, PARTS):
         if seed >= SEEDS and not TRIED - happened.keys():
@@ -56,8 +61,8 @@ def test_every_law_holds_whatever_goes_wrong(part: int, record_property: Callabl
         run = simulate(seed)
         found = judge(run)
         assert not found, f"seed {seed} (python -m ostinato.testing.simulation --seed {seed}):\n" + "\n".join(found)
-        happened += what_happened(run) + Counter(seeds=1, tasks=len(run.left.tasks))
-    record_property("simulation", dict(happened))
+        happened += Counter(seeds=1, tasks=len(run.left.tasks)) + what_happened(run)
+    count(happened)
     missing = TRIED - happened.keys()
     assert not missing, f"these seeds try nothing of: {missing}"
 

@@ -24,7 +24,7 @@ from ostinato.config import STATE_FOLDER
 from ostinato.domain.task import TaskKind
 from ostinato.gateway.server import SOCKET_NAME
 from ostinato.store.sqlite.directory import FILE_NAME
-from tests.conftest import FULL, wait_until
+from tests.conftest import FULL, Count, wait_until
 from tests.crash import load
 from tests.crash.forge import TOKEN, Order
 from tests.crash.outside import What, of
@@ -43,8 +43,11 @@ DEATHS = 20 if FULL else 2
 """Of nodes; clients and readers die with each."""
 
 
-def test_what_clients_were_told_is_safe_is_there_once(crew: Crew, ground: Path, tell: Callable[[str], None]) -> None:
+def test_what_clients_were_told_is_safe_is_there_once(
+    crew: Crew, ground: Path, tell: Callable[[str], None], count: Count
+) -> None:
     told, record = besiege(crew.forges[0], ground / "fleet", deaths=DEATHS)
+    count({"tasks acknowledged": len(told), "clients": CLIENTS, "kills": DEATHS})
     assert judge(told, record) == []
     tell(f"{CLIENTS} clients, {len(told)} tasks acknowledged, {DEATHS} deaths of nodes: 0 missing, 0 twice")
 

@@ -26,7 +26,7 @@ from ostinato.config import STATE_FOLDER
 from ostinato.gateway.server import SOCKET_NAME
 from ostinato.store.sqlite.database import CACHE_KB
 from ostinato.store.sqlite.directory import FILE_NAME
-from tests.conftest import wait_until
+from tests.conftest import Count, wait_until
 from tests.crash.scenario import FREE, TOOLS, write
 from tests.crash.siege import first_seed
 from tests.soak.client import AGENTS
@@ -73,7 +73,7 @@ default: {text: all done}
 
 
 def test_a_fleet_that_works_for_long_takes_no_more_and_loses_nothing(
-    tmp_path: Path, tell: Callable[[str], None]
+    tmp_path: Path, tell: Callable[[str], None], count: Count
 ) -> None:
     folder = tmp_path / "fleet"
     build(folder)
@@ -96,7 +96,8 @@ def test_a_fleet_that_works_for_long_takes_no_more_and_loses_nothing(
             pause(time.monotonic() + SAMPLE_S)
     told = [line.split() for book in books for line in book.read_text().splitlines()]
     grown = growth(samples)
-    tell(figures(samples, grown, told=len(told), steps=count(folder, "steps")))
+    tell(figures(samples, grown, told=len(told), steps=rows(folder, "steps")))
+    count({"seconds": round(SOAK_S), "kills": KILLS, "tasks acknowledged": len(told)})
     assert missing(folder, told) == []
     assert grown.rss_bytes <= RSS_MAX + min(CACHES, 2 * grown.database_bytes)
     assert grown.descriptors <= DESCRIPTORS_MAX
@@ -169,7 +170,7 @@ def unfinished(folder: Path) -> int:
     return ask(folder, "SELECT count(*) FROM tasks WHERE state NOT IN ('done', 'failed', 'cancelled')")
 
 
-def count(folder: Path, table: str) -> int:
+def rows(folder: Path, table: str) -> int:
     """Rows of a table."""
     return ask(folder, f"SELECT count(*) FROM {table}")
 

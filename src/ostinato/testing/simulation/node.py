@@ -17,6 +17,7 @@ from ostinato.agents.fires import Fires
 from ostinato.app import FleetApp, make_state_folder
 from ostinato.config import STATE_FOLDER
 from ostinato.domain.event import Event
+from ostinato.domain.person import NewToken, Role, token_digest
 from ostinato.domain.values import Value
 from ostinato.engine.lock import FleetLock
 from ostinato.engine.node import EngineNode
@@ -24,7 +25,7 @@ from ostinato.engine.notice import Notice
 from ostinato.engine.port import Handler
 from ostinato.engine.service import Service
 from ostinato.gateway.log_lines import LogLines
-from ostinato.store.port import Store
+from ostinato.store.port import Store, Tx
 from ostinato.testing.simulation.disk import LoopStore, Trouble, open_loop_store
 from ostinato.testing.simulation.loop import Loop, LoopClock, Time
 from ostinato.testing.simulation.outside import Hands, Outside, What, deeds
@@ -41,6 +42,10 @@ SERVICES = frozenset({"calendar", "scribe"})
 
 ALWAYS_SETTLED_NS = -(10**19)
 """Files are replaced, never written to, so that each version can be told from the last at once."""
+
+
+ADMIN = NewToken(person="operator", role=Role.ADMIN, digest=token_digest("ost_simulated"))
+"""Who is let in first."""
 
 
 class World(Value):
@@ -123,6 +128,15 @@ class _Stage(FleetApp):
 
     def _open_store(self) -> Store:
         return self._process.store
+
+    async def _let_somebody_in(self, store: Store) -> None:
+        """A person of this world: whoever is at the keyboard changes nothing of a run, and their keyring is theirs."""
+
+        def add(tx: Tx) -> None:
+            if not tx.tokens():
+                tx.add_token(ADMIN, actor=ADMIN.person, now=self.clock.now())
+
+        await store.run(add)
 
     def _toolbox(self) -> Toolbox:
         world = self._world
