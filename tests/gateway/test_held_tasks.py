@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ostinato.cli.screen import Screen
+from ostinato.cli.task_screen import show_task
 from ostinato.domain.errors import Conflict, Invalid, NotFound
 from ostinato.domain.failure import NO_PLAN, FailurePlan
 from ostinato.domain.question import NewQuestion, QuestionKind
 from ostinato.domain.step import Entry, Input, Note
 from ostinato.domain.task import Fail, NewTask, Outcome, Park, Review, TaskEvent, TaskKind, TaskResult, Wait, WaitKind
-from ostinato.gateway import agents_api, cost_api, plans_api, status_api, stop_api, task_story_api, tasks_api
+from ostinato.gateway import agents_api, cost_api, dead_api, plans_api, status_api, stop_api, task_story_api, tasks_api
+from ostinato.gateway.operation import AnyRoute
 from ostinato.store.port import Claim, ClaimRequest, Tx
 from tests.conftest import run
 from tests.gateway.ground import NOW, Ground, ground
@@ -242,5 +246,61 @@ def test_what_a_task_cost_stands_beside_its_title_and_its_session_and_children_a
             for query, wanted in ((f"session:task:{task[1:]}", task), (f"parent:{task.lower()}", found)):
                 listed = (await made.call(tasks_api.list_tasks, {"query": query}))["tasks"]
                 assert [each["id"] for each in listed] == [wanted], query
+
+    run(story())
+
+
+@pytest.mark.slow
+def test_what_is_shown_as_possible_can_be_typed_and_nothing_else(tmp_path: Path) -> None:
+    """Of tasks in every state that a person meets."""
+    verbs: dict[str, AnyRoute] = {
+        "tasks approve": tasks_api.approve,
+        "tasks reject": tasks_api.reject,
+        "tasks cancel": tasks_api.cancel,
+        "tasks retry": tasks_api.retry,
+        "dead dismiss": dead_api.dismiss,
+    }
+
+    async def refused(made: Ground, route: AnyRoute, task: str) -> Conflict | None:
+        try:
+            await made.call(route, {"task": task, "reason": "why"})
+        except Conflict as refusal:
+            return refusal
+        return None
+
+    async def story(verb: str, folder: Path) -> None:
+        async with ground(folder) as made:
+            first = await add(made, "runs")
+            then = await add(made, "waits for it", after=(first,))
+            for task in (then, first, *(f"T{number}" for number in range(7, 0, -1))):
+                shown = (await made.call(tasks_api.show, {"task": task}))["possible"]
+                typed = {each.split(" --reason")[0] for each in shown}
+                refusal = await refused(made, verbs[verb], task)
+                assert (refusal is None) is (f"ostinato {verb} {task}" in typed), f"{verb} {task}"
+                assert refusal is None or refusal.cure
+
+    for number, verb in enumerate(verbs):
+        run(story(verb, tmp_path / str(number)))
+
+
+def test_a_task_shows_its_budget_its_input_and_what_to_type(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with ground(tmp_path) as made:
+            given = {"customer": "Ann", "list": ["x" * 40] * 50}
+            task = await add(made, "pay", budget=0.25, input=given)
+            view = await tasks_api.show.handler(made.context, tasks_api.WhichTask(task=task))
+            assert view.budget is not None
+            assert (view.budget.usd, view.budget.used_usd, view.budget.tokens) == (0.25, 0.0, None)
+            assert view.input == given
+            output = io.StringIO()
+            show_task(Screen(output, terminal=False), view)
+            assert "$0 of $0.2500, with all that it sets off" in output.getvalue()
+            assert 'input     {"customer": "Ann", "list": ["xx' in output.getvalue()
+            assert "all with --json" in output.getvalue()
+            assert max(map(len, output.getvalue().splitlines())) < 500
+            assert f"→ ostinato tasks cancel {task}" in output.getvalue()
+            limited = await made.call(tasks_api.show, {"task": "T7"})
+            assert "ostinato tasks retry T7 --more" in limited["possible"]
+            assert limited["budget"] is None
 
     run(story())

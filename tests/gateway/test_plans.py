@@ -62,6 +62,15 @@ def test_it_is_approved_in_part_and_then_whole_and_what_waits_goes_on_waiting(tm
             assert states(view) == {"collect": "ready", "check": "blocked", "report": "blocked"}
             with pytest.raises(Conflict, match="No draft belongs to"):
                 await made.call(plans_api.approve_tree, {"task": check})
+            whole = f"ostinato tasks cancel {check} --tree"
+            for reject in (plans_api.reject_tree, tasks_api.reject):
+                with pytest.raises(Conflict) as refusal:
+                    await made.call(reject, {"task": check})
+                assert whole in refusal.value.cure
+            view = await made.call(plans_api.cancel_tree, {"task": check, "reason": "not this year"})
+            assert set(states(view).values()) == {"cancelled"}
+            with pytest.raises(Conflict, match="has ended"):
+                await made.call(plans_api.cancel_tree, {"task": check})
 
     run(look())
 

@@ -17,6 +17,7 @@ from ostinato.cli.screen import Screen
 from ostinato.cli.words import count, money
 from ostinato.domain.errors import Invalid
 from ostinato.gateway import plans_api, tasks_api
+from ostinato.gateway.operation import Operation
 from ostinato.gateway.plans_api import TreeNode, TreeView
 from ostinato.workspace.front_matter import Most, parse_yaml
 
@@ -89,9 +90,10 @@ def show_tree(task: str, *, fleet: Path | None, as_json: bool) -> None:
     _say(Client(fleet).call(plans_api.tree, tasks_api.WhichTask(task=task)), as_json=as_json)
 
 
-def decide_tree(task: str, *, approves: bool, reason: str, fleet: Path | None, as_json: bool) -> None:
-    """Approves or rejects all drafts of a plan."""
-    operation = plans_api.approve_tree if approves else plans_api.reject_tree
+def decide_tree(
+    operation: Operation[plans_api.DecideTree, TreeView], task: str, *, reason: str, fleet: Path | None, as_json: bool
+) -> None:
+    """Approves or rejects all drafts of a plan, or ends what has not ended of it."""
     _say(Client(fleet).call(operation, plans_api.DecideTree(task=task, reason=reason)), as_json=as_json)
 
 

@@ -5,15 +5,19 @@ Knows nothing of how the figures come about.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 from ostinato.cli.screen import Screen
 from ostinato.cli.words import count, length, money, when
+from ostinato.gateway.deciding import BudgetView
 from ostinato.gateway.setback_view import FailuresView, SetbackView
 from ostinato.gateway.tasks_api import TaskView
 from ostinato.gateway.views import AttemptView, QuestionView, StepView
 
 DIGEST_CHARS = 12
+INPUT_CHARS = 400
+"""Of a task's data; some are long documents."""
 
 
 def show_task(screen: Screen, view: TaskView) -> None:
@@ -45,16 +49,39 @@ def show_task(screen: Screen, view: TaskView) -> None:
             ("review", _review(view)),
             *failure_pairs(view.failures),
             ("ended", when(task.finished_at) if task.finished_at else ""),
+            ("budget", _budget(view.budget)),
             ("cost", f"{cost}, {task.tokens} tokens, {count(view.model_calls, 'model call')}"),
             ("session", task.session or ""),
             ("came with", "\n".join(f"{each.name} ({each.digest[:DIGEST_CHARS]})" for each in view.files)),
             ("ran with", _files(view)),
             ("goal", view.goal),
+            ("input", _input(view)),
         ]
     )
     show_attempts(screen, view.attempts, view.steps, failures=view.failures)
     _questions(screen, view)
     _result(screen, view)
+    if view.possible:
+        screen.say("\npossible now", style="faint")
+        for each in view.possible:
+            screen.say(f"  → {each}")
+
+
+def _budget(budget: BudgetView | None) -> str:
+    """What is used of it."""
+    if budget is None:
+        return ""
+    sums = [f"{money(budget.used_usd)} of {money(budget.usd)}"] if budget.usd is not None else []
+    sums += [f"{budget.used_tokens} of {budget.tokens} tokens"] if budget.tokens is not None else []
+    return f"{', '.join(sums)}, with all that it sets off"
+
+
+def _input(view: TaskView) -> str:
+    """In a line, shortened: `--json` has all of it."""
+    if not view.input:
+        return ""
+    text = json.dumps(view.input, ensure_ascii=False)
+    return text if len(text) <= INPUT_CHARS else f"{text[:INPUT_CHARS]}… ({len(text)} characters, all with --json)"
 
 
 def failure_pairs(failures: FailuresView | None) -> list[tuple[str, str]]:
@@ -122,8 +149,6 @@ def _questions(screen: Screen, view: TaskView) -> None:
     for each in view.questions:
         screen.say(f"\n{each.id} {each.kind}: {each.summary}", style="strong")
         screen.pairs([("state", _settled(each)), ("reason", each.reason)], indent=2)
-        if each.state == "pending":
-            screen.say(f"  → ostinato approvals show {each.id}")
 
 
 def _settled(question: QuestionView) -> str:
@@ -143,4 +168,3 @@ def _result(screen: Screen, view: TaskView) -> None:
         screen.say(view.error)
         if view.task.dead:
             screen.say(f"\n→ ostinato tasks why {view.task.id}")
-            screen.say(f"→ ostinato tasks retry {view.task.id}, or ostinato dead dismiss {view.task.id} --reason ...")

@@ -32,7 +32,7 @@ from ostinato.cli.plan_commands import decide_tree, edit, plan, show_tree
 from ostinato.cli.screen import Screen
 from ostinato.cli.task_screen import show_task
 from ostinato.cli.words import money, when
-from ostinato.gateway import events_api, task_story_api, tasks_api
+from ostinato.gateway import events_api, plans_api, task_story_api, tasks_api
 from ostinato.gateway.operation import Operation
 from ostinato.gateway.sentences import quoted
 from ostinato.gateway.views import TaskList, TaskRow
@@ -296,7 +296,7 @@ def approve(
     Example: ostinato tasks approve T12
     """
     if tree:
-        decide_tree(task, approves=True, reason=reason, fleet=fleet, as_json=as_json)
+        decide_tree(plans_api.approve_tree, task, reason=reason, fleet=fleet, as_json=as_json)
         return
     _decide(Client(fleet), tasks_api.approve, _asked(task, reason), as_json=as_json)
 
@@ -309,16 +309,21 @@ def reject(
     Example: ostinato tasks reject T12 --reason "the second paragraph is wrong"
     """
     if tree:
-        decide_tree(task, approves=False, reason=reason, fleet=fleet, as_json=as_json)
+        decide_tree(plans_api.reject_tree, task, reason=reason, fleet=fleet, as_json=as_json)
         return
     _decide(Client(fleet), tasks_api.reject, _asked(task, reason), as_json=as_json)
 
 
-def cancel(task: TaskId, *, reason: Reason = "", fleet: Fleet = None, as_json: Json = False) -> None:
+def cancel(
+    task: TaskId, *, tree: Tree = False, reason: Reason = "", fleet: Fleet = None, as_json: Json = False
+) -> None:
     """End a task that has not ended; a running attempt stops at once.
 
     Example: ostinato tasks cancel T12 --reason "done by hand"
     """
+    if tree:
+        decide_tree(plans_api.cancel_tree, task, reason=reason, fleet=fleet, as_json=as_json)
+        return
     _decide(Client(fleet), tasks_api.cancel, _asked(task, reason), as_json=as_json)
 
 

@@ -105,15 +105,35 @@ UNFINISHED = frozenset({_S.DRAFT, _S.BLOCKED, _S.READY, _S.RUNNING, _S.WAITING, 
 ENDED = frozenset({_S.DONE, _S.CANCELLED, _S.FAILED})
 
 
-def next_state(state: TaskState, event: TaskEvent) -> TaskState:
-    """The state after `event`; raises `Conflict` and changes nothing where the table has no such cell."""
+COMMANDS = {
+    _E.APPROVE: "tasks approve",
+    _E.ACCEPT: "tasks approve",
+    _E.RELEASE: "tasks approve",
+    _E.REJECT: "tasks reject",
+    _E.RETURN: "tasks reject",
+    _E.REPLAY: "tasks retry",
+    _E.DISMISS: "dead dismiss",
+    _E.CANCEL: "tasks cancel",
+}
+"""What people type for what they can do to a task; the rest is the runtime's."""
+
+
+def commands_for(state: TaskState, *, task: str) -> list[str]:
+    """What people can type about a task in this state."""
+    words = dict.fromkeys(words for event, words in COMMANDS.items() if (state, event) in TRANSITIONS)
+    return [f"ostinato {each} {task}" for each in words]
+
+
+def next_state(state: TaskState, event: TaskEvent, *, task: str = "TASK") -> TaskState:
+    """The state after `event`; raises `Conflict`, which names the commands that there are for `task` instead, and
+    changes nothing where the table has no such cell."""
     try:
         return TRANSITIONS[state, event]
     except KeyError:
-        possible = sorted(e.value for s, e in TRANSITIONS if s is state)
+        possible = commands_for(state, task=task)
         raise Conflict(
             f"{event.value!r} is not possible: the task is {state.value}",
-            cure=f"Possible now: {', '.join(possible) or 'nothing, it has ended'}.",
+            cure=f"Possible now: {', '.join(possible) or 'nothing, it has ended'}",
         ) from None
 
 

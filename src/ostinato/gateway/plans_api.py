@@ -18,13 +18,14 @@ from ostinato.domain.errors import Conflict, Invalid
 from ostinato.domain.event import EventName
 from ostinato.domain.person import Role
 from ostinato.domain.plan import read_plan
-from ostinato.domain.task import NewTask, Task, TaskEvent, TaskKind, TaskSpec, TaskState
+from ostinato.domain.task import UNFINISHED, NewTask, Task, TaskEvent, TaskKind, TaskSpec, TaskState
 from ostinato.domain.values import digest_of, to_json
 from ostinato.gateway.context import Context
+from ostinato.gateway.deciding import unheld
 from ostinato.gateway.notation import parse_id
 from ostinato.gateway.operation import Ask, View, operation
 from ostinato.gateway.placing import placing
-from ostinato.gateway.tasks_api import Skill, Text, Title, WhichTask, Word, unheld
+from ostinato.gateway.tasks_api import Skill, Text, Title, WhichTask, Word
 from ostinato.gateway.views import TaskRow, task_row, task_usd
 from ostinato.store.port import EventFilter, Reads, TaskFilter, Tx
 from ostinato.tools.plans import Frame, draft
@@ -147,6 +148,24 @@ async def reject_tree(context: Context, request: DecideTree) -> TreeView:
     return await context.store.run(write)
 
 
+@operation("tasks.cancel_tree", "POST /api/v1/tasks/{task}/tree/cancel", role=Role.OPERATOR)
+async def cancel_tree(context: Context, request: DecideTree) -> TreeView:
+    """End every task of a plan that has not ended, drafts or not; running attempts stop at once."""
+    number, now, actor = parse_id(request.task, "T"), context.now, context.caller.name
+
+    def write(tx: Tx) -> TreeView:
+        going = [each for each in _together(tx, tx.task(number)) if each.state in UNFINISHED]
+        if not going:
+            cure = f"See them: ostinato tasks show T{number} --tree"
+            raise Conflict(f"All that belongs to T{number} has ended", cure=cure)
+        for each in reversed(going):  # whoever follows goes first: nobody is told that it waits in vain
+            if tx.task(each.id).state in UNFINISHED:
+                tx.move_task(each.id, TaskEvent.CANCEL, actor=actor, reason=request.reason, now=now)
+        return _view(tx, _together(tx, tx.task(number)))
+
+    return await context.store.run(write)
+
+
 @operation("tasks.edit", "POST /api/v1/tasks/{task}/edit", role=Role.OPERATOR)
 async def edit(context: Context, request: EditTask) -> TaskRow:
     """Change what a draft says before anybody approves it."""
@@ -203,11 +222,15 @@ def _edited(task: Task, request: EditTask) -> NewTask:
 
 
 def _drafts(tx: Reads, number: int) -> list[Task]:
-    found = [each for each in _together(tx, tx.task(number)) if each.state is TaskState.DRAFT]
+    tree = _together(tx, tx.task(number))
+    found = [each for each in tree if each.state is TaskState.DRAFT]
     if not found:
         decided = tx.events(EventFilter(task=number, names=_DECIDED))
         by = f": {decided[-1].actor} has decided" if decided else ""
-        raise Conflict(f"No draft belongs to T{number}{by}", cure=f"See them: ostinato tasks show T{number} --tree")
+        cure = f"See them: ostinato tasks show T{number} --tree"
+        if any(each.state in UNFINISHED for each in tree):
+            cure += f". End what has not ended: ostinato tasks cancel T{number} --tree"
+        raise Conflict(f"No draft belongs to T{number}{by}", cure=cure)
     return found
 
 

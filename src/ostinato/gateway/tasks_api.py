@@ -21,16 +21,16 @@ from ostinato.domain.question import Answer, QuestionKind, QuestionState
 from ostinato.domain.retry import parse_retry
 from ostinato.domain.review import ByAgent, read_review, reviewing_people
 from ostinato.domain.routing import RoutingPolicy
-from ostinato.domain.task import UNFINISHED, Join, NewTask, Task, TaskEvent, TaskKind, TaskSpec, TaskState, WaitKind
+from ostinato.domain.task import UNFINISHED, Join, NewTask, Task, TaskEvent, TaskKind, TaskSpec, TaskState
 from ostinato.domain.task_query import QUERY_CHARACTERS_MAX, TaskQuery, parse_query
 from ostinato.domain.values import digest_of, to_json
 from ostinato.gateway.context import Context
+from ostinato.gateway.deciding import BudgetView, budget_view, undecidable, unheld, ways_on
 from ostinato.gateway.journal_view import prompt_files, step_views
 from ostinato.gateway.notation import iso, parse_after, parse_id, parse_moment
 from ostinato.gateway.operation import Ask, View, member_of, operation
 from ostinato.gateway.placing import placing
 from ostinato.gateway.reviewing import ReviewView, decide_review, review_view
-from ostinato.gateway.sentences import one_line
 from ostinato.gateway.setback_view import FailuresView, failures_view
 from ostinato.gateway.sureness import refuse_unsure
 from ostinato.gateway.views import (
@@ -172,6 +172,8 @@ class TaskView(View):
     task: TaskRow
     goal: str
     input: dict[str, Any]
+    budget: BudgetView | None
+    """Its own, with all that it sets off; null: only the limits of its agent and the fleet."""
     type: str
     skills: list[str]
     requester: str
@@ -204,6 +206,8 @@ class TaskView(View):
     attempts: list[AttemptView]
     steps: list[StepView]
     questions: list[QuestionView]
+    possible: list[str]
+    """The commands for what people can do about it as it stands."""
     prompt_files: dict[str, str]
     """Name -> digest of the agent's files that the last attempt ran with."""
     model_calls: int
@@ -444,7 +448,7 @@ async def _decide(context: Context, request: DecideTask, moves: dict[TaskState, 
         task = tx.task(number)
         event = moves.get(task.state)
         if event is None or (event is TaskEvent.RELEASE and task.agent is None):
-            raise _undecidable(task, deed)
+            raise undecidable(tx, task, deed)
         if event in (TaskEvent.ACCEPT, TaskEvent.RETURN):
             task = decide_review(tx, task, context.caller, accepted=approves, notes=request.reason, now=now)
             return task_row(task, usd=task_usd(tx, task))
@@ -456,38 +460,6 @@ async def _decide(context: Context, request: DecideTask, moves: dict[TaskState, 
         return task_row(task, usd=task_usd(tx, task))
 
     return await context.store.run(write)
-
-
-def _undecidable(task: Task, deed: str) -> Conflict:
-    """Why nothing is decided about a task as it stands, and what can be done with it instead."""
-    why = f" ({one_line(task.reason)})" if task.reason else ""
-    show, cancel = f"ostinato tasks show {task.name}", f"ostinato tasks cancel {task.name}"
-    match task.state:
-        case TaskState.BLOCKED:
-            give = f"ostinato tasks move {task.name} --agent AGENT"
-            cure = f"Give it to somebody: {give}. Or end it: {cancel}" if task.agent is None else f"End it: {cancel}"
-        case TaskState.FAILED:
-            cure = f"Let it go on: ostinato tasks retry {task.name}; or: ostinato dead dismiss {task.name}"
-        case TaskState.DONE | TaskState.CANCELLED:
-            cure = f"It has ended. See it: {show}"
-        case TaskState.WAITING if task.wait is not None and task.wait.kind is WaitKind.QUESTION:
-            cure = f"See what it asks: ostinato approvals list. Or end it: {cancel}"
-        case _:
-            cure = f"See it: {show}. Or end it: {cancel}"
-    return Conflict(f"{task.name} is {task.state.value}{why} and cannot be {deed}", cure=cure)
-
-
-def unheld(tx: Tx, task: Task, *, actor: str, now: int) -> Task:
-    """A draft that nobody could do when it was proposed, and that was given to somebody since, waits for nobody now.
-    Going on without what it depends on stays a decision of its own."""
-    if task.state is not TaskState.BLOCKED or task.agent is None:
-        return task
-    if any(each.state in (TaskState.FAILED, TaskState.CANCELLED) for each in tx.dependencies(task.id)):
-        return task
-    try:
-        return tx.move_task(task.id, TaskEvent.RELEASE, actor=actor, now=now)
-    except Conflict:  # nothing holds it: it waits for others
-        return task
 
 
 def _grant_more(tx: Tx, number: int, *, by: str, now: int) -> Task:
@@ -515,6 +487,7 @@ def _task_view(tx: Reads, task: Task, *, why_here: list[str]) -> TaskView:
         task=task_row(task, usd=cost if charges else task_usd(tx, task)),
         goal=task.spec.goal,
         input=task.spec.input,
+        budget=budget_view(tx, task),
         type=task.type,
         skills=list(task.spec.skills),
         requester=task.spec.requester,
@@ -538,6 +511,7 @@ def _task_view(tx: Reads, task: Task, *, why_here: list[str]) -> TaskView:
         attempts=[attempt_view(each) for each in tx.attempts(task.id)],
         steps=step_views(steps),
         questions=[question_view(each) for each in reversed(questions)],
+        possible=ways_on(tx, task),
         prompt_files=prompt_files(steps),
         model_calls=len({each.call for each in charges}),
         unpriced_calls=unpriced,

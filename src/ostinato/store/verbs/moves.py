@@ -67,7 +67,7 @@ class MoveVerbs(EndingVerbs):
                 f"{event.value} belongs to whoever holds the task's claim",
                 cure="From outside, a task can be cancelled, failed, blocked, released or woken.",
             )
-        next_state(kept.task.state, event)  # the table speaks first, whatever else may be wrong
+        next_state(kept.task.state, event, task=kept.task.name)  # the table speaks first, whatever else may be wrong
         match event:
             case TaskEvent.REPLAY:
                 return self._replay(kept, fresh=True, actor=actor, reason=reason, now=now)
@@ -159,7 +159,7 @@ class MoveVerbs(EndingVerbs):
     ) -> Task:
         """Brings a failed task back, with its journal or a new one, as it was or with other words."""
         kept = self._kept(task)
-        next_state(kept.task.state, TaskEvent.REPLAY)
+        next_state(kept.task.state, TaskEvent.REPLAY, task=kept.task.name)
         if edit is not None:
             if kept.task.kind is not TaskKind.GOAL:
                 cure = "Send its session a message, or add a new task."

@@ -37,7 +37,7 @@ class ReviewVerbs(QuestionVerbs):
     def review_task(self, task: int, verdict: Reviewed, *, now: Instant) -> Task:
         """Accepts a result, or returns it with notes; the last rejection fails the task."""
         kept = self._kept(task)
-        next_state(kept.task.state, TaskEvent.ACCEPT if verdict.accepted else TaskEvent.RETURN)
+        next_state(kept.task.state, TaskEvent.ACCEPT if verdict.accepted else TaskEvent.RETURN, task=kept.task.name)
         kept = self._append_steps(kept, [verdict], now=now)
         self._withdraw_questions(task, now=now)
         moved = self._apply_verdict(kept, verdict, now=now)

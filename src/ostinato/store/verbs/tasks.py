@@ -251,7 +251,7 @@ class TaskVerbs(Work):
     ) -> Kept:
         """Takes a task through the table of states: row, tallies, event and memory. `fields` are the task's own."""
         old = kept.task
-        state = next_state(old.state, event)
+        state = next_state(old.state, event, task=old.name)
         if state is TaskState.READY and due_at is not None and due_at <= now:
             due_at = None
         changes: dict[str, Any] = {"wait": None, "node": None, **fields}
