@@ -17,7 +17,7 @@ from tests.machines.plans import PlanMachine
 
 @pytest.mark.slow
 def test_graphs_go_on_as_plain_rows_say(count: Callable[[Mapping[str, int]], None]) -> None:
-    count(play(PlanMachine, in_sqlite(), examples=300 if FULL else 8, steps=50 if FULL else 25))
+    count(play(PlanMachine, in_sqlite(), examples=15 if FULL else 8, steps=50 if FULL else 25))
 
 
 def test_a_task_that_begins_early_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
