@@ -74,6 +74,8 @@ class Row:
     skipped: bool = False
     sent_on: bool = False
     """A person let it go on without what it waited for."""
+    begun: bool = False
+    """It has been claimed."""
     notes: list[str] = field(default_factory=list)
     usd_micros: int = 0
 
@@ -145,6 +147,16 @@ class PlanMachine(Machine):
         row.skipped = True
         self._end(row, TaskState.CANCELLED)
 
+    def _wait_again(self, row: Row) -> None:
+        """It was given up before it began: it waits for what has not come since, whatever a person had said."""
+        row.sent_on = False
+        for number, edge in row.edges.items():
+            edge.met = edge.met or self._is_met(edge, self.rows[number])
+        if row.waits:
+            row.state = TaskState.BLOCKED
+            if self._is_lost(row):
+                self._skip(row)
+
     # --- what is asked for --------------------------------------------------------------------------------------------
 
     @initialize(tasks=st.lists(st.tuples(edges, st.sampled_from(Join), st.booleans()), min_size=3, max_size=8))
@@ -204,7 +216,7 @@ class PlanMachine(Machine):
         for task in claimed:
             row = self.rows[task.id]
             assert not row.waits or row.sent_on, f"{task.name} begins early"
-            row.state = TaskState.RUNNING
+            row.state, row.begun = TaskState.RUNNING, True
         self.held += claimed
 
     @rule(done=st.lists(st.tuples(numbers, st.sampled_from(sorted(_OUTCOMES)), st.integers(0, 2)), max_size=5))
@@ -311,7 +323,10 @@ class PlanMachine(Machine):
             return
         assert not any(each.state in UNFINISHED for each in others)
         row.state, row.notes = TaskState.READY, []
-        row.sent_on = row.sent_on or row.waits
+        if row.begun or not row.waits:
+            row.sent_on = row.sent_on or row.waits
+        else:
+            self._wait_again(row)
 
     @precondition(lambda self: any(row.state is TaskState.BLOCKED for row in self.rows.values()))
     @rule(number=numbers)

@@ -20,6 +20,17 @@ def test_graphs_go_on_as_plain_rows_say(count: Callable[[Mapping[str, int]], Non
     count(play(PlanMachine, in_sqlite(), examples=15 if FULL else 8, steps=50 if FULL else 25))
 
 
+def test_what_was_given_up_before_it_began_waits_again() -> None:
+    def history(plan: PlanMachine) -> None:
+        plan.begin_with_a_plan([([], Join.ALL, False), ([(0, Condition.SUCCESS)], Join.ALL, False)])
+        plan.stop(1, fails=True)
+        plan.replay(0)
+        plan.claim(2)
+        plan.finish(0, "done")
+
+    meet(PlanMachine, in_sqlite(), history)
+
+
 def test_a_task_that_begins_early_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(endings, "standing", lambda condition, **_: Standing.MET)
 
