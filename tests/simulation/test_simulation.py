@@ -76,6 +76,13 @@ def what_happened(run: Run) -> Counter[str]:
 _TOLD = ("trouble", "died", "decided")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1874])
+def test_no_law_is_broken_by_what_broke_one_once(seed: int) -> None:
+    """1874: the clock is set back between the ends of two turns of a session."""
+    assert judge(simulate(seed)) == []
+
+
 SLOW_TO_SHOW = 40
 """Bugs that need more seeds than this are looked for in the full run only."""
 
