@@ -126,6 +126,30 @@ def test_a_short_wait_that_the_provider_asks_for_is_waited(after: str) -> None:
     run(main())
 
 
+def test_what_one_call_was_told_holds_for_the_others_of_its_model_until_the_store_knows() -> None:
+    async def main() -> None:
+        clock = ManualClock()
+        async with asking(limited("60"), GOOD, clock=clock, stream=False) as (asker, server):
+            for attempts in (1, 1):
+                error = await asker.fails()
+                assert isinstance(error, ModelFailed)
+                assert (error.error_class, error.after_s) == ("rate_limited", 60.0)
+                assert len(server.asked) == len(asker.attempts) == attempts, "the second was not sent"
+            clock.advance(5.1)
+            assert (await asker.ask()).text == "hello", "by then the breakers decide"
+        async with asking(limited("3"), GOOD, clock=clock, stream=False) as (asker, server):
+            first = asyncio.ensure_future(asker.ask())
+            await clock.wait_sleepers(1)
+            second = asyncio.ensure_future(asker.ask())
+            await clock.wait_sleepers(2)
+            assert len(server.asked) == 1
+            clock.advance(3.1)
+            assert {(await first).text, (await second).text} == {"hello"}
+            assert len(server.asked) == 3
+
+    run(main())
+
+
 @pytest.mark.parametrize("status", ["429 Slow", "503 Busy"])
 def test_a_long_wait_is_left_to_whoever_schedules(status: str) -> None:
     async def main() -> None:

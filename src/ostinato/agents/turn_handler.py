@@ -33,6 +33,7 @@ from ostinato.domain.step import Compacted, Entry, Input, ModelAnswer, ModelInte
 from ostinato.domain.task import Fail, Outcome, Requeue, Retry, Task, TaskKind
 from ostinato.domain.values import Instant, Trust, Value, digest_of
 from ostinato.engine.port import AttemptPort, Ending, Settled
+from ostinato.models.failures import RATE_LIMITED
 from ostinato.models.port import Model, ModelFailed, Models
 from ostinato.store.port import Claim, Reads, Tx
 from ostinato.tools.port import AnyTool, OutsideTool, ToolContext, ToolResult, failed
@@ -147,8 +148,9 @@ class _Run:
                         why = "an urgent task goes first" if self._attempt.preempted else "the node is stopping"
                         return Requeue(reason=f"{why}; the turn goes on from its journal")
                     answer, within = await self._ask(done.move.call)
-                    if isinstance(answer, Retry):  # another model may be asked instead
-                        done = await self._advance([], within=within, failed=answer)
+                    if isinstance(answer, Retry | Requeue):  # another model may be asked instead
+                        setback = answer if isinstance(answer, Retry) else None
+                        done = await self._advance([], within=within, failed=setback)
                         continue
                     if not isinstance(answer, ModelAnswer):
                         return Ending(outcome=answer, within=within)
@@ -204,6 +206,8 @@ class _Run:
             outcome: Outcome = Fail(error=str(failure), error_class=failure.error_class)
             if failure.error_class in TRANSIENT:
                 outcome = Retry(error=str(failure), error_class=failure.error_class, after_s=failure.after_s)
+            if failure.error_class == RATE_LIMITED and not attempts:  # nothing was sent, so that nothing has failed
+                outcome = Requeue(reason=str(failure))
             # What is reserved stays so until the reply, or until the task ends: it belongs to the open intent.
             return outcome, self._charges(call, attempts, settled=None, failure=failure)
         if listens is not None:

@@ -33,7 +33,11 @@ BACKOFF_S = 0.5
 """Wait before the second attempt; doubles, with up to half of it random."""
 
 RETRY_WAIT_MAX_S = 5.0
-"""Longest `Retry-After` that is waited for here: beyond it a task should give its place to another."""
+"""Longest `Retry-After` that is waited for here: beyond it a task should give its place to another. For so long, too,
+all calls of this model keep to what one was told; by then it stands in the store, for tasks to go by."""
+
+SPREAD_S = 1.0
+"""Calls that waited for the same moment begin again over as much as they waited for, and at most so much."""
 
 PROBLEM_TEXT_MAX = 16_384
 """Characters of text that are kept of a reply that is no use."""
@@ -119,6 +123,8 @@ class ChatModel:
         self._clock = clock
         self._environment = environment
         self._jitter = jitter
+        self._asked_until_s = self._heeded_until_s = float("-inf")
+        """Until when the server wants to be left alone, and until when calls know it by this; on the steady clock."""
 
     async def ask(
         self,
@@ -130,16 +136,42 @@ class ChatModel:
         """One complete reply (see `Model.ask`). Raises ModelFailed, and nothing else but cancellation."""
         question = self._question(request, on_text)
         for attempt in range(1, ATTEMPTS_MAX + 1):
+            await self._let_alone()
             outcome = await self._attempt(question, on_attempt)
             if isinstance(outcome, ModelReply):
                 return outcome
+            if outcome.after_s is not None:
+                self._heed(outcome.after_s)
             wait_s = self._wait_s(outcome, attempt)
             if outcome.again and wait_s > RETRY_WAIT_MAX_S:
                 outcome = msgspec.structs.replace(outcome, error_class=RATE_LIMITED, again=False)
             if not outcome.again or attempt == ATTEMPTS_MAX:
                 raise outcome.as_error(self.name)
-            await self._clock.sleep(wait_s)
+            spread_s = 0.0 if outcome.after_s is None else min(wait_s, SPREAD_S) * self._jitter()
+            await self._clock.sleep(wait_s + spread_s)
         raise AssertionError("the last attempt returns or raises")
+
+    def _heed(self, after_s: float) -> None:
+        now_s = self._clock.elapsed_s()
+        if now_s + after_s > self._asked_until_s:
+            self._asked_until_s = now_s + after_s
+            self._heeded_until_s = now_s + min(after_s, RETRY_WAIT_MAX_S)
+
+    async def _let_alone(self) -> None:
+        """Waits, where another call was told to come later; raises ModelFailed where that is too long, and nothing was
+        sent."""
+        for _ in range(ATTEMPTS_MAX):
+            now_s = self._clock.elapsed_s()
+            if now_s >= self._heeded_until_s:
+                return
+            wait_s = self._asked_until_s - now_s
+            if wait_s > RETRY_WAIT_MAX_S:
+                break
+            await self._clock.sleep(wait_s + min(wait_s, SPREAD_S) * self._jitter())
+        else:
+            wait_s = max(self._asked_until_s - self._clock.elapsed_s(), SPREAD_S)
+        text = "not asked: another call was told to come later"
+        raise Failure(error_class=RATE_LIMITED, text=text, after_s=wait_s).as_error(self.name)
 
     async def close(self) -> None:
         """Nothing of its own is open: connections belong to the catalogue."""
