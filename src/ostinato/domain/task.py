@@ -200,7 +200,7 @@ class After(Value):
     on: Condition = Condition.SUCCESS
 
 
-class TaskSpec(Value):
+class TaskSpec(Value, gc=False):
     """What was asked for: fixed when the task is made, stored as one document."""
 
     goal: str = ""
@@ -301,7 +301,7 @@ class NewTask(Value):
         return tuple(found.values())
 
 
-class TaskResult(Value):
+class TaskResult(Value, gc=False):
     """How a task ended. `text` is for people and dependants; `error` names what failed."""
 
     text: str = ""
@@ -316,7 +316,7 @@ class TaskResult(Value):
     """The task that found it out, where this one was answered from its result."""
 
 
-class Task(Value):
+class Task(Value, gc=False):
     """One task as it stands."""
 
     id: int

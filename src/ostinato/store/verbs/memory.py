@@ -7,10 +7,11 @@ something is undone. Knows nothing of SQL.
 from __future__ import annotations
 
 from collections.abc import Collection
+from itertools import islice
 
 from ostinato.domain.limit import Strands
 from ostinato.domain.values import Instant
-from ostinato.store.verbs.queues import Queues
+from ostinato.store.verbs.queues import QueueKey, Queues
 from ostinato.store.verbs.rows import Kept
 
 TASKS_MAX = 4_096
@@ -28,6 +29,8 @@ class Memory:
         self.last_ids: dict[str, int] = {}
         self.flags: dict[str, set[str]] | None = None
         self.queues: Queues | None = None
+        self.long_queues: set[QueueKey] = set()
+        """Those of which nothing was at hand when their last page was read."""
         self.strands: Strands | None = None
         self.aging_s: float | None = None
         self.tasks: dict[int, Kept] = {}
@@ -46,10 +49,13 @@ class Memory:
         """Earliest time at which a delayed task or a wait comes due, once `due_known`."""
 
     def keep(self, kept: Kept) -> None:
-        """Remembers a task; the one remembered longest makes room."""
-        if len(self.tasks) >= TASKS_MAX:
-            self.tasks.pop(next(iter(self.tasks)))
-        self.tasks[kept.task.id] = kept
+        """Remembers a task; those remembered longest make room, many at once: one by one, each would be looked for
+        behind all that have gone before it."""
+        tasks, number = self.tasks, kept.task.id
+        if len(tasks) >= TASKS_MAX and number not in tasks:
+            for each in list(islice(tasks, TASKS_MAX // 8)):
+                del tasks[each]
+        tasks[number] = kept
 
     def note_sessionless(self, keys: Collection[str]) -> None:
         """None of these sessions exists."""

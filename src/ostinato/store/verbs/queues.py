@@ -107,13 +107,13 @@ class Queues:
             queue.rows, queue.last, queue.more = [head], head, True
             self._push(key, head)
 
-    def add(self, key: QueueKey, row: Candidate) -> None:
-        """A row has become claimable."""
+    def add(self, key: QueueKey, row: Candidate) -> bool:
+        """A row has become claimable. False where it is so far behind that it will be read with its page."""
         queue = self._queues.get(key)
         if queue is None:
             queue = self._queues[key] = Queue()
         elif queue.more and row > queue.last:
-            return  # will be read with its page
+            return False  # will be read with its page
         insort(queue.rows, row)
         if len(queue.rows) > PAGE_MAX:
             queue.rows.pop()
@@ -122,6 +122,7 @@ class Queues:
             queue.last = row
         if queue.rows[0] is row:
             self._push(key, row)
+        return True
 
     def started(self, key: QueueKey, session: str) -> None:
         """A task of this queue runs now."""

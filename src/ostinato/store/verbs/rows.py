@@ -59,7 +59,7 @@ def to_text_or_none(value: object | None) -> str | None:
     return None if value is None else _encode(value).decode()
 
 
-class Kept(Value):
+class Kept(Value, gc=False):
     """A task as the store keeps it: the task, and what only the store needs to know about it."""
 
     task: Task

@@ -315,8 +315,8 @@ class TaskVerbs(Work):
             memory.note_due(kept.due_at)
         elif (place := self._place_of(kept)) is not None:
             self.brings_work = True
-            if memory.queues is not None:
-                memory.queues.add(*place)
+            if memory.queues is not None and not memory.queues.add(*place) and place[0] in memory.long_queues:
+                memory.tasks.pop(kept.task.id, None)  # others would have to make room for it, long before its turn
 
     def _left_running(self, task: Task) -> None:
         queues = self._memory.queues

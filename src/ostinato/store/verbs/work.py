@@ -6,7 +6,7 @@ undone are dropped with it. Knows nothing of threads or commits: the writer call
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from msgspec.structs import asdict
@@ -304,21 +304,26 @@ class Work(ReadVerbs):
         return heads
 
     def _queue_page(self, key: QueueKey, after: Candidate, most: int) -> list[Candidate]:
-        found = self._db.all(
-            "queue_page",
-            **key._asdict(),
-            rank=after.rank,
-            id=after.id,
-            limit=most,
-        )
-        self._bring_near([id_ for _, id_, _, _ in found])
-        return [Candidate(*each) for each in found]
-
-    def _bring_near(self, tasks: Sequence[int]) -> None:
-        """Tasks that are about to be claimed are read together: one after the other they cost twice as much."""
-        missing = [each for each in tasks if each not in self._memory.tasks]
-        for row in self._db.all("tasks_by_id", ids=rows.list_of(missing)) if missing else ():
-            self._memory.keep(rows.kept_of(row))
+        """The next of a queue, and the tasks themselves: one after the other they would cost twice as much. Where the
+        last page held nothing that was at hand, the queue is longer than memory, and both are read in one go."""
+        memory = self._memory
+        place = {**key._asdict(), "rank": after.rank, "id": after.id, "limit": most}
+        if key in memory.long_queues:
+            read = [rows.kept_of(row) for row in self._db.all("queue_page_whole", **place)]
+            found = [Candidate(each.rank, each.task.id, each.task.session or "", each.task.priority) for each in read]
+            fresh = [each for each in read if each.task.id not in memory.tasks]
+        else:
+            found = [Candidate(*each) for each in self._db.all("queue_page", **place)]
+            missing = [each.id for each in found if each.id not in memory.tasks]
+            listed = self._db.all("tasks_by_id", ids=rows.list_of(missing)) if missing else []
+            fresh = [rows.kept_of(row) for row in listed]
+        if len(fresh) == most:
+            memory.long_queues.add(key)
+        else:
+            memory.long_queues.discard(key)
+        for each in fresh:
+            memory.keep(each)
+        return found
 
 
 def event_from(id_: int, told: Told) -> Event:

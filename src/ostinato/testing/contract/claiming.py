@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Mapping
 from typing import Any
 
+from ostinato.domain.errors import NotFound
 from ostinato.domain.event import EventName
 from ostinato.domain.message import NewMessage
-from ostinato.domain.task import URGENT_PRIORITY, Park, Requeue, TaskEvent, TaskKind, TaskState, Wait, WaitKind
+from ostinato.domain.task import (
+    URGENT_PRIORITY,
+    NewTask,
+    Park,
+    Requeue,
+    Task,
+    TaskEvent,
+    TaskKind,
+    TaskState,
+    Wait,
+    WaitKind,
+)
 from ostinato.domain.values import SECOND, Source
-from ostinato.store.port import EVERY_POOL, Claim, ClaimRequest
+from ostinato.store.port import EVERY_POOL, Claim, ClaimRequest, Tx
 from ostinato.testing.contract.scene import Scene, case
 
 
@@ -194,6 +207,32 @@ async def a_long_queue_is_claimed_in_order_to_its_end(scene: Scene) -> None:
     while claimed := await scene.claim(most=7, agent_limit_default=1_000):
         order += [task.id for task in claimed]
     assert order == expected
+
+
+@case
+async def a_node_that_remembers_nothing_claims_a_long_queue_in_order_while_it_grows(scene: Scene) -> None:
+    chance = random.Random(5)
+    waiting: list[Task] = []
+
+    def add_some(tx: Tx, count: int) -> None:
+        news = (NewTask(kind=TaskKind.RUN, title=f"{n}", priority=chance.randint(0, 2)) for n in range(count))
+        waiting.extend(tx.add_task(new, now=scene.now) for new in news)
+
+    def add_in_vain(tx: Tx) -> None:
+        tx.add_task(NewTask(kind=TaskKind.RUN, title="undone"), now=scene.now)
+        raise NotFound("on purpose")
+
+    await scene.do(lambda tx: add_some(tx, 300))
+    with contextlib.suppress(NotFound):
+        await scene.do(add_in_vain)  # a store that has undone something forgets what it knew
+    while claimed := await scene.claim(most=50):
+        waiting.sort(key=lambda task: (-task.priority, task.id))
+        assert [(task.id, task.title) for task in claimed] == [(task.id, task.title) for task in waiting[:50]]
+        del waiting[:50]
+        for each in claimed[::10]:
+            await scene.finish(each)
+        await scene.do(lambda tx: add_some(tx, len(waiting) // 8))
+    assert not waiting
 
 
 @case

@@ -14,6 +14,13 @@ WHERE state = 'ready' AND due_at IS NULL AND pool = :pool AND agent = :agent AND
     AND (rank, id) > (:rank, :id)
 ORDER BY rank, id LIMIT :limit
 
+-- name: queue_page_whole
+-- The same with all of each task.
+SELECT {task_columns} FROM tasks
+WHERE state = 'ready' AND due_at IS NULL AND pool = :pool AND agent = :agent AND kind = :kind AND strand = :strand
+    AND (rank, id) > (:rank, :id)
+ORDER BY rank, tasks.id LIMIT :limit
+
 -- name: event_filter
 -- The parts of an EventFilter that every list applies.
 id > :after AND at >= :since_at AND at < :until_at

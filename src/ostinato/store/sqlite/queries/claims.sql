@@ -32,6 +32,13 @@ WHERE state = 'ready' AND due_at IS NULL AND pool = :pool AND agent = :agent AND
     AND (rank, id) > (:rank, :id)
 ORDER BY rank, id LIMIT :limit
 
+-- name: queue_page_whole
+-- The same with all of each task: where none of them is at hand, this costs less than to ask for them afterwards.
+SELECT {task_columns} FROM tasks INDEXED BY task_claimable
+WHERE state = 'ready' AND due_at IS NULL AND pool = :pool AND agent = :agent AND kind = :kind AND strand = :strand
+    AND (rank, id) > (:rank, :id)
+ORDER BY rank, tasks.id LIMIT :limit
+
 -- name: running
 -- What runs: the limits of agents, kinds and sessions are counted from these.
 SELECT pool, agent, kind, strand, session FROM tasks INDEXED BY task_running WHERE state = 'running'
