@@ -93,6 +93,7 @@ PROMISES = (
             "tests/crash/test_random_kills.py::test_kills_at_random_moments_lose_nothing_and_do_nothing_twice",
             TURNS,
             "tests/postgres/test_nodes.py::test_one_of_two_nodes_is_gone_and_the_other_goes_on",
+            "tests/postgres/test_siege.py::test_nodes_that_are_killed_again_and_again_lose_nothing_and_do_nothing_twice",
             "tests/simulation/test_simulation.py::test_every_law_holds_whatever_goes_wrong",
         ),
     ),

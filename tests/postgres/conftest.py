@@ -15,7 +15,7 @@ from tests.postgres.errand import Outside
 from tests.postgres.proxy import Plan, Proxy, never
 from tests.postgres.server import CURE, Server, binaries, empty, shared_server
 
-collect_ignore = [] if FULL else ["test_every_cut.py"]
+collect_ignore = [] if FULL else ["test_every_cut.py", "test_siege.py"]
 
 Day = Callable[[Plan], list[str]]
 """Lives the scripted day with these cuts; returns what is wrong with it afterwards."""

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -49,8 +49,7 @@ Nodes = list[subprocess.Popen[bytes]]
 def nodes(url: str, outside: Outside, *, bug: str = "", lease_s: float = LEASE_S, count: int = 2) -> Iterator[Nodes]:
     """Node processes that have started; whatever is left of them ends."""
     run(open_postgres(url).close())  # one makes the tables, so that all start at once
-    command = (sys.executable, "-m", "tests.postgres.node_process", url, str(outside.path), str(lease_s), bug)
-    started = [subprocess.Popen(command) for _ in range(count)]
+    started = [start(url, outside, lease_s=lease_s, bug=bug) for _ in range(count)]
     try:
         wait_until(lambda: len(outside.lines("up")) >= count)
         yield started
@@ -60,9 +59,15 @@ def nodes(url: str, outside: Outside, *, bug: str = "", lease_s: float = LEASE_S
             each.wait()
 
 
-def add(url: str) -> list[str]:
-    """Sends all errands; returns their titles."""
-    titles = [f"errand-{number}" for number in range(TASKS)]
+def start(url: str, outside: Outside, *, lease_s: float, bug: str = "") -> subprocess.Popen[bytes]:
+    """One node's process, which begins to start."""
+    command = (sys.executable, "-m", "tests.postgres.node_process", url, str(outside.path), str(lease_s), bug)
+    return subprocess.Popen(command)
+
+
+def add(url: str, numbers: Iterable[int] = range(TASKS)) -> list[str]:
+    """Sends errands; returns their titles."""
+    titles = [f"errand-{number}" for number in numbers]
 
     async def work() -> None:
         store, now = open_postgres(url), SystemClock().now()
