@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ostinato.domain.ledger import held_by
-from ostinato.domain.step import SENT_ON, Entry, ModelIntent, Note, Step
+from ostinato.domain.step import Entry, ModelIntent, Note, Step, sent_on
 from ostinato.domain.values import Trust
 
 CALLED, LATER = 1_000, 2_000
@@ -17,9 +17,10 @@ def journal(*entries: Entry) -> list[Step]:
     ]
 
 
-def test_a_person_who_sends_a_call_on_moves_its_money_and_an_agent_that_says_the_same_does_not() -> None:
+def test_a_person_who_sends_a_call_on_moves_its_money_and_a_remark_in_the_same_words_does_not() -> None:
     call = ModelIntent(call=1, model="m", reserved_usd_micros=7)
-    person, agent = Note(text=f"{SENT_ON}: go", by="ann"), Note(text=f"{SENT_ON}: go", by="clerk", trust=Trust.AGENT)
+    sends = sent_on(by="ann", reason="go")
     assert held_by(journal(call)).call_at == CALLED
-    assert held_by(journal(call, person)).call_at == LATER
-    assert held_by(journal(call, agent)).call_at == CALLED
+    assert held_by(journal(call, sends)).call_at == LATER
+    for author, trust in (("ann", Trust.OPERATOR), ("clerk", Trust.AGENT)):
+        assert held_by(journal(call, Note(text=sends.text, by=author, trust=trust))).call_at == CALLED

@@ -31,6 +31,7 @@ from ostinato.domain.step import (
     ToolOutcome,
     entry_from_json,
     entry_to_json,
+    sent_on,
 )
 from ostinato.domain.turn import (
     FINISH_TOOL,
@@ -561,9 +562,14 @@ def test_a_limit_that_nobody_is_asked_about_ends_the_turn() -> None:
 def test_a_failed_turn_that_a_person_sends_on_asks_again_instead_of_failing_again(story: Story) -> None:
     world = played(story)
     assert end_of(world).failed
-    sent_on = [*world.journal, Note(text="retried", by="operator")]
-    assert isinstance(next_action(sent_on, story.limits), CallModel | AskLimit)
-    assert isinstance(next_action([*world.journal, Note(text="drained")], story.limits), Finish)
+    going = sent_on(by="operator", reason="retried")
+    assert isinstance(next_action([*world.journal, going], story.limits), CallModel | AskLimit)
+    for remark in (
+        Note(text="drained"),
+        Note(text=going.text, by="ann"),
+        Note(text=going.text, by="x", trust=Trust.AGENT),
+    ):
+        assert isinstance(next_action([*world.journal, remark], story.limits), Finish)
 
 
 def withdrawn(question: int, call_id: str = "") -> Answered:

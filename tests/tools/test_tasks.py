@@ -13,9 +13,10 @@ from ostinato.domain.chat import ToolCall
 from ostinato.domain.event import EventName
 from ostinato.domain.message import DEPTH_MAX
 from ostinato.domain.step import Effect, ModelAnswer, ResultStatus, ToolIntent
-from ostinato.domain.task import Done, TaskEvent, TaskKind, TaskResult, TaskState
+from ostinato.domain.task import Done, TaskEvent, TaskKind, TaskResult, TaskSpec, TaskState
 from ostinato.domain.values import Attachment, Origin, Source, Trust
 from ostinato.store.port import Claim, ClaimRequest, EventFilter, TaskFilter
+from ostinato.tools.router import is_routed
 from ostinato.tools.tasks import CREATED_MAX
 from tests.tools.conftest import Scene
 from tests.tools.desk import BEGINS_AT, Desk
@@ -253,5 +254,22 @@ def test_a_task_belongs_to_the_project_of_the_one_it_comes_from(at_desk: Play, n
         await desk.call(name, {"title": "beside", "agent": "sales", "project": "other", "type": "lead"}, task=above.id)
         tasks = await desk.see(lambda tx: tx.tasks(TaskFilter(agent="sales")))
         assert [(each.project, each.type) for each in tasks] == [("other", "lead"), ("acme", "")]
+
+    at_desk(scene)
+
+
+def test_only_whom_the_router_chose_counts_as_routed_whatever_the_reason_says(at_desk: Play) -> None:
+    async def scene(desk: Desk) -> None:
+        why = "a rule: sales: has refunds (before billing: busy)"
+        spec = TaskSpec(skills=("refunds",), routed=why, routed_to="sales")
+        placed, named = [await desk.add(agent=each, spec=spec) for each in ("sales", "billing")]
+        assert is_routed(placed)
+        assert not is_routed(named)
+        moved = await desk.store.run(lambda tx: tx.change_task(placed.id, actor="ann", agent="billing", now=BEGINS_AT))
+        assert not is_routed(moved)
+        again = await desk.store.run(
+            lambda tx: tx.change_task(moved.id, actor="runtime", agent="technical", routed="by load", now=BEGINS_AT)
+        )
+        assert is_routed(again)
 
     at_desk(scene)

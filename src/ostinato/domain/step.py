@@ -264,15 +264,13 @@ class Note(Value, tag="note"):
     """Less where an agent wrote it: such a remark decides nothing, and may hold text from outside."""
     private: bool = False
     """Its author had read what may be private."""
-
-    @property
-    def sends_on(self) -> bool:
-        """True for the one that a person leaves in the journal of a failed task that goes on."""
-        return self.trust is Trust.OPERATOR and self.text.startswith(SENT_ON)
+    sends_on: bool = False
+    """A person's word lets the failed task go on: only the store writes such a note, in the commit that does so."""
 
 
-SENT_ON = "sent on"
-"""How such a note begins."""
+def sent_on(*, by: str, reason: str) -> Note:
+    """What tells a turn that may go on from one that has stopped for good."""
+    return Note(text=f"sent on: {reason}" if reason else "sent on", by=by, sends_on=True)
 
 
 class Submitted(Value, tag="submitted"):

@@ -260,6 +260,8 @@ class TaskSpec(Value, gc=False):
     """The task whose result it reviews."""
     routed: str = ""
     """Why its agent got it when it was given to one for its skills."""
+    routed_to: str = ""
+    """That agent; whoever else has it by now was named by somebody."""
 
 
 class NewTask(Value):

@@ -235,10 +235,12 @@ class TurnView:
         self.same_calls, self.last_call = 0, b""
 
     def _add_note(self, note: Note) -> None:
-        """A person's word after a failure sends the turn on; the runtime's own remarks and those of agents never do."""
+        """A person who sends a failed turn on sets aside what it had come to; any word of a person may be a reason to
+        do the same once more. The runtime's own remarks and those of agents are neither."""
         self.noted = True
-        if note.by != RUNTIME and note.trust is Trust.OPERATOR:
+        if note.sends_on:
             self.malformed, self.limits_forgiven = 0, len(self.limits)
+        if note.by != RUNTIME and note.trust is Trust.OPERATOR:
             self.same_calls, self.last_call = 0, b""
 
     def _add_review(self, verdict: Reviewed) -> None:

@@ -71,7 +71,8 @@ class Router:
             tx.announce(NewEvent(name=EventName.RULE_MISSED, agent=chosen.agent, reason=each), now=now)
         if chosen.agent is None:
             return replace(new, blocked=chosen.blocked)
-        return replace(new, agent=chosen.agent, blocked="", spec=replace(new.spec, routed=_why(chosen, guide)))
+        spec = replace(new.spec, routed=_why(chosen, guide), routed_to=chosen.agent)
+        return replace(new, agent=chosen.agent, blocked="", spec=spec)
 
     def place_again(
         self, tx: Tx, task: Task, agents: Sequence[Colleague], *, actor: str, now: Instant, at_once: bool = False
@@ -177,7 +178,7 @@ def scaled(stored: str | None, concurrency: int) -> int:
 
 def is_routed(task: Task) -> bool:
     """True for a task that has its agent by routing: nobody named it, and nobody has moved it since."""
-    return task.agent is not None and f": {task.agent}: " in task.spec.routed
+    return task.agent is not None and task.agent == task.spec.routed_to
 
 
 def _why(chosen: Route, guide: Guidance) -> str:

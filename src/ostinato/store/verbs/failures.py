@@ -29,7 +29,7 @@ from ostinato.domain.failure import (
 from ostinato.domain.message import OWN_KINDS, kind_of
 from ostinato.domain.question import NewQuestion, Question, QuestionKind, QuestionState, agent_of_answer
 from ostinato.domain.retry import FailureClass, class_of
-from ostinato.domain.step import SENT_ON, Effect, Entry, Note, ResultStatus, Step, is_private, is_tainted
+from ostinato.domain.step import Effect, Entry, ResultStatus, Step, is_private, is_tainted, sent_on
 from ostinato.domain.task import Fail, Retry, Task, TaskEvent, TaskKind, TaskResult, TaskState, Wait, WaitKind
 from ostinato.domain.values import SECOND, Instant, Trust
 from ostinato.store.port import QuestionFilter
@@ -221,7 +221,7 @@ class FailureVerbs(AskVerbs):
             moved = self._move(kept, TaskEvent.WAKE, actor=by, reason=reason, failures=0, now=now)
             self._release_reserved(task, now=now)  # what it has held all the time counts for the day of this decision
             self._reserve_again(task, self.steps(task.id), now=now)
-            self._append_steps(moved, [Note(text=f"{SENT_ON}: {said}" if said else SENT_ON, by=by)], now=now)
+            self._append_steps(moved, [sent_on(by=by, reason=said)], now=now)
 
     def _decide_beside(self, task: Task, settled: Question, *, agent: str | None, gives_up: bool, now: Instant) -> None:
         """The same about what has ended long since, because its session goes on. Where nobody has answered, it stays

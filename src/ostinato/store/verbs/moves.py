@@ -16,7 +16,6 @@ from ostinato.domain.question import QuestionKind, QuestionState
 from ostinato.domain.replay import Edit
 from ostinato.domain.step import (
     REPEATABLE,
-    SENT_ON,
     WITHDRAWN,
     Answered,
     Entry,
@@ -27,6 +26,7 @@ from ostinato.domain.step import (
     ToolOutcome,
     is_private,
     is_tainted,
+    sent_on,
 )
 from ostinato.domain.task import (
     ENDED,
@@ -190,9 +190,7 @@ class MoveVerbs(EndingVerbs):
             entries = begun_anew(journal, effects)
         else:
             self._reserve_again(kept.task, journal, now=now)
-            # A person's word tells a turn that may go on from one that has stopped for good.
-            sent_on = Note(text=f"{SENT_ON}: {reason}" if reason else SENT_ON, by=actor)
-            entries = [sent_on, *self._undecided(kept.task.id, journal)]
+            entries = [sent_on(by=actor, reason=reason), *self._undecided(kept.task.id, journal)]
         moved = self._append_steps(moved, entries, now=now)
         never_began = kept.task.unfinished and not kept.task.attempts
         return self._wait_again(moved, now=now) if never_began else moved.task
@@ -282,7 +280,8 @@ class MoveVerbs(EndingVerbs):
         if not changes:
             return old
         if routed and "agent" in changes:
-            kept = self._reword(kept, title=old.title, spec=replace(old.spec, routed=routed), now=now)
+            spec = replace(old.spec, routed=routed, routed_to=agent or "")
+            kept = self._reword(kept, title=old.title, spec=spec, now=now)
         return self._change(kept, changes, actor=actor, now=now)
 
     def _change(self, kept: Kept, changes: dict[str, Any], *, actor: str, now: Instant) -> Task:

@@ -7,7 +7,17 @@ from ostinato.domain.errors import Conflict, Fenced, Invalid, NotFound
 from ostinato.domain.event import EventName
 from ostinato.domain.question import Action, QuestionKind, QuestionState
 from ostinato.domain.retry import RetryPolicy
-from ostinato.domain.step import WITHDRAWN, Answered, Effect, Input, Note, ResultStatus, ToolIntent, ToolOutcome
+from ostinato.domain.step import (
+    WITHDRAWN,
+    Answered,
+    Effect,
+    Input,
+    Note,
+    ResultStatus,
+    ToolIntent,
+    ToolOutcome,
+    sent_on,
+)
 from ostinato.domain.task import (
     Done,
     Fail,
@@ -218,7 +228,7 @@ async def a_retried_task_goes_on_with_its_journal_and_fresh_tries(scene: Scene) 
     )
     assert (again.state, again.journal, again.steps, again.failures) == (TaskState.READY, 1, 2, 0)
     steps = await scene.see(lambda reads: reads.steps(failed.id))
-    assert steps[-1].entry == Note(text="sent on: look again", by="ann")
+    assert steps[-1].entry == sent_on(by="ann", reason="look again")
     with refuses(Conflict):
         await scene.do(lambda tx: tx.retry_task(failed.id, fresh=False, actor="ann", now=scene.now))
 
