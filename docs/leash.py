@@ -16,7 +16,7 @@ import msgspec
 from ostinato.agents import coding, function_model
 from ostinato.domain import address, budget, file_rules, message, plan, review, turn
 from ostinato.domain.duration import format_duration
-from ostinato.domain.file_rules import HIDDEN, LEASH
+from ostinato.domain.file_rules import AUTORUN, HIDDEN, LEASH
 from ostinato.domain.gate import DEFAULT_GATES, Gate
 from ostinato.domain.policy import CallFacts, Policy, judge
 from ostinato.domain.step import EFFECTS, Decision
@@ -189,6 +189,7 @@ def never() -> str:
         ("no tool writes, in any spelling", code(sorted(LEASH))),
         ("no tool reads, writes or lists", code(sorted(HIDDEN))),
         ("no command changes", code((*sealed, *git))),
+        ("neither writes, but where `files.write` names it", code(sorted(AUTORUN))),
         (
             "no command leaves behind",
             code((*protected.UNWANTED, *(f"{protected.GIT}/{each}" for each in protected.GIT_UNWANTED))),
@@ -213,12 +214,14 @@ def refused_calls() -> str:
     """System calls that the filter of a room refuses."""
     always = code(each.name for each in syscall_filter.REFUSED)
     unbounded = code(each.name for each in syscall_filter.UNBOUNDED)
-    by_arguments = code(each.name for each in syscall_filter.SPECIAL)
+    with_modes = (each for calls in syscall_filter.MODES.values() for each in calls)
+    by_arguments = code(each.name for each in (*syscall_filter.SPECIAL, *with_modes))
     ranked = (each for each, _ in syscall_filter.RANKS.values())
     of_itself = code(each.name for each in (*syscall_filter.OF_ITSELF, *ranked))
     rows = (
         ("refused", always),
         ("refused by its arguments", by_arguments),
+        ("not there", code(each.name for each in syscall_filter.BEYOND_REACH)),
         ("refused in the fall-back, too", unbounded),
         ("refused there unless about the caller itself", of_itself),
     )

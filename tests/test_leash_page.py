@@ -12,7 +12,7 @@ import pytest
 from docs import leash
 from ostinato import tools
 from ostinato.domain import address
-from ostinato.domain.file_rules import HIDDEN, LEASH
+from ostinato.domain.file_rules import AUTORUN, HIDDEN, LEASH
 from ostinato.domain.gate import DEFAULT_GATES
 from ostinato.domain.step import EFFECTS, Effect
 from ostinato.domain.values import Limits
@@ -36,10 +36,12 @@ NAMED: dict[str, Iterable[object]] = {
     "limits of a command": room.Bounds.__struct_fields__,
     "the leash": LEASH,
     "hidden names": HIDDEN,
+    "what makes others run something": AUTORUN,
     "files that no command changes": protected.FILES,
     "files of the machine": room.SYSTEM_FILES,
     "variables": surroundings.PLAIN,
     "system calls": [each.name for each in (*syscall_filter.REFUSED, *syscall_filter.UNBOUNDED)],
+    "system calls that are not there": [each.name for each in syscall_filter.BEYOND_REACH],
     "addresses that are never reached": address.NEVER,
 }
 

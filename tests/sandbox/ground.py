@@ -44,6 +44,8 @@ FILES = {
     "agents/neighbour/AGENTS.md": "Do.\n",
     "agents/me/SOUL.md": "I am an agent.\n",
     "agents/me/TOOLS.md": "---\nallow: [exec.run]\n---\n",
+    "agents/me/.vscode/tasks.json": "{}",
+    "agents/me/.envrc": "",
     "agents/me/notes/today.md": "today\n",
     "outside/secret": "secret\n",
 }

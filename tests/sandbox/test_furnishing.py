@@ -117,6 +117,21 @@ def test_what_leads_git_astray_is_moved_aside_unless_it_was_there(tmp_path: Path
     assert watch.put_aside() == ()
 
 
+def test_what_makes_other_programs_run_something_is_kept_as_it_is_unless_it_is_granted(tmp_path: Path) -> None:
+    for name in (".vscode", ".claude"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "settings.json").write_text("{}")
+    watch = prepare(tmp_path, granted=frozenset({".claude", ".envrc"}))
+    assert tmp_path / ".vscode" in watch.guard.sealed
+    assert tmp_path / ".claude" not in watch.guard.sealed
+    for name in (".vscode/settings.json", ".claude/settings.json", ".envrc", ".husky"):
+        (tmp_path / name).write_text("evil")
+    assert watch.changed() == (".vscode/settings.json",)
+    assert watch.put_aside() == (".husky",)
+    assert (tmp_path / ".envrc").exists()
+    assert (tmp_path / ".husky.refused-1").read_text() == "evil"
+
+
 def test_what_a_command_left_that_died_with_its_node_is_moved_aside_before_the_next(tmp_path: Path) -> None:
     a_repository(tmp_path)
     for name in (".git/commondir", "ostinato.toml"):

@@ -17,8 +17,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ostinato.domain.errors import Exhausted, OstinatoError
-from ostinato.domain.file_rules import FileRules
+from ostinato.domain.errors import Denied, Exhausted, OstinatoError
+from ostinato.domain.file_rules import AUTORUN, FileRules, autorun_granted, check_read, check_write, parts_of
 from ostinato.domain.step import ResultStatus
 from ostinato.tools.files import FOUND_MAX, SHOWN_BYTES_MAX, shown_lines
 from ostinato.tools.port import OutsideTool
@@ -467,3 +467,19 @@ def test_more_than_a_limit_is_exhausted_not_wrong(tmp_path: Path) -> None:
     os.truncate(tmp_path / "a.md", FILE_BYTES_MAX)
     with SafeFolder(tmp_path, RULES) as folder, pytest.raises(Exhausted):
         folder.append("a.md", b"y", key="k")
+
+
+def test_what_makes_other_programs_run_something_is_written_only_where_it_is_named() -> None:
+    for name in AUTORUN:
+        for path in (name, f"{name}/settings.json", f"notes/{name}", name.upper(), f"notes/{name}\u200b/x"):
+            for write in ((".",), ("notes/", "."), (f"{name}x", ".")):
+                with pytest.raises(Denied, match="makes other programs run something"):
+                    check_write(parts_of(path), FileRules(write=write))
+            check_read(parts_of(path), FileRules())
+        named = FileRules(write=(".", f"{name}/", f"notes/{name}"))
+        for path in (name, f"{name}/settings.json", f"notes/{name}/deep/x"):
+            check_write(parts_of(path), named)
+        with pytest.raises(Denied):
+            check_write(parts_of(f"{name}/{name}"), named)
+        assert autorun_granted(named) == {name}
+        assert autorun_granted(FileRules(write=(".", f"{name}/settings.json", f"notes/{name}"))) == frozenset()

@@ -32,6 +32,14 @@ LEASH = frozenset(
 """Read, but never written: who an agent is and what it may do is not for the agent to say."""
 
 
+AUTORUN = frozenset({
+    ".claude", ".codex", ".cursor", ".devcontainer", ".envrc", ".exrc", ".gemini", ".husky", ".idea", ".mise.toml",
+    ".nvim.lua", ".vscode", ".zed",
+})  # fmt: skip
+"""Read, but written only where `files.write` names it: what makes an editor, a shell or a coding agent run something
+when a person next opens that folder."""
+
+
 class FileRules(Value):
     """Which parts of its workspace an agent may read and write: prefixes such as `.`, `notes/`, `out/report.md`."""
 
@@ -68,6 +76,15 @@ def check_write(parts: Parts, rules: FileRules) -> None:
         raise Denied(f"{shown(parts)} is protected: no tool writes it", cure="Ask a person to change it.")
     if not covers(rules.write, parts):
         raise Denied(f"{shown(parts)} is outside what you may write: {_listed(rules.write)}")
+    named = max((len(prefix) for prefix in map(_prefix, rules.write) if parts[: len(prefix)] == prefix), default=0)
+    if any(_plain_name(each) in AUTORUN for each in parts[named:]):
+        what = f"{shown(parts)} makes other programs run something"
+        raise Denied(what, cure="Ask a person to name it in TOOLS.md, files.write.")
+
+
+def autorun_granted(rules: FileRules) -> frozenset[str]:
+    """Names at the top of the workspace that make other programs run something, and that may be written whole."""
+    return frozenset(prefix[0] for prefix in map(_prefix, rules.write) if len(prefix) == 1 and prefix[0] in AUTORUN)
 
 
 def may_list(parts: Parts, rules: FileRules) -> bool:

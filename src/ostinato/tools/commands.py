@@ -14,7 +14,7 @@ from typing import Any
 
 from ostinato.domain.command import effect_of, runs_files
 from ostinato.domain.errors import Conflict, Denied, OstinatoError
-from ostinato.domain.file_rules import FileRules, parts_of
+from ostinato.domain.file_rules import FileRules, autorun_granted, parts_of
 from ostinato.domain.step import Effect
 from ostinato.domain.values import Value, digest_of
 from ostinato.tools.port import Arguments, CallReport, CommandRules, ToolContext, text_schema
@@ -184,7 +184,7 @@ def check_bound(now: dict[str, Any], then: dict[str, Any]) -> None:
 
 def furnished(context: ToolContext, wanted: Wanted, *, way: Path | None = None) -> tuple[Watch, Room]:
     """The room of a command, and a watch over what no command may change. `way`: the folder of its way out."""
-    watch = prepare(wanted.workspace)
+    watch = prepare(wanted.workspace, granted=autorun_granted(context.files))
     room = Room(
         workspace=wanted.workspace,
         guard=watch.guard,

@@ -66,13 +66,21 @@ class Surroundings(Value):
     workspace: str
     marks: dict[str, Mark]
     """What no command may change in the workspace."""
+    granted: frozenset[str] = frozenset()
+    """Of what makes other programs run something, what it may."""
     way: str = ""
     """The token of its way to the network; empty: it has none."""
 
     @property
     def watch(self) -> Watch:
         """What is protected in its workspace."""
-        return Watch(workspace=Path(self.workspace), guard=Guard(), marks=self.marks)
+        return Watch(workspace=Path(self.workspace), guard=Guard(), marks=self.marks, granted=self.granted)
+
+
+def surroundings_of(watch: Watch, *, backend: str, way: str) -> Surroundings:
+    """How it is as it begins."""
+    folder = str(watch.workspace)
+    return Surroundings(backend=backend, workspace=folder, marks=watch.marks, granted=watch.granted, way=way)
 
 
 class Standing(enum.StrEnum):

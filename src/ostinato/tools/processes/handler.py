@@ -34,7 +34,7 @@ from ostinato.tools.commands import (
     wanted_command,
 )
 from ostinato.tools.port import ToolContext
-from ostinato.tools.processes.handle import PROCESSES_FOLDER, About, Exit, Handle, Standing, Surroundings
+from ostinato.tools.processes.handle import PROCESSES_FOLDER, About, Exit, Handle, Standing, surroundings_of
 from ostinato.tools.processes.start import Start, Terminal, start
 from ostinato.tools.sandbox.launch import Backend, problem_in
 from ostinato.tools.sandbox.preflight import preflight
@@ -154,7 +154,7 @@ class ProcessHandler:
             folder = self._place.ways.folder(way) if way and self._place.ways else None
             watch, room = await asyncio.to_thread(furnished, context, wanted, way=folder)
             token = way.token if way else ""
-            now = Surroundings(backend=backend.name, workspace=str(watch.workspace), marks=watch.marks, way=token)
+            now = surroundings_of(watch, backend=backend.name, way=token)
             await asyncio.to_thread(handle.furnish, now)
             terminal = _terminal_of(task.spec.input["arguments"])
             errand = errand_of(

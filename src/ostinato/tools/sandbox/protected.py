@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ostinato.domain.errors import Denied
+from ostinato.domain.file_rules import AUTORUN
 from ostinato.domain.values import Value
 from ostinato.tools.sandbox.room import Guard
 
@@ -73,6 +74,8 @@ class Watch(Value):
     guard: Guard
     marks: dict[str, Mark]
     """Path relative to the workspace -> how it was."""
+    granted: frozenset[str] = frozenset()
+    """Of `AUTORUN`, what may be made and changed."""
 
     def changed(self) -> tuple[str, ...]:
         """Names of what is no longer as it was: a person has changed it meanwhile, or a command got through."""
@@ -88,7 +91,8 @@ class Watch(Value):
         """Moves what a command has made that would lead people's tools astray; returns the names."""
         moved = []
         with _opened(self.workspace) as root:
-            moved += [name for name in UNWANTED if _put_aside(root, name)]
+            unwanted = (*UNWANTED, *sorted(AUTORUN - self.granted - self.marks.keys()))
+            moved += [name for name in unwanted if _put_aside(root, name)]
             with contextlib.suppress(OSError, Denied), _below(root, GIT) as git:
                 for name in GIT_UNWANTED:
                     if f"{GIT}/{name}" not in self.marks and _put_aside(git, name):
@@ -96,8 +100,9 @@ class Watch(Value):
         return tuple(moved)
 
 
-def prepare(workspace: Path) -> Watch:
-    """Makes what is missing and remembers what is there.
+def prepare(workspace: Path, *, granted: frozenset[str] = frozenset()) -> Watch:
+    """Makes what is missing and remembers what is there. Of `AUTORUN` nothing is made: what is there is protected but
+    for what is `granted`, and what a command makes is moved aside afterwards.
 
     Raises Denied where something protected is a link or of another kind, for then nothing could hold it.
     """
@@ -113,6 +118,10 @@ def prepare(workspace: Path) -> Watch:
             sealed.append(workspace / name)
         for name in UNWANTED:
             _put_aside(root, name)
+        for name in sorted(AUTORUN - granted):
+            if (found := _stat_or_none(root, name)) is not None:
+                _check_plain(found, name)
+                sealed.append(workspace / name)
         inside = _prepare_git(root, workspace, owner=owner)
         if inside is None:
             sealed.append(workspace / GIT)
@@ -122,7 +131,9 @@ def prepare(workspace: Path) -> Watch:
     marks = {str(path.relative_to(workspace)): _mark(path) for each in sealed for path in (each, *_entries(each))}
     pointers = {str(path.relative_to(workspace)): _mark_or_none(path) for path in _pointers(workspace)}
     marks |= {name: mark for name, mark in pointers.items() if mark is not None}
-    return Watch(workspace=workspace, guard=Guard(folders=tuple(folders), sealed=tuple(sealed)), marks=marks)
+    return Watch(
+        workspace=workspace, guard=Guard(folders=tuple(folders), sealed=tuple(sealed)), marks=marks, granted=granted
+    )
 
 
 def _pointers(workspace: Path) -> Iterator[Path]:
