@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -129,6 +131,37 @@ def test_files_stop_growing(go: Callable[..., Finished], here: World) -> None:
     done = go(*shell("head -c 30000000 /dev/zero > /tmp/big || head -c 30000000 /dev/zero > /dev/shm/big"),
               scratch_bytes=MIB)  # fmt: skip
     assert done.code != 0
+
+
+LENDING = """
+import os, stat
+os.chdir("notes")
+def tried(make, *arguments):
+    try:
+        made = make(*arguments)
+    except PermissionError:
+        return "refused"
+    if isinstance(made, int):
+        os.close(made)
+    return "made"
+os.mkdir("folder")
+plain = os.open("plain", os.O_CREAT | os.O_WRONLY, 0o755)
+print(*(tried(os.open, f"f{mode:o}", os.O_CREAT | os.O_WRONLY, mode) for mode in (0o4755, 0o2755, 0o6000)))
+print(tried(os.open, ".", os.O_TMPFILE | os.O_WRONLY, 0o4755), tried(os.mknod, "node", stat.S_IFREG | 0o4755))
+print(tried(os.chmod, "plain", 0o4755), tried(os.fchmod, plain, 0o6755), tried(os.chmod, "folder", 0o2755))
+"""
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_no_file_that_lends_its_owners_rights_is_left_behind(
+    go: Callable[..., Finished], here: World, way: str
+) -> None:
+    done = go("/usr/bin/python3", "-c", LENDING, way=way)
+    assert done.output.head.split() == [b"refused"] * 8, done.output.head
+    for path in (here.workspace / "notes").rglob("*"):
+        assert not path.lstat().st_mode & (stat.S_ISUID | stat.S_ISGID), path
+    shutil.rmtree(here.workspace / "notes/folder")
+    assert go(*shell("cp /bin/true notes/copy && chmod 0755 notes/copy && notes/copy")).code == 0
 
 
 def test_output_without_end_is_kept_in_part(go: Callable[..., Finished]) -> None:

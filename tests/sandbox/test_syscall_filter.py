@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import itertools
+import os
 import re
+import stat
 import struct
 from functools import cache
 from pathlib import Path
@@ -17,8 +20,10 @@ from ostinato.tools.sandbox import syscall_filter
 from ostinato.tools.sandbox.syscall_filter import (
     ALLOW,
     ARCHES,
+    BEYOND_REACH,
     FAMILIES,
     KILL,
+    MODES,
     OF_ITSELF,
     RANKS,
     REFUSED,
@@ -31,7 +36,10 @@ program = cache(syscall_filter.program)
 
 MACHINES = st.sampled_from(sorted(ARCHES))
 NUMBERS = st.integers(0, 2**32 - 1)
-SPECIALS = {machine: {call.on(machine): call.name for call in SPECIAL} for machine in ARCHES}
+SPECIALS = {
+    machine: {call.on(machine) for call in (*SPECIAL, *BEYOND_REACH, *itertools.chain(*MODES.values()))}
+    for machine in ARCHES
+}
 
 
 def verdict(code: bytes, *, arch: int, number: int, arguments: tuple[int, ...] = ()) -> int:
@@ -133,6 +141,24 @@ def test_whoever_is_to_die_with_its_parent_does(machine: str, option: int, given
         assert on(machine, number, option, given_signal) == ALLOW
 
 
+@given(MACHINES, st.integers(0, 0o7777), st.integers(0, 2**32 - 1), st.booleans())
+def test_no_file_lends_its_owners_rights(machine: str, mode: int, flags: int, namespaces: bool) -> None:
+    arguments = {"open": (0, flags, mode), "openat": (0, 0, flags, mode)}
+    arguments |= {"mode second": (0, mode | 0o100000), "mode third": (0, 0, mode | 0o100000)}
+    for place, calls in MODES.items():
+        creates = flags & (os.O_CREAT | os.O_TMPFILE & ~os.O_DIRECTORY) or not place.startswith("open")
+        for call in calls:
+            if (number := call.on(machine)) is not None and (namespaces or call not in UNBOUNDED):
+                found = refused(on(machine, number, *arguments[place], namespaces=namespaces))
+                assert found == (errno.EPERM if creates and mode & (stat.S_ISUID | stat.S_ISGID) else None), call.name
+
+
+@given(MACHINES, st.booleans())
+def test_calls_that_no_filter_can_look_into_are_not_there(machine: str, namespaces: bool) -> None:
+    for call in BEYOND_REACH:
+        assert refused(on(machine, call.on(machine) or 0, namespaces=namespaces)) == errno.ENOSYS
+
+
 def test_without_namespaces_more_is_refused() -> None:
     for machine in ARCHES:
         for call in UNBOUNDED:
@@ -171,6 +197,14 @@ def test_the_numbers_are_those_of_the_kernels_headers(machine: str, header: str)
     path = Path("/usr/include") / header
     text = path.read_text() if path.exists() else ""
     known = dict(re.findall(r"__NR(?:3264)?_(\w+)\s+(\d+)", text))
-    for call in (*REFUSED, *SPECIAL, *UNBOUNDED, *OF_ITSELF, *(each for each, _ in RANKS.values())):
+    for call in (
+        *REFUSED,
+        *SPECIAL,
+        *BEYOND_REACH,
+        *itertools.chain(*MODES.values()),
+        *UNBOUNDED,
+        *OF_ITSELF,
+        *(each for each, _ in RANKS.values()),
+    ):
         if call.name in known:
             assert int(known[call.name]) == call.on(machine), call.name

@@ -77,9 +77,7 @@ REFUSED = _calls(
 )
 """Answered with EPERM, whatever their arguments."""
 
-SPECIAL = _calls(
-    "clone 56 220; unshare 272 97; clone3 435 435; ioctl 16 29; socket 41 198; socketpair 53 199; prctl 157 167"
-)
+SPECIAL = _calls("clone 56 220; unshare 272 97; ioctl 16 29; socket 41 198; socketpair 53 199; prctl 157 167")
 """Answered by their arguments."""
 
 UNBOUNDED = _calls(
@@ -99,6 +97,23 @@ OF_ITSELF = _calls(
 )
 """Refused there unless they name the caller itself (0): the node's own limits and turns are the same user's."""
 
+MODES = {
+    "open": _calls("open 2 -"),
+    "openat": _calls("openat 257 56"),
+    "mode second": _calls("chmod 90 -; fchmod 91 52; creat 85 -; mknod 133 -"),
+    "mode third": _calls("fchmodat 268 53; fchmodat2 452 452; mknodat 259 33"),
+}
+"""Where each has the mode of a file: refused with one that lends the rights of its owner or group to all."""
+
+SET_IDS = 0o6000  # S_ISUID, S_ISGID
+"""The files of a workspace belong to the owner of the fleet: one with such a bit would lend their rights to anybody on
+this machine."""
+
+CREATES = 0o20000100  # O_CREAT, __O_TMPFILE: without them the mode may be anything
+
+BEYOND_REACH = _calls("clone3 435 435; openat2 437 437")
+"""What they are to do lies in memory, where no filter looks: there are none, and programs use the older ones."""
+
 RANKS = {
     call.name: (call, user) for call, user in zip(_calls("setpriority 141 140; ioprio_set 251 30"), (2, 3), strict=True)
 }
@@ -110,7 +125,8 @@ _JGE = 0x35
 _JSET = 0x45
 _RET = 0x06
 
-_NUMBER, _ARCH, _ARG0, _ARG1 = 0, 4, 16, 24  # offsets in struct seccomp_data; the low words of little-endian machines
+_NUMBER, _ARCH = 0, 4  # offsets in struct seccomp_data
+_ARG0, _ARG1, _ARG2, _ARG3 = 16, 24, 32, 40  # the low words of little-endian machines
 
 Line = tuple[int, int, str, str]
 """Code, operand, and the labels to go to if true and if false; empty: the next line."""
@@ -142,6 +158,11 @@ def _lines(machine: str, *, namespaces: bool) -> list[tuple[str, Line]]:
     if machine == "x86_64":
         lines.append(("", (_JGE, X32_BIT, "kill", "")))
     lines += [("", (_JEQ, _known(call.on(machine)), call.name, "")) for call in SPECIAL]
+    lines += [("", (_JEQ, _known(call.on(machine)), "enosys", "")) for call in BEYOND_REACH]
+    also = {call.on(machine) for call in refused}
+    for label, calls in MODES.items():
+        numbers = [number for call in calls if (number := call.on(machine)) is not None and number not in also]
+        lines += [("", (_JEQ, number, label, "")) for number in numbers]
     if not namespaces:
         lines += [("", (_JEQ, _known(call.on(machine)), "itself", "")) for call in OF_ITSELF]
         lines += [("", (_JEQ, _known(call.on(machine)), name, "")) for name, (call, _) in RANKS.items()]
@@ -149,7 +170,7 @@ def _lines(machine: str, *, namespaces: bool) -> list[tuple[str, Line]]:
     lines.append(("beyond", (_RET, ALLOW, "", "")))
     lines += _by_arguments(namespaces=namespaces)
     lines += [
-        ("clone3", (_RET, _refuse(errno.ENOSYS), "", "")),  # its flags lie in memory; C libraries fall back to clone
+        ("enosys", (_RET, _refuse(errno.ENOSYS), "", "")),
         ("family", (_RET, _refuse(errno.EAFNOSUPPORT), "", "")),
         ("pretend", (_RET, _refuse(0), "", "")),  # not done, and not refused: it dies with its parent all the same
         ("eperm", (_RET, _refuse(errno.EPERM), "", "")),
@@ -184,8 +205,18 @@ def _by_arguments(*, namespaces: bool) -> list[tuple[str, Line]]:
         ("unshare", (_LD, _ARG0, "", "")),
         ("", (_JSET, NAMESPACES | NEW_TIME, "eperm", "allow")),
         ("ioctl", (_LD, _ARG1, "", "")),
-        *(("", (_JEQ, command, "eperm", "")) for command in TERMINAL_INPUT),
-        ("", (_JEQ, TERMINAL_INPUT[0], "eperm", "allow")),
+        ("", (_JEQ, TERMINAL_INPUT[0], "eperm", "")),
+        ("", (_JEQ, TERMINAL_INPUT[1], "eperm", "allow")),
+        ("open", (_LD, _ARG1, "", "")),
+        ("", (_JSET, CREATES, "mode third", "allow")),
+        ("openat", (_LD, _ARG2, "", "")),
+        ("", (_JSET, CREATES, "", "allow")),
+        ("", (_LD, _ARG3, "", "")),
+        ("", (_JSET, SET_IDS, "eperm", "allow")),
+        ("mode second", (_LD, _ARG1, "", "")),
+        ("", (_JSET, SET_IDS, "eperm", "allow")),
+        ("mode third", (_LD, _ARG2, "", "")),
+        ("", (_JSET, SET_IDS, "eperm", "allow")),
         ("prctl", (_LD, _ARG0, "", "")),
         ("", (_JEQ, DEATH_SIGNAL, "", "allow")),
         ("", (_LD, _ARG1, "", "")),
@@ -193,17 +224,17 @@ def _by_arguments(*, namespaces: bool) -> list[tuple[str, Line]]:
         ("", (_JEQ, SIGTERM, "pretend", "eperm")),
         ("socketpair", (_LD, _ARG0, "", "")),
         ("", (_JEQ, FAMILIES[0], "allow", "family")),
-        ("socket", (_LD, _ARG0, "", "")),
     ]
     if namespaces:
+        lines.append(("socket", (_LD, _ARG0, "", "")))
         lines += [("", (_JEQ, family, "allow", "")) for family in FAMILIES[:-1]]
         lines.append(("", (_JEQ, FAMILIES[-1], "allow", "family")))
     else:  # nothing else keeps it from the machine's network and from sockets in the file system
-        lines += [("", (_JEQ, FAMILIES[0], "family", "family")), ("itself", (_LD, _ARG0, "", ""))]
+        lines += [("socket", (_RET, _refuse(errno.EAFNOSUPPORT), "", "")), ("itself", (_LD, _ARG0, "", ""))]
         lines.append(("", (_JEQ, 0, "allow", "eperm")))
         for name, (_, user) in RANKS.items():
-            lines += [(name, (_LD, _ARG0, "", "")), ("", (_JEQ, user, "eperm", ""))]
-            lines += [("", (_LD, _ARG1, "", "")), ("", (_JEQ, 0, "allow", "eperm"))]
+            lines += [(name, (_LD, _ARG0, "", "")), ("", (_JEQ, user, "eperm", "rank"))]
+        lines += [("rank", (_LD, _ARG1, "", "")), ("", (_JEQ, 0, "allow", "eperm"))]
     return lines
 
 
