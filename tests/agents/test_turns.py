@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from ostinato.domain.event import EventName
 from ostinato.domain.message import main_session
 from ostinato.domain.question import Answer, QuestionState
 from ostinato.domain.step import (
@@ -15,13 +16,14 @@ from ostinato.domain.step import (
     LimitReached,
     ModelAnswer,
     ModelIntent,
+    Note,
     ResultStatus,
     ToolIntent,
     ToolOutcome,
 )
 from ostinato.domain.task import TaskKind, TaskState
 from ostinato.domain.values import Limits
-from ostinato.store.port import QuestionFilter, TaskFilter
+from ostinato.store.port import EventFilter, QuestionFilter, TaskFilter
 from tests.agents.fleet import ENDED, PARKED, Fleet, running
 from tests.conftest import run
 
@@ -211,7 +213,13 @@ default: {calls: [{tool: files.read, args: {path: "SOUL.md", from: "{call|int}"}
     async def story() -> None:
         async with running(tmp_path, files(script)) as fleet:
             task = await fleet.until((await fleet.goal("helper", "go", limits=Limits(steps=3))).id, PARKED)
-            assert any(isinstance(entry, LimitReached) for entry in await fleet.journal(task.id))
+            journal = await fleet.journal(task.id)
+            assert any(isinstance(entry, LimitReached) for entry in journal)
+            notes = [(at, entry.text[:19]) for at, entry in enumerate(journal) if isinstance(entry, Note)]
+            last = max(at for at, entry in enumerate(journal) if isinstance(entry, ModelIntent))
+            assert notes == [(last - 1, "1 step is left of 3")], "once, and before the last call"
+            events = await fleet.store.read(lambda reads: reads.events(EventFilter(task=task.id)))
+            assert [each.data["unit"] for each in events if each.name == EventName.BUDGET_WARNED] == ["steps"]
             await decide(fleet, await only_question(fleet), QuestionState.ALLOWED)
             ended = await fleet.until(task.id)
             assert ended.state is TaskState.DONE

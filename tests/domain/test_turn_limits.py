@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from ostinato.domain.chat import Usage
 from ostinato.domain.step import Answered, Entry, Input, LimitReached, ModelAnswer, ModelIntent
-from ostinato.domain.turn import AskLimit, TurnView, beyond_a_call, nearly_reached
+from ostinato.domain.turn import AskLimit, TurnView, beyond_a_call, few_steps_left, nearly_reached
 from ostinato.domain.values import Limits
 from tests.domain.test_turn import different, end_of, story_of
 from tests.domain.turn_player import played
@@ -39,6 +41,28 @@ def test_a_call_that_is_too_dear_is_asked_about_and_the_same_once_more_is_grante
     assert beyond_a_call(TurnView([asked, leave]), limits, usd_micros=150, tokens=50) is None
     assert beyond_a_call(TurnView([asked, leave]), limits, usd_micros=250, tokens=50) is not None
     assert beyond_a_call(TurnView([]), limits, usd_micros=0, tokens=51) is not None
+
+
+@given(st.integers(1, 40), st.integers(0, 2))
+def test_of_each_limit_of_steps_one_hears_once_before_it_is_reached(steps: int, leaves: int) -> None:
+    view, limits, told = TurnView([]), Limits(steps=steps, tokens=10**9), list[tuple[float, float]]()
+    for call in range(1, steps * (leaves + 1) + 1):
+        view.add(ModelIntent(call=call, model="m"))
+        view.add(ModelAnswer(call=call, model="m"))
+        if call == view.granted("steps", steps):
+            view.add(LimitReached(limit="steps", value=steps, used=call, question=call))
+            view.add(Answered(question=call, decision="allow", by="ann"))
+        told += [(near.used, near.value) for near in nearly_reached(view, limits)]
+    limits_met = range(steps, steps * (leaves + 1) + 1, steps)
+    assert [most for _, most in told] == (list(limits_met) if steps > 1 else []), "of a single step nothing is left"
+    assert all(used < most and (used >= 0.8 * most or most - used == 1) for used, most in told)
+
+
+def test_the_model_is_told_how_many_steps_are_left() -> None:
+    left = few_steps_left(AskLimit(limit="steps", value=40, used=32))
+    assert left.text.startswith("8 steps are left of 40")
+    assert few_steps_left(AskLimit(limit="steps", value=2, used=1)).text.startswith("1 step is left of 2")
+    assert not left.sends_on
 
 
 def test_people_hear_once_that_a_limit_is_nearly_reached() -> None:

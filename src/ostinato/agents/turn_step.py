@@ -207,7 +207,7 @@ class _TurnStep:
             return broke
         if instead_of is not None:  # whose call is over, and cost nothing more than its attempts
             purse.settle(state, self._tx, instead_of, now=self._now)
-        if call > 1:
+        if call > 1 and instead_of is None:
             self._warn_of_limits()
         intent = ModelIntent(
             call=call,
@@ -225,8 +225,11 @@ class _TurnStep:
         return None
 
     def _warn_of_limits(self) -> None:
-        """Tells once, behind the reply that did it, that a turn has nearly used up one of its limits."""
+        """Tells once, behind the reply that did it, that a turn has nearly used up one of its limits; of few steps that
+        are left the model hears, too."""
         for action in turn.nearly_reached(self.folded(), self._state.limits):
+            if action.limit == "steps":
+                self.entries.append(turn.few_steps_left(action))
             self._tx.announce(
                 NewEvent(
                     name=EventName.BUDGET_WARNED,

@@ -429,15 +429,25 @@ def beyond_a_call(view: TurnView, limits: Limits, *, usd_micros: int, tokens: in
 
 
 def nearly_reached(view: TurnView, limits: Limits) -> Sequence[AskLimit]:
-    """The limits of which the last reply has made so much used that people should know (`budget.WARN_AT`)."""
+    """The limits of which the last reply has made so much used that people should know (`budget.WARN_AT`); of steps, at
+    the latest when one is left. Each once, until a person grants more of it."""
     if view.before is None:
         return ()
     near = []
-    for (name, amount, allowed), before in zip(_spent(view, limits), view.before, strict=True):
-        enough = WARN_AT * view.granted(name, allowed)
-        if enough > 0 and before < enough <= amount:
-            near.append(AskLimit(limit=name, value=allowed, used=amount))
+    steps, before = ("steps", view.model_calls, limits.steps), (view.model_calls - 1, *view.before)
+    for (name, amount, allowed), earlier in zip((steps, *_spent(view, limits)), before, strict=True):
+        most = view.granted(name, allowed)
+        enough = min(WARN_AT * most, most - 1) if name == "steps" and allowed > 1 else WARN_AT * most
+        if enough > 0 and earlier < enough <= amount:
+            near.append(AskLimit(limit=name, value=most if name == "steps" else allowed, used=amount))
     return near
+
+
+def few_steps_left(near: AskLimit) -> Note:
+    """What the model reads once, so that it comes to an end of its own."""
+    left = near.value - near.used
+    what = "1 step is" if left == 1 else f"{left:g} steps are"
+    return Note(text=f"{what} left of {near.value:g}: come to an end, or say what is done and what is missing.")
 
 
 def _spent(view: TurnView, limits: Limits) -> tuple[tuple[str, float, float], ...]:
