@@ -25,9 +25,9 @@ rules:
   - when: {user: "Review the result"}
     calls: [{tool: review.reject, args: {notes: "say it better"}}]
   - when: {tool: review.accept}
-    text: "reviewed"
+    calls: [{tool: files.read, args: {path: SOUL.md, from: "{call|int}"}}]
   - when: {tool: review.reject}
-    text: "reviewed"
+    calls: [{tool: files.read, args: {path: SOUL.md, from: "{call|int}"}}]
   - when: {user: "was not accepted"}
     text: "second draft: {user|excerpt:400}"
   - when: {user: "stubborn"}
@@ -73,6 +73,9 @@ def test_an_agent_returns_a_result_with_notes_and_accepts_the_next(tmp_path: Pat
             assert task.state is TaskState.DONE, task
             assert task.result is not None
             assert "say it better" in task.result.text, "the notes were before the model that wrote this"
+            for reviewer in await fleet.store.read(lambda reads: reads.tasks(TaskFilter(parent=task.id))):
+                ended = await fleet.until(reviewer.id)
+                assert (ended.state, await asked(fleet, ended)) == (TaskState.DONE, 1), "a verdict ends the turn"
             assert await verdicts(fleet, task) == [(False, "checker", "say it better"), (True, "checker", "good")]
             reviews = await fleet.store.read(lambda reads: reads.tasks(TaskFilter(parent=task.id)))
             assert len(reviews) == 2

@@ -41,7 +41,9 @@ REPAIRS_MAX = 2
 """Malformed replies in a row that are handed back for repair before the turn fails."""
 
 FINISH_TOOL = "finish"
-"""The tool whose result ends a turn."""
+VERDICT_TOOLS = ("review.accept", "review.reject")
+ENDING = frozenset({FINISH_TOOL, *VERDICT_TOOLS})
+"""The tools whose result ends a turn: whoever has given a verdict has nothing more to do."""
 
 RUNTIME = Note(text="").by
 """Who signs the notes that no person wrote."""
@@ -181,7 +183,7 @@ class TurnView:
             case ToolOutcome():
                 self.outcomes[entry.call_id] = entry
                 self.worked_ms += entry.duration_ms
-                if entry.tool == FINISH_TOOL and entry.status is ResultStatus.OK:
+                if entry.tool in ENDING and entry.status is ResultStatus.OK:
                     self.finish = entry
             case Answered():
                 self._add_answer(entry)

@@ -9,9 +9,12 @@ from __future__ import annotations
 from ostinato.domain.errors import Conflict, Denied, Invalid
 from ostinato.domain.reviewing import is_reviewed_by
 from ostinato.domain.step import Effect, Reviewed
+from ostinato.domain.turn import VERDICT_TOOLS
 from ostinato.store.port import Tx
 from ostinato.tools.port import AnyTool, Arguments, StoreTool, ToolContext, ToolResult, object_schema, text_schema
 from ostinato.tools.tasks import may_tell, taint_of
+
+ACCEPT, REJECT = VERDICT_TOOLS
 
 NOTES_CHARS_MAX = 20_000
 """Characters of the notes of a verdict."""
@@ -45,7 +48,7 @@ def _decide(tx: Tx, context: ToolContext, *, accepted: bool, notes: str) -> Tool
         private=may_tell(context),
     )
     now = tx.review_task(reviewed.id, verdict, now=context.now).state.value
-    return ToolResult(text=f"{reviewed.name} is {'accepted' if accepted else 'rejected'} ({now}); finish now")
+    return ToolResult(text=f"{reviewed.name} is {'accepted' if accepted else 'rejected'} ({now})")
 
 
 def review_tools() -> tuple[AnyTool, ...]:
@@ -53,7 +56,7 @@ def review_tools() -> tuple[AnyTool, ...]:
     notes = text_schema("for whoever did the work", most=NOTES_CHARS_MAX)
     return (
         StoreTool(
-            name="review.accept",
+            name=ACCEPT,
             description="The result does what was asked for: accept it.",
             parameters=object_schema(notes=notes),
             effect=Effect.IDEMPOTENT,
@@ -61,7 +64,7 @@ def review_tools() -> tuple[AnyTool, ...]:
             act=_accept,
         ),
         StoreTool(
-            name="review.reject",
+            name=REJECT,
             description="Return the result, with what is to be put right.",
             parameters=object_schema("notes", notes={**notes, "minLength": 1}),
             effect=Effect.IDEMPOTENT,
