@@ -14,7 +14,7 @@ from ostinato.domain.limit import QueueLimit, Rate, Strands
 from ostinato.domain.task import TaskKind
 from ostinato.domain.values import SECOND, Instant
 from ostinato.store.port import ClaimRequest
-from ostinato.store.verbs.queues import PAGE_MAX, Candidate, QueueKey, Queues
+from ostinato.store.verbs.queues import ADDED_MAX, Candidate, QueueKey, Queues
 
 KINDS = (TaskKind.RUN, TaskKind.TURN)
 POOLS = ("p", "q")
@@ -256,14 +256,14 @@ def test_a_clock_that_is_set_back_keeps_nothing_waiting_longer_than_its_rate() -
 def test_queues_hold_a_page_of_a_long_queue_and_find_all_of_it() -> None:
     table, chance = Table(), random.Random(1)
     key = QueueKey("p", "a", "run")
-    for _ in range(10 * PAGE_MAX):
+    for _ in range(3 * ADDED_MAX):
         table.add(key, chance.randint(-1, 1), "")
     held = max(len(queue.rows) for queue in table.queues._queues.values())
-    assert held == PAGE_MAX
+    assert held == ADDED_MAX
     request = ClaimRequest(node=1, pools=("p",), agent_limit_default=10**6)
     order = [row.candidate for row in iter(lambda: table.take(request), None)]
     assert order == sorted(order)
-    assert len(order) == 10 * PAGE_MAX
+    assert len(order) == 3 * ADDED_MAX
     assert not table.queues._queues, "an empty queue is forgotten"
 
 

@@ -61,7 +61,7 @@ class PostgresDatabase:
         self._before_mark: Callable[[], None] | None = None
         self._held: dict[str, list[tuple[Any, ...]]] = {}
         """Changes that wait for others of their kind. No two are about one row, so their order does not matter."""
-        self._rows_held: set[tuple[Any, ...]] = set()
+        self._rows_held: dict[str, set[Any]] = {}
 
     def say(self, statement: Statement) -> None:
         """Sends what is no query, behind all that was held."""
@@ -140,7 +140,7 @@ class PostgresDatabase:
         picked = query.pick(values)
         self._note_change()
         if query.row is not None:
-            self._hold(name, query.row(values), picked)
+            self._hold(query, query.row(values), picked)
             return 1
         self._send_held()
         self.wire.put(query.statement, picked, expected=int(query.expected))
@@ -150,15 +150,17 @@ class PostgresDatabase:
             self.sync()
         return 1
 
-    def _hold(self, name: str, row: tuple[Any, ...], picked: tuple[Any, ...]) -> None:
-        if row in self._rows_held:
+    def _hold(self, query: Prepared, row: object, picked: tuple[Any, ...]) -> None:
+        name, of_table = query.statement.name, self._rows_held.setdefault(query.table, set())
+        if row in of_table:
             self._send_held()
-        self._rows_held.add(row)
+            of_table = self._rows_held[query.table] = set()
+        of_table.add(row)
         held = self._held.setdefault(name, [])
         held.append(picked)
         if len(held) == TOGETHER:
             del self._held[name]
-            self._send(self._queries[name], held)
+            self._send(query, held)
 
     def many(self, name: str, values: Iterable[Mapping[str, Any]], /) -> int:
         """Performs a change once for each set of values; returns the rows it was to touch. Where each must be touched,

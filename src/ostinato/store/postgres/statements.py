@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -63,20 +64,20 @@ _FRACTIONS: Final = frozenset({"duration_ms"})
 _INSERT: Final = re.compile(r"(INSERT INTO .*?)\bVALUES \(([^()]*)\)([^$]*)")
 _UPDATE: Final = re.compile(r"(UPDATE \w+ SET (?:(?! FROM ).)*)( WHERE (?:(?!SELECT).)*)")
 
-Row = Callable[[Values], tuple[Any, ...]]
-
 
 class Prepared(NamedTuple):
     """A query: its statement, and the function that puts named values into the order of its parameters."""
 
     statement: Statement
-    pick: Row
+    pick: Callable[[Values], tuple[Any, ...]]
     unanswered: bool
     expected: bool
     many: Statement | None = None
     """The same for any number of rows, each parameter an array; None: it changes no single rows."""
-    row: Row | None = None
-    """Which row a change is about that may be held back; None: it is sent at once."""
+    table: str = ""
+    """Of a change that may be held back; empty: it is sent at once."""
+    row: Callable[[Values], Any] | None = None
+    """Which row of the table such a change is about."""
 
 
 @functools.cache
@@ -102,7 +103,8 @@ def prepared(name: str, text: str) -> Prepared:
         name in UNANSWERED | EXPECTED,
         name in EXPECTED,
         many=_for_many(statement),
-        row=_row_of(*HELD[name]) if name in HELD else None,
+        table=HELD[name][0] if name in HELD else "",
+        row=itemgetter(*HELD[name][1:]) if name in HELD else None,
     )
 
 
@@ -126,10 +128,6 @@ def _for_many(one: Statement) -> Statement | None:
 
 def _from_arrays(text: str) -> str:
     return re.sub(r"\$(\d+)", r"given.v\1", text)
-
-
-def _row_of(table: str, *names: str) -> Row:
-    return lambda values: (table, *(values[each] for each in names))
 
 
 def _type_of(name: str, text: str) -> int:

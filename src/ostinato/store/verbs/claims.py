@@ -37,6 +37,9 @@ from ostinato.store.verbs.rows import Kept
 RELEASED_AT_ONCE = 200
 """Delayed tasks that one claim makes claimable; the rest follow with the next."""
 
+WRITTEN_TOGETHER = 64
+"""Tasks of a claim that are written at once: a database of its own has begun with them when the next are taken."""
+
 
 class ClaimVerbs(FailureVerbs):
     """What a worker does."""
@@ -68,13 +71,21 @@ class ClaimVerbs(FailureVerbs):
             queues.started(found[0], found[1].session)
             for scope, most in queues.began(found[0], now=now).items() if self._strands().limits else ():
                 begun.setdefault(scope, []).append(most)
-        if claimed:
-            self._write_begun(begun, now=now)
+            if len(written) == WRITTEN_TOGETHER:
+                self._write_claims(written)
+        self._write_claims(written)
+        self._write_begun(begun, now=now)
+        own = {task_session(task.id) for task in claimed}
+        self._memory.note_unasked(own.intersection(task.session for task in claimed))
+        return claimed
+
+    def _write_claims(self, written: list[dict[str, Any]]) -> None:
+        """Writes what was taken so far, and forgets it."""
+        if written:
             if self._db.many("claim_task", written) != len(written):
                 raise Internal("A task could not be claimed, though it was ready")
             self._db.many("add_attempt", written)
-            self._note_sessionless(claimed)
-        return claimed
+            written.clear()
 
     def _write_begun(self, begun: Mapping[str, Sequence[int]], *, now: Instant) -> None:
         """What rates count, in the claim's own commit: they hold over restarts, and for all nodes together."""
@@ -95,14 +106,6 @@ class ClaimVerbs(FailureVerbs):
         """Urgent tasks that only places are wanting for."""
         flags = self._flags()
         return {} if "fleet" in flags else self._queues().urgent(request.pools, flags.__contains__)
-
-    def _note_sessionless(self, claimed: Sequence[Task]) -> None:
-        """Most tasks have a session of their own in which nobody has said anything: looked up together, so that the end
-        of each need not ask."""
-        own = {task_session(task.id) for task in claimed}.intersection(task.session for task in claimed)
-        if own:
-            spoken = {key for (key,) in self._db.all("sessions_that_exist", keys=rows.to_text(sorted(own)))}
-            self._memory.note_sessionless(own - spoken)
 
     def _take(self, kept: Kept, *, node: int, seen: int, now: Instant) -> Task:
         """The task as it will be written, and what is said of it."""

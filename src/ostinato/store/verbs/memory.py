@@ -38,6 +38,8 @@ class Memory:
         """Tasks that may have questions which their end withdraws."""
         self.sessionless: set[str] = set()
         """Keys of sessions that do not exist."""
+        self.unasked: set[str] = set()
+        """Keys of sessions that are about to be needed, and that most likely do not exist: to be looked up together."""
         self.pools: dict[str, str] | None = None
         """Agent -> its pool, of those that are not in the default one."""
         self.treeless: set[int] = set()
@@ -62,6 +64,12 @@ class Memory:
         if len(self.sessionless) + len(keys) > TASKS_MAX:
             self.sessionless.clear()
         self.sessionless |= set(keys)
+
+    def note_unasked(self, keys: Collection[str]) -> None:
+        """Tasks were claimed that have these sessions of their own."""
+        if len(self.unasked) + len(keys) > TASKS_MAX:
+            self.unasked.clear()
+        self.unasked |= set(keys)
 
     def note_due(self, at: Instant | None) -> None:
         """Something will come due at `at`."""

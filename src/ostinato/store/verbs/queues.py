@@ -69,6 +69,8 @@ NO_STRANDS = Strands()
 
 PAGE_MAX = 64
 """Rows of one queue in memory; enough that reading pages is no cost, little enough for 10,000 queues."""
+ADDED_MAX = 512
+"""Rows of one queue in memory that this node has seen come: more than it runs at once, so that none is read again."""
 ROWS_MAX = 40_000
 """Rows in memory over all queues, about; 10 MB."""
 
@@ -115,7 +117,7 @@ class Queues:
         elif queue.more and row > queue.last:
             return False  # will be read with its page
         insort(queue.rows, row)
-        if len(queue.rows) > PAGE_MAX:
+        if len(queue.rows) > max(PAGE_MAX, min(ADDED_MAX, ROWS_MAX // len(self._queues))):
             queue.rows.pop()
             queue.last, queue.more = queue.rows[-1], True
         elif row > queue.last:

@@ -32,8 +32,14 @@ class SessionVerbs(TaskVerbs):
     """Sessions and messages."""
 
     def _session_row(self, key: str) -> Session | None:
-        """Most tasks have a session in which nobody has said anything, and that need not be asked each time."""
-        return None if key in self._memory.sessionless else super()._session_row(key)
+        """Most tasks have a session of their own in which nobody has said anything: those of all that were claimed are
+        looked up together when the first of them is needed."""
+        memory = self._memory
+        if key in memory.unasked:
+            unasked, memory.unasked = memory.unasked, set()
+            found = self._db.all("sessions_that_exist", keys=rows.to_text(sorted(unasked)))
+            memory.note_sessionless(unasked - {each for (each,) in found})
+        return None if key in memory.sessionless else super()._session_row(key)
 
     def open_session(self, key: str, *, agent: str, now: Instant) -> Session:
         """The session of a key, made where it is missing."""

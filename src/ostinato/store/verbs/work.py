@@ -44,6 +44,9 @@ class Told(NamedTuple):
     data: str | None
 
 
+WRITTEN_TOGETHER = 64
+"""Events that are written before the batch has come to its end."""
+
 Tally = tuple[str, bool, str]
 """Agent (empty: none), is a goal, state."""
 
@@ -55,6 +58,8 @@ class Work(ReadVerbs):
         super().__init__(database)
         self._memory = memory
         self._told: list[Told] = []
+        self._written: list[tuple[int, Told]] = []
+        """Events that are in the table, with their ids, and of which nobody was told yet."""
         self._tallied: dict[Tally, int] = {}
         self._totalled: dict[str, int] = {}
         self._mark = 0
@@ -70,7 +75,9 @@ class Work(ReadVerbs):
         self._mark = len(self._told)
 
     def keep(self) -> None:
-        """What the function did stands."""
+        """What the function did stands, unless the whole batch is undone."""
+        if len(self._told) >= WRITTEN_TOGETHER:
+            self._write_events()
         if self._tallied_here:
             _merge(self._tallied, self._tallied_here)
             self._tallied_here.clear()
@@ -87,6 +94,7 @@ class Work(ReadVerbs):
     def forget(self) -> None:
         """The whole batch is undone."""
         self._told.clear()
+        self._written.clear()
         self._tallied.clear()
         self._totalled.clear()
         self.brings_work = False
@@ -94,11 +102,10 @@ class Work(ReadVerbs):
 
     def flush(self) -> list[tuple[int, Told]]:
         """Writes events and tallies of the whole batch; returns the events with their ids."""
-        told = [(self._db.next_id("events"), each) for each in self._told]
+        self._write_events()
+        told, self._written = self._written, []
         if told:
-            self._db.many("add_event", [{"id": id_, **each._asdict()} for id_, each in told])
             self._audit(told)
-            self._told.clear()
         totals = self._totalled
         by_agent: dict[tuple[str, bool, str], int] = {}
         for (agent, goal, state), change in self._tallied.items():
@@ -117,6 +124,14 @@ class Work(ReadVerbs):
         totals.clear()
         self.brings_work = False
         return told
+
+    def _write_events(self) -> None:
+        """Of what stands; a database of its own has begun with them when the batch has come to its end."""
+        if self._told:
+            told = [(self._db.next_id("events"), each) for each in self._told]
+            self._db.many("add_event", [{"id": id_, **each._asdict()} for id_, each in told])
+            self._written += told
+            self._told.clear()
 
     def _audit(self, told: list[tuple[int, Told]]) -> None:
         """What people did goes into the chain of this incarnation, in the commit that did it; and where it ends now."""
@@ -204,8 +219,9 @@ class Work(ReadVerbs):
 
     def announce_late(self, event: NewEvent) -> None:
         """An event of the writer's own, at the time of the batch's last one; without any it has to wait."""
-        if self._told:
-            self.announce(event, now=self._told[-1].at)
+        last = self._told[-1] if self._told else self._written[-1][1] if self._written else None
+        if last is not None:
+            self.announce(event, now=last.at)
 
     def tallies(self) -> Tallies:
         """Includes what this batch has not written yet."""
