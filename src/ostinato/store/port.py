@@ -483,9 +483,9 @@ class Store(Protocol):
     """A database that keeps its word."""
 
     async def run(self, fn: Callable[[Tx], T]) -> T:
-        """Runs `fn` in a transaction, in its own savepoint within a group commit; returns when it is on disk. An
-        exception of `fn` undoes only what `fn` did. `Exhausted` when the disk is full, `StoreAway` when there is no
-        database: nothing was done."""
+        """Runs `fn` in a transaction that it shares with others; returns when it is on disk. An exception of `fn`
+        undoes only what `fn` did; what shared its transaction may be performed a second time then, of whose first
+        nothing stays. `Exhausted` when the disk is full, `StoreAway` when there is no database: nothing was done."""
 
     async def read(self, fn: Callable[[Reads], T]) -> T:
         """Runs `fn` over one snapshot, beside the writer."""
