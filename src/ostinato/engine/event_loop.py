@@ -1,7 +1,7 @@
 """The event loop of a node: libuv's, which does in C what asyncio's own does in Python.
 
 A turn comes back to the loop some eighteen times, and a loop in Python was a sixth of all that a turn takes from a
-processor (docs/explanation/decisions/036). Knows nothing of what runs on it.
+processor (docs/explanation/decisions/038). Knows nothing of what runs on it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Functions on their way from event loops to the one thread that writes, and their results on the way back.
 
-Whoever asks in the same turn of a loop goes along in one hand-over; whatever a commit settles wakes each loop once,
+Where many ask, those of one turn of a loop go along in one hand-over; whatever a commit settles wakes each loop once,
 whatever the number of callers: a future per caller, woken one by one, was tried and costs more than the work. Knows
 nothing of databases.
 """
@@ -82,6 +82,8 @@ class Orders:
         self.along: tuple[Along, ...] = ()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
+        self._crowded = False
+        """Several have asked at once, a moment ago. Whoever is alone is handed over in the same turn of the loop."""
         self.closed: OstinatoError | None = None
         """Why nothing is taken any more."""
 
@@ -96,11 +98,15 @@ class Orders:
             self._start()
         loop = asyncio.get_running_loop()
         future: Future = loop.create_future()
+        order = Order(fn, future, loop, apart)
         orders = self._gathered.get(loop)
-        if orders is None:
-            orders = self._gathered[loop] = []
+        if orders is not None:
+            orders.append(order)
+        elif self._crowded:
+            self._gathered[loop] = [order]
             loop.call_soon(self._hand_over, loop)
-        orders.append(Order(fn, future, loop, apart))
+        else:
+            self._inbox.put([order])
         return await future
 
     def _hand_over(self, loop: Loop) -> None:
@@ -166,6 +172,7 @@ class Orders:
         ending = False
         while not ending:
             batch = self._gather()
+            self._crowded = len(batch.orders) > 1
             ending = batch.ending
             for start in range(0, max(1, len(batch.orders)), FUNCTIONS_MAX):
                 self._perform_batch(batch._replace(orders=batch.orders[start : start + FUNCTIONS_MAX]))
@@ -193,12 +200,11 @@ class Orders:
 
     def tell(self, settled: Sequence[Settled], events: Sequence[Event], along: Sequence[Came] = ()) -> None:
         """Wakes each loop once, with everything that concerns it."""
-        listeners = self._listeners
-        loops = {each.future.get_loop() for each in settled} | (set(listeners.values()) if events else set())
-        loops.update(each.along.loop for each in along)
+        listeners = self._listeners if events else {}
+        loops = {each.future.get_loop() for each in settled}.union(listeners.values(), (e.along.loop for e in along))
         for loop in loops:
             mine = settled if len(loops) == 1 else [each for each in settled if each.future.get_loop() is loop]
-            hearing = [each for each, its_loop in listeners.items() if its_loop is loop] if events else []
+            hearing = [each for each, its_loop in listeners.items() if its_loop is loop]
             came = [each for each in along if each.along.loop is loop]
             with contextlib.suppress(RuntimeError):  # the loop has closed: nobody is left to be told
                 loop.call_soon_threadsafe(_resolve, _News(mine, hearing, events, came))

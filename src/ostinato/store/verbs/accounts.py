@@ -18,7 +18,6 @@ from ostinato.domain.step import ModelIntent, Step
 from ostinato.domain.task import Task, TaskEvent, TaskState
 from ostinato.domain.values import Instant
 from ostinato.store.verbs import rows
-from ostinato.store.verbs.memory import TASKS_MAX
 from ostinato.store.verbs.sessions import SessionVerbs
 
 Place = tuple[str, int]
@@ -45,9 +44,7 @@ class AccountVerbs(SessionVerbs):
         scopes = rows.to_text([f"task:{each}" for each in sorted(found)])
         places = [(scope, NO_DAY) for (scope,) in self._db.all("accounts_of_tasks", keys=scopes, day=NO_DAY)]
         if not places:
-            if len(memory.treeless) >= TASKS_MAX:
-                memory.treeless.clear()
-            memory.treeless.add(task)
+            memory.note_treeless(task)
         return places
 
     def _book(self, places: Iterable[Place], *, reserved: Spend = NOTHING, spent: Spend = NOTHING) -> None:

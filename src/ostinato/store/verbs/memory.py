@@ -71,6 +71,12 @@ class Memory:
             self.unasked.clear()
         self.unasked |= set(keys)
 
+    def note_treeless(self, task: int) -> None:
+        """No budget of a task covers this one."""
+        if len(self.treeless) >= TASKS_MAX:
+            self.treeless.clear()
+        self.treeless.add(task)
+
     def note_due(self, at: Instant | None) -> None:
         """Something will come due at `at`."""
         if at is not None and self.due_known and (self.due_at is None or at < self.due_at):

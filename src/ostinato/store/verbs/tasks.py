@@ -148,6 +148,8 @@ class TaskVerbs(Work):
         self._tally(task, 1)
         self._tell_of(task, EventName.TASK_ADDED, now=now, actor=actor, reason=task.reason)
         self._remember(kept)
+        if task.parent is None and not task.spec.causes:  # nobody can have given it a budget: its calls need not ask
+            self._memory.note_treeless(task.id)
         self._note_claimable(kept)
         return kept
 
