@@ -14,7 +14,7 @@ import pytest
 from ostinato.domain.step import ResultStatus, ToolOutcome
 from ostinato.domain.task import Task, TaskEvent, TaskState, WaitKind
 from ostinato.tools.processes import handler
-from ostinato.tools.processes.handle import Standing
+from ostinato.tools.processes.handle import Handle, Standing
 from ostinato.tools.processes.shim import BEGAN
 from tests.conftest import run
 from tests.processes.yard import Yard, folder, yard
@@ -137,10 +137,8 @@ def test_a_process_goes_on_while_no_node_runs_and_its_end_is_told_by_the_next(fo
 def test_an_end_that_nobody_saw_is_unknown_and_said_aloud(folder: Path) -> None:
     async def story() -> None:
         async with yard(folder, GOES_ON) as fleet:
-            await fleet.tell("Work.")
-            process = await fleet.process()
-            await fleet.until_parked(process.id)
-            await kill_shim(fleet)
+            process, handle = await fleet.at_work()
+            os.kill(pid_of(handle), signal.SIGKILL)
             ended = await fleet.ended(process.id)
             assert ended.state is TaskState.FAILED
             assert ended.result is not None
@@ -157,11 +155,7 @@ def test_an_end_that_nobody_saw_is_unknown_and_said_aloud(folder: Path) -> None:
 def test_a_halt_ends_what_runs_and_it_stays_ended(folder: Path, scope: str) -> None:
     async def story() -> None:
         async with yard(folder, GOES_ON) as fleet:
-            await fleet.tell("Work.")
-            process = await fleet.process()
-            await fleet.until_parked(process.id)
-            handle = fleet.handle(process)
-            assert handle is not None
+            process, handle = await fleet.at_work()
             await fleet.store.run(lambda tx: tx.set_flag(scope, "halted", actor="ann", reason="", now=fleet.now()))
             await handle.wait_gone()
             standing, ended = handle.look()
@@ -202,10 +196,9 @@ def test_a_cancelled_task_takes_its_process_along(folder: Path, whose: str) -> N
     run(story())
 
 
-async def kill_shim(fleet: Yard) -> None:
-    handle = fleet.handle(await fleet.process())
-    assert handle is not None
-    os.kill(int(json.loads((handle.folder / BEGAN).read_text())["pid"]), signal.SIGKILL)
+def pid_of(handle: Handle) -> int:
+    """The shim's."""
+    return int(json.loads((handle.folder / BEGAN).read_text())["pid"])
 
 
 def test_a_process_of_a_machine_that_is_gone_ends_as_unknown_instead_of_being_waited_for_for_ever(
@@ -217,11 +210,7 @@ def test_a_process_of_a_machine_that_is_gone_ends_as_unknown_instead_of_being_wa
         with monkeypatch.context() as patch:
             patch.setattr("socket.gethostname", lambda: "elsewhere")
             async with yard(folder, GOES_ON) as fleet:
-                await fleet.tell("Work.")
-                process = await fleet.process()
-                await fleet.until_parked(process.id)
-                handle = fleet.handle(process)
-                assert handle is not None
+                process, handle = await fleet.at_work()
         handle.kill("the machine is gone")
         await handle.wait_gone()
         async with yard(folder, GOES_ON) as fleet:  # the store was copied; what its processes left was not
@@ -240,12 +229,8 @@ def test_a_process_of_a_machine_that_is_gone_ends_as_unknown_instead_of_being_wa
 def test_a_process_whose_folder_was_deleted_is_lost_and_is_not_begun_once_more(folder: Path) -> None:
     async def story() -> None:
         async with yard(folder, GOES_ON) as fleet:
-            await fleet.tell("Work.")
-            process = await fleet.process()
-            await fleet.until_parked(process.id)
-            handle = fleet.handle(process)
-            assert handle is not None
-            pid = int(json.loads((handle.folder / BEGAN).read_text())["pid"])
+            process, handle = await fleet.at_work()
+            pid = pid_of(handle)
             await fleet.stop()
             shutil.rmtree(handle.folder)
             await fleet.start()

@@ -116,6 +116,15 @@ class Yard:
         await asyncio.to_thread(wait_until, lambda: handle.look()[0] is Standing.RUNS)
         return found
 
+    async def at_work(self) -> tuple[Task, Handle]:
+        """Has the agent told to work; the process that comes of it, once its task waits for it."""
+        await self.tell("Work.")
+        process = await self.process()
+        await self.until_parked(process.id)
+        handle = self.handle(process)
+        assert handle is not None
+        return process, handle
+
     async def until_found(self) -> Task:
         async def there() -> Task | None:
             found = await self.processes()
