@@ -49,8 +49,10 @@ does these jobs again, and an end deletes its row whoever holds it by then. Not 
 times and error, results, who waits for whom, limits per agent and kind, tallies; and nobody awaits one job's end. Here
 each task is claimed under a token that fences every later write, its end is on disk before its caller goes on, and what
 follows from an end (dependants, deliveries, sessions) is decided in the same commit, task by task, in Python: on SQLite
-statements are a third of a task's processor time, all that is two thirds ([profile](../explanation/profile.md)).
-Doing it in SQL for a hundred at a time would close the gap, and would say every rule a second time.
+statements are a third of a task's processor time, all that is two thirds ([profile](../explanation/profile.md)). What
+is decided is written many rows at a time
+([decision 039](../explanation/decisions/039-changes-wait-for-others-of-their-kind.md)); deciding a hundred at a time in
+SQL, too, would close the gap, and would say every rule a second time.
 
 | What | Ostinato | peer | ratio and settings |
 |---|---:|---:|---|

@@ -35,6 +35,7 @@ def connection(kept_database: str) -> Iterator[psycopg.Connection]:
         yield connected
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(
     st.lists(texts, min_size=1, max_size=6), st.lists(numbers, min_size=1, max_size=6), st.lists(fractions, min_size=1)

@@ -129,7 +129,7 @@ class Work(ReadVerbs):
         """Of what stands; a database of its own has begun with them when the batch has come to its end."""
         if self._told:
             told = [(self._db.next_id("events"), each) for each in self._told]
-            self._db.many("add_event", [{"id": id_, **each._asdict()} for id_, each in told])
+            self._db.many("add_event", [_event_values(id_, each) for id_, each in told])
             self._written += told
             self._told.clear()
 
@@ -340,6 +340,14 @@ class Work(ReadVerbs):
         for each in fresh:
             memory.keep(each)
         return found
+
+
+def _event_values(id_: int, told: Told) -> dict[str, Any]:
+    at, name, task, agent, session, actor, reason, data = told  # twice as fast as `_asdict`
+    return {
+        "id": id_, "at": at, "name": name, "task": task, "agent": agent, "session": session, "actor": actor,
+        "reason": reason, "data": data,
+    }  # fmt: skip
 
 
 def event_from(id_: int, told: Told) -> Event:
