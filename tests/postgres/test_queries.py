@@ -53,6 +53,22 @@ def test_a_query_can_be_prepared_and_walks_along_an_index(name: str, connection:
     assert name in LISTS | RARE | OWN or not walks, f"walks through a table: {walks}"
 
 
+@pytest.mark.parametrize("walk", ["of_agent", "of_kind", "of_project", "of_session", "done", "set_aside", "dead"])
+def test_what_is_asked_for_in_full_is_not_looked_for_among_all_newer_tasks(
+    walk: str, connection: psycopg.Connection
+) -> None:
+    statement = QUERIES[f"tasks_{walk}"].statement
+    types, nulls = ", ".join(TYPES[each] for each in statement.types), ", ".join(["NULL"] * len(statement.types))
+    connection.execute(f"PREPARE tried ({types}) AS {statement.text}")  # type: ignore[arg-type]  # our own
+    try:
+        plan = connection.execute(f"EXPLAIN EXECUTE tried ({nulls})").fetchall()  # type: ignore[arg-type]  # our own
+    finally:
+        connection.execute("DEALLOCATE tried")
+    in_full, _, within = "\n".join(row[0] for row in plan).partition(" on tasks tasks_1")
+    assert "(ROW(" in in_full, "by a comparison of rows, whose order the index of ids has not"
+    assert "(ROW(" not in within, "by the ids"
+
+
 def test_what_brings_many_rows_at_once_can_be_prepared(connection: psycopg.Connection) -> None:
     many = [query.many for query in QUERIES.values() if query.many is not None]
     assert len(many) > 10

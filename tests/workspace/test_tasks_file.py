@@ -144,6 +144,17 @@ def test_a_line_that_cannot_be_taken_says_why_and_what_to_do(line: str, why: str
     assert why in entry.why
 
 
+def test_lines_right_below_the_heading_leave_nothing_behind_once_they_are_taken() -> None:
+    text = empty = write_tasks("# Tasks", (), after="", salt="1")
+    for number in range(3):
+        text = text.replace("## Proposed\n", f"## Proposed\n\n- wish {number}\n\n")
+        entries = parse_tasks(text).entries
+        assert [each.raw for each in entries if isinstance(each, Wish)] == [f"- wish {number}"]
+        left = [each for each in entries if not isinstance(each, Wish)]
+        text = write_tasks("# Tasks", left, after="", salt="1")
+        assert same_but_for_the_mark(text, empty)
+
+
 def test_comments_fences_and_other_sections_below_are_nobodys_proposals() -> None:
     text = "<!-- - a\n- b -->\n```\n- c\n```\n### From Ann\n- d\n\n## Notes\n- e\n"
     entries = parse_tasks(write_tasks(GENERATED, [Remark(raw=text)], after="", salt="")).entries

@@ -11,7 +11,8 @@ today's file are a new wish. Marking each line instead was tried: a stale editor
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import dropwhile
 
 from msgspec.structs import replace
 
@@ -110,7 +111,7 @@ def write_tasks(generated: str, entries: Sequence[Entry], *, after: str, salt: s
     """The whole file. `after` is the mark of the rendering before; `salt` grows with whatever happens in the fleet, so
     that no mark ever comes back."""
     generated = generated.strip()
-    body = "\n".join(_lines(entries))
+    body = "\n".join(_lines(_without_ours(entries)))
     name = digest_of("\n".join((after, salt, generated, body)).encode())[:12]
     mark = Mark(name=name, after=after, digest=_digest(generated))
     return f"{mark.line()}\n{generated}\n\n{PROPOSED}\n\n{HELP}\n{body}"
@@ -183,18 +184,15 @@ class _Reader:
 
     def entries(self, lines: Sequence[str]) -> tuple[Entry, ...]:
         """All there is, in order."""
-        text = "\n".join(lines)
-        if text.startswith("\n" + HELP):  # it is written anew
-            text = text[len(HELP) + 1 :].removeprefix("\n")
         foreign = False
-        for line in text.split("\n"):
+        for line in lines:
             foreign = foreign or bool(not self._ending and re.match(r"#{1,2} ", line))
             self._line(line, foreign=foreign)
         if self._ending:
             self._found.append(Remark(raw="\n".join(self._block)))
         else:
             self._close()
-        return tuple(self._found)
+        return tuple(_without_ours(self._found))
 
     def _line(self, line: str, *, foreign: bool) -> None:
         if self._ending:
@@ -231,6 +229,16 @@ class _Reader:
             except Invalid as error:
                 self._found.append(Unclear(raw=raw, why=f"{error.message}. {error.cure}", origin=known.strip("-")))
         self._found += [Remark(raw="")] * blanks
+
+
+_HELP = _said(HELP)
+
+
+def _without_ours(entries: Sequence[Entry]) -> Iterator[Entry]:
+    """Without the help, wherever lines above it have moved it to, and without blank lines before the first word: they
+    are what taken lines leave behind, more with each."""
+    theirs = (each for each in entries if _said(each.raw) != _HELP)
+    return dropwhile(lambda each: not each.raw.strip(), theirs)
 
 
 def _opened(line: str) -> str:
@@ -345,7 +353,7 @@ def _review(value: str | None) -> ReviewTerms | None:
 # --- writing ---
 
 
-def _lines(entries: Sequence[Entry]) -> Iterable[str]:
+def _lines(entries: Iterable[Entry]) -> Iterable[str]:
     for each in entries:
         yield each.raw
         if isinstance(each, Unclear):

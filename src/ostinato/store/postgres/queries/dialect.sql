@@ -39,6 +39,64 @@ AND (:session IS NULL OR session = :session)
 AND (:dead = 0 OR (state = 'failed' AND dismissed = 0))
 AND (:text = '' OR strpos(lower(title), lower(:text)) > 0)
 
+-- name: tasks_of_agent
+-- The same along the index of agents. Here and below: what is asked for in full goes by a comparison of rows, whose
+-- order only that index has, as the planner thinks that what is many is everywhere, and would walk all newer tasks that
+-- are something else; what is looked for within some ids (`after`) goes by these.
+(SELECT {task_columns} FROM tasks
+WHERE :after = 0 AND (agent, id) < (:agent, :before) AND (agent, id) > (:agent, 0) AND {task_filter}
+ORDER BY agent DESC, id DESC LIMIT :limit)
+UNION ALL
+(SELECT {task_columns} FROM tasks WHERE :after > 0 AND agent = :agent AND {task_filter} ORDER BY id DESC LIMIT :limit)
+
+-- name: tasks_of_kind
+-- The same for one kind.
+(SELECT {task_columns} FROM tasks
+WHERE :after = 0 AND (kind, id) < (:kind, :before) AND (kind, id) > (:kind, 0) AND {task_filter}
+ORDER BY kind DESC, id DESC LIMIT :limit)
+UNION ALL
+(SELECT {task_columns} FROM tasks WHERE :after > 0 AND kind = :kind AND {task_filter} ORDER BY id DESC LIMIT :limit)
+
+-- name: tasks_of_project
+-- The same for one project.
+(SELECT {task_columns} FROM tasks
+WHERE :after = 0 AND project != '' AND (project, id) < (:project, :before) AND (project, id) > (:project, 0) AND {task_filter}
+ORDER BY project DESC, id DESC LIMIT :limit)
+UNION ALL
+(SELECT {task_columns} FROM tasks WHERE :after > 0 AND project != '' AND project = :project AND {task_filter} ORDER BY id DESC LIMIT :limit)
+
+-- name: tasks_of_session
+-- The same for one session.
+(SELECT {task_columns} FROM tasks
+WHERE :after = 0 AND session != '' AND (session, id) < (:session, :before) AND (session, id) > (:session, 0) AND {task_filter}
+ORDER BY session DESC, id DESC LIMIT :limit)
+UNION ALL
+(SELECT {task_columns} FROM tasks WHERE :after > 0 AND session != '' AND session = :session AND {task_filter} ORDER BY id DESC LIMIT :limit)
+
+-- name: tasks_set_aside
+-- The same for one of the less crowded states.
+(SELECT {task_columns} FROM tasks
+WHERE :after = 0 AND state != 'ready' AND state != 'running' AND state != 'done' AND (state, id) < (:state, :before) AND (state, id) > (:state, 0) AND {task_filter}
+ORDER BY state DESC, id DESC LIMIT :limit)
+UNION ALL
+(SELECT {task_columns} FROM tasks WHERE :after > 0 AND state != 'ready' AND state != 'running' AND state != 'done' AND state = :state AND {task_filter} ORDER BY id DESC LIMIT :limit)
+
+-- name: tasks_done
+-- The same for what is done of one kind.
+(SELECT {task_columns} FROM tasks
+WHERE :after = 0 AND state = 'done' AND (kind, id) < (:kind, :before) AND (kind, id) > (:kind, 0) AND {task_filter}
+ORDER BY kind DESC, id DESC LIMIT :limit)
+UNION ALL
+(SELECT {task_columns} FROM tasks WHERE :after > 0 AND state = 'done' AND kind = :kind AND {task_filter} ORDER BY id DESC LIMIT :limit)
+
+-- name: tasks_dead
+-- Dead letters.
+(SELECT {task_columns} FROM tasks
+WHERE :after = 0 AND state != 'ready' AND state != 'running' AND state != 'done' AND (state, id) < ('failed', :before) AND (state, id) > ('failed', 0) AND {task_filter}
+ORDER BY state DESC, id DESC LIMIT :limit)
+UNION ALL
+(SELECT {task_columns} FROM tasks WHERE :after > 0 AND state != 'ready' AND state != 'running' AND state != 'done' AND state = 'failed' AND {task_filter} ORDER BY id DESC LIMIT :limit)
+
 -- name: messages_by_id
 -- These messages.
 SELECT {message_columns} FROM messages
