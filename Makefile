@@ -66,7 +66,8 @@ crash: environment
 	@status=0; \
 	$(CRASH) tests/postgres/test_nodes.py $(ARGS) || status=1; \
 	$(CRASH) -n 3 --dist worksteal tests/soak tests/crash tests/power tests/simulation $(FIGURES) \
-		$(addprefix tests/postgres/,test_every_cut.py test_siege.py test_turns.py) $(ARGS) || status=1; \
+		tests/domain/test_schedule_clocks.py \
+		$(addprefix tests/postgres/,test_cuts.py test_every_cut.py test_siege.py test_turns.py) $(ARGS) || status=1; \
 	$(PYTHON) -m docs.generate && exit $$status
 
 figures: environment

@@ -115,14 +115,31 @@ def test_no_nominal_time_fires_twice_and_none_early_whatever_the_clock_does(
 ) -> None:
     place, change, offset = moment
     now = change + offset
-    node = Node(structs.replace(rule, timezone=place), now)
+    fires_once(Node(structs.replace(rule, timezone=place), now), now, steps)
+
+
+def fires_once(node: Node, now: Instant, steps: list[int]) -> None:
+    """Whatever the clock does."""
     for step in steps:
         now += step
         node.look(now)
-    assert len({each.nominal_at for each in node.log}) == len(node.log)
+    assert len({each.nominal_at for each in node.log}) == len(node.log), "twice"
     for each in node.log:
         assert each.nominal_at <= each.now
         assert next_fire(node.rule, after=each.nominal_at - 1) == each.nominal_at, "it is a time of the rule"
+
+
+def test_a_node_that_forgets_what_it_has_fired_is_noticed_when_its_clock_is_set_back() -> None:
+    class Forgetful(Node):
+        def look(self, now: Instant) -> None:
+            super().look(now)
+            self.fires.clear()
+
+    rule, now = parse_rule({"every": "5m"}, of="a"), parse_instant("2026-03-28T12:00Z")
+    steps = [*([5 * MINUTE] * 6), -HOUR, *([5 * MINUTE] * 20)]
+    fires_once(Node(rule, now), now, steps)
+    with pytest.raises(AssertionError, match="twice"):
+        fires_once(Forgetful(rule, now), now, steps)
 
 
 @pytest.mark.slow

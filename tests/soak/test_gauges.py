@@ -21,7 +21,7 @@ for line in sys.stdin:
 """
 
 
-def test_a_process_that_leaks_is_seen() -> None:
+def test_a_process_that_leaks_is_noticed() -> None:
     grown = growth_of("leaks")
     assert grown.descriptors > 10
     assert grown.rss_bytes > 1_000_000
