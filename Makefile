@@ -60,12 +60,12 @@ gate: environment
 
 FIGURES := tests/machines $(addprefix tests/,contract/test_contract.py postgres/test_contract.py postgres/test_machines.py)
 
-# First, alone, what must happen within seconds; then the rest in three workers: the soak is mostly one that waits.
+# First, alone, what must happen within seconds; then the rest in four workers, of which two mostly wait.
 CRASH := OSTINATO_CRASH=full OSTINATO_FIGURES=docs/explanation/guarantees.json $(PYTHON) -m pytest -q
 crash: environment
 	@status=0; \
 	$(CRASH) tests/postgres/test_nodes.py $(ARGS) || status=1; \
-	$(CRASH) -n 3 --dist worksteal tests/soak tests/crash tests/power tests/simulation $(FIGURES) \
+	$(CRASH) -n 4 --dist worksteal tests/soak tests/crash tests/power tests/simulation $(FIGURES) \
 		tests/domain/test_schedule_clocks.py \
 		$(addprefix tests/postgres/,test_cuts.py test_every_cut.py test_siege.py test_turns.py) $(ARGS) || status=1; \
 	$(PYTHON) -m docs.generate && exit $$status

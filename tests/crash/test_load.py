@@ -1,5 +1,5 @@
-"""What the harness of the load must not take for a bug: a sender that dies before it is told what is safe, and a dead
-letter that is about to be sent on.
+"""What the harness of the load must not take for a bug: a sender that dies before it is told what is safe, a dead
+letter that is about to be sent on, and a forge that another test has left in the middle.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from tests.crash.outside import What, of, read_outside
 from tests.crash.person import POISON
 from tests.crash.record import OUTSIDE, read_record
 from tests.crash.scenario import goal
+from tests.crash.scenarios import SCENARIOS
 from tests.crash.stage import Over
 from tests.crash.trial import SIGKILLED, Crew, words_of
 
@@ -69,3 +70,11 @@ def test_it_is_not_over_while_a_person_is_about_to_send_a_dead_letter_on(error_c
             await store.close()
 
     assert run(ended()) is over
+
+
+@pytest.mark.slow
+def test_a_test_that_gives_up_in_the_middle_leaves_its_forge_to_the_next(crew: Crew, ground: Path) -> None:
+    SCENARIOS["delivery"].build(ground)
+    order = Order(scenario="delivery", folder=str(ground), run=1)
+    crew.forges[0].begin(replace(order, waits=True))
+    assert crew.forges[0].run(order).code == 0

@@ -5,7 +5,10 @@ Knows nothing of what is right.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import queue
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -44,20 +47,34 @@ class Forge:
     """A forge process, as its user sees it. Serves one order at a time."""
 
     def __init__(self) -> None:
+        # In a session of its own: when the shell that a run was started from goes away, the kernel lets stopped
+        # processes of its jobs go on (`setpgid(2)`, orphaned process groups), and nodes wait stopped for strace.
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.crash.forge"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [sys.executable, "-m", "tests.crash.forge"],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
         )
+        self._pid = 0
 
     def begin(self, order: Order) -> int:
-        """Starts a node; returns its pid. `end` must follow."""
+        """Starts a node; returns its pid. `end` follows, unless a test has failed between the two."""
+        if self._pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._pid, signal.SIGKILL)
+            self.end()
         assert self._process.stdin is not None
         self._process.stdin.write(msgspec.json.encode(order) + b"\n")
         self._process.stdin.flush()
-        return self._read().pid
+        self._pid = self._read().pid
+        return self._pid
 
     def end(self) -> Ended:
         """Waits until that node has ended."""
-        return self._read()
+        ended = self._read()
+        self._pid = 0
+        return ended
 
     def run(self, order: Order) -> Ended:
         """A node's whole life."""
