@@ -23,7 +23,8 @@ _SHARED = _HERE.parent / "sqlite" / "queries"
 
 UNANSWERED: Final = frozenset(
     {
-        "add_task", "add_task_document", "add_dependency", "await_task", "move_task", "change_task", "explain_task",
+        "add_task", "add_task_document", "add_dependency", "await_task", "move_task", "end_task", "change_task",
+        "explain_task",
         "drop_hold", "count_dependency", "spend_on_task", "add_attempt", "end_attempt", "count_steps", "add_session",
         "touch_session", "give_session", "add_message", "add_question", "settle_question", "remind_question",
         "withdraw_question",
@@ -42,7 +43,9 @@ EXPECTED: Final = frozenset({"claim_task"})
 """The same, where a row must have been touched: what is remembered says so. If not, all of it is done anew."""
 
 HELD: Final = {
-    **dict.fromkeys(("add_task", "await_task", "move_task", "explain_task", "count_dependency"), ("tasks", "id")),
+    **dict.fromkeys(
+        ("add_task", "await_task", "move_task", "end_task", "explain_task", "count_dependency"), ("tasks", "id")
+    ),
     **dict.fromkeys(("spend_on_task", "count_steps"), ("tasks", "id")),
     **dict.fromkeys(("add_dependency", "meet_dependency"), ("dependencies", "task", "after")),
     "end_attempt": ("attempts", "task", "token"),

@@ -48,6 +48,9 @@ EVENT_NAMES = {
 _BEGIN_TO_WAIT = frozenset({TaskEvent.RELEASE, TaskEvent.REPLAY})
 """From then on a task waits for its turn; what parks, is tried again or gives way keeps its place."""
 
+_FINISHING = frozenset({"losses", "result"})
+"""What an end in order changes of a task beside what every move does."""
+
 _KEPT_AT_HAND = frozenset({TaskState.READY, TaskState.RUNNING})
 
 
@@ -270,7 +273,10 @@ class TaskVerbs(Work):
             endings=kept.endings if endings is None else endings,
             rank=self._rank(due_at or now, priority=task.priority) if event in _BEGIN_TO_WAIT else kept.rank,
         )
-        self._write_move(moved)
+        if event is TaskEvent.FINISH and fields.keys() <= _FINISHING:
+            self._write_end(task)
+        else:
+            self._write_move(moved)
         self._remember(moved)
         self._tally(old, -1)
         self._tally(task, 1)
@@ -282,6 +288,17 @@ class TaskVerbs(Work):
             self._left_running(old)
         self._note_claimable(moved)
         return moved
+
+    def _write_end(self, task: Task) -> None:
+        """What the end of nearly every task changes: a third of the work of writing what any move may change."""
+        self._db.do(
+            "end_task",
+            id=task.id,
+            now=task.finished_at,
+            losses=task.losses,
+            reason=task.reason,
+            result=rows.to_text_or_none(task.result),
+        )
 
     def _write_move(self, kept: Kept) -> None:
         task = kept.task

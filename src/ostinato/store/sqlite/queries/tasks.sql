@@ -253,6 +253,13 @@ UPDATE tasks SET
     endings = :endings, result = :result, rank = :rank, fingerprint = :fingerprint
 WHERE id = :id
 
+-- name: end_task
+-- A task that was running and is done.
+UPDATE tasks SET
+    state = 'done', updated_at = :now, finished_at = :now, losses = :losses, node = NULL, reason = :reason,
+    result = :result
+WHERE id = :id
+
 -- name: change_task
 -- What people may change about an unfinished task.
 UPDATE tasks SET
