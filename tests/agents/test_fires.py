@@ -213,6 +213,33 @@ def test_a_clock_set_back_between_the_look_and_the_fire_fires_nothing_early(tmp_
     run(story())
 
 
+def test_heartbeats_that_are_due_together_are_decided_together_but_those_that_want_more(tmp_path: Path) -> None:
+    check = 'check: {when: "inbox.files > 0"}\n'
+    beats = {"idle": check, "woken": "", "file": check, "asks": "check: {command: [test, -e, x]}\n", "broken": check}
+    of = {name: files(beat) for name, beat in beats.items()}
+    texts = {path.replace("helper", name): text for name in beats for path, text in of[name].items()}
+
+    async def story() -> None:
+        async with running(tmp_path, texts, start=False) as fleet:
+            await Calendar(store=fleet.store, workspaces=fleet.workspaces, clock=fleet.clock).poll()
+            now = fleet.clock.now()
+            names = [row.name for row in await fleet.store.read(lambda reads: reads.schedules())]
+            await fleet.store.run(lambda tx: [tx.bring_forward(name, next_at=now, now=now) for name in names])
+            rows = await fleet.store.run(lambda tx: tx.due_schedules(now=now))
+            assert len(rows) == len(beats)
+            (tmp_path / "agents/broken/HEARTBEAT.md").write_text("---\nevery: never\n---\n")
+            (tmp_path / "agents/file/inbox").mkdir()
+            left = await fleet.fires.fire_together(rows)
+            assert sorted(row.agent for row in left) == ["asks", "file"]
+            assert [task.agent for task in await turns(fleet)] == ["woken"]
+            skips = {each.agent: each.reason for each in await fleet.store.read(lambda reads: reads.skips())}
+            assert skips.keys() == {"idle", "broken"}
+            assert skips["idle"].startswith("nothing to do")
+            assert await fleet.fires.fire_together(rows[:0]) == []
+
+    run(story())
+
+
 def test_a_heartbeat_that_would_be_skipped_for_ever_is_found_when_its_file_is_read(tmp_path: Path) -> None:
     async def story() -> None:
         sleeping = 'anchor: "2026-01-01T03:00"\nactive: "07:00-08:00"\n'

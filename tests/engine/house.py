@@ -16,7 +16,7 @@ from ostinato.engine.limits import EngineLimits
 from ostinato.engine.node import EngineNode, NodeSettings
 from ostinato.engine.notice import Notice
 from ostinato.engine.port import AttemptPort, Ending, Settled
-from ostinato.engine.scheduler import Fire
+from ostinato.engine.scheduler import Fire, FireTogether
 from ostinato.store.port import ScheduleRow, Store, Tx
 from ostinato.store.sqlite import open_store
 from ostinato.testing.clock import ManualClock, WatchedStore, run_virtual
@@ -106,6 +106,7 @@ def work_in(
     *handlers: Deed,
     limits: EngineLimits | None = None,
     fire: Fire = never_fire,
+    fire_together: FireTogether | None = None,
     dispatcher: Any = None,
     wrap: Callable[[Store], Store] = lambda store: store,
     quiet: bool = True,
@@ -126,6 +127,7 @@ def work_in(
             clock=clock,
             settings=settings,
             fire=fire,
+            fire_together=fire_together,
             notify=notices.append,
             dispatcher=dispatcher,
             finisher=finisher or Finisher(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,9 @@ from ostinato.domain.errors import Conflict, NotFound
 from ostinato.domain.event import Event, EventName
 from ostinato.domain.question import NewQuestion, QuestionKind, QuestionState
 from ostinato.domain.step import Note
-from ostinato.domain.task import Outcome, Park, Task, TaskEvent, TaskState, Wait, WaitKind
+from ostinato.domain.task import NewTask, Outcome, Park, Task, TaskEvent, TaskKind, TaskState, Wait, WaitKind
 from ostinato.domain.values import SECOND, Instant
+from ostinato.engine.alarm import Alarm
 from ostinato.engine.completion import REMEMBERED, Completions
 from ostinato.engine.deadlines import Deadlines
 from ostinato.engine.dispatcher import LocalDispatcher
@@ -24,7 +26,7 @@ from ostinato.engine.port import AttemptPort
 from ostinato.engine.service import FAILURE_PAUSE_S, Ground, Service
 from ostinato.store.port import EventFilter, ScheduleRow, StoreAway, TaskFilter
 from ostinato.store.sqlite.store import open_store
-from ostinato.testing.clock import ManualClock, run_virtual
+from ostinato.testing.clock import ManualClock, WatchedStore, run_virtual
 from tests.conftest import run
 from tests.engine.house import DONE, Deed, House, work_in
 
@@ -93,6 +95,59 @@ def test_more_schedules_than_fit_a_batch_all_fire_and_a_broken_one_stops_no_othe
 
     fires = Fires()
     work_in(work, fire=fires, quiet=False)
+
+
+def test_what_is_due_together_fires_together_and_one_by_one_where_that_fails() -> None:
+    together: list[list[str]] = []
+
+    async def most(rows: Sequence[ScheduleRow]) -> Sequence[ScheduleRow]:
+        together.append([row.name for row in rows])
+        if fires.broken:
+            raise ValueError("one of them cannot be fired")
+        for row in rows[1:]:
+            await fires(row)
+        return rows[:1]
+
+    async def work(house: House) -> None:
+        fires.house = house
+        for name in ("a", "b", "c"):
+            await put(house, name, house.clock.now() + SECOND)
+        await house.clock.sleep(3)
+        assert together == [["a", "b", "c"]]
+        assert [name for name, _ in fires.fired] == ["b", "c", "a"]
+        fires.fired, fires.broken = [], {"b"}
+        await house.clock.sleep(EVERY_S)
+        assert together[1] == ["a", "b", "c"]
+        assert {name for name, _ in fires.fired} == {"a", "c"}
+        assert [each.schedule for each in house.notices if isinstance(each, ScheduleFailed)] == ["b"]
+
+    fires = Fires()
+    work_in(work, fire=fires, fire_together=most, quiet=False)
+
+
+def test_the_alarm_rings_for_those_alone_for_whom_something_is_due() -> None:
+    rung: list[str] = []
+    clock = ManualClock()
+
+    async def live() -> None:
+        store = WatchedStore(open_store(None), clock)
+        alarm = Alarm(Ground(store=store, clock=clock, notify=lambda notice: None))
+        tasks, questions, schedules = ((partial(rung.append, kind),) for kind in ("tasks", "questions", "schedules"))
+        alarm.ring_for(tasks=tasks, questions=questions, schedules=schedules)
+        row = ScheduleRow(name="a", agent="triage", rule={"every": "60s"}, next_at=clock.now() + 5 * SECOND)
+        delayed = NewTask(kind=TaskKind.GOAL, title="later", not_before_at=clock.now() + 15 * SECOND)
+        await store.run(lambda tx: (tx.put_schedule(row, now=clock.now()), tx.add_task(delayed, now=clock.now())))
+        alarm.start()
+        await clock.sleep(6)
+        assert set(rung) == {"schedules"}
+        await store.run(lambda tx: tx.remove_schedule("a", actor="ann", now=clock.now()))
+        rung.clear()
+        await clock.sleep(10)
+        assert set(rung) == {"tasks"}
+        await alarm.stop()
+        await store.close()
+
+    run_virtual(live(), clock)
 
 
 def test_a_schedule_that_found_no_database_fires_a_moment_later() -> None:

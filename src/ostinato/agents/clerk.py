@@ -111,7 +111,7 @@ class Clerk:
     async def poll(self) -> float:
         """One look; seconds until the next."""
         elapsed_s = self._clock.elapsed_s()
-        seen = await asyncio.to_thread(look, self._place.fleet)
+        seen = look(self._place.fleet)  # one `lstat`: a thread would cost more than it keeps off the loop
         touched = seen != self._seen
         if not touched and not await self._is_stale(elapsed_s):
             return POLL_S

@@ -6,7 +6,7 @@ of when something is due (`domain.due` does) or of how a turn runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from ostinato.agents.command_check import Checked, CommandChecks
 from ostinato.agents.inbox import InboxTaker
@@ -64,6 +64,19 @@ class Fires:
         self._inbox = inbox
         self._clock = clock
 
+    async def fire_together(self, rows: Sequence[ScheduleRow]) -> Sequence[ScheduleRow]:
+        """Fires or skips, in one transaction, the due rows of which nothing is asked but the store; returns the others,
+        each of which wants a command run or files taken, for `fire`. Raises where any cannot be fired: none is then."""
+        fires = [self._look_at(row) for row in rows]
+        quick = [each for each in fires if not each.command and not self._has_files(each)]
+        if quick:
+            await self._store.run(lambda tx: [each.decide(tx) for each in quick])
+        for each in quick:
+            if each.skipped:
+                self._skipped(each.skipped)
+        done = {each.row.name for each in quick}
+        return [row for row in rows if row.name not in done]
+
     async def fire(self, row: ScheduleRow) -> bool:
         """Fires or skips one row that is due, once for each nominal time; True where the agent was woken."""
         fire = await self._prepare(row)
@@ -92,14 +105,23 @@ class Fires:
         return await self._checks.run(agent, fire.command, timeout_s=timeout_s, now=now)
 
     async def _prepare(self, row: ScheduleRow) -> _Fire:
+        fire = self._look_at(row)
+        if self._has_files(fire):
+            await self._inbox.take_agent(row.agent)
+            fire.now = self._clock.now()
+        return fire
+
+    def _has_files(self, fire: _Fire) -> bool:
+        """True where files may lie in the agent's inbox that are to be taken before the check."""
+        return fire.asks_inbox and self._inbox.has_inbox(fire.row.agent)
+
+    def _look_at(self, row: ScheduleRow) -> _Fire:
         broken, agent, heartbeat = "", None, None
         try:
             agent = self._workspaces.brief(row.agent)
             heartbeat = heartbeat_of(agent, row)
         except OstinatoError as error:
             broken = f"{REASON}{error}"
-        if heartbeat is not None and (heartbeat.each or heartbeat.check is not None):
-            await self._inbox.take_agent(row.agent)
         fire = _Fire(row, heartbeat, agent=agent, broken=broken, now=self._clock.now())
         fire.stalled_s = self._stalled_s
         return fire
@@ -122,18 +144,19 @@ class _Fire:
     def __init__(
         self, row: ScheduleRow, heartbeat: Heartbeat | None, *, agent: Brief | None, broken: str, now: Instant
     ) -> None:
-        self._row = row
+        self.row = row
         self._said = heartbeat.schedule_row(row.agent) if heartbeat else row
         """What its author says of it: in the file as it is now, where there is one."""
         self._heartbeat = heartbeat
         self._agent = agent
         self._broken = broken
-        self._now = now
+        self.now = now
         self._name = row.name.rpartition(":")[2]
         self._failed_check = ""
         self.skipped = ""
         """Why this time was skipped, once it is decided."""
         self.stalled_s = STALLED_S
+        self.asks_inbox = heartbeat is not None and (heartbeat.each or heartbeat.check is not None)
         self.command = heartbeat.command if heartbeat else ()
         self.command_timeout_s = heartbeat.command_timeout_s if heartbeat else 0.0
         self.checked: Checked | None = None
@@ -141,7 +164,8 @@ class _Fire:
 
     def decide(self, tx: Tx) -> bool:
         """Wakes the agent, or says why not."""
-        row, now = self._row, self._now
+        row, now = self.row, self.now
+        self.skipped = ""
         if row.next_at is None or row.next_at > now:  # the clock was set back since it was found due
             return False
         plan = due(self._rule(), nominal_at=row.next_at, now=now)
@@ -167,25 +191,25 @@ class _Fire:
 
     def hindrance(self, tx: Tx) -> str:
         """Why its command need not be run now; empty where it must."""
-        if self._row.next_at is None or self._row.next_at > self._now:
+        if self.row.next_at is None or self.row.next_at > self.now:
             return "it is not due"
-        plan = due(self._rule(), nominal_at=self._row.next_at, now=self._now)
+        plan = due(self._rule(), nominal_at=self.row.next_at, now=self.now)
         return "missed" if plan.fire_at is None else self._why_not(tx, plan.fire_at)
 
     def out_of_turn(self, tx: Tx, *, check: bool) -> str:
         """Wakes the agent now; with `check`, only where it would be woken by itself. Why not, else."""
-        now = self._now
+        now = self.now
         why = self._why_not(tx, now) if check else ""
-        if why or self._wake(tx, nominal_at=now, next_at=self._row.next_at):
+        if why or self._wake(tx, nominal_at=now, next_at=self.row.next_at):
             return why
         return "it has just fired"
 
     def _rule(self) -> ScheduleRule:
-        return self._heartbeat.rule if self._heartbeat else parse_rule(self._row.rule, of=self._row.name)
+        return self._heartbeat.rule if self._heartbeat else parse_rule(self.row.rule, of=self.row.name)
 
     def _why_not(self, tx: Tx, at: Instant) -> str:
         """Why this wake would be for nothing; empty where the agent should wake."""
-        row, heartbeat = self._row, self._heartbeat
+        row, heartbeat = self.row, self._heartbeat
         if self._broken:
             return self._broken
         scopes = {"fleet", f"agent:{row.agent}"}
@@ -208,15 +232,15 @@ class _Fire:
         """What the fire before this one, or another in the same session, is still at work on."""
         if self._heartbeat is not None and self._heartbeat.each:  # each file has a turn of its own
             return ""
-        if self._said.session == "isolated" and self._row.fired_at is None:
+        if self._said.session == "isolated" and self.row.fired_at is None:
             return ""
-        latest = tx.session_tasks(self._session(self._row.fired_at or 0), limit=1)
+        latest = tx.session_tasks(self._session(self.row.fired_at or 0), limit=1)
         if latest and latest[0].state in UNFINISHED:
             return f"still busy with {latest[0].name}"
         return ""
 
     def _session(self, nominal_at: Instant) -> str:
-        row, session = self._row, self._said.session
+        row, session = self.row, self._said.session
         match session:
             case "main":
                 return main_session(row.agent)
@@ -227,7 +251,7 @@ class _Fire:
 
     def _counted(self, tx: Tx, heartbeat: Heartbeat) -> str:
         assert heartbeat.check is not None
-        facts = check_facts(tx, self._row, now=self._now, check=heartbeat.check, stalled_s=self.stalled_s)
+        facts = check_facts(tx, self.row, now=self.now, check=heartbeat.check, stalled_s=self.stalled_s)
         self._failed_check = ""
         try:
             if heartbeat.check(facts):
@@ -236,12 +260,12 @@ class _Fire:
             self._failed_check = f"the check failed: {error}"
             return ""
         messages = facts.get("inbox", {}).get("messages")
-        if tx.inbox(main_session(self._row.agent), limit=1) if messages is None else messages:
+        if tx.inbox(main_session(self.row.agent), limit=1) if messages is None else messages:
             return ""  # somebody left a message for the next heartbeat
         return f"nothing to do: {heartbeat.check.text}"
 
     def _wake(self, tx: Tx, *, nominal_at: Instant, next_at: Instant | None) -> bool:
-        row, now = self._row, self._now
+        row, now = self.row, self.now
         if not tx.fire(row.name, nominal_at=nominal_at, next_at=next_at, now=now):
             return False
         if self._failed_check:
@@ -257,11 +281,11 @@ class _Fire:
 
     def _hand_over(self, tx: Tx, session: str, *, nominal_at: Instant) -> None:
         """What the check said, as data beside the instructions; and that it is broken, where it is."""
-        checked, row = self.checked, self._row
+        checked, row = self.checked, self.row
         if checked is None:
             return
         if checked.broken:
-            tx.announce(NewEvent(name=EventName.HEARTBEAT_FIRED, agent=row.agent, reason=checked.broken), now=self._now)
+            tx.announce(NewEvent(name=EventName.HEARTBEAT_FIRED, agent=row.agent, reason=checked.broken), now=self.now)
         said = "\n".join(part for part in (checked.broken, checked.said) if part)
         if said:
             message = NewMessage(
@@ -271,7 +295,7 @@ class _Fire:
                 trust=checked.trust,
                 client_id=f"{self._said.name}@{nominal_at}#check",
             )
-            tx.append_message(session, message, agent=row.agent, now=self._now, wake=False)
+            tx.append_message(session, message, agent=row.agent, now=self.now, wake=False)
 
     def _message(self, nominal_at: Instant) -> NewMessage:
         said = self._said
@@ -292,11 +316,11 @@ class _Fire:
             tx.announce(
                 NewEvent(
                     name=EventName.SCHEDULE_MISSED,
-                    agent=self._row.agent,
-                    reason=f"{self._row.name}: {plan.missed} times passed unseen",
-                    data={"schedule": self._row.name, "missed": plan.missed},
+                    agent=self.row.agent,
+                    reason=f"{self.row.name}: {plan.missed} times passed unseen",
+                    data={"schedule": self.row.name, "missed": plan.missed},
                 ),
-                now=self._now,
+                now=self.now,
             )
 
     def _escalate(self, tx: Tx, skips: int, reason: str) -> None:
@@ -307,13 +331,13 @@ class _Fire:
             OPERATOR_SESSION,
             NewMessage(
                 source=Source.HEARTBEAT,
-                text=f"{self._row.name} was skipped {skips} times in a row. Last reason: {reason}",
-                sender=self._row.agent,
+                text=f"{self.row.name} was skipped {skips} times in a row. Last reason: {reason}",
+                sender=self.row.agent,
                 trust=Trust.AGENT,
-                client_id=f"{self._row.name}#skips@{self._row.next_at}",
+                client_id=f"{self.row.name}#skips@{self.row.next_at}",
             ),
             agent=OPERATOR,
-            now=self._now,
+            now=self.now,
             wake=False,
         )
 
@@ -326,12 +350,12 @@ def check_facts(
 ) -> Mapping[str, Mapping[str, int]]:
     """The variables of a check (`CHECK_VARIABLES`), only what it reads of them. `stalled_s`: see `why_stalled`."""
     agent = row.agent
-    tally = tx.agent_tally(agent) if "tasks" in check.names else {}
+    tally = tx.agent_tally(agent) if {"tasks", "inbox"} & check.names else {}
 
     def count(variable: str, field: str) -> int:
         match variable, field:
             case "inbox", "files":
-                return len(waiting_files(tx, agent, limit=COUNTED_MAX))
+                return len(waiting_files(tx, agent, limit=COUNTED_MAX)) if tally.get("blocked") else 0
             case "inbox", _:
                 return len(tx.inbox(main_session(agent), limit=COUNTED_MAX))
             case "questions", _:

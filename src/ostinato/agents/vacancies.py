@@ -58,7 +58,10 @@ class Vacancies:
     async def remain(self, agents: Sequence[str], *, now: Instant) -> bool:
         """Gives these agents, whose files have changed, what nobody could do, oldest first; True where some task still
         waits for somebody who can. What only waits for its agent goes to whoever else has become able."""
-        await self._relieve(agents, now=now)
+        held, are_open = await self._store.read(lambda reads: (_held(reads), _are_open(reads)))
+        if not agents and held == self._held:
+            return are_open
+        await self._relieve(held, now=now)
         if not await self._store.read(_are_open):
             return False
         if agents:
@@ -84,11 +87,8 @@ class Vacancies:
             if placed.agent is not None:
                 tx.move_task(task.id, TaskEvent.RELEASE, actor="runtime", reason=f"{placed.agent} can do it", now=now)
 
-    async def _relieve(self, changed: Sequence[str], *, now: Instant) -> None:
+    async def _relieve(self, held: frozenset[tuple[str, str]], *, now: Instant) -> None:
         """Gives what agents have that cannot work now to others that can, where either has just become so."""
-        held = await self._store.read(_held)
-        if held == self._held and not changed:
-            return
         self._held = held
         found = [task for agent in sorted({agent for agent, _ in held}) for task in await self._waiting_for(agent)]
         for start in range(0, len(found), FILLED_MAX):

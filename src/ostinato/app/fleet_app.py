@@ -351,6 +351,7 @@ class FleetApp:
                 pools=self._pools,
             ),
             fire=fire,
+            fire_together=fires.fire_together,
             notify=self.log.notice,
             lock=lock,
         )

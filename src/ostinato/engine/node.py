@@ -33,7 +33,7 @@ from ostinato.engine.port import Clock, Dispatcher, Handler
 from ostinato.engine.pruner import Pruner
 from ostinato.engine.rescuer import SWEEP_S as RESCUE_S
 from ostinato.engine.rescuer import Rescuer
-from ostinato.engine.scheduler import Fire, Scheduler
+from ostinato.engine.scheduler import Fire, FireTogether, Scheduler
 from ostinato.engine.service import Ground
 from ostinato.engine.worker import Worker
 from ostinato.store.port import EVERY_POOL, Node, Retention, Store, Tx
@@ -84,6 +84,7 @@ class EngineNode:
         settings: NodeSettings,
         fire: Fire,
         notify: Notify,
+        fire_together: FireTogether | None = None,
         lock: FleetLock | None = None,
         dispatcher: Dispatcher | None = None,
         finisher: Finisher | None = None,
@@ -96,6 +97,7 @@ class EngineNode:
         """This incarnation, once started."""
         self._handlers = handlers
         self._fire = fire
+        self._fire_together = fire_together
         self._notify = notify
         self._lock = lock
         self._dispatcher = dispatcher
@@ -183,7 +185,7 @@ class EngineNode:
     def _start_services(self, node: Node) -> None:
         ground = Ground(store=self.store, clock=self.clock, notify=self._hear)
         rescuer = Rescuer(ground, sweep_s=self._rescue_s())
-        scheduler = Scheduler(ground, self._fire, at_once=self.limits.fires)
+        scheduler = Scheduler(ground, self._fire, at_once=self.limits.fires, fire_together=self._fire_together)
         alarm = Alarm(ground)
         worker = self._worker = Worker(
             ground,
@@ -197,7 +199,8 @@ class EngineNode:
         )
         pruner = Pruner(ground, self.settings.retention, lambda: worker.running > 0)
         auditor, lookout = Auditor(ground), Lookout(ground, stalled_s=self.limits.stalled_s)
-        alarm.ring_for(rescuer.wake, scheduler.wake, worker.wake)
+        tasks, questions = (rescuer.wake, worker.wake), (rescuer.wake,)
+        alarm.ring_for(tasks=tasks, questions=questions, schedules=(scheduler.wake,))
         if self.settings.lease is not None:
             lease_s = self.settings.lease.lease_s
             renew = None if self.settings.exclusive else self._renewal(node.id, lease_s)

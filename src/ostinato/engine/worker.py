@@ -296,7 +296,7 @@ class Worker:
         self._polled = len(claimed.tasks)
         if not claimed.is_all:
             return claimed
-        return replace(claimed, due_at=tx.next_due_at(), opens_at=tx.next_start_at())
+        return replace(claimed, due_at=tx.next_dues().get("tasks"), opens_at=tx.next_start_at())
 
     def _claim_along(self, tx: Tx) -> _Claimed:
         """On the store's thread, in a commit that has made a task claimable."""

@@ -277,6 +277,9 @@ class Reads(QueueReads, LeashReads, MoneyReads, Protocol):
     def next_due_at(self) -> Instant | None:
         """The earliest instant at which a delayed task, a wait's end, a question's expiry or a schedule comes due."""
 
+    def next_dues(self) -> Mapping[str, Instant]:
+        """The same of `tasks`, of `questions` and of `schedules` apart; only those of which any will come due."""
+
     def breakers(self) -> list[Breaker]:
         """Circuit breakers that are not simply closed, by name."""
 

@@ -121,7 +121,7 @@ class Skills:
 
     async def look(self, *, again: bool = False) -> None:
         """Takes what has changed."""
-        stamp = await asyncio.to_thread(_stamp_of, self._folder)
+        stamp = await asyncio.to_thread(_stamp_of, self._folder) if self._folder.is_dir() else ()
         if stamp == self._stamp and not again:
             return
         found, self.findings = await asyncio.to_thread(read_skills, self._folder)

@@ -393,7 +393,15 @@ class ReadVerbs(LimitReads, DeadReads):
 
     def next_due_at(self) -> Instant | None:
         """When the clock alone will have something to do."""
-        return min((row[0] for row in self._db.all("next_due") if row[0] is not None), default=None)
+        return min(self.next_dues().values(), default=None)
+
+    def next_dues(self) -> Mapping[str, Instant]:
+        """The same of each table, where there is any."""
+        found: dict[str, Instant] = {}
+        for table, due_at in self._db.all("next_due"):
+            if due_at is not None:
+                found[table] = min(due_at, found.get(table, due_at))
+        return found
 
     def audit(self, *, after: tuple[int, int] = (-1, 0), limit: int = 500) -> list[AuditRow]:
         """Rows of the audit's chains, in order."""

@@ -130,6 +130,7 @@ async def a_delayed_task_is_claimed_when_its_time_has_come_and_not_before(scene:
     task = await scene.add(not_before_at=scene.now + 10 * SECOND)
     assert task.state is TaskState.READY
     assert await scene.see(lambda reads: reads.next_due_at()) == scene.now + 10 * SECOND
+    assert await scene.see(lambda reads: reads.next_dues()) == {"tasks": scene.now + 10 * SECOND}
     assert await scene.claim() == []
     scene.wait(9.999)
     assert await scene.claim() == []

@@ -129,6 +129,7 @@ async def an_answer_to_a_task_that_still_runs_waits_in_its_journal(scene: Scene)
 async def what_nobody_answers_expires_and_that_is_a_denial(scene: Scene) -> None:
     parked, question = await _parked(scene, expires_at=scene.now + 60 * SECOND)
     assert await scene.see(lambda reads: reads.next_due_at()) == scene.now + 60 * SECOND
+    assert (await scene.see(lambda reads: reads.next_dues()))["questions"] == scene.now + 60 * SECOND
     assert await scene.do(lambda tx: tx.expire_questions(now=scene.now)) == 0
     scene.wait(60.0)
     with refuses(Conflict, "expired"):

@@ -140,6 +140,7 @@ async def due_schedules_come_earliest_first(scene: Scene) -> None:
     for name, seconds in (("late", 3), ("early", 1), ("never", None), ("future", 9)):
         await _put(scene, _row(name, next_at=None if seconds is None else scene.now + seconds * SECOND))
     assert await scene.see(lambda reads: reads.next_due_at()) == scene.now + SECOND
+    assert await scene.see(lambda reads: reads.next_dues()) == {"schedules": scene.now + SECOND}
     scene.wait(3.0)
     due = await scene.do(lambda tx: tx.due_schedules(now=scene.now))
     assert [row.name for row in due] == ["early", "late"]

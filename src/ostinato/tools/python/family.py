@@ -44,6 +44,8 @@ TIMEOUT_S_MAX = 3_600.0
 
 LOOK_S = 0.5
 """How often the folder is looked at: one look costs some 20 µs."""
+EMPTY_LOOK_S = 1.0
+"""The same while there are no Python files."""
 AGAIN_S = 30.0
 """How often the files are loaded anew where no worker could be had: a machine at its limits has room again."""
 
@@ -167,7 +169,7 @@ class PythonTools:
             await self.look(again=again)
         finally:
             self._listed.set()
-        return LOOK_S
+        return LOOK_S if self._stamp else EMPTY_LOOK_S
 
     async def _made(self, sources: Sources) -> tuple[list[OutsideTool], list[ToolFinding], dict[str, str]]:
         """Tools, findings, and why tools that were there before cannot be had now; notes the functions of agents."""

@@ -114,13 +114,13 @@ INSERT INTO settings (name, value) VALUES (:name, :value) ON CONFLICT (name) DO 
 
 -- name: next_due
 -- The earliest delayed task or end of a wait, question's expiry or reminder, and schedule.
-SELECT min(due_at) FROM tasks WHERE due_at IS NOT NULL
+SELECT 'tasks', min(due_at) FROM tasks WHERE due_at IS NOT NULL
 UNION ALL
-SELECT min(expires_at) FROM questions WHERE state = 'pending' AND expires_at IS NOT NULL
+SELECT 'questions', min(expires_at) FROM questions WHERE state = 'pending' AND expires_at IS NOT NULL
 UNION ALL
-SELECT min(ask_again_at) FROM questions WHERE state = 'pending' AND ask_again_at IS NOT NULL
+SELECT 'questions', min(ask_again_at) FROM questions WHERE state = 'pending' AND ask_again_at IS NOT NULL
 UNION ALL
-SELECT min(next_at) FROM schedules WHERE next_at IS NOT NULL
+SELECT 'schedules', min(next_at) FROM schedules WHERE next_at IS NOT NULL
 
 -- name: row_estimates
 -- Rows of each large table, from the span of their ids, which are given out without gaps and pruned from the front.
