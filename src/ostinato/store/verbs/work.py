@@ -342,14 +342,6 @@ class Work(ReadVerbs):
         return found
 
 
-def _event_values(id_: int, told: Told) -> dict[str, Any]:
-    at, name, task, agent, session, actor, reason, data = told  # twice as fast as `_asdict`
-    return {
-        "id": id_, "at": at, "name": name, "task": task, "agent": agent, "session": session, "actor": actor,
-        "reason": reason, "data": data,
-    }  # fmt: skip
-
-
 def event_from(id_: int, told: Told) -> Event:
     """The event as listeners get it."""
     return rows.event_of((id_, *told))
