@@ -166,10 +166,10 @@ cheap = "real"
 """
 
     async def main() -> None:
-        real = ScriptServer(Player(parse_script("default: {text: 'my key is canary-4711 and my word is tulip!'}")))
+        real = ScriptServer(Player(parse_script("default: {text: 'my key is canary-4711 and my word is tülip!'}")))
         await real.start()
         (tmp_path / "ostinato.toml").write_text(toml.replace("URL", real.url))
-        environment = {**os.environ, "REAL_KEY": "canary-4711", "WORD": "tulip!"}
+        environment = {**os.environ, "REAL_KEY": "canary-4711", "WORD": "tülip!"}
         command = [sys.executable, "-m", "ostinato", "model", "record"]
         options = ["--to", str(tmp_path / "r.yaml"), "--secret", "WORD", "--fleet", str(tmp_path)]
         process = await asyncio.create_subprocess_exec(
@@ -178,7 +178,7 @@ cheap = "real"
         assert process.stdout is not None
         url = (await process.stdout.readline()).decode().strip()
         asker = Asker(url)
-        assert (await asker.ask("hello")).text == "my key is canary-4711 and my word is tulip!"
+        assert (await asker.ask("hello")).text == "my key is canary-4711 and my word is tülip!"
         await asker.close()
         process.send_signal(signal.SIGINT)
         assert await process.wait() == 0

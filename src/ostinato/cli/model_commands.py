@@ -81,7 +81,7 @@ def _source(fleet: Path, model: str, *, secrets: Sequence[str]) -> Source:
     """The real server of a model, and what must not be recorded. Raises Invalid."""
     from ostinato.config import key_names, model_settings
     from ostinato.models.chains import Chains
-    from ostinato.models.keys import KeyMissing, read_key
+    from ostinato.models.keys import KeyMissing, read_key, read_secret
     from ostinato.models.providers import SCRIPTED, provider_of
     from ostinato.models.scripted.recorder import Source
     from ostinato.workspace.fleet_file import read_fleet
@@ -99,7 +99,7 @@ def _source(fleet: Path, model: str, *, secrets: Sequence[str]) -> Source:
     hidden = []
     for each in dict.fromkeys((*key_names(found).values(), *secrets)):
         try:
-            hidden.append(read_key(each))
+            hidden.append(read_secret(each))
         except KeyMissing as missing:
             if each in (provider.api_key_env, *secrets):
                 raise Invalid(f"Nothing can be recorded: {missing}", cure=f"Set {each} in this environment.") from None

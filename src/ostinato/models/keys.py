@@ -17,12 +17,15 @@ class KeyMissing(Exception):
 def read_key(name: str, environment: Mapping[str, str] | None = None) -> str:
     """The key in the variable `name`, else in the file that `<name>_FILE` names; empty where `name` is. Raises
     KeyMissing."""
-    if not name:
-        return ""
-    whence, secret = look_up(name, environment)
-    if secret is None:
-        raise KeyMissing(f"no key: {whence.problem}" if not whence.source else whence.problem)
-    key = secret.reveal()
+    key = read_secret(name, environment) if name else ""
     if not key.isascii() or not key.isprintable():
         raise KeyMissing(f"the key in {name} has characters that no key has; was it pasted with a line break?")
     return key
+
+
+def read_secret(name: str, environment: Mapping[str, str] | None = None) -> str:
+    """The same of any secret, whatever its letters. Raises KeyMissing."""
+    whence, secret = look_up(name, environment)
+    if secret is None:
+        raise KeyMissing(f"no key: {whence.problem}" if not whence.source else whence.problem)
+    return secret.reveal()
