@@ -25,7 +25,6 @@ from benchmarks.places import real_directory
 from benchmarks.result import Result
 from ostinato.domain.event import Event, EventName
 from ostinato.domain.task import Outcome
-from ostinato.engine import event_loop
 from ostinato.engine.port import AttemptPort
 
 LEVELS = (1_000, 100_000, 1_000_000)
@@ -52,7 +51,7 @@ def backlog() -> Sequence[Result]:
         for level in LEVELS:
             fill(directory / str(level), ready=level, agents=0)
         os.sync()
-        speeds = event_loop.run(_speeds(directory))
+        speeds = asyncio.run(_speeds(directory))
     return [_result(level, each, speeds[0]) for level, each in zip(LEVELS, speeds, strict=True)]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import subprocess
@@ -14,7 +15,6 @@ from msgspec.structs import replace
 
 from benchmarks.result import Result, at_most, quantile
 from ostinato.domain.policy import Policy
-from ostinato.engine import event_loop
 from ostinato.tools.commands import CommandPlace
 from ostinato.tools.port import CommandRules, OutsideTool, ToolContext
 from ostinato.tools.sandbox.preflight import preflight
@@ -36,7 +36,7 @@ def command_ms() -> Sequence[Result]:
         if os.geteuid() == 0:
             for path in (folder, *folder.rglob("*")):
                 os.chown(path, ORDINARY, ORDINARY)
-        times, way = event_loop.run(_calls(folder, workspace))
+        times, way = asyncio.run(_calls(folder, workspace))
     finally:
         shutil.rmtree(folder)
     bare = quantile([_bare_s() for _ in range(CALLS)], 0.5) * 1_000

@@ -17,7 +17,6 @@ from benchmarks.result import Result, at_least, at_most, quantile
 from ostinato.domain.event import Event, EventName
 from ostinato.domain.task import Done, NewTask, Outcome, Task, TaskKind, TaskResult, TaskSpec
 from ostinato.domain.values import Instant
-from ostinato.engine import event_loop
 from ostinato.engine.clock import SystemClock
 from ostinato.engine.limits import EngineLimits
 from ostinato.engine.node import EngineNode, NodeSettings
@@ -133,10 +132,8 @@ def tasks_per_s() -> Sequence[Result]:
     results = []
     for callers, tasks in RUNS:
         with real_directory() as directory:
-            bound, _ = event_loop.run(bound_sqlite.tasks_per_s(directory, callers=callers, tasks=tasks))
-            value, commits = event_loop.run(
-                whole_tasks_per_s(in_file(directory / "state"), callers=callers, tasks=tasks)
-            )
+            bound, _ = asyncio.run(bound_sqlite.tasks_per_s(directory, callers=callers, tasks=tasks))
+            value, commits = asyncio.run(whole_tasks_per_s(in_file(directory / "state"), callers=callers, tasks=tasks))
         name, note = f"engine.tasks_per_s.{callers}", f"{tasks} tasks, {commits} commits (fdatasync each)"
         if callers == 256:
             results.append(at_least(name, value, "tasks/s", floor=4_000, bound=bound, share=0.4, note=note))
@@ -162,7 +159,7 @@ async def _start_times_ms(directory: Path, *, tasks: int) -> list[float]:
 def start_ms() -> Sequence[Result]:
     """`engine.start_ms`: from asking the store to the handler's first line, in an idle node."""
     with real_directory() as directory:
-        times = event_loop.run(_start_times_ms(directory / "state", tasks=600))
+        times = asyncio.run(_start_times_ms(directory / "state", tasks=600))
     return (
         at_most("engine.start_ms.p50", quantile(times, 0.50), "ms", floor=2.0),
         at_most("engine.start_ms.p99", quantile(times, 0.99), "ms", floor=5.0),

@@ -20,7 +20,6 @@ from benchmarks.places import real_directory
 from benchmarks.result import Result, at_least, quantile
 from ostinato.domain.step import Note
 from ostinato.domain.task import URGENT_PRIORITY, Done, NewTask, Outcome, Requeue, TaskResult, TaskSpec
-from ostinato.engine import event_loop
 from ostinato.engine.limits import EngineLimits
 from ostinato.engine.port import AttemptPort
 from ostinato.store.port import Store
@@ -71,7 +70,7 @@ def tasks_per_s() -> Sequence[Result]:
         graph = graph_of(shape)
         with real_directory() as directory:
             bound = bound_graph.tasks_per_s(directory, [shape(number) for number in range(TASKS)])
-            trial = event_loop.run(_perform(lambda: open_store(directory / "state"), graph))  # run at once
+            trial = asyncio.run(_perform(lambda: open_store(directory / "state"), graph))  # run at once
         name = "graph.tasks_per_s" if shape is layered else f"graph.tasks_per_s.{shape.__name__}"
         results.append(_result(name, trial, floor=floor, bound=bound))
     return [*results, *_on_postgres()]
@@ -84,7 +83,7 @@ def _on_postgres() -> Sequence[Result]:
     server.start()
     try:
         url = server.make_database()
-        trial = event_loop.run(_perform(lambda: open_postgres(url), graph_of(layered)))
+        trial = asyncio.run(_perform(lambda: open_postgres(url), graph_of(layered)))
         return (_result("graph.tasks_per_s.postgres", trial, floor=None, bound=None),)
     finally:
         server.stop()
@@ -151,8 +150,8 @@ def preempt_ms() -> Sequence[Result]:
     """`preempt.ms`: an urgent task is added while every place is taken, until it runs; the bound is the same with a
     place free."""
     with real_directory() as directory:
-        busy = event_loop.run(_urgent_ms(directory / "busy", lesser=PLACES, times=150))
-        free = event_loop.run(_urgent_ms(directory / "free", lesser=PLACES - 1, times=150))
+        busy = asyncio.run(_urgent_ms(directory / "busy", lesser=PLACES, times=150))
+        free = asyncio.run(_urgent_ms(directory / "free", lesser=PLACES - 1, times=150))
     note = f"{PLACES} places taken, steps of {STEP_S * 1_000:.0f} ms; bound: one place free"
     return tuple(
         Result(name=f"preempt.ms.{name}", value=quantile(busy, at), unit="ms", bound=quantile(free, at), note=note)

@@ -5,6 +5,7 @@ The model is a server in this process, over real HTTP, and the journal is on a r
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -16,7 +17,6 @@ from benchmarks.result import Result, at_least, at_most, quantile
 from benchmarks.turn import AGENT, FILES, running
 from ostinato.domain.routing import Candidate, Record, route
 from ostinato.domain.task import NewTask, TaskKind, TaskSpec
-from ostinato.engine import event_loop
 from ostinato.store.sqlite import open_store
 from ostinato.tools.port import Colleague
 from ostinato.tools.router import Router
@@ -52,7 +52,7 @@ def decisions_per_s() -> Sequence[Result]:
             await store.close()
 
     with real_directory() as directory:
-        value = event_loop.run(measure(directory))
+        value = asyncio.run(measure(directory))
     note = f"{AGENTS} agents, {AGENTS // 10} able; in one transaction; bound: the pure function"
     return (at_least("routing.decisions_per_s", value, "/s", floor=100, bound=bound, note=note),)
 
@@ -109,7 +109,7 @@ def spawn_ms() -> Sequence[Result]:
     """`spawn.ms` and `spawn.back_ms`: from the reply that spawns to the child's first model call; from the child's last
     reply to its parent's next call."""
     with real_directory() as directory:
-        family = event_loop.run(_families(directory, times=300))
+        family = asyncio.run(_families(directory, times=300))
     note = f"p50 of {len(family.begun)}, alone"
     return (
         at_most("spawn.ms", quantile(family.begun, 0.5) * 1_000, "ms", floor=5.0, note=note),

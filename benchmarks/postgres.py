@@ -13,7 +13,6 @@ from collections.abc import Sequence
 
 from benchmarks.engine import NEW, Running, whole_tasks_per_s
 from benchmarks.result import Result, at_least
-from ostinato.engine import event_loop
 from ostinato.store.port import Tx
 from ostinato.store.postgres import open_postgres
 from tests.postgres.server import Server, binaries
@@ -41,7 +40,7 @@ def _batched(server: Server) -> Result:
     """`postgres.tasks_per_s.batched`."""
     url = server.make_database()
     node = Running(lambda hook: open_postgres(url, hook=hook))
-    value, commits = event_loop.run(_batches_per_s(node))
+    value, commits = asyncio.run(_batches_per_s(node))
     note = f"{TASKS} tasks, {CALLERS} callers who add {BATCH} each in one function, {commits} commits, fsync on"
     return at_least("postgres.tasks_per_s.batched", value, "tasks/s", floor=4_000, note=note)
 
@@ -68,7 +67,7 @@ async def _batches_per_s(node: Running) -> tuple[float, int]:
 def _measured(server: Server, callers: int, tasks: int) -> Result:
     url = server.make_database()
     node = Running(lambda hook: open_postgres(url, hook=hook))
-    value, commits = event_loop.run(whole_tasks_per_s(node, callers=callers, tasks=tasks))
+    value, commits = asyncio.run(whole_tasks_per_s(node, callers=callers, tasks=tasks))
     name, note = f"postgres.tasks_per_s.{callers}", f"{tasks} tasks, {commits} commits, fsync on"
     if callers == 256:
         return at_least(name, value, "tasks/s", floor=1_500, note=note)

@@ -23,7 +23,6 @@ from benchmarks.spans import Spans
 from ostinato.agents import turn_handler, turn_step
 from ostinato.agents.leash import LeashMaker
 from ostinato.domain import turn as pure_turn
-from ostinato.engine import event_loop
 from ostinato.engine.worker import Worker
 from ostinato.models.openai import dialect
 from ostinato.store.orders import Orders
@@ -181,7 +180,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.profile", description=__doc__)
     parser.add_argument("--write-docs", action="store_true", help=f"put the tables into {PAGE.name}")
     asked = parser.parse_args()
-    text = "\n\n".join(table(event_loop.run(each())) for each in (turn_alone, task_in_crowd))
+    text = "\n\n".join(table(asyncio.run(each())) for each in (turn_alone, task_in_crowd))
     print(text)
     if asked.write_docs:
         write(text)

@@ -25,7 +25,6 @@ from ostinato.domain.message import NewMessage
 from ostinato.domain.step import Effect
 from ostinato.domain.task import NewTask, TaskKind, TaskSpec
 from ostinato.domain.values import Source
-from ostinato.engine import event_loop
 from ostinato.engine.clock import SystemClock
 from ostinato.engine.limits import EngineLimits
 from ostinato.engine.node import EngineNode, NodeSettings
@@ -168,8 +167,8 @@ async def _at_once(directory: Path, url: str, *, turns: int, at_once: int) -> tu
 
 def figures(directory: Path, url: str, *, alone: int, turns: int, at_once: int) -> tuple[float, float]:
     """Milliseconds a turn alone (p50), and turns a second with so many at once, each on a fresh store."""
-    times, _ = event_loop.run(_alone(directory / "alone", url, turns=alone))
-    per_s, _ = event_loop.run(_at_once(directory / "crowd", url, turns=turns, at_once=at_once))
+    times, _ = asyncio.run(_alone(directory / "alone", url, turns=alone))
+    per_s, _ = asyncio.run(_at_once(directory / "crowd", url, turns=turns, at_once=at_once))
     return quantile(times, 0.5) * 1_000, per_s
 
 
@@ -180,8 +179,8 @@ def _chat(url: str) -> str:
 def turn_ms() -> Sequence[Result]:
     """`turn.ms`: one turn at a time, from adding the goal to its end."""
     with real_directory() as directory, model_process(directory) as url:
-        bound = event_loop.run(bound_http.turns_per_s(_chat(url), at_once=1, turns=500))
-        times, commits = event_loop.run(_alone(directory, url, turns=600))
+        bound = asyncio.run(bound_http.turns_per_s(_chat(url), at_once=1, turns=500))
+        times, commits = asyncio.run(_alone(directory, url, turns=600))
     value = quantile([each * 1_000 for each in times], 0.5)
     note = f"p50 of 600, {commits:.1f} commits (fdatasync each) a turn; bound: no store"
     return (at_most("turn.ms", value, "ms", floor=4.0, bound=1_000 / bound, note=note),)
@@ -210,14 +209,14 @@ async def _first_words_ms(directory: Path, *, messages: int) -> list[float]:
 def message_ms() -> Sequence[Result]:
     """`message.ms`: from a message to the model call that it causes, in an idle node."""
     with real_directory() as directory:
-        times = event_loop.run(_first_words_ms(directory, messages=300))
+        times = asyncio.run(_first_words_ms(directory, messages=300))
     return (at_most("message.ms", quantile(times, 0.5), "ms", floor=5.0, note="p50 of 300, to the request's arrival"),)
 
 
 def turn_per_s() -> Sequence[Result]:
     """`turn.per_s`: fifty at once."""
     with real_directory() as directory, model_process(directory) as url:
-        bound = event_loop.run(bound_http.turns_per_s(_chat(url), at_once=50, turns=4_000))
-        value, commits = event_loop.run(_at_once(directory, url, turns=3_000, at_once=50))
+        bound = asyncio.run(bound_http.turns_per_s(_chat(url), at_once=50, turns=4_000))
+        value, commits = asyncio.run(_at_once(directory, url, turns=3_000, at_once=50))
     note = f"50 at once, {commits:.2f} commits (fdatasync each) a turn; bound: no store"
     return (at_least("turn.per_s", value, "turns/s", floor=500, bound=bound, note=note),)

@@ -20,7 +20,6 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.internal.conjecture import providers
 
-from ostinato.engine import event_loop
 from tests import board, commands
 from tests.figures import TOLD, register
 
@@ -75,7 +74,7 @@ def run(work: Coroutine[Any, Any, T], *, timeout_s: float = RUN_TIMEOUT_S) -> T:
         assert not left, f"left running: {[task.get_coro() for task in left]}"
         return result
 
-    return event_loop.run(bounded())
+    return asyncio.run(bounded())
 
 
 def wait_until(holds: Callable[[], T], *, timeout_s: float = WAIT_TIMEOUT_S) -> T:

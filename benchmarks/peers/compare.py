@@ -5,6 +5,7 @@ What a peer does is in `run_<peer>.py`, with its settings; what Ostinato does is
 
 from __future__ import annotations
 
+import asyncio
 import statistics
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +18,6 @@ from benchmarks.engine import Running, batched_tasks_per_s, in_file, whole_tasks
 from benchmarks.peers.environment import REQUIREMENTS, NotInstalled, run, syncs
 from benchmarks.places import real_directory
 from benchmarks.result import Result
-from ostinato.engine import event_loop
 from ostinato.store.postgres import open_postgres
 from tests.postgres.server import Server, binaries
 
@@ -83,13 +83,13 @@ def _guarded(measure: Callable[[], Sequence[Result]]) -> Sequence[Result]:
 
 
 def _ours_on_sqlite(directory: Path, *, callers: int, tasks: int) -> float:
-    value, _ = event_loop.run(whole_tasks_per_s(in_file(directory / "state"), callers=callers, tasks=tasks))
+    value, _ = asyncio.run(whole_tasks_per_s(in_file(directory / "state"), callers=callers, tasks=tasks))
     return value
 
 
 def _ours_on_postgres(server: Server, *, callers: int, tasks: int) -> float:
     url = server.make_database()
-    value, _ = event_loop.run(
+    value, _ = asyncio.run(
         whole_tasks_per_s(Running(lambda hook: open_postgres(url, hook=hook)), callers=callers, tasks=tasks)
     )
     return value
@@ -136,7 +136,7 @@ def _pgqueuer(server: Server) -> Sequence[Result]:
     for _ in range(PAIRS):
         url = server.make_database()
         node = Running(lambda hook, url=url: open_postgres(url, hook=hook))
-        ours = event_loop.run(batched_tasks_per_s(node, tasks=10_000, batch=100))
+        ours = asyncio.run(batched_tasks_per_s(node, tasks=10_000, batch=100))
         figures = run("pgqueuer", url=server.make_database(), tasks=10_000)
         pairs.settings = f"{figures['settings']}; ours with the full record of each task"
         pairs.add(ours, figures["value"])

@@ -15,7 +15,6 @@ from pathlib import Path
 
 from ostinato.app import FleetApp, build
 from ostinato.domain.errors import OstinatoError
-from ostinato.engine.event_loop import run
 
 AGAIN_CODE = 75
 """To the supervisor: start me again."""
@@ -70,7 +69,7 @@ def main(arguments: list[str]) -> int:
     try:
         gc.disable()
         app = build(Path(arguments[0]), pools=tuple(arguments[1:]))
-        return run(serve(app))
+        return asyncio.run(serve(app))
     except OstinatoError as error:
         sys.stderr.write(f"{error}\n")
         return 2 if error.code in FINAL else 1

@@ -1,7 +1,7 @@
 """A process that runs in a room, with its pipes on the event loop and its end heard through a descriptor.
 
-The standard library's `asyncio.subprocess` would watch its end with a thread of its own, and no other event loop than
-asyncio's starts a process as another user. Knows nothing of rooms, bounds or what is said.
+The standard library's `asyncio.subprocess` would watch its end with a thread of its own, and tell of it only after the
+last holder of its output has gone. Knows nothing of rooms, bounds or what is said.
 """
 
 from __future__ import annotations
