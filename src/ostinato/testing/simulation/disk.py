@@ -75,6 +75,7 @@ class LoopStore(SqliteStore):
         writer = self.loop_writer
         writer.delay_s = delay_s
         writer._orders = []
+        writer._crowded = True  # all wait for a turn of the loop: no thread would take what is handed over at once
         writer._connection.execute("PRAGMA synchronous = OFF")  # processes die here, machines do not
         writer._database.lease_now = lease_now  # type: ignore[method-assign]  # the machine's clock, too
 
