@@ -16,7 +16,6 @@ from typing import Any
 import msgspec
 
 from ostinato.agents.fires import Fires
-from ostinato.agents.inbox import InboxTaker
 from ostinato.agents.scribe import NOTED, POSITION
 from ostinato.app import FleetApp
 from ostinato.domain.errors import Exhausted
@@ -93,12 +92,12 @@ class Stage(FleetApp):
     def _server(self, store: Store, live: Any, *, fires: Fires) -> Any:
         return super()._server(store, live, fires=fires) if self.parts.answers else _NoServer()
 
-    def _services(self, store: Store, inbox: InboxTaker) -> Sequence[Service]:
+    def _services(self, *stood_on: Any) -> Sequence[Service]:
         """In a time that jumps only those that the scenario is about: each rest of a service is a jump."""
-        services = super()._services(store, inbox)
+        services = super()._services(*stood_on)
         if self.parts.lease:
             return services
-        return [each for each in services if each.name in self.parts.scenario.services | {"scribe"}]
+        return [each for each in services if each.name in self.parts.scenario.services | {"scribe", "warden", "clerk"}]
 
 
 class _FewWords(LogLines):

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,6 +21,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.semconv._incubating.attributes import gen_ai_attributes
 
 from ostinato.app import build, call_here
+from ostinato.app.attendants import Attendants
+from ostinato.app.parts import Ground
 from ostinato.domain.chat import StopReason, ToolCall, Usage
 from ostinato.domain.errors import Invalid
 from ostinato.domain.ledger import Charge
@@ -157,7 +159,11 @@ def test_where_nobody_asked_nothing_of_it_is_loaded(tmp_path: Path) -> None:
     app = build(make_fleet(tmp_path / "fleet"))
     assert app.settings.otel_endpoint == ""
     before = set(sys.modules)
-    app._trace(open_store(None))
+    ground = Ground(
+        fleet=app.fleet, settings=app.settings, store=open_store(None), workspaces=app.workspaces, clock=app.clock
+    )
+    attendants = Attendants(ground, router=app.router, notify=app.log.notice, ends=AsyncExitStack())
+    attendants.begin_tracing(lambda: None)
     assert not [each for each in set(sys.modules) - before if "opentelemetry" in each]
 
 

@@ -20,15 +20,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+from ostinato.agents.colleagues import Colleagues
 from ostinato.agents.inbox import InboxTaker
 from ostinato.app import FleetApp
+from ostinato.app.attendants import Attendants
 from ostinato.domain.message import NewMessage, main_session
 from ostinato.domain.pin import Pin
 from ostinato.domain.task import NewTask, TaskKind, TaskSpec, TaskState
 from ostinato.domain.values import SECOND, Source, Trust
 from ostinato.engine.service import Service
 from ostinato.gateway.log_lines import LogLines
-from ostinato.store.port import Reads, Store, TaskFilter, Tx
+from ostinato.store.port import Reads, TaskFilter, Tx
 from ostinato.tools.standard import standard_toolbox
 from ostinato.tools.toolbox import Toolbox
 from ostinato.tools.web.client import WebClient
@@ -146,9 +148,9 @@ class AttackedApp(FleetApp):
     outside: Outside
     inbox: InboxTaker
 
-    def _services(self, store: Store, inbox: InboxTaker) -> Sequence[Service]:
+    def _services(self, attendants: Attendants, inbox: InboxTaker, colleagues: Colleagues) -> Sequence[Service]:
         self.inbox = inbox
-        return super()._services(store, inbox)
+        return super()._services(attendants, inbox, colleagues)
 
     def _toolbox(self) -> Toolbox:
         async def resolve(_host: str, _port: int) -> Sequence[str]:

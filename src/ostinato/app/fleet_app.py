@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from ostinato import __version__
 from ostinato.agents.colleagues import Colleagues
+from ostinato.app.attendants import Attendants
 from ostinato.app.parts import Ground, definitions_of, make_state_folder, open_store_of, spare_imports, wakers_of
 from ostinato.config import (
     STATE_FOLDER,
@@ -25,14 +26,14 @@ from ostinato.config import (
     refuse_public_port,
     shared_lease,
 )
-from ostinato.domain.errors import Invalid, OstinatoError
+from ostinato.domain.errors import OstinatoError
 from ostinato.domain.event import Event, EventName
 from ostinato.domain.task import TaskKind
 from ostinato.domain.values import Limits
 from ostinato.engine.clock import SystemClock
 from ostinato.engine.finisher import Finisher
 from ostinato.engine.lock import FleetLock
-from ostinato.engine.port import Clock, Handler, Poll
+from ostinato.engine.port import Clock, Handler
 from ostinato.engine.vault import learn
 from ostinato.gateway.access import BYSTANDER, let_in
 from ostinato.gateway.context import Context, NodeFacts
@@ -42,7 +43,7 @@ from ostinato.gateway.metered import MeteredHandler, metered_models
 from ostinato.gateway.metrics import CommitTimes, Meter
 from ostinato.store.port import EVERY_POOL, ScheduleRow, Store
 from ostinato.tools.router import Router
-from ostinato.workspace.fleet_file import FLEET_FILE, read_fleet
+from ostinato.workspace.fleet_file import read_fleet
 from ostinato.workspace.registry import Workspaces
 
 if TYPE_CHECKING:
@@ -50,10 +51,9 @@ if TYPE_CHECKING:
     from ostinato.agents.inbox import InboxTaker
     from ostinato.agents.leash import LeashMaker
     from ostinato.agents.live import LiveText
-    from ostinato.agents.vacancies import Vacancies
     from ostinato.app.plugins import Plugins
     from ostinato.engine.node import EngineNode
-    from ostinato.engine.service import Hears, Service
+    from ostinato.engine.service import Service
     from ostinato.gateway.server import LocalServer
     from ostinato.models.catalogue import FleetModels
     from ostinato.tools.commands import CommandPlace
@@ -106,7 +106,6 @@ class FleetApp:
         self._closing = asyncio.Event()
         self._ends = contextlib.AsyncExitStack()
         self._at_once: dict[str, int] = {}
-        self._warding: Service | None = None
         self._started = False
 
     async def start(self) -> None:
@@ -144,10 +143,11 @@ class FleetApp:
         self._ends.callback(lock.release)
         store = self.store = self._open_store()
         self._ends.push_async_callback(store.close)
-        self._trace(store)
         ground = Ground(
             fleet=self.fleet, settings=self.settings, store=store, workspaces=self.workspaces, clock=self.clock
         )
+        attendants = Attendants(ground, router=self.router, notify=self.log.notice, ends=self._ends)
+        attendants.begin_tracing(self._incarnation)
         ways = self.ways = self._make_ways()
         await ways.resume()
         self._ends.push_async_callback(ways.stop)
@@ -160,7 +160,9 @@ class FleetApp:
         finisher = self._make_finisher(colleagues)
         handlers = [
             MeteredHandler(each, self.meter)
-            for each in self._handlers(toolbox, live, colleagues=colleagues, finisher=finisher)
+            for each in self._handlers(
+                toolbox, live, colleagues=colleagues, finisher=finisher, begun=attendants.look_after
+            )
         ]
         await self._let_somebody_in(store)
         node = self.node = self._engine(store, handlers, fires=fires, lock=lock)
@@ -173,7 +175,7 @@ class FleetApp:
         self._ends.callback(store.subscribe(self.meter.hear))
         self._ends.callback(store.subscribe(self._learn))
         self._ends.callback(store.subscribe(self.log.events))  # last: the first line loads the library that writes it
-        for service in (*self._services(store, inbox), *self._wardens(store), *self._clerks(store, colleagues)):
+        for service in self._services(attendants, inbox, colleagues):
             service.start()
             self._ends.push_async_callback(service.stop)
 
@@ -270,9 +272,15 @@ class FleetApp:
         )
 
     def _handlers(
-        self, toolbox: Toolbox, live: LiveText, *, colleagues: Colleagues, finisher: Finisher
+        self,
+        toolbox: Toolbox,
+        live: LiveText,
+        *,
+        colleagues: Colleagues,
+        finisher: Finisher,
+        begun: Callable[[], None],
     ) -> Sequence[Handler]:
-        """Goals and turns by models, deliveries by tools."""
+        """Goals and turns by models, deliveries by tools. `begun` hears that a process may have."""
         from ostinato.agents.coding import CodingHandler
         from ostinato.agents.command_check import CommandChecks
         from ostinato.agents.expecting import Expecting
@@ -312,7 +320,7 @@ class FleetApp:
 
         reviews = CommandReviews(CommandChecks(workspaces=self.workspaces, place=self._commands()))
         contexts = leashes.delivery_context
-        processes = ProcessHandler(self._commands(), contexts=contexts, begun=self._look_after)
+        processes = ProcessHandler(self._commands(), contexts=contexts, begun=begun)
         deliveries = DeliveryHandler(toolbox=toolbox, contexts=contexts, outbox=outbox, reviews=reviews.perform)
         return (
             *map(turns, MODELLED),
@@ -383,96 +391,8 @@ class FleetApp:
         http = HttpSettings(context, unready=self._unready, surprised=self.log.surprise, closing=self._closing)
         return LocalServer(make_app(http), state_dir=self.state_dir, closing=self._closing)
 
-    def _services(self, store: Store, inbox: InboxTaker) -> Sequence[Service]:
-        from ostinato.agents.calendar import Calendar
-        from ostinato.agents.regulator import Regulator
-        from ostinato.agents.scribe import Scribe
-        from ostinato.agents.vacancies import is_vacant
-
-        calendar = Calendar(store=store, workspaces=self.workspaces, clock=self.clock, vacancies=self._vacancies(store))
-        scribe = Scribe(store=store, workspaces=self.workspaces, clock=self.clock)
-        regulator = Regulator(store=store, clock=self.clock)
-        sweeping = self._service("calendar", calendar.poll, store, hears=is_vacant)
-        self._ends.callback(calendar.listen(sweeping.wake))
-        return (
-            sweeping,
-            self._service("regulator", regulator.poll, store),
-            self._service("inbox", inbox.poll, store),
-            self._service("scribe", scribe.poll, store, hears=Scribe.concerns),
-        )
-
-    def _service(self, name: str, poll: Poll, store: Store, *, hears: Hears | None = None) -> Service:
-        from ostinato.engine.service import Ground, Service
-
-        return Service(name, poll, Ground(store=store, clock=self.clock, notify=self.log.notice), hears=hears)
-
-    def _vacancies(self, store: Store) -> Vacancies:
-        from ostinato.agents.colleagues import colleague_of, delegates_of
-        from ostinato.agents.vacancies import Vacancies
-
-        return Vacancies(
-            store=store,
-            colleagues=lambda: [colleague_of(b) for b in self.workspaces.briefs(look=False) if not b.is_broken],
-            router=self.router,
-            delegates=lambda agent, among: delegates_of(self.workspaces, agent, among),
-        )
-
-    def _look_after(self) -> None:
-        """A process may have begun."""
-        if self._warding is not None:
-            self._warding.wake()
-
-    def _wardens(self, store: Store) -> Sequence[Service]:
-        """Whoever looks after processes. They go on when it stops."""
-        from ostinato.tools.processes.warden import Warden
-
-        warden = Warden(self.state_dir.resolve(), store=store, clock=self.clock)
-        self._ends.push_async_callback(warden.close)
-        service = self._warding = self._service("warden", warden.poll, store, hears=warden.concerns)
-        warden.wake = service.wake
-        return (service,)
-
-    def _clerks(self, store: Store, colleagues: Colleagues) -> Sequence[Service]:
-        """Whoever keeps TASKS.md; nobody where the fleet's file says so."""
-        from ostinato.agents.clerk import Clerk, ClerkPlace
-        from ostinato.agents.intake import Intake
-
-        settings = self.settings
-        if not settings.tasks_file:
-            return ()
-        clerk = Clerk(
-            ClerkPlace(fleet=self.fleet, name=settings.name, timezone=settings.timezone),
-            store=store,
-            intake=Intake(colleagues=colleagues, settings=settings.inbox, router=self.router),
-            colleagues=colleagues,
-            clock=self.clock,
-        )
-        return (self._service("clerk", clerk.poll, store, hears=clerk.hear),)
-
-    def _trace(self, store: Store) -> None:
-        """Sends traces where the fleet's file names a collector; the last ones once the engine has stopped."""
-        settings = self.settings
-        if not settings.otel_endpoint:
-            return
-        from ostinato.gateway.spans import Told
-        from ostinato.gateway.tracer import Tracer
-
-        try:
-            from ostinato.gateway.otel import OtelExporter
-        except ModuleNotFoundError as error:
-            raise Invalid(
-                "OpenTelemetry is not installed",
-                place=f"{FLEET_FILE}, key 'otel.endpoint'",
-                cure="Install it with: pip install 'ostinato[otel]'",
-            ) from error
-        exporter = OtelExporter(settings.otel_endpoint, fleet=settings.name, version=__version__)
-        told = Told(fleet=settings.name, contents=settings.otel_contents)
-        tracer = Tracer(store=store, clock=self.clock, emit=exporter.emit, told=told, node=self._incarnation)
-        service = self._service("tracer", tracer.poll, store, hears=tracer.hear)
-        self._ends.push_async_callback(asyncio.to_thread, exporter.close)
-        self._ends.push_async_callback(tracer.finish)
-        self._ends.push_async_callback(service.stop)
-        service.start()
+    def _services(self, attendants: Attendants, inbox: InboxTaker, colleagues: Colleagues) -> Sequence[Service]:
+        return attendants.services(inbox, colleagues)
 
     def _incarnation(self) -> int | None:
         return self.node.node.id if self.node is not None and self.node.node is not None else None

@@ -37,7 +37,7 @@ from ostinato.workspace.registry import Workspaces
 COMMIT_S = (0.0002, 0.004)
 """How long a commit takes, and a piece of work on a thread."""
 
-SERVICES = frozenset({"calendar", "scribe"})
+SERVICES = frozenset({"calendar", "scribe", "warden", "clerk"})
 """Of the fleet's own; inboxes are looked at by times of the kernel's."""
 
 ALWAYS_SETTLED_NS = -(10**19)
