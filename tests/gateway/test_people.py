@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import asyncio
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
 from ostinato.app import call_here, recover_here
+from ostinato.cli.client import Client
 from ostinato.domain.errors import Conflict, Denied, Invalid
 from ostinato.domain.person import token_digest
 from ostinato.gateway import events_api, people_api, tasks_api
@@ -157,6 +160,18 @@ def test_of_two_who_are_first_at_once_the_keyring_keeps_the_token_that_counts(
         assert [token_digest(each) for each in kept] == [token.digest]
 
     asyncio.run(go())
+
+
+def test_the_first_commands_of_a_person_at_the_same_moment_are_all_theirs(fleet: Path) -> None:
+    """Whoever looked for a token before the first of them was let in finds it there at the second look."""
+    at_once = Barrier(4)
+
+    def add(number: int) -> str:
+        at_once.wait()
+        return Client(fleet).call(tasks_api.add, tasks_api.AddTask(title=f"Work {number}", agent="clerk")).id
+
+    with ThreadPoolExecutor(4) as pool:
+        assert len(set(pool.map(add, range(4)))) == 4
 
 
 @pytest.mark.parametrize("bad", ["", "a b", "-x", "x" * 65, "ann\n", "../x", "ann\u202e", "runtime", "operator"])

@@ -19,7 +19,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from ostinato.domain import errors
-from ostinato.domain.errors import Conflict, Internal, NotFound, OstinatoError
+from ostinato.domain.errors import Conflict, Denied, Internal, NotFound, OstinatoError
 from ostinato.engine.lock import FleetLock
 from ostinato.gateway.keyring import held
 from ostinato.gateway.operation import AnyRoute, Ask, Operation, Stream, View, request_fields
@@ -80,8 +80,13 @@ class Client:
                 return _over_http(connection, route, request, token=held(self.state_dir))
             from ostinato.app import FleetHeld, call_here
 
+            token = held(self.state_dir)
             try:
-                return call_here(self.fleet, route, request, token=held(self.state_dir))
+                return call_here(self.fleet, route, request, token=token)
+            except Denied:
+                # Where there was no token: another command of this person may have been the fleet's first just now.
+                if token is not None or held(self.state_dir) is None:
+                    raise
             except FleetHeld as busy:
                 # A node that is just starting, or another command's write: its turn first, then ours.
                 if time.monotonic() >= deadline_s:
