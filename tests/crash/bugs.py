@@ -212,8 +212,12 @@ def _fire_marked_first() -> None:
             await self._store.run(held.pop())
         return woken
 
+    async def one_by_one(_self: Any, rows: Any) -> Any:
+        return rows
+
     _plant(SessionVerbs, "append_message", append_later)
     _plant(Fires, "fire", fire_first)
+    _plant(Fires, "fire_together", one_by_one)
 
 
 def _position_before_lines() -> None:

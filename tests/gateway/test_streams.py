@@ -18,11 +18,11 @@ from ostinato.domain.event import EventName, NewEvent
 from ostinato.domain.step import Input, ModelAnswer
 from ostinato.domain.task import Done, TaskKind, TaskResult
 from ostinato.engine.lock import FleetLock
-from ostinato.gateway import events_api
+from ostinato.gateway import events_api, talk_api
 from ostinato.gateway.events_api import WhichEvents
 from ostinato.gateway.operation import Ask, Stream
 from ostinato.gateway.registry import route_named
-from ostinato.gateway.sessions_api import SendMessage, WhichSession
+from ostinato.gateway.sessions_api import SendMessage, TranscriptLine, WhichSession
 from ostinato.gateway.tasks_api import WhichTask
 from ostinato.store.port import Claim, ClaimRequest
 from tests.conftest import run, wait_until
@@ -178,3 +178,17 @@ def test_a_reader_that_goes_away_leaves_nobody_waiting(tmp_path: Path) -> None:
         # `run` fails where a task is left behind
 
     run(go())
+
+
+def test_a_piece_that_is_heard_while_the_store_is_looked_at_waits_for_what_was_written_before_it() -> None:
+    """Else the words of a second reply would stand before the refusal that they answer."""
+    reply = talk_api._Reply()
+    refusal = TranscriptLine(at="1", who="clerk", kind="tool", text="denied")
+    answer = TranscriptLine(at="2", who="clerk", kind="reply", text="I may not.")
+    reply.look()
+    reply.pieces.extend(["I may ", "not."])
+    assert not reply.told([]), "the look began before these words were heard"
+    reply.look()
+    told = reply.told([refusal, answer])
+    assert [each.text for each in told] == ["denied", "I may ", "not.", "I may not."]
+    assert told[-1].live, "whoever has read its pieces does not want it again"

@@ -217,7 +217,7 @@ def test_a_search_that_nobody_performs_is_told_by_check(tmp_path: Path) -> None:
         (tmp_path / "ostinato.toml").write_text(f'[fleet]\nname = "f"\n{table}')
         settings = read_fleet(tmp_path)
         known = definitions_of(tmp_path, settings, Workspaces(tmp_path, defaults=settings.defaults))
-        assert any("nobody searches" in each.message for each in known.problems()) is told
+        assert any("nobody searches" in each.message for each in known.problems({})) is told
 
 
 def test_a_file_that_an_agents_hands_have_left_goes_on_with_their_chain_of_causes(tmp_path: Path) -> None:

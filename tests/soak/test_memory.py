@@ -25,7 +25,7 @@ from ostinato.engine import completion
 from ostinato.gateway.log_lines import LogLines
 from ostinato.models.scripted import player
 from ostinato.store.port import Tx
-from ostinato.store.verbs import accounts, memory
+from ostinato.store.verbs import memory
 from tests.conftest import FULL, run
 from tests.crash.scenario import goal
 from tests.soak.client import AGENTS
@@ -75,7 +75,6 @@ def grown_by(folder: Path, monkeypatch: pytest.MonkeyPatch) -> float:
     for module, name in (
         (completion, "REMEMBERED"),
         (memory, "TASKS_MAX"),
-        (accounts, "TASKS_MAX"),
         (player, "REMEMBERED_MAX"),
         (leash, "_KEPT_MAX"),
     ):

@@ -81,6 +81,7 @@ async def talk(context: Context, request: SendMessage) -> AsyncIterator[TalkItem
             yield TalkItem(kind="sent", text=f"M{message.id}", state=message.session)
             while True:
                 await changes.wait()
+                reply.look()
                 found = await context.store.read(lambda tx: _look(tx, message, request.agent))
                 for item in (*reply.told(found.lines), *found.ending):
                     yield item
@@ -98,8 +99,14 @@ class _Reply:
     def __init__(self) -> None:
         self.pieces: deque[str] = deque(maxlen=PIECES_MAX)
         """Heard, and not shown yet."""
+        self._before = 0
+        """Pieces that were heard before the store was looked at: what the store has to tell comes behind them."""
         self._streamed = ""
         self._told: set[tuple[str, str, str]] = set()
+
+    def look(self) -> None:
+        """The store is looked at now. Pieces that come meanwhile may follow on lines which only the next look shows."""
+        self._before = len(self.pieces)
 
     def told(self, lines: Sequence[TranscriptLine]) -> list[TalkItem]:
         """What is new, in order: each reply behind its pieces, then the pieces of the one that is being made."""
@@ -115,13 +122,14 @@ class _Reply:
             self._streamed = "" if is_shown else self._streamed
             kind = "retry" if line.kind == "retry" else "line"
             items.append(TalkItem(kind=kind, line=line, text=line.text, task=line.task, live=is_shown))
-        return [*items, *self._taken()]
+        return [*items, *self._taken(pieces=self._before)]
 
-    def _taken(self, most: float = math.inf) -> list[TalkItem]:
-        """Pieces that nobody has seen yet, until they have so many characters together."""
+    def _taken(self, most: float = math.inf, *, pieces: float = math.inf) -> list[TalkItem]:
+        """Pieces that nobody has seen yet, until they have so many characters together or are so many."""
         taken, characters = list[TalkItem](), 0
-        while self.pieces and characters < most:
+        while self.pieces and characters < most and len(taken) < pieces:
             piece = self.pieces.popleft()
+            self._before = max(0, self._before - 1)
             characters += len(piece)
             self._streamed += piece
             taken.append(TalkItem(kind="piece", text=piece))
