@@ -39,7 +39,7 @@ TURNS = 400
 TASKS, CALLERS = 8_000, 256
 
 DISK, STATEMENTS, VALUES = "the commit: log and disk", "SQL statements", "rows to values and back"
-VERBS, WRITER = "verbs of the store", "the writer: batches, savepoints, waking callers"
+VERBS, WRITER = "verbs of the store", "the writer: batches, waking callers"
 DECIDING, STEP = "deciding (`domain.turn`)", "the steps of the turn between verbs"
 LEASH, PROMPT, WIRE = (
     "leash: files, policy, tools",

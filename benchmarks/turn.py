@@ -7,6 +7,7 @@ that a fleet has is on: policy, journal, ledger, events, counters, files read fr
 from __future__ import annotations
 
 import asyncio
+import gc
 import subprocess
 import sys
 import time
@@ -134,8 +135,10 @@ async def running(directory: Path, url: str, *, files: Mapping[str, str] = FILES
     try:
         for _ in range(20):
             await turns.turn()
+        gc.freeze()  # as a node does once it has started
         yield turns
     finally:
+        gc.unfreeze()
         await turns.node.stop()
         await turns.store.close()
         await turns.models.close()
