@@ -15,7 +15,6 @@ import signal
 import time
 
 from ostinato.domain.values import Value
-from ostinato.tools.sandbox.child import Child
 from ostinato.tools.sandbox.launch import Backend, launched, problem_in, root_in
 from ostinato.tools.sandbox.protected import Watch
 from ostinato.tools.sandbox.room import Account, Bounds, Errand, Room
@@ -69,7 +68,14 @@ async def run_command(
     """Runs an errand to its end. Raises OSError where the backend itself cannot be started."""
     output, began_s = Output(), time.monotonic()
     with launched(backend, room, errand, account=account) as launch:
-        process = await Child.start(launch, fed=bool(launch.stdin))
+        process = await asyncio.create_subprocess_exec(
+            *launch.argv,
+            stdin=asyncio.subprocess.PIPE if launch.stdin else asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env=launch.environment,
+            **launch.options,
+        )
         heard = Status(os.dup(launch.status))
     said, aside = b"", tuple[str, ...]()
     try:
@@ -78,7 +84,6 @@ async def run_command(
     finally:  # also where nobody waits any more
         said = heard.close()
         await room_gone(heard.root)
-        process.close()
         aside = watch.put_aside() if watch else ()
     kept = output.kept()
     problem = problem_in(said, backend, said=kept.tail or kept.head) if ended is Ended.EXIT else ""
@@ -98,7 +103,7 @@ class _Run:
 
     def __init__(
         self,
-        process: Child,
+        process: asyncio.subprocess.Process,
         output: Output,
         *,
         backend: Backend,
@@ -120,7 +125,7 @@ class _Run:
         try:
             while True:
                 await asyncio.wait((reading, ending), timeout=TICK_S, return_when=asyncio.ALL_COMPLETED)
-                if self._process.returncode is not None:  # others may still hold its output
+                if self._process.returncode is not None:  # `wait` waits for the output's end, too: others may hold it
                     return Ended.EXIT
                 beyond = self._beyond()
                 if beyond is not None:
@@ -135,6 +140,7 @@ class _Run:
                 await self._group_gone()
 
     async def _read(self) -> None:
+        assert self._process.stdout is not None
         while data := await self._process.stdout.read(_CHUNK_BYTES):
             self._output.add(data)
             self._heard_s = time.monotonic()
@@ -174,7 +180,8 @@ class _Run:
                 await asyncio.sleep(TICK_S / 10)
 
     def _kill(self) -> None:
-        """All of it, by the process group that its first process leads."""
+        """All of it, by the process group that its first process leads. Not by asyncio's own means: those look first
+        whether it has ended, and so take its end away from whoever waits for it."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
 

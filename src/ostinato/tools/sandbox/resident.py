@@ -15,7 +15,6 @@ from collections.abc import AsyncIterator
 
 from ostinato.domain.errors import Conflict, Exhausted
 from ostinato.domain.secret import KNOWN
-from ostinato.tools.sandbox.child import Child
 from ostinato.tools.sandbox.command import GONE_S, TICK_S, Status, room_gone
 from ostinato.tools.sandbox.launch import Backend, launched, problem_in
 from ostinato.tools.sandbox.room import Account, Bounds, Errand, Room
@@ -43,7 +42,7 @@ class Resident:
     """One process in a room. `start` before anything else; `end` returns when nothing of it is left, and may be called
     twice."""
 
-    def __init__(self, process: Child, heard: Status, *, backend: Backend, bounds: Bounds) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, heard: Status, *, backend: Backend, bounds: Bounds) -> None:
         self._process = process
         self._heard = heard
         self._backend = backend
@@ -57,7 +56,15 @@ class Resident:
     async def start(cls, backend: Backend, room: Room, errand: Errand, *, account: Account) -> Resident:
         """Starts it. Raises OSError where the backend itself cannot be started."""
         with launched(backend, room, errand, account=account) as launch:
-            process = await Child.start(launch, fed=True, errors_apart=True, limit=LINE_BYTES_MAX)
+            process = await asyncio.create_subprocess_exec(
+                *launch.argv,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                limit=LINE_BYTES_MAX,
+                env=launch.environment,
+                **launch.options,
+            )
             heard = Status(os.dup(launch.status))
         return cls(process, heard, backend=backend, bounds=room.bounds)
 
@@ -72,6 +79,7 @@ class Resident:
 
     async def lines(self) -> AsyncIterator[bytes]:
         """What it says, line by line, until it ends. Raises Exhausted where it says too much."""
+        assert self._process.stdout is not None
         lines, size = _Measure(LINES_AT_ONCE, LINES_PER_S), _Measure(BYTES_AT_ONCE, BYTES_PER_S)
         while True:
             try:
@@ -108,9 +116,11 @@ class Resident:
             os.killpg(self._process.pid, signal.SIGKILL)
         for each in self._others:
             each.cancel()
-        await asyncio.wait((*self._others, waiting), timeout=GONE_S)
+        draining = asyncio.ensure_future(self._drain())  # what it has said already keeps its end from being heard
+        await asyncio.wait((*self._others, draining), timeout=GONE_S)
+        draining.cancel()
+        await asyncio.wait((waiting,), timeout=GONE_S)
         waiting.cancel()
-        self._process.close()
         said = self._heard.close()
         self._why = self._why or problem_in(said, self._backend, said=self._said)
         await room_gone(self._heard.root)
@@ -120,8 +130,15 @@ class Resident:
                 os.killpg(self._process.pid, signal.SIGKILL)
             await asyncio.sleep(TICK_S / 10)
 
+    async def _drain(self) -> None:
+        assert self._process.stdout is not None
+        with contextlib.suppress(RuntimeError):  # whoever reads its lines drains it
+            while await self._process.stdout.read(LINE_BYTES_MAX):
+                continue
+
     async def _listen(self) -> None:
         """Its errors: the last of them tell why it ended."""
+        assert self._process.stderr is not None
         while data := await self._process.stderr.read(_SAID_BYTES):
             self._said = (self._said + data)[-_SAID_BYTES:]
 
