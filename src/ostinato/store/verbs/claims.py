@@ -33,12 +33,10 @@ from ostinato.store.port import Claim, ClaimRequest
 from ostinato.store.verbs import rows
 from ostinato.store.verbs.failures import FailureVerbs
 from ostinato.store.verbs.rows import Kept
+from ostinato.store.verbs.work import WRITTEN_TOGETHER
 
 RELEASED_AT_ONCE = 200
 """Delayed tasks that one claim makes claimable; the rest follow with the next."""
-
-WRITTEN_TOGETHER = 64
-"""Tasks of a claim that are written at once: a database of its own has begun with them when the next are taken."""
 
 
 class ClaimVerbs(FailureVerbs):

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from itertools import islice
+from typing import TypeVar
 
 from ostinato.domain.limit import Strands
 from ostinato.domain.values import Instant
 from ostinato.store.verbs.queues import QueueKey, Queues
 from ostinato.store.verbs.rows import Kept
+
+T = TypeVar("T")
 
 TASKS_MAX = 4_096
 """Tasks at hand: more than any node runs at once; about 8 MB."""
@@ -61,23 +64,24 @@ class Memory:
 
     def note_sessionless(self, keys: Collection[str]) -> None:
         """None of these sessions exists."""
-        if len(self.sessionless) + len(keys) > TASKS_MAX:
-            self.sessionless.clear()
-        self.sessionless |= set(keys)
+        _note(self.sessionless, keys)
 
     def note_unasked(self, keys: Collection[str]) -> None:
         """Tasks were claimed that have these sessions of their own."""
-        if len(self.unasked) + len(keys) > TASKS_MAX:
-            self.unasked.clear()
-        self.unasked |= set(keys)
+        _note(self.unasked, keys)
 
     def note_treeless(self, task: int) -> None:
         """No budget of a task covers this one."""
-        if len(self.treeless) >= TASKS_MAX:
-            self.treeless.clear()
-        self.treeless.add(task)
+        _note(self.treeless, (task,))
 
     def note_due(self, at: Instant | None) -> None:
         """Something will come due at `at`."""
         if at is not None and self.due_known and (self.due_at is None or at < self.due_at):
             self.due_at = at
+
+
+def _note(known: set[T], new: Collection[T]) -> None:
+    """What has grown too large is forgotten: all of it can be asked again."""
+    if len(known) + len(new) > TASKS_MAX:
+        known.clear()
+    known.update(new)

@@ -45,7 +45,7 @@ class Told(NamedTuple):
 
 
 WRITTEN_TOGETHER = 64
-"""Events that are written before the batch has come to its end."""
+"""Rows that are written before the batch has come to its end: a database of its own has begun with them by then."""
 
 Tally = tuple[str, bool, str]
 """Agent (empty: none), is a goal, state."""
