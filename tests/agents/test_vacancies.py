@@ -10,7 +10,6 @@ from ostinato.agents.vacancies import Vacancies
 from ostinato.domain.breaker import Breaker, BreakerState
 from ostinato.domain.task import NewTask, Park, Task, TaskKind, TaskSpec, TaskState, Wait, WaitKind
 from ostinato.domain.values import SECOND
-from ostinato.engine.finisher import LEFT_ALONE
 from ostinato.store.port import Claim, ClaimRequest, Tx
 from ostinato.tools.router import Router
 from tests.agents.fleet import Fleet, running, write_fleet
@@ -140,10 +139,8 @@ def test_what_waits_for_its_agents_breaker_goes_to_another_that_is_not_in_troubl
             def leave_alone(tx: Tx) -> None:
                 node = tx.start_node(pid=1, host="", version="", lease_s=100.0, exclusive=True, now=now).id
                 (task,) = tx.claim(ClaimRequest(node=node), now=now)
-                wait = Wait(kind=WaitKind.TIME, until_at=now + 600 * SECOND)
-                tx.finish(
-                    Claim(task=task.id, token=task.token), Park(wait=wait, reason=f"{LEFT_ALONE}it is down"), now=now
-                )
+                wait = Wait(kind=WaitKind.TIME, refs=("agent:scholar",), until_at=now + 600 * SECOND)
+                tx.finish(Claim(task=task.id, token=task.token), Park(wait=wait, reason="it is down"), now=now)
 
             await fleet.store.run(trouble)
             task = await add(fleet)

@@ -9,10 +9,10 @@ from ostinato.agents.failing import guard_of
 from ostinato.domain.breaker import BreakerRule, BreakerState
 from ostinato.domain.message import SAVE_TOOL
 from ostinato.domain.retry import RetryPolicy
-from ostinato.domain.task import Done, Fail, Retry, Task, TaskKind, TaskResult, TaskSpec, TaskState, WaitKind
+from ostinato.domain.task import Done, Fail, Retry, Task, TaskKind, TaskResult, TaskSpec, TaskState
 from ostinato.domain.values import SECOND, Instant
 from ostinato.engine.breakers import Breakers, Trouble
-from ostinato.engine.finisher import LEFT_ALONE, Finisher
+from ostinato.engine.finisher import Finisher
 from ostinato.engine.port import AttemptPort
 from ostinato.store.port import EventFilter, Store
 from ostinato.store.sqlite import open_store
@@ -39,9 +39,9 @@ def test_an_agent_that_keeps_failing_is_left_alone_until_one_task_has_looked() -
             assert (await house.ended(failed.id)).state is TaskState.FAILED
         third = await house.add("third", agent="clerk")
         waiting = await house.reaches(third.id, TaskState.WAITING)
-        assert waiting.reason.startswith(f"{LEFT_ALONE}agent clerk is in trouble: the key is wrong")
+        assert waiting.reason.startswith("left alone for now: agent clerk is in trouble: the key is wrong")
         assert waiting.wait is not None
-        assert waiting.wait.kind is WaitKind.TIME
+        assert waiting.wait.breakers == ("agent:clerk",)
         other = await house.add("of another", agent="deputy")
         down[0] = False
         assert (await house.ended(other.id)).state is TaskState.DONE
@@ -90,7 +90,9 @@ def test_a_channel_is_left_alone_for_what_speaks_against_it_and_each_agents_fold
         assert await house.store.read(lambda reads: reads.breakers()) == []
         first = await save("clerk")
         waiting = await house.reaches(first.id, TaskState.WAITING)
-        assert waiting.reason.startswith(f"{LEFT_ALONE}channel file:clerk is in trouble: the disk is full")
+        assert waiting.reason.startswith("left alone for now: channel file:clerk is in trouble: the disk is full")
+        assert waiting.wait is not None
+        assert waiting.wait.breakers == ("channel:file:clerk",)
         down[0] = False
         other = await save("deputy")
         assert (await house.ended(other.id)).state is TaskState.DONE, "another folder"

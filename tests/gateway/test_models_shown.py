@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from ostinato.agents.model_choices import NO_MODEL
 from ostinato.domain.breaker import Breaker, BreakerState
 from ostinato.domain.step import Chosen, ModelIntent, Step
 from ostinato.domain.task import NewTask, Park, TaskKind, TaskState, Wait, WaitKind
@@ -63,12 +62,12 @@ def test_status_and_doctor_name_who_is_left_alone_and_nobody_else(tmp_path: Path
 def test_what_waits_for_a_model_goes_on_when_a_person_resets_its_breaker(tmp_path: Path) -> None:
     def parked(tx: Tx) -> None:
         node = tx.start_node(pid=7, host="here", version="test", lease_s=60.0, exclusive=True, now=NOW)
-        for reason in (f"{NO_MODEL}host api.example.com is in trouble: slow down", "waits until noon"):
-            tx.add_task(NewTask(kind=TaskKind.GOAL, title=reason, agent="clerk"), now=NOW)
+        for breakers in (("model:small", OPEN.name), ("model:small",), ()):
+            tx.add_task(NewTask(kind=TaskKind.GOAL, title="wait", agent="clerk"), now=NOW)
             request = ClaimRequest(node=node.id, most=1, agent_limit_default=9, kinds=(TaskKind.GOAL,))
             (task,) = tx.claim(request, now=NOW)
-            wait = Wait(kind=WaitKind.TIME, until_at=NOW + 3_600 * SECOND)
-            tx.finish(Claim(task=task.id, token=task.token), Park(wait=wait, reason=reason), now=NOW)
+            wait = Wait(kind=WaitKind.TIME, refs=breakers, until_at=NOW + 3_600 * SECOND)
+            tx.finish(Claim(task=task.id, token=task.token), Park(wait=wait, reason="no model"), now=NOW)
         tx.put_breaker(OPEN.name, OPEN, now=NOW)
 
     async def main() -> None:
@@ -76,8 +75,8 @@ def test_what_waits_for_a_model_goes_on_when_a_person_resets_its_breaker(tmp_pat
             await made.store.run(parked)
             view = await reset.handler(made.context, WhichBreaker(breaker=OPEN.name))
             assert view.state == "closed"
-            states = [(await made.store.read(lambda reads, n=n: reads.task(n))).state for n in (1, 2)]
-            assert states == [TaskState.READY, TaskState.WAITING]
+            states = [(await made.store.read(lambda reads, n=n: reads.task(n))).state for n in (1, 2, 3)]
+            assert states == [TaskState.READY, TaskState.WAITING, TaskState.WAITING]
 
     run(main())
 

@@ -26,9 +26,6 @@ TRANSIENT = frozenset({"transient", "rate_limited"})
 OVERLOADED = 529
 """The status of a server whose model has no room: Anthropic's own."""
 
-NO_MODEL = "no model can be had: "
-"""What the reason of a task begins with that waits until one of its models may be asked again."""
-
 REASON_MAX = 200
 """Characters of a failure that a breaker keeps."""
 
@@ -116,7 +113,9 @@ class ModelChoices:
                 return replace(pick, model=name, chosen=Chosen.FALLBACK, why=why)
         if not refusals:
             return Refusal(reason=pick.why, until_at=now)
-        return Refusal(reason=refusals[0].reason, until_at=min(each.until_at for each in refusals))
+        names = tuple(dict.fromkeys(name for each in refusals for name in each.breakers))
+        until_at = min(each.until_at for each in refusals)
+        return Refusal(reason=refusals[0].reason, until_at=until_at, breakers=names)
 
     def is_admitted(self, tx: Tx, name: str, *, task: Task, now: Instant) -> bool:
         """True where a call that was intended may still go."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, assert_never
 
 from ostinato.agents import call_guards, purse, recall, reviews
-from ostinato.agents.model_choices import NO_MODEL, Pick, told_of, tried
+from ostinato.agents.model_choices import Pick, told_of, tried
 from ostinato.agents.moves import Act, Advance, AskModel, Ended, Move, Planned
 from ostinato.agents.turn_gate import TurnGate
 from ostinato.agents.turn_state import TurnState
@@ -437,7 +437,8 @@ def _park_for(waits: Sequence[Wait]) -> Park:
 
 def _wait_for_a_model(refusal: Refusal, *, now: Instant) -> Park:
     until_at = max(refusal.until_at, now + SECOND)
-    return Park(wait=Wait(kind=WaitKind.TIME, until_at=until_at), reason=f"{NO_MODEL}{refusal.reason}")
+    wait = Wait(kind=WaitKind.TIME, refs=refusal.breakers, until_at=until_at)
+    return Park(wait=wait, reason=f"no model can be had: {refusal.reason}")
 
 
 def _outcome(action: turn.Finish, *, trust: Trust, private: bool) -> Outcome:

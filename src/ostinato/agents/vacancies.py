@@ -17,7 +17,6 @@ from ostinato.domain.event import Event, EventName
 from ostinato.domain.routing import Candidate, missing
 from ostinato.domain.task import Task, TaskEvent, TaskKind, TaskState
 from ostinato.domain.values import Instant
-from ostinato.engine.finisher import LEFT_ALONE
 from ostinato.store.port import Reads, Store, TaskFilter, Tx
 from ostinato.tools.port import Colleague
 from ostinato.tools.router import Router, is_routed
@@ -141,7 +140,8 @@ def _is_unbegun(task: Task) -> bool:
     """True also for what waits for its agent's breaker, and for what cannot begin yet."""
     if task.steps or task.state not in _MOVABLE or not is_routed(task):
         return False
-    return task.state is not TaskState.WAITING or task.reason.startswith(LEFT_ALONE)
+    waited_for = task.wait.breakers if task.wait is not None else ()
+    return task.state is not TaskState.WAITING or any(each.startswith(_AGENT) for each in waited_for)
 
 
 def _are_open(reads: Reads) -> bool:

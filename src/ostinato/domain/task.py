@@ -169,12 +169,17 @@ class WaitKind(enum.StrEnum):
 
 
 class Wait(Value):
-    """What a parked task waits for: `refs` are question ids, child task ids or process handles, as text; any one of
-    them wakes it. `until_at` wakes it anyway."""
+    """What a parked task waits for: `refs` are question ids, child task ids or process handles, as text, or, where it
+    waits for a time, the breakers that refused it; any one of them wakes it. `until_at` wakes it anyway."""
 
     kind: WaitKind
     refs: tuple[str, ...] = ()
     until_at: Instant | None = None
+
+    @property
+    def breakers(self) -> tuple[str, ...]:
+        """The breakers that keep it, by name; none where something else does."""
+        return self.refs if self.kind is WaitKind.TIME else ()
 
 
 class Condition(enum.StrEnum):

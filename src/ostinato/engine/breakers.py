@@ -42,6 +42,8 @@ class Refusal(Value):
     until_at: Instant
     who: str = ""
     """Whom the call would have reached, without what is told of it: `tool rates.fetch`."""
+    breakers: tuple[str, ...] = ()
+    """Those that refuse it, by name."""
 
 
 class Trouble(Value):
@@ -80,7 +82,8 @@ class Breakers:
                     if breaker.state is BreakerState.HALF_OPEN:
                         until_at = min(until_at, now + _later(who))
                     found = name.replace(":", " ", 1)
-                    return Refusal(who=found, reason=f"{found} is in trouble: {breaker.reason}", until_at=until_at)
+                    reason = f"{found} is in trouble: {breaker.reason}"
+                    return Refusal(who=found, reason=reason, until_at=until_at, breakers=(name,))
                 case Admission.PROBE:
                     assert breaker is not None
                     probed.append(breaker)

@@ -24,9 +24,6 @@ AGENT = "agent:"
 OF_CHANNELS = frozenset({FailureClass.TRANSIENT, FailureClass.RATE_LIMITED, FailureClass.UNKNOWN})
 """Failures that speak against a channel. A delivery that is wrong in itself says nothing of its way."""
 
-LEFT_ALONE = "left alone for now: "
-"""How the reason of a task begins that waits for its agent's or channel's breaker."""
-
 
 class Planner(Protocol):
     """Says what is to happen when a task has failed."""
@@ -69,7 +66,8 @@ class Finisher:
         if refusal is None:
             return None
         until_at = max(refusal.until_at, now + SECOND)
-        return Park(wait=Wait(kind=WaitKind.TIME, until_at=until_at), reason=f"{LEFT_ALONE}{refusal.reason}")
+        wait = Wait(kind=WaitKind.TIME, refs=refusal.breakers, until_at=until_at)
+        return Park(wait=wait, reason=f"left alone for now: {refusal.reason}")
 
     def finish(self, tx: Tx, claim: Claim, outcome: Outcome, *, now: Instant) -> Task:
         """Ends the attempt under this claim. Raises Fenced where the claim is gone."""

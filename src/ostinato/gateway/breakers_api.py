@@ -9,12 +9,10 @@ from typing import Annotated
 
 import msgspec
 
-from ostinato.agents.model_choices import NO_MODEL
 from ostinato.domain.breaker import Breaker, BreakerState
 from ostinato.domain.errors import NotFound, unknown_name
 from ostinato.domain.person import Role
-from ostinato.domain.task import Task, TaskEvent, TaskState, WaitKind
-from ostinato.engine.finisher import AGENT, LEFT_ALONE
+from ostinato.domain.task import Task, TaskEvent, TaskState
 from ostinato.gateway.context import Context
 from ostinato.gateway.notation import iso, iso_or_none
 from ostinato.gateway.operation import Ask, Nothing, View, operation
@@ -22,11 +20,11 @@ from ostinato.store.port import Reads, TaskFilter, Tx
 
 _WAITING = frozenset({TaskState.WAITING})
 
-_OF_MODELS = ("model:", "host:")
-"""What breakers of models begin with."""
+WAITING_MAX = 5_000
+"""Waiting tasks that a reset looks at, newest first: some hundredths of a second of the writer's time."""
 
 WOKEN_MAX = 1_000
-"""Tasks that a reset lets go on at once; the others follow by themselves, at their time."""
+"""Of these, how many it lets go on at once; the others follow by themselves, at their time."""
 
 
 class WhichBreaker(Ask):
@@ -85,15 +83,9 @@ async def reset(context: Context, request: WhichBreaker) -> BreakerView:
 
 
 def _waiting(tx: Reads, name: str) -> list[Task]:
-    """Tasks that wait, by the clock alone, for an agent's breaker, or until a model can be had: these look again."""
-    if name.startswith(AGENT):
-        which, why = TaskFilter(agent=name.removeprefix(AGENT), states=_WAITING), LEFT_ALONE
-    elif name.startswith(_OF_MODELS):
-        which, why = TaskFilter(states=_WAITING), NO_MODEL
-    else:
-        return []
-    found = tx.tasks(which, limit=WOKEN_MAX)
-    return [e for e in found if e.reason.startswith(why) and e.wait and e.wait.kind is WaitKind.TIME][::-1]
+    """Tasks that wait until this breaker lets somebody look again, the oldest first."""
+    found = tx.tasks(TaskFilter(states=_WAITING), limit=WAITING_MAX)
+    return [each for each in found if each.wait and name in each.wait.breakers][::-1][:WOKEN_MAX]
 
 
 def breaker_view(breaker: Breaker) -> BreakerView:

@@ -12,7 +12,6 @@ from ostinato.domain.question import QuestionKind
 from ostinato.domain.retry import FailureClass
 from ostinato.domain.task import Task, TaskState
 from ostinato.domain.values import SECOND
-from ostinato.engine.finisher import LEFT_ALONE
 from ostinato.gateway.notation import iso
 from ostinato.gateway.operation import View
 from ostinato.store.port import EventFilter, QuestionFilter, Reads
@@ -84,7 +83,7 @@ def _next(tx: Reads, task: Task) -> str:
             if asked:
                 return f"{asked[0].name} asks whether to try again, or to leave it as it is"
             return "nothing by itself: it is a dead letter until somebody retries, replays or dismisses it"
-        case TaskState.WAITING if task.reason.startswith(LEFT_ALONE) and task.wait and task.wait.until_at:
+        case TaskState.WAITING if task.wait and task.wait.breakers and task.wait.until_at:
             return f"looks again {iso(task.wait.until_at)}, or once the breaker is reset"
         case TaskState.WAITING:
             asked = [e for e in tx.questions(QuestionFilter(task=task.id), limit=20) if e.kind is QuestionKind.FAILURE]
