@@ -169,9 +169,12 @@ default: {calls: [{tool: files.read, args: {path: SOUL.md}}]}
 """
 
     async def story() -> None:
-        async with running(tmp_path, fleet_files(small=BUSY, other=reads)) as fleet:
+        files = fleet_files(small=BUSY, other=reads, agents="---\neffort: high\n---\n")
+        async with running(tmp_path, files) as fleet:
             task, text = await result(fleet)
             assert text == "read by other"
+            efforts = [each.effort for each in await fleet.journal(task) if isinstance(each, ModelIntent)]
+            assert efforts == ["high"] * 3, "whoever is asked thinks as hard as the turn wants"
             assert await intents(fleet, task) == [
                 (1, "small", "asked"),
                 (1, "other", "fallback"),

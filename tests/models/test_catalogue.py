@@ -87,6 +87,7 @@ def test_an_unknown_name_says_what_is_known(more: dict[str, Any], wanted: str | 
     [
         ({"tiers": {"cheep": "local"}}, "models.tiers: Unknown tier 'cheep'"),
         ({"tiers": {"cheap": "lokal"}}, "models.tiers.cheap: Unknown model 'lokal'"),
+        ({"tiers": {"cheap": "strong", "strong": ("cheap", "strong")}}, "models.tiers.cheap: the tier 'cheap' leads"),
         ({"default": "lokal"}, "models.default: Unknown model 'lokal'"),
     ],
 )

@@ -19,13 +19,13 @@ from ostinato.workspace.agent import FleetDefaults, make_agent
 from ostinato.workspace.file_text import text_of
 from ostinato.workspace.fleet_file import (
     FLEET_FILE_KEYS,
-    TIERS,
     FleetSettings,
     ModelEntry,
     find_fleet,
     parse_fleet,
     read_fleet,
 )
+from ostinato.workspace.tiers_table import TIERS
 
 WHOLE = """\
 [fleet]
@@ -177,6 +177,10 @@ def test_the_default_model_is_asked_for_or_standard_or_the_first(text: str, mode
         ("[tiers]\nbest = 'x'", "Known: 'cheap', 'escalate', 'rules', 'standard', 'strong'"),
         ("[tiers]\ncheap = []", "key 'tiers.cheap': The tier has no model"),
         ("[tiers]\ncheap = ['strong']", "key 'tiers.cheap': Unknown model 'strong'. Known: 'cheap'."),
+        ("[tiers]\ncheap = 'cheap'", "ostinato.toml:2, key 'tiers.cheap': The tier leads to no model"),
+        ("[tiers]\ncheap = 'strong'\nstrong = ['strong', 'cheap']", "key 'tiers.cheap': The tier leads to no model"),
+        ("[models.strong]\nprovider='x'\nmodel='x'\n[tiers]\nstrong = 'strong'", "a model and a tier"),
+        ("[tiers.rules]\nwhen = 'true'", "key 'tiers.rules': A group of keys is not a list. Write [[tiers.rules]]"),
         ("[[tiers.rules]]\ntier = 'strong'", "does not say when it holds"),
         ("[[tiers.rules]]\nwhen = 'true'\ntier = 'strong'", "key 'tiers.rules[1].tier': Unknown tier 'strong'"),
         ("[[tiers.rules]]\n\nwhen = 'task.typ == 1'", "ostinato.toml:3, key 'tiers.rules[1].when'"),

@@ -166,7 +166,8 @@ class _TurnStep:
             why = "it is gone from the fleet's file"
         if not why and state.choices.is_admitted(self._tx, asked.model, task=state.task, now=self._now):
             return AskModel(call=action.call)
-        pick = Pick(model=asked.model, wanted=asked.wanted or None, chosen=Chosen.FALLBACK, why=why)
+        wanted, effort = asked.wanted or None, asked.effort
+        pick = Pick(model=asked.model, wanted=wanted, chosen=Chosen.FALLBACK, why=why, effort=effort)
         return self._intend_model(action.call, pick, instead_of=asked)
 
     def _pick_next(self, asked: ModelIntent | None, *, escalated: bool) -> Pick:

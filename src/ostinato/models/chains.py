@@ -35,6 +35,8 @@ class Chains:
             if tier not in TIERS:
                 raise Invalid(unknown_name("tier", tier, TIERS), place="models.tiers")
             self._check_names(names, place=f"models.tiers.{tier}")
+            if names and not self.of(tier):
+                raise Invalid(f"the tier {tier!r} leads to no model", place=f"models.tiers.{tier}", cure="Name one.")
         for model, names in self._fallbacks.items():
             self._check_names(names, place=f"models.{model}.fallback")
         if self._default is not None:

@@ -193,7 +193,9 @@ class Fields:
             return []
         value = self._pairs[key].value
         if not isinstance(value, list):
-            raise self.wrong(key, f"{_shown(self._pairs[key])} is not a list", cure="Begin each entry with '- '.")
+            toml = self._file.endswith(".toml")
+            cure = f"Write [[{self._key(key)}]] before each entry." if toml else "Begin each entry with '- '."
+            raise self.wrong(key, f"{_shown(self._pairs[key])} is not a list", cure=cure)
         if len(value) > LIST_MAX:
             raise self.wrong(key, f"The list has more than {LIST_MAX} entries", cure="Shorten it.")
         return [

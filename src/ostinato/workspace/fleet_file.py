@@ -17,15 +17,13 @@ from ostinato.domain.aging import AGING_S
 from ostinato.domain.breaker import BreakerRule
 from ostinato.domain.budget import Price
 from ostinato.domain.compaction import ContextLimits
-from ostinato.domain.condition import compile_condition
-from ostinato.domain.errors import NotFound, unknown_name
+from ostinato.domain.errors import NotFound
 from ostinato.domain.instant import zone_named
 from ostinato.domain.limit import QueueLimit
 from ostinato.domain.model_choice import ModelRule
 from ostinato.domain.policy import Policy
 from ostinato.domain.routing_rule import Routing
 from ostinato.domain.stalled import STALLED_LEAST_S, STALLED_S
-from ostinato.domain.task_rule import RULE_VARIABLES
 from ostinato.domain.values import Limits, Value
 from ostinato.store.port import Retention
 from ostinato.workspace.agent import FleetDefaults
@@ -46,6 +44,7 @@ from ostinato.workspace.inbox_table import INBOX_KEYS, InboxSettings, parse_inbo
 from ostinato.workspace.mcp_entries import MCP_EFFECTS, MCP_KEYS, McpEntry, parse_mcp
 from ostinato.workspace.queue_table import QUEUE_KEYS, parse_aging, parse_queues
 from ostinato.workspace.routing_table import ROUTING_KEYS, parse_routing
+from ostinato.workspace.tiers_table import TIERS_KEYS, check_fallbacks, default_model, parse_model_rules, parse_tiers
 from ostinato.workspace.toml_nodes import parse_toml
 from ostinato.workspace.web_table import WEB_KEYS, WebEntry, parse_web
 
@@ -54,7 +53,6 @@ FLEET_FILE = "ostinato.toml"
 
 DIALECTS = ("openai", "anthropic")
 THINKING = ("adaptive", "disabled")
-TIERS = ("cheap", "standard", "strong")
 
 FLEET_FILE_KEYS: dict[str, tuple[str, ...]] = {
     "": (
@@ -101,8 +99,7 @@ FLEET_FILE_KEYS: dict[str, tuple[str, ...]] = {
     ),
     "models.<name>.price": ("input", "cached", "output", "written"),
     "models.<name>.timeouts": ("connect", "first_byte", "silence", "total"),
-    "tiers": (*TIERS, "escalate", "rules"),
-    "tiers.rules": ("when", "tier", "effort"),
+    **TIERS_KEYS,
     "limits": LIMIT_KEYS,
     "context": tuple(each.name for each in msgspec.structs.fields(ContextLimits)),
     "limits.per_call": BUDGET_KEYS,
@@ -292,8 +289,8 @@ def parse_fleet(file: FileText, *, name: str) -> FleetSettings:
     fleet, server, engine = (_table(root, each) for each in ("fleet", "server", "engine"))
     models = _models(root)
     chosen = _table(root, "tiers")
-    tiers = _tiers(chosen, models)
-    _check_fallbacks(root, models, tiers)
+    tiers = parse_tiers(chosen, models)
+    check_fallbacks(root, {name: each.fallback for name, each in models.items()}, tiers=tiers)
     limits = root.group("limits", keys["limits"])
     turn = parse_limits(limits, Limits())
     fleet.read("timezone", zone_named)
@@ -303,10 +300,10 @@ def parse_fleet(file: FileText, *, name: str) -> FleetSettings:
         name=_name(fleet, name),
         description=fleet.text("description"),
         timezone=fleet.text("timezone") or "UTC",
-        model=_default_model(fleet, models, tiers),
+        model=default_model(fleet, models, tiers=tiers),
         models=models,
         tiers=tiers,
-        model_rules=tuple(_model_rule(each, {*models, *tiers}) for each in chosen.groups("rules", keys["tiers.rules"])),
+        model_rules=parse_model_rules(chosen, {*models, *tiers}),
         escalates=chosen.flag("escalate", default=True),
         limits=msgspec.structs.replace(turn, per_day_usd_micros=None, per_day_tokens=None),
         context=_context(_table(root, "context")),
@@ -464,40 +461,6 @@ def _timeouts(fields: Fields | None) -> dict[str, float]:
     return {f"{name}_s": fields.duration_s(name, 0.0, least=0.1) for name in fields.names() if fields.has(name)}
 
 
-def _tiers(fields: Fields, models: Mapping[str, ModelEntry]) -> dict[str, tuple[str, ...]]:
-    """What stands behind each tier: models, or other tiers that are set."""
-    found = {tier: fields.texts(tier) for tier in TIERS if fields.has(tier)}
-    for tier, names in found.items():
-        for name in names:
-            if name not in models and name not in found:
-                words = unknown_name("model", name[:64], {*models, *found})
-                raise fields.wrong(tier, words, cure=f"Describe it in [models.{name[:64]}].")
-        if not names:
-            raise fields.wrong(tier, "The tier has no model", cure="Name one, or remove the key.")
-    return found
-
-
-def _check_fallbacks(root: Fields, models: Mapping[str, ModelEntry], tiers: Mapping[str, tuple[str, ...]]) -> None:
-    group = root.group("models", ())
-    for name, entry in models.items():
-        for other in entry.fallback:
-            if other not in models and other not in tiers:
-                fields = group.group(name, ()) if group is not None else None
-                words = unknown_name("model", other[:64], {*models, *tiers})
-                raise (fields or root).wrong("fallback" if fields else "", words)
-
-
-def _model_rule(fields: Fields, known: set[str]) -> ModelRule:
-    when = fields.read("when", lambda text: compile_condition(text, variables=RULE_VARIABLES))
-    if when is None:
-        raise fields.wrong("", "The rule does not say when it holds", cure="when = \"task.type == 'legal'\"")
-    tier = fields.text("tier")
-    if tier not in known:
-        raise fields.wrong("tier", unknown_name("tier", tier[:64], known), cure='For example tier = "strong".')
-    effort = fields.choice("effort", EFFORTS, "medium") if fields.has("effort") else None
-    return ModelRule(when=when, tier=tier, effort=effort, place=fields.place("when"))
-
-
 def _context(table: Fields) -> ContextLimits:
     usual = ContextLimits()
     sizes = {
@@ -505,14 +468,6 @@ def _context(table: Fields) -> ContextLimits:
         for name in ("soul", "agents", "memory", "notes", "message", "history", "turn")
     }
     return ContextLimits(**sizes, summary=table.text("summary") or usual.summary)
-
-
-def _default_model(fleet: Fields, models: Mapping[str, ModelEntry], tiers: Mapping[str, tuple[str, ...]]) -> str | None:
-    """What is asked for; else the standard tier, any tier, the first model."""
-    name = fleet.text("model")
-    if name and name not in models and name not in tiers:
-        raise fleet.wrong("model", unknown_name("model", name[:64], {*models, *tiers}))
-    return name or ("standard" if "standard" in tiers else None) or next(iter([*tiers, *models]), None)
 
 
 def _retention(fields: Fields) -> Retention:
