@@ -25,11 +25,18 @@ FINAL = frozenset({"invalid", "not_found", "conflict", "denied"})
 
 async def serve(app: FleetApp) -> int:
     """Runs a node until SIGTERM or SIGINT, or until it has to stop by itself (Internal). After SIGHUP it stops in order
-    as well, and the exit code asks the supervisor for a new one, which reads the settings anew."""
+    as well, and the exit code asks the supervisor for a new one, which reads the settings anew; where those are wrong,
+    the node says so and goes on with the ones that it has."""
     stopping, again = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
 
     def begin_anew() -> None:
+        try:
+            build(app.fleet)
+        except OstinatoError as error:
+            text = f"not begun anew, and at work with the settings from before: {error}"
+            app.log.say("error", text, event="node.settings_refused")
+            return
         again.set()
         stopping.set()
 

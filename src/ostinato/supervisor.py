@@ -57,6 +57,12 @@ crash, and from 64 on (sysexits.h) they are failures that may pass."""
 
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
+BEGINS_ANEW = (AGAIN_CODE, -signal.SIGHUP)
+"""A node dies of SIGHUP where it has only just begun, and does not listen to it yet: that is no crash."""
+
+STOPPED = (0, -signal.SIGTERM, *BEGINS_ANEW)
+"""How a node ends that was told to stop; systemd may send SIGHUP as well, and a terminal that closes does."""
+
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -291,14 +297,14 @@ class _Supervisor:
         code = os.waitstatus_to_exitcode(status)
         lived_s = time.monotonic() - self._began_s
         if self._stop_by_s is not None:
-            if code not in (0, -signal.SIGTERM):
+            if code not in STOPPED:
                 self._say(f"the node {_ended(code)} while it stopped")
-            return 0 if code in (0, -signal.SIGTERM) else 1
+            return 0 if code in STOPPED else 1
         if code == 0:
             return 0
         if code in FINAL_CODES:
             return code
-        if code == AGAIN_CODE:
+        if code in BEGINS_ANEW:
             self._say("the node was told to begin anew; starting it again")
             return None
         instant = lived_s < self._instant_s

@@ -42,6 +42,12 @@ class Site:
         """The state directory."""
         return self.folder / ".ostinato"
 
+    @property
+    def log(self) -> str:
+        """What node and supervisor have said."""
+        file = self.state / "logs/node.log"
+        return file.read_text() if file.exists() else ""
+
     def write(self, **files: str) -> None:
         """Writes files; `agents__a__SOUL_md` is agents/a/SOUL.md."""
         for name, text in files.items():
@@ -63,7 +69,7 @@ class Site:
         version to run; today's unless given."""
         self._node = self._spawn(package)
         wait_until(lambda: self._node.poll() is not None or self.client.node_runs())  # type: ignore[union-attr]  # just made
-        assert self._node.poll() is None, (self.state / "logs/node.log").read_text()
+        assert self._node.poll() is None, self.log
 
     def refused(self, *, package: Path | None = None) -> tuple[int, str]:
         """Exit code and last words of a node that does not want to run."""
@@ -85,6 +91,11 @@ class Site:
             cwd=self.folder,
         )
 
+    def hang_up(self) -> None:
+        """Asks the node to begin anew."""
+        assert self._node is not None
+        self._node.send_signal(signal.SIGHUP)
+
     def drain(self) -> None:
         """Tells the node to stop, and returns once it begins nothing new; what is under way may come to its next step.
         `ended` waits for it."""
@@ -96,7 +107,7 @@ class Site:
         """Returns once a node that was told to stop has stopped, in order."""
         assert self._node is not None
         self._node.communicate(timeout=120)
-        assert self._node.returncode == 0, (self.state / "logs/node.log").read_text()
+        assert self._node.returncode == 0, self.log
         self._node = None
 
     def kill(self) -> None:

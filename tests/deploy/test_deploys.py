@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ostinato import __version__
+from tests.conftest import wait_until
 from tests.deploy.oracle import Oracle, Question, oracle
 from tests.deploy.site import NEXT_SCHEMA, NEXT_VERSION, Site, next_version, site
 
@@ -70,6 +71,9 @@ def goes_on_as_it_began(made: Site, model: Oracle, task: str, *, replies: int) -
 def test_a_turn_that_was_killed_in_a_deploy_goes_on_with_its_files_under_the_stricter_policy(tmp_path: Path) -> None:
     with oracle() as model, site(tmp_path, model.url) as made:
         made.start()
+        made.write(ostinato_toml="[fleet")
+        made.hang_up()
+        wait_until(lambda: "at work with the settings from before: ostinato.toml:1" in made.log)
         task = under_way(made, model, drain=False)
         made.write_models(model="m-2")
         made.start()

@@ -120,6 +120,25 @@ def test_a_hangup_reaches_the_node_and_ends_nothing(tmp_path: Path, start: Start
 
 
 @pytest.mark.slow
+def test_a_stop_in_which_a_hangup_is_heard_too_is_still_one_in_order(tmp_path: Path, start: Start) -> None:
+    process = start(WAITS.format(folder=tmp_path, signal="TERM", deed=f"exit {supervisor.AGAIN_CODE}"))
+    node_of(tmp_path)
+    process.terminate()
+    _, errors = process.communicate(timeout=120)
+    assert (process.returncode, errors) == (0, "")
+
+
+@pytest.mark.slow
+def test_hangups_that_come_while_a_node_begins_never_end_the_fleet(tmp_path: Path, start: Start) -> None:
+    process = start(LIVES.format(folder=tmp_path))
+    for life in range(1, supervisor.CRASHES_MAX + 3):
+        node_of(tmp_path, life)
+        process.send_signal(signal.SIGHUP)
+    node_of(tmp_path, supervisor.CRASHES_MAX + 3)
+    assert "was killed" not in log(tmp_path)
+
+
+@pytest.mark.slow
 def test_a_node_dies_with_its_supervisor(tmp_path: Path, start: Start) -> None:
     process = start(LIVES.format(folder=tmp_path))
     node = node_of(tmp_path)

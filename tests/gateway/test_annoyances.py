@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from ostinato.agents.unfit import Unfit, hold
 from ostinato.cli.client import Client
 from ostinato.cli.screen import PLAIN_WIDTH, Screen
 from ostinato.domain.errors import NotFound
@@ -60,6 +61,25 @@ def test_a_draft_that_is_given_to_somebody_still_waits_for_what_it_depends_on(tm
             claim, done = Claim(task=claimed.id, token=claimed.token), Done(result=TaskResult(text="done"))
             await made.store.run(lambda tx: tx.finish(claim, done, now=NOW))
             assert (await made.store.read(lambda reads: reads.task(number))).state == "ready"
+
+    run(story())
+
+
+def test_a_task_whose_agent_is_gone_goes_on_at_once_when_it_is_given_to_another(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with ground(tmp_path, past=False) as made:
+            node = await made.store.run(
+                lambda tx: tx.start_node(pid=1, host="h", version="1", lease_s=9.0, exclusive=True, now=NOW)
+            )
+            new = NewTask(kind=TaskKind.GOAL, title="begun by one who left", agent="gone")
+            task = await made.store.run(lambda tx: tx.add_task(new, now=NOW))
+            (claimed,) = await made.store.run(lambda tx: tx.claim(ClaimRequest(node=node.id), now=NOW))
+            claim, unfit = Claim(task=claimed.id, token=claimed.token), Unfit(NotFound("Unknown agent 'gone'"))
+            await made.store.run(lambda tx: hold(tx, claim, unfit, now=NOW))
+            moved = await made.call(tasks_api.move, {"task": task.name, "priority": 5})
+            assert moved["state"] == "blocked"
+            moved = await made.call(tasks_api.move, {"task": task.name, "agent": "clerk"})
+            assert (moved["state"], moved["agent"], moved["reason"]) == ("ready", "clerk", "")
 
     run(story())
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from ostinato.agents.unfit import is_unfit
 from ostinato.domain.budget import Ceiling
 from ostinato.domain.dependency import joined
 from ostinato.domain.duration import parse_duration
@@ -386,7 +387,8 @@ async def retry(context: Context, request: RetryTask) -> TaskRow:
 
 @operation("tasks.move", "POST /api/v1/tasks/{task}/move", role=Role.OPERATOR)
 async def move(context: Context, request: MoveTask) -> TaskRow:
-    """Change a task's priority, agent, project or time. One that waited for somebody to do it is then ready."""
+    """Change a task's priority, agent, project or time. One that waited for somebody to do it, or for the files of its
+    agent, is then ready."""
     number, now = parse_id(request.task, "T"), context.now
     if all(getattr(request, each) is None for each in ("priority", "agent", "project", "not_before")):
         raise Invalid("Nothing to change", cure="Name priority, agent, project or not_before.")
@@ -405,7 +407,8 @@ async def move(context: Context, request: MoveTask) -> TaskRow:
             not_before_at=not_before_at,
             project=request.project,
         )
-        if request.agent is not None and before.agent is None and before.state is TaskState.BLOCKED:
+        waited = before.state is TaskState.BLOCKED and (before.agent is None or is_unfit(before))
+        if request.agent is not None and waited:
             task = tx.move_task(number, TaskEvent.RELEASE, actor=context.caller.name, now=now)
         return task_row(task, usd=task_usd(tx, task))
 
