@@ -52,6 +52,7 @@ BENCHES: dict[str, Bench] = {
     "node.idle_cpu.12": crowd.few,
     "node.idle_cpu.10000": crowd.many,
     "list_ms": million.million,
+    "list_ms.postgres": million.on_postgres,
     "peers.tasks": compare.tasks,
     "peers.turns": compare.turns,
 }

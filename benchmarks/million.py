@@ -1,15 +1,18 @@
-"""A node over a million tasks: start, lists, status and a single task, asked over its socket as a command asks."""
+"""A node over a million tasks: start, lists, status and a single task, asked over its socket as a command asks; on
+SQLite, and on PostgreSQL."""
 
 from __future__ import annotations
 
 import shutil
+import subprocess
 import time
 from collections.abc import Sequence
 
 from benchmarks.fill import fill
-from benchmarks.node import Fleet, children, rss_of, until
+from benchmarks.node import ENVIRONMENT, OSTINATO, Fleet, children, rss_of, until
 from benchmarks.places import real_directory
 from benchmarks.result import Result, at_most, quantile
+from tests.postgres.server import Server, binaries
 
 HALF = 500_000
 LISTS = {
@@ -38,18 +41,14 @@ def million() -> Sequence[Result]:
     """`list_ms`, `status_ms`, `show_ms` and `node.start_s` over 1,000,000 tasks, half of them done and half queued."""
     with real_directory() as directory:
         fleet = Fleet(directory)
-        state = directory / ".ostinato"
         with fleet.model():
             empty_s = _start_s(fleet)
-            shutil.rmtree(state)
-            fill(state, done=HALF, ready=HALF)
-            size_mb = (state / "ostinato.db").stat().st_size / 1e6
+            size_mb = _fill(fleet)
             fleet.command("stop", "--reason", "measured")  # or the queue would be served meanwhile
             start_s = _start_s(fleet)
         with fleet.model(), fleet.up() as process:
             until(fleet.healthy)
-            lists = {name: _ms(fleet, f"/api/v1/tasks?{query}&limit=50") for name, query in LISTS.items()}
-            nothing = _ms(fleet, "/healthz")
+            lists, nothing = _lists(fleet)
             status, show = _ms(fleet, "/api/v1/status"), _ms(fleet, "/api/v1/tasks/T500000")
             memory = sum(rss_of(pid) for pid in (process.pid, *children(process.pid)))
     worst = max(lists, key=lambda name: lists[name])
@@ -64,6 +63,56 @@ def million() -> Sequence[Result]:
         ),
         Result(name="node.rss_mb.1000000", value=memory, unit="MB", note="after all these lists"),
     ]
+
+
+def on_postgres() -> Sequence[Result]:
+    """`list_ms.postgres`: the same lists of the same tasks, which `store copy` has brought to a PostgreSQL server; and
+    how long that took. Where the server's binaries are missing there is no figure."""
+    if binaries() is None:
+        return ()
+    server = Server.make(on_disk=True)
+    server.start()
+    try:
+        with real_directory() as directory:
+            fleet, url = Fleet(directory), server.make_database()
+            with fleet.model():
+                _fill(fleet)
+                fleet.command("stop", "--reason", "measured")
+                began = time.perf_counter()
+                copy = [*OSTINATO, "store", "copy", url, "--fleet", str(directory)]
+                subprocess.run(copy, env=ENVIRONMENT, stdout=subprocess.DEVNULL, check=True)
+                copy_s = time.perf_counter() - began
+            with fleet.model():
+                with (directory / "ostinato.toml").open("a") as file:
+                    file.write(f'\n[store]\nurl = "{url}"\n')
+                with fleet.up():
+                    until(fleet.healthy)
+                    lists, nothing = _lists(fleet)
+                    status = _ms(fleet, "/api/v1/status")
+    finally:
+        server.stop()
+        server.remove()
+    worst = max(lists, key=lambda name: lists[name])
+    note = f"the slowest of {len(lists)} lists: {worst}; bound: a call that asks nothing"
+    return [
+        at_most("list_ms.postgres.1000000", lists[worst], "ms", floor=50.0, bound=nothing, note=note),
+        at_most("list_ms.postgres.status", status, "ms", floor=50.0, bound=nothing),
+        Result(name="list_ms.postgres.copy_s", value=copy_s, unit="s", note="`store copy` of them, and the comparison"),
+    ]
+
+
+def _fill(fleet: Fleet) -> float:
+    """A million tasks in place of what the fleet had; megabytes of the file."""
+    state = fleet.directory / ".ostinato"
+    shutil.rmtree(state, ignore_errors=True)
+    fill(state, done=HALF, ready=HALF)
+    return (state / "ostinato.db").stat().st_size / 1e6
+
+
+def _lists(fleet: Fleet) -> tuple[dict[str, float], float]:
+    """Milliseconds of each list, and of a call that asks nothing."""
+    lists = {name: _ms(fleet, f"/api/v1/tasks?{query}&limit=50") for name, query in LISTS.items()}
+    return lists, _ms(fleet, "/healthz")
 
 
 def _start_s(fleet: Fleet) -> float:

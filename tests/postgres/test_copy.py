@@ -102,6 +102,9 @@ def test_a_fleet_moves_to_postgresql_and_back_with_everything(own_database: str,
     counts = copy_here(first, own_database, password_env=None)
     assert counts == {table: len(rows) for table, rows in before.items()}
     assert there(own_database) == before
+    with psycopg.connect(own_database) as connection:
+        unknown = "SELECT relname FROM pg_class WHERE relname = ANY(%s) AND reltuples < 0"
+        assert connection.execute(unknown, [list(filled)]).fetchall() == [], "its planner knows what came"
     assert copy_here(second, "sqlite", password_env=None) == counts
     assert here(second) == before
     assert [each.name for each in (second / ".ostinato").glob("*.db*")] == ["ostinato.db"]

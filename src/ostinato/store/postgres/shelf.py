@@ -63,7 +63,7 @@ class PostgresShelf:
             yield from cursor.execute(f"SELECT {names} FROM {table} {which} ORDER BY {key}".encode())
 
     def fill(self, table: str, rows: Iterable[Row]) -> None:
-        """One COPY for all; ids that the database gives out go on behind them."""
+        """One COPY for all; ids that the database gives out go on behind them, and its planner knows of them."""
         with (
             self._connection.cursor() as cursor,
             cursor.copy(f"COPY {table} ({self._names(table)}) FROM STDIN".encode()) as copy,
@@ -75,6 +75,7 @@ class PostgresShelf:
                 f"SELECT setval(sequence, max(id)) FROM {table}, pg_get_serial_sequence('{table}', 'id') AS sequence "
                 "WHERE sequence IS NOT NULL GROUP BY sequence".encode()
             )
+        self._connection.execute(f"ANALYZE {table}".encode())
 
     def _names(self, table: str) -> str:
         return ", ".join(f'"{each}"' for each in self.tables()[table])
