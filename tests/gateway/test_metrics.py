@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from ostinato.app import build, call_here
 from ostinato.cli.client import Client, UnixConnection
+from ostinato.domain.breaker import Breaker
 from ostinato.domain.event import Event, EventName
 from ostinato.domain.task import NewTask, TaskKind
 from ostinato.gateway import metrics_api, tasks_api
@@ -124,6 +125,28 @@ def test_a_thousand_agents_are_not_a_thousand_series_unless_asked_for() -> None:
     assert value(many, "ostinato_agent_tasks", agent="agent-7", state="ready") == 1
 
 
+def test_breakers_of_a_crowd_hide_none_of_a_model() -> None:
+    async def story() -> tuple[str, str]:
+        store, clock = open_store(None), ManualClock()
+        crowd = (f"{kind}:{kind}-{n}" for kind in ("agent", "host", "tool") for n in range(SERIES_MAX + 50))
+        names = [*crowd, "model:small", "channel:mail"]
+        for start in range(0, len(names), 50):
+            some = names[start : start + 50]
+            await store.run(lambda tx, some=some: [tx.put_breaker(n, Breaker(name=n), now=clock.now()) for n in some])
+        few, many = [
+            await store.read(lambda reads, agents=agents: list(store_families(reads, now=clock.now(), agents=agents)))
+            for agents in (False, True)
+        ]
+        await store.close()
+        return exposition(few, version="1"), exposition(many, version="1")
+
+    for text in run(story()):
+        told = {dict(labels)["breaker"] for name, labels in read(text) if name == "ostinato_breaker_state"}
+        assert {"model:small", "channel:mail"} <= told
+        assert len(told) == SERIES_MAX
+        assert not any(each.startswith("agent:") for each in told)
+
+
 @pytest.mark.slow
 def test_a_node_tells_of_its_turns_models_and_commits_and_the_store_alone_of_the_rest(tmp_path: Path) -> None:
     folder = make_fleet(tmp_path / "fleet")
@@ -155,6 +178,8 @@ def test_a_node_tells_of_its_turns_models_and_commits_and_the_store_alone_of_the
     assert names == {name for name, _ in read(asked)}
     assert all(re.sub(r"_(bucket|sum|count)$", "", name).endswith(UNITS) for name in names), names
     assert value(plain, "ostinato_attempts_total", kind="goal", outcome="done") == 1
+    assert value(plain, "ostinato_attempts_total", kind="turn", outcome="done") == 0, "there before the first of them"
+    assert value(plain, "ostinato_model_cost_usd_total", model="scripted") >= 0
     assert value(plain, "ostinato_tasks", kind="goal", state="done") == 1
     assert value(plain, "ostinato_model_calls_total", model="scripted", outcome="ok") >= 1
     assert value(plain, "ostinato_model_call_seconds_count", model="scripted") >= 1

@@ -6,7 +6,7 @@ What is wrapped behaves as before; nothing here decides. Knows nothing of how fi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from ostinato.domain.budget import cost_of
@@ -24,6 +24,7 @@ _SETTLED = {
     TaskState.FAILED: "fail",
     TaskState.REVIEW: "review",
     TaskState.CANCELLED: "cancelled",
+    TaskState.BLOCKED: "blocked",
 }
 
 
@@ -35,6 +36,7 @@ class MeteredHandler:
         self.timeout_s = handler.timeout_s
         self._handler = handler
         self._meter = meter
+        meter.begin("ostinato_attempts_total", kind=self.kind.value, outcome="done")
 
     def open(self, tx: Tx, task: Task, *, now: Instant) -> None:
         """As the handler does."""
@@ -62,8 +64,11 @@ def _outcome(done: Outcome | Ending | Settled) -> str:
     return type(done.outcome if isinstance(done, Ending) else done).__name__.lower()
 
 
-def metered_models(models: Models, meter: Meter, clock: Clock) -> Models:
-    """The same models; their calls are counted, timed and priced."""
+def metered_models(models: Models, meter: Meter, clock: Clock, *, names: Sequence[str]) -> Models:
+    """The same models; their calls are counted, timed and priced. `names` are those of all of them."""
+    for name in names:
+        meter.begin("ostinato_model_calls_total", model=name, outcome="ok")
+        meter.begin("ostinato_model_cost_usd_total", model=name)
     return cast("Models", _MeteredModels(models, meter, clock))
 
 

@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal
 
+from ostinato.domain.breaker import Breaker
 from ostinato.domain.event import Event
 from ostinato.domain.question import QuestionKind
 from ostinato.domain.stalled import STALLED_S
@@ -77,6 +78,11 @@ class Meter:
         series = self._counters[name]
         key = _key(series, labels)
         series[key] = series.get(key, 0) + amount
+
+    def begin(self, name: str, **labels: str) -> None:
+        """Has a counter told as 0 before anything is counted: of one that begins at 1, `rate` and `increase` never see
+        the first, and one that is absent looks like a node that does not run."""
+        self.count(name, 0, **labels)
 
     def observe(self, name: str, value: float, **labels: str) -> None:
         """Adds a value to a histogram: seconds."""
@@ -174,7 +180,9 @@ def store_families(reads: Reads, *, now: Instant, agents: bool, stalled_s: float
     yield _gauge("ostinato_stalled_tasks", "Tasks at a standstill: no step, or waiting past their time.", stalled)
     yield _gauge("ostinato_questions_open", "Questions that wait for a person.", tallies.questions)
     yield from _ages(reads, ready=tallies.tasks.get("ready", 0), questions=tallies.questions, now=now)
-    breakers = [((("breaker", each.name), ("state", each.state.value)), 1.0) for each in reads.breakers()[:SERIES_MAX]]
+    breakers = [
+        ((("breaker", each.name), ("state", each.state.value)), 1.0) for each in _breakers(reads, agents=agents)
+    ]
     about = "Breakers that have seen failures, by state: closed, open (calls are refused), half_open."
     yield Family(name="ostinato_breaker_state", kind="gauge", about=about, samples=breakers)
     size = reads.size()
@@ -194,6 +202,18 @@ def store_families(reads: Reads, *, now: Instant, agents: bool, stalled_s: float
                 for state, count in sorted(states.items())
             ],
         )
+
+
+_GUARDED = ("model", "channel", "tool", "host", "agent")
+"""What breakers guard, the few that matter to everybody first: of hosts there may be many, of agents more."""
+
+
+def _breakers(reads: Reads, *, agents: bool) -> Sequence[Breaker]:
+    """At most SERIES_MAX; those of agents only where these have figures of their own."""
+    kinds = _GUARDED if agents else _GUARDED[:-1]
+    ranks = {kind: rank for rank, kind in enumerate(kinds)}
+    found = [each for each in reads.breakers() if each.name.partition(":")[0] in ranks]
+    return sorted(found, key=lambda each: ranks[each.name.partition(":")[0]])[:SERIES_MAX]
 
 
 def _ages(reads: Reads, *, ready: int, questions: int, now: Instant) -> Iterator[Family]:
