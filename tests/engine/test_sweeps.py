@@ -165,6 +165,31 @@ def test_a_schedule_that_found_no_database_fires_a_moment_later() -> None:
     work_in(work, fire=fires, quiet=False)
 
 
+def test_schedules_that_found_no_database_together_are_not_tried_one_by_one() -> None:
+    async def most(rows: Sequence[ScheduleRow]) -> Sequence[ScheduleRow]:
+        if fires.away:
+            raise StoreAway("The database cannot be reached")
+        return rows
+
+    async def work(house: House) -> None:
+        fires.house = house
+        await put(house, "a", house.clock.now() + SECOND)
+        fires.away = True
+        await house.clock.sleep(3)
+        assert {type(each) for each in house.notices} == {ServiceFailed}, "the poll says so"
+        assert tried == []
+        fires.away = False
+        await house.clock.sleep(30)
+        assert [name for name, _ in fires.fired] == tried == ["a"]
+
+    async def one(row: ScheduleRow) -> None:
+        tried.append(row.name)
+        await fires(row)
+
+    fires, tried = Fires(), list[str]()
+    work_in(work, fire=one, fire_together=most, quiet=False)
+
+
 def test_a_check_that_takes_long_holds_up_no_other_schedule_and_is_not_begun_twice() -> None:
     async def work(house: House) -> None:
         fires.house, fires.slow_s = house, {"slow": 50.0}

@@ -86,6 +86,8 @@ class Scheduler:
             return rows
         try:
             return await self._fire_together(rows)
+        except StoreAway:  # none of them would fare better alone
+            raise
         except Exception:  # whichever it was is found out, and told of, one by one
             return rows
 
