@@ -9,13 +9,16 @@ import pytest
 
 from ostinato.agents.model_choices import ModelChoices, is_down
 from ostinato.domain.breaker import Breaker, BreakerRule, BreakerState
+from ostinato.domain.budget import Spend
 from ostinato.domain.event import EventName
+from ostinato.domain.ledger import day_of
+from ostinato.domain.question import Answer, QuestionState
 from ostinato.domain.step import Chosen, ModelIntent
 from ostinato.domain.task import TaskState
 from ostinato.domain.values import SECOND
 from ostinato.engine.breakers import Breakers
 from ostinato.models.port import ModelFailed
-from ostinato.store.port import EventFilter
+from ostinato.store.port import EventFilter, QuestionFilter
 from tests.agents.fleet import DONE, ENDED, PARKED, Fleet, running, write_fleet
 from tests.conftest import run
 
@@ -410,5 +413,31 @@ def test_a_refused_key_is_no_trouble_of_the_model(tmp_path: Path) -> None:
             failed = await fleet.until(goal.id, ENDED)
             assert failed.state is TaskState.FAILED
             assert await fleet.store.read(lambda reads: reads.breakers()) == []
+
+    run(story())
+
+
+def test_a_model_that_is_too_dear_to_take_over_asks_once_and_what_the_first_has_set_aside_comes_back(
+    tmp_path: Path,
+) -> None:
+    toml = MODELS.replace('script = "small.yaml"', 'script = "small.yaml"\nprice = { input = 0.001, output = 0.001 }')
+    toml += '[tiers]\ncheap = ["small", "large"]\n'
+    agents = "---\nlimits: {per_call: {usd: 0.001}, per_task: {usd: 1}}\n---\n"
+
+    async def story() -> None:
+        async with running(tmp_path, fleet_files(toml, agents=agents, small=BUSY)) as fleet:
+            day = day_of(fleet.clock.now())
+            goal = await fleet.goal("helper", "a goal")
+            await fleet.until(goal.id, PARKED)
+            (question,) = await fleet.store.read(lambda reads: reads.questions(QuestionFilter()))
+            assert "per_call_usd" in question.text
+            answer = Answer(state=QuestionState.DENIED, by="ann")
+            await fleet.store.run(lambda tx: tx.answer(question.id, answer, now=fleet.clock.now()))
+            assert (await fleet.until(goal.id)).state is TaskState.FAILED
+            await fleet.tell("helper", "a word")  # in a session that must go on, the turn ends with its question
+            assert (await fleet.until(goal.id + 1)).state is TaskState.DONE
+            for scope in ("agent:helper", "fleet"):
+                account = await fleet.store.read(lambda reads, scope=scope: reads.account(scope, day))
+                assert account.reserved == Spend()
 
     run(story())

@@ -18,6 +18,7 @@ from ostinato.agents.turn_gate import TurnGate
 from ostinato.agents.turn_state import TurnState
 from ostinato.domain import budget, turn
 from ostinato.domain.chat import ToolCall, estimate_tokens
+from ostinato.domain.compaction import unwritten_summary
 from ostinato.domain.event import EventName, NewEvent
 from ostinato.domain.message import Message
 from ostinato.domain.question import Action, NewQuestion, QuestionKind
@@ -141,7 +142,7 @@ class _TurnStep:
                 case turn.Park():
                     return _park(action.questions, kind=WaitKind.QUESTION)
                 case turn.Finish():
-                    return _outcome(action, trust=self._trust(), private=self._is_private())
+                    return self._ended(action)
                 case _:
                     assert_never(action)
 
@@ -410,7 +411,19 @@ class _TurnStep:
         if state.own:
             return None
         text = f"Stopped at a limit: {words}. {question.name} asks whether to go on."
-        return Done(result=TaskResult(text=text, trust=self._trust(), private=self._is_private()))
+        return self._done(TaskResult(text=text, trust=self._trust(), private=self._is_private()))
+
+    def _ended(self, action: turn.Finish) -> Outcome:
+        if action.failed:
+            return Fail(error=action.failed, error_class=action.failed_as)
+        trust, private = self._trust(), self._is_private()
+        return self._done(TaskResult(text=action.text, data=action.data, trust=trust, private=private))
+
+    def _done(self, result: TaskResult) -> Done:
+        """The call that a limit has stopped, or a summary that was begun before a crash and is not needed any more, has
+        money set aside."""
+        summary = unwritten_summary((*self._journal, *self.entries))
+        return Done(result=result, holds=self.folded().open_intent is not None or summary is not None)
 
     def _trust(self) -> Trust:
         """Of what the turn comes to: external where strangers wrote what it has read, also just now."""
@@ -440,9 +453,3 @@ def _wait_for_a_model(refusal: Refusal, *, now: Instant) -> Park:
     until_at = max(refusal.until_at, now + SECOND)
     wait = Wait(kind=WaitKind.TIME, refs=refusal.breakers, until_at=until_at)
     return Park(wait=wait, reason=f"no model can be had: {refusal.reason}")
-
-
-def _outcome(action: turn.Finish, *, trust: Trust, private: bool) -> Outcome:
-    if action.failed:
-        return Fail(error=action.failed, error_class=action.failed_as)
-    return Done(result=TaskResult(text=action.text, data=action.data, trust=trust, private=private))

@@ -94,16 +94,22 @@ def held_by(journal: Sequence[Step]) -> Held:
     call_step, summary_step = (
         next((each for each in reversed(journal) if each.entry is entry), None) for entry in (call, summary)
     )
-    sent_on = (each.at for each in reversed(journal) if isinstance(each.entry, Note) and each.entry.sends_on)
-    sent_on_at = next(sent_on, 0)
+    sent_on = next((each for each in reversed(journal) if isinstance(each.entry, Note) and each.entry.sends_on), None)
     is_summary = summary_step is not None and (call_step is None or call_step.seq < summary_step.seq)
     return Held(
         call=call,
-        call_at=max(call_step.at, sent_on_at) if call_step is not None else 0,
+        call_at=_set_aside_at(call_step, sent_on),
         summary=summary,
-        summary_at=max(summary_step.at, sent_on_at) if summary_step is not None else 0,
+        summary_at=_set_aside_at(summary_step, sent_on),
         under_way=summary if is_summary else call,
     )
+
+
+def _set_aside_at(step: Step | None, sent_on: Step | None) -> Instant:
+    """By the order of the journal, not by the clock, which may have been set back since."""
+    if step is None:
+        return 0
+    return step.at if sent_on is None or sent_on.seq < step.seq else sent_on.at
 
 
 def _open_call(journal: Sequence[Step]) -> ModelIntent | None:

@@ -389,6 +389,8 @@ class Done(Value, tag=True):
     """The attempt ended well."""
 
     result: TaskResult
+    holds: bool = False
+    """True: money is set aside still, for a call or a summary that was not made."""
 
 
 class Review(Value, tag=True):

@@ -287,9 +287,7 @@ def next_action(
 def next_of(view: TurnView, limits: Limits, *, worked_s: float = 0.0, can_escalate: bool = False) -> Action:
     """The same, of a journal that is folded already."""
     escalates = False
-    if view.open_intent is not None:
-        return CallModel(call=view.open_intent.call, resumed=True)
-    if view.reply is not None:
+    if view.reply is not None and view.open_intent is None:
         pending = None if view.reply.problem else _open_calls(view, view.reply)
         if pending is not None:
             return pending
@@ -309,6 +307,8 @@ def next_of(view: TurnView, limits: Limits, *, worked_s: float = 0.0, can_escala
     stopped = _stopped_by_limit(view)
     if stopped:
         return Finish(text="", failed=stopped, failed_as="limit")
+    if view.open_intent is not None:  # the limit was that of a model which would have taken this call over
+        return CallModel(call=view.open_intent.call, resumed=True)
     over = _limit_reached(view, limits, worked_s=worked_s, repeats=view.same_calls if not escalates else 0)
     return over or CallModel(call=view.model_calls + 1, resumed=False, escalated=escalates)
 

@@ -79,6 +79,13 @@ class AccountVerbs(SessionVerbs):
             now=now,
         )  # fmt: skip
 
+    def _hand_on_reserved(self, old: Task, new: Task) -> None:
+        """What a task holds is its agent's: another one goes on with the call, and settles it."""
+        for amount, at in held_by(self.steps(old.id)).shares() if old.steps else ():
+            day = day_of(at)
+            self._give_back([(f"agent:{old.agent}", day)], amount)
+            self._book([(f"agent:{new.agent}", day)], reserved=amount)
+
     def _reserve_again(self, task: Task, journal: Sequence[Step], *, now: Instant) -> None:
         """For the call that a task goes on with: what it holds belongs to the day on which somebody sent it on."""
         for amount, _ in held_by(journal).shares():

@@ -179,6 +179,8 @@ class ClaimVerbs(FailureVerbs):
             return self._fail(kept, outcome, plan=plan, now=now, chance=chance).task
         moved = self._apply(kept, outcome, now=now)
         if moved.task.state in ENDED:
+            if isinstance(outcome, Done) and outcome.holds:
+                self._release_reserved(moved.task, now=now)
             self._end(moved, now=now)
         elif moved.task.state is TaskState.WAITING and self._wait_is_over(moved, now=now):
             moved = self._move(moved, TaskEvent.WAKE, now=now, reason="what it waits for has come already")

@@ -311,6 +311,7 @@ class MoveVerbs(EndingVerbs):
             now=now,
         )
         if "agent" in changes:
+            self._hand_on_reserved(old, new)
             self._tally(old, -1)
             self._tally(new, 1)
             if new.session == f"task:{new.id}":

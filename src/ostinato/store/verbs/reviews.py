@@ -47,6 +47,7 @@ class ReviewVerbs(QuestionVerbs):
     def _apply_verdict(self, kept: Kept, verdict: Reviewed, *, now: Instant) -> Task:
         by, notes = verdict.by, verdict.notes if verdict.trust is Trust.OPERATOR else ""
         if verdict.accepted:
+            self._release_reserved(kept.task, now=now)
             return self._move_and_end(kept, TaskEvent.ACCEPT, actor=by, reason=notes, now=now)
         journal = [step.entry for step in self.steps(kept.task.id)]
         submitted, rejected = last_submitted(journal), rejections(journal)
