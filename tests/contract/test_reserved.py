@@ -228,7 +228,7 @@ def perform() -> Iterator[Callable[[Callable[[Tx], None]], None]]:
         runner.run(store.close())
 
 
-@settings(max_examples=1_000 if FULL else 10)
+@settings(max_examples=1_000 if FULL else 6)
 @given(deeds=st.lists(st.tuples(st.sampled_from(DEEDS), st.integers(0, 11)), min_size=20, max_size=40))
 @example(deeds=[("call", 0), ("requeue", 0), ("move", 2)])
 @example(deeds=[("call", 0), ("fail", 0), ("ten years back", 0), ("resume", 0), ("claim", 0), ("reply", 0)])
