@@ -282,6 +282,7 @@ class PlanMachine(Machine):
         """Three in a row would make poison of a task; that is another machine's."""
         for task in await self.scene.claim(most=PLACES, agent_limit_default=PLACES):
             await self.scene.finish(task, _OUTCOMES["yield"])
+            self.rows[task.id].begun = True
 
     # --- what people do -----------------------------------------------------------------------------------------------
 

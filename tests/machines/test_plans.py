@@ -31,6 +31,19 @@ def test_what_was_given_up_before_it_began_waits_again() -> None:
     meet(PlanMachine, in_sqlite(), history)
 
 
+def test_what_began_before_its_node_died_goes_on_when_it_is_sent_on_again() -> None:
+    def history(plan: PlanMachine) -> None:
+        plan.begin_with_a_plan([([], Join.ALL, False), ([(0, Condition.SUCCESS)], Join.ALL, False)])
+        plan.stop(0, fails=False)
+        plan.go_on_without(0)
+        plan.lose_the_node()
+        plan.stop(1, fails=True)
+        plan.replay(0)
+        plan.claim(2)
+
+    meet(PlanMachine, in_sqlite(), history)
+
+
 def test_a_task_that_begins_early_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(endings, "standing", lambda condition, **_: Standing.MET)
 
