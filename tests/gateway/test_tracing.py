@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.semconv._incubating.attributes import gen_ai_attributes
@@ -202,7 +203,7 @@ def spans_of(*entries: Entry, outcome: str = "done", contents: bool = False) -> 
         started_at=0,
         ended_at=1_000_000 * (len(entries) + 1),
         outcome=outcome,
-        error="",
+        error=SECRET if outcome == "fail" else "",
         ready_at=0,
     )
     steps = [
@@ -250,6 +251,29 @@ def test_contents_are_told_where_somebody_asked_for_them() -> None:
 def test_a_call_that_was_never_answered_is_told_too() -> None:
     (chat,) = spans_of(ModelIntent(call=1, model="m"), outcome="retry").children
     assert (chat.error, chat.began_at, chat.ended_at) == ("the model did not answer", 1_000_000, 2_000_000)
+
+
+def test_an_error_that_may_quote_what_was_said_is_told_by_its_kind_alone() -> None:
+    broken = replace(ANSWER, problem=f"this is no JSON: {SECRET}")
+    span = spans_of(ModelIntent(call=1, model="m"), broken, outcome="fail")
+    assert (span.error, span.children[0].error) == ("fail", "malformed")
+    assert SECRET not in str(span)
+    span = spans_of(ModelIntent(call=1, model="m"), broken, outcome="fail", contents=True)
+    assert SECRET in span.error
+    assert SECRET in span.children[0].error
+
+
+def test_who_answered_and_why_it_stopped_are_told_in_the_words_of_the_conventions() -> None:
+    words = {"end": "stop", "tools": "tool_call", "length": "length", "filter": "content_filter"}
+    for stop in StopReason:
+        answer = replace(ANSWER, stop=stop, usage=Usage(input_tokens=9, written_tokens=3))
+        span = spans_of(ModelIntent(call=1, model="m"), answer, contents=True)
+        (chat,) = span.children
+        assert chat.attributes["gen_ai.response.finish_reasons"] == (words[stop.value],)
+        assert f'"finish_reason":"{words[stop.value]}"' in str(chat.attributes["gen_ai.output.messages"])
+        assert chat.attributes["gen_ai.usage.cache_creation.input_tokens"] == 3
+        assert span.attributes["gen_ai.provider.name"] == "openai"
+        assert all(span.attributes.values()), "what is not known is left out"
 
 
 @pytest.mark.slow

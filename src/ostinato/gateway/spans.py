@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
+from ostinato.domain.chat import StopReason
 from ostinato.domain.ledger import Charge
 from ostinato.domain.step import ModelAnswer, ModelIntent, ResultStatus, Step, ToolIntent, ToolOutcome
 from ostinato.domain.task import Task
@@ -20,6 +21,16 @@ Attribute = str | int | float | bool | tuple[str, ...]
 
 CONTENT_CHARACTERS_MAX = 8_000
 """Of each text, where contents are told at all."""
+
+MALFORMED = "malformed"
+
+_FINISHED = {
+    StopReason.END: "stop",
+    StopReason.TOOLS: "tool_call",
+    StopReason.LENGTH: "length",
+    StopReason.FILTER: "content_filter",
+}
+"""Why a model stopped, in the words of the conventions."""
 
 
 class Span(Value):
@@ -54,12 +65,10 @@ def attempt_span(task: Task, attempt: Attempt, *, steps: Sequence[Step], charges
     models = {each.call: each for each in charges}
     agent = task.agent or "nobody"
     calls = (*_calls(mine, models, ended_at=ended_at, told=told), *_tools(mine, told=told))
-    failed = attempt.outcome in ("fail", "retry", "lost")
     attributes: dict[str, Attribute] = {
         "gen_ai.operation.name": "invoke_agent",
         "gen_ai.agent.id": f"{told.fleet}/{agent}",
         "gen_ai.agent.name": agent,
-        "gen_ai.conversation.id": task.session or "",
         "ostinato.fleet": told.fleet,
         "ostinato.task": task.name,
         "ostinato.kind": task.kind.value,
@@ -67,15 +76,22 @@ def attempt_span(task: Task, attempt: Attempt, *, steps: Sequence[Step], charges
         "ostinato.attempt": len({each.attempt for each in steps if each.attempt <= attempt.token}) or 1,
         "ostinato.outcome": attempt.outcome,
     }
-    if failed:
-        attributes["error.type"] = (task.result.error_class if task.result else "") or attempt.outcome
+    if task.session:
+        attributes["gen_ai.conversation.id"] = task.session
+    if provider := next((each.provider for each in charges if each.provider), ""):
+        attributes["gen_ai.provider.name"] = provider
+    error = ""
+    if attempt.outcome in ("fail", "retry", "lost"):
+        error = attributes["error.type"] = (task.result.error_class if task.result else "") or attempt.outcome
+        if told.contents:  # what a server says of a request may quote it
+            error = attempt.error or attempt.outcome
     return Span(
         name=f"invoke_agent {agent}",
         kind="internal",
         began_at=attempt.started_at,
         ended_at=ended_at,
         attributes=attributes,
-        error=(attempt.error or attempt.outcome) if failed else "",
+        error=error,
         children=tuple(sorted(calls, key=lambda each: each.began_at)),
     )
 
@@ -94,13 +110,16 @@ def _calls(steps: Sequence[Step], charges: Mapping[int, Charge], *, ended_at: In
                 attributes["gen_ai.usage.output_tokens"] = answer.usage.output_tokens
                 if answer.usage.cached_tokens:
                     attributes["gen_ai.usage.cache_read.input_tokens"] = answer.usage.cached_tokens
-                attributes["gen_ai.response.finish_reasons"] = (answer.stop.value,)
-                if answer.problem:
-                    attributes["error.type"] = "malformed"
+                if answer.usage.written_tokens:
+                    attributes["gen_ai.usage.cache_creation.input_tokens"] = answer.usage.written_tokens
+                attributes["gen_ai.response.finish_reasons"] = (_FINISHED[answer.stop],)
+                problem = answer.problem if told.contents else answer.problem and MALFORMED
+                if problem:
+                    attributes["error.type"] = MALFORMED
                 if told.contents:
                     attributes["gen_ai.output.messages"] = _message(answer)
                 began_at = step.at - round(answer.duration_ms * 1_000)
-                yield _chat_span(attributes, began_at, step.at, problem=answer.problem)
+                yield _chat_span(attributes, began_at, step.at, problem=problem)
             case _:
                 pass
     for call, began_at in unanswered.items():
@@ -166,7 +185,7 @@ def _message(answer: ModelAnswer) -> str:
     for call in answer.calls:
         arguments = _cut(to_json(call.arguments or {}).decode())
         parts.append({"type": "tool_call", "id": call.id, "name": call.name, "arguments": arguments})
-    return to_json([{"role": "assistant", "parts": parts, "finish_reason": answer.stop.value}]).decode()
+    return to_json([{"role": "assistant", "parts": parts, "finish_reason": _FINISHED[answer.stop]}]).decode()
 
 
 def _cut(text: str) -> str:
