@@ -18,19 +18,29 @@ class Gauge:
 
     def __init__(self) -> None:
         self._kept: dict[str, float] = {}
+        """As the store has them."""
         self._learned: dict[str, float] = {}
 
     def tokens(self, reads: Reads, model: str, estimated: int) -> int:
         """An estimate as this model would count it."""
         return round(estimated * self._factor(reads, model))
 
-    def learn(self, tx: Tx, model: str, *, estimated: int, counted: int) -> None:
-        """Called in the commit of a reply: what was estimated for its prompt, and what the provider counted."""
-        before = self._learned.get(model, self._factor(tx, model))
-        after = self._learned[model] = factor_after(before, estimated=estimated, counted=counted)
-        if is_news(self._kept[model], after):
-            tx.set_setting(f"{SETTING}{model}", f"{after:.3f}")
-            self._kept[model] = after
+    def learn(self, model: str, *, estimated: int, counted: int) -> None:
+        """Called once for each reply: what was estimated for its prompt, and what the provider counted."""
+        before = self._learned.get(model, self._kept.get(model, EVEN))
+        self._learned[model] = factor_after(before, estimated=estimated, counted=counted)
+
+    def keep(self, tx: Tx, model: str) -> None:
+        """Called in the commit of a reply, however often that is performed: writes down what is news."""
+        learned = self._learned.get(model)
+        if learned is not None and is_news(self._factor(tx, model), learned):
+            tx.set_setting(f"{SETTING}{model}", f"{learned:.3f}")
+
+    def kept(self, model: str) -> None:
+        """Called once the commit of a reply is on disk."""
+        learned, kept = self._learned.get(model), self._kept.get(model)
+        if learned is not None and kept is not None and is_news(kept, learned):
+            self._kept[model] = learned
 
     def _factor(self, reads: Reads, model: str) -> float:
         if model not in self._kept:
@@ -47,5 +57,5 @@ class NoGauge(Gauge):
         """None."""
         return 0
 
-    def learn(self, tx: Tx, model: str, *, estimated: int, counted: int) -> None:
+    def learn(self, model: str, *, estimated: int, counted: int) -> None:
         """Nothing is learned."""

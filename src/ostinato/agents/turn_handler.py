@@ -80,6 +80,7 @@ class TurnHandler:
     def open(self, tx: Tx, task: Task, *, now: Instant) -> None:
         """Takes the first steps of a new turn in the claim's own commit: its inbox, its files, its first intent; the
         next ones of a turn that goes on, where little has to be read for that."""
+        self._opened.pop((task.id, task.token), None)  # of a claim that was undone, and has this token once more
         if task.steps > RESUMED_STEPS_MAX or (task.steps and kind_of(task.session or "") not in OWN_KINDS):
             return  # it reads its journal, and its session's, in a commit of its own
         try:
@@ -215,6 +216,7 @@ class _Run:
         answer = _answer(call, reply, state.model, duration_ms=(clock.elapsed_s() - began) * 1_000)
         trust = Trust.EXTERNAL if reply.outside else state.trust
         answer = replace(answer, trust=trust, private=state.private)
+        state.leash.gauge.learn(state.model.name, estimated=self._estimated, counted=reply.usage.input_tokens)
         return answer, self._charges(call, attempts, settled=(intent, answer))
 
     async def _request(self, call: int) -> ModelRequest:
@@ -294,9 +296,7 @@ class _Run:
                 state.choices.went_wrong(tx, state.model, failure, task=state.task, now=now, down=down)
             if settled is not None:
                 intent, answer = settled
-                state.leash.gauge.learn(
-                    tx, state.model.name, estimated=self._estimated, counted=answer.usage.input_tokens
-                )
+                state.leash.gauge.keep(tx, state.model.name)
                 spent, tokens = answer.usd_micros or 0, answer.usage.tokens
                 purse.settle(state, tx, intent, usd_micros=spent, tokens=tokens, now=now)
 

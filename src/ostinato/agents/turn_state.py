@@ -21,6 +21,7 @@ from ostinato.domain.step import (
     Effect,
     Entry,
     Input,
+    ModelAnswer,
     ModelIntent,
     ToolIntent,
     is_private,
@@ -108,6 +109,8 @@ class TurnState:
         for entry in new:
             if isinstance(entry, Input):
                 self.leash.kept(entry.files)
+            elif isinstance(entry, ModelAnswer):
+                self.leash.gauge.kept(self.model.name)
             elif isinstance(entry, ModelIntent):
                 self.call_held_at = done.at
                 if entry.model != self.model.name and self.choices.is_known(entry.model):

@@ -60,6 +60,9 @@ class Breakers:
         """`rules` by what is guarded: model, host, tool, channel, agent."""
         self._rules = rules
         self._suspects: set[str] = set()
+        self._found: set[str] = set()
+        """What the last look has found, and whoever had trouble since: suspects until one more look at least, because
+        what closed them may be undone and performed once more."""
         self._looked_at: Instant | None = None
 
     def are_closed(self, tx: Tx, names: Sequence[str], *, now: Instant) -> bool:
@@ -99,14 +102,12 @@ class Breakers:
             return
         for name in names:
             if name in self._suspects:
-                after = succeeded(tx.breaker(name), who=who)
-                tx.put_breaker(name, after, now=now)
-                if after is None:
-                    self._suspects.discard(name)
+                tx.put_breaker(name, succeeded(tx.breaker(name), who=who), now=now)
 
     def went_wrong(self, tx: Tx, name: str, trouble: Trouble, *, who: str, now: Instant, task: int) -> None:
         """A call failed, in a way that speaks against what this breaker guards."""
         self._suspects.add(name)
+        self._found.add(name)
         after = failed(
             tx.breaker(name),
             name,
@@ -125,7 +126,8 @@ class Breakers:
         """Learns of what other nodes, or this one before it started anew, had trouble with."""
         if self._looked_at is None or not 0 <= now - self._looked_at < LOOK_EVERY:
             self._looked_at = now
-            self._suspects.update(each.name for each in tx.breakers())
+            found = {each.name for each in tx.breakers()}
+            self._suspects, self._found = found | self._found, found
 
 
 def _later(who: str) -> int:
