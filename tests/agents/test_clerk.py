@@ -176,6 +176,43 @@ def test_somebodys_own_file_of_that_name_is_left_alone_and_said_once(tmp_path: P
     run(story())
 
 
+IN_THE_WAY = {
+    "tasks is a file": ("tasks", lambda path, _: path.write_text("mine")),
+    "tasks is a link out of the fleet": ("tasks", lambda path, outside: path.symlink_to(outside)),
+    "a project's file is a folder": ("tasks/shop.json", lambda path, _: path.mkdir(parents=True)),
+    "its next version is a folder": ("tasks/.shop.json.new", lambda path, _: path.mkdir(parents=True)),
+    "the next file is a folder": (tasks_place.NEW, lambda path, _: path.mkdir()),
+    "the next file is no text": (tasks_place.NEW, lambda path, _: path.write_bytes(b"\0" * 40)),
+}
+"""Where something lies that should not, and how it comes there."""
+
+
+@pytest.mark.parametrize("name", IN_THE_WAY)
+def test_what_lies_in_the_way_of_a_file_is_told_once_with_its_place_and_does_no_harm(tmp_path: Path, name: str) -> None:
+    async def story() -> None:
+        fleet, outside = tmp_path / "fleet", tmp_path / "outside"
+        fleet.mkdir()
+        outside.mkdir()
+        path = fleet / IN_THE_WAY[name][0]
+        IN_THE_WAY[name][1](path, outside)
+        async with desk(fleet) as it:
+            for number in range(3):
+                await it.add(f"work {number}", project="shop")
+                await it.look()
+            said = await it.store.read(
+                lambda reads: reads.events(EventFilter(names=frozenset({EventName.FILE_REFUSED})))
+            )
+            (one,) = said
+            assert one.reason.startswith(path.relative_to(fleet).parts[0])
+            assert list(outside.iterdir()) == []
+            path.unlink() if path.is_symlink() or path.is_file() else path.rmdir()
+            await it.add("the way is free", project="shop")
+            assert "the way is free" in await it.look()
+            assert "the way is free" in (fleet / "tasks/shop.json").read_text()
+
+    run(story())
+
+
 @pytest.mark.slow
 def test_a_thousand_tasks_are_counted_and_the_rest_named_by_their_command(tmp_path: Path) -> None:
     async def story() -> None:

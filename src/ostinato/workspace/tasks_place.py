@@ -66,12 +66,11 @@ def read_tasks(fleet: Path) -> Read | None:
 
 
 def read_leftover(fleet: Path) -> str | None:
-    """What a crash left beside the file: either what was about to replace it, or what it had just replaced."""
+    """What a crash left beside the file: either what was about to replace it, or what it had just replaced. Raises
+    Invalid where that is no text: nothing is rendered as long as it lies there."""
     with _folder(fleet) as folder, _alone(folder) as alone:
-        with suppress(Invalid):
-            found = _read(folder, NEW) if alone else None
-            return found.text if found else None
-        return None
+        found = _read(folder, NEW) if alone else None
+        return found.text if found else None
 
 
 def drop_leftover(fleet: Path) -> None:
@@ -92,17 +91,19 @@ def replace_tasks(fleet: Path, text: str, *, before: Read | None) -> Signature |
 
 
 def put_aside(fleet: Path, text: str) -> str:
-    """Keeps a version that somebody has changed where it would be rendered anew; its path. Once for equal texts."""
+    """Keeps a version that somebody has changed where it would be rendered anew; its path. Once for equal texts. Raises
+    Invalid where tasks/ is no folder that can be written."""
     name = f"TASKS-as-you-left-it-{digest_of(text.encode())[:8]}.md"
-    with _folder(fleet) as folder, _tasks_folder(folder) as inner, suppress(FileExistsError):
+    with _tidy(), _folder(fleet) as folder, _tasks_folder(folder) as inner, suppress(FileExistsError):
         _write(inner, name, text.encode(), mode=0o644)
         os.fsync(inner)
     return f"{PROJECTS}/{name}"
 
 
 def write_projects(fleet: Path, files: Mapping[str, bytes]) -> None:
-    """Makes tasks/ hold these files and no older ones of ours; one that is the same is not written."""
-    with _folder(fleet) as folder:
+    """Makes tasks/ hold these files and no older ones of ours; one that is the same is not written. Raises Invalid
+    where that cannot be done."""
+    with _tidy(), _folder(fleet) as folder:
         if not files and not _is_folder(folder, PROJECTS):
             return
         with _tasks_folder(folder) as inner:
@@ -267,6 +268,16 @@ def _alone(folder: int) -> Iterator[bool]:
         yield True
     finally:
         fcntl.flock(folder, fcntl.LOCK_UN)
+
+
+@contextmanager
+def _tidy() -> Iterator[None]:
+    """A link, a file or a folder in the way, or no room, is somebody's to see to."""
+    try:
+        yield
+    except OSError as error:
+        cure = "Make it a folder that the fleet's user may write, or write file = false in [tasks] of ostinato.toml."
+        raise Invalid(f"It cannot be written: {error.strerror}", place=f"{PROJECTS}/", cure=cure) from None
 
 
 @contextmanager
