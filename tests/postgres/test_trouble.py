@@ -9,10 +9,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from ostinato.domain.errors import Conflict, Exhausted, Invalid, OstinatoError
+from ostinato.domain.errors import Conflict, Exhausted, Internal, Invalid, OstinatoError
 from ostinato.domain.event import Event
 from ostinato.domain.task import NewTask, Task, TaskKind
-from ostinato.store.port import TaskFilter, Tx
+from ostinato.store.port import ClaimRequest, TaskFilter, Tx
 from ostinato.store.postgres import PostgresStore, connecting, open_postgres, writer
 from ostinato.store.postgres.address import Address
 from ostinato.store.postgres.wire import encode
@@ -217,3 +217,21 @@ def test_a_backup_is_refused_with_the_cure(database: str, tmp_path: Path) -> Non
 
     run(work())
     assert os.listdir(tmp_path) == []
+
+
+def test_a_claim_of_what_cannot_be_claimed_any_more_writes_nothing_at_all(database: str) -> None:
+    async def work() -> None:
+        store = open_postgres(database)
+        request = ClaimRequest(node=1, most=9)
+        await store.run(lambda tx: tx.start_node(pid=1, host="x", version="0", lease_s=60.0, exclusive=True, now=NOW))
+        assert await store.run(lambda tx: tx.claim(request, now=NOW)) == []
+        gone, there = await add(store), await add(store)
+        with psycopg.connect(database, autocommit=True) as connection:
+            connection.execute("UPDATE tasks SET state = 'blocked' WHERE id = %s", (gone.id,))  # past every rule
+        with pytest.raises(Internal, match="claim_task"):
+            await store.run(lambda tx: tx.claim(request, now=NOW))
+        assert await store.read(lambda reads: [*reads.attempts(gone.id), *reads.attempts(there.id)]) == []
+        assert [each.id for each in await store.run(lambda tx: tx.claim(request, now=NOW))] == [there.id]
+        await store.close()
+
+    run(work())

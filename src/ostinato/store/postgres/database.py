@@ -98,15 +98,14 @@ class PostgresDatabase:
 
     def _send(self, query: Prepared, rows: Sequence[tuple[Any, ...]]) -> None:
         """One statement. Whose rows these are is not known any more: an error is that of the whole batch."""
-        expected = len(rows) if query.expected else 0
         try:
             if query.many is None or len(rows) == 1:
                 for row in rows:
-                    self.wire.put(query.statement, row, expected=min(expected, 1))
+                    self.wire.put(query.statement, row)
             else:
                 columns = zip(zip(*rows, strict=True), query.statement.types, strict=True)
                 arrays = [array(column, of=of) for column, of in columns]
-                self.wire.put_arrays(query.many, arrays, expected=expected)
+                self.wire.put_arrays(query.many, arrays)
         except OstinatoError as error:
             self.failed = error
             raise
@@ -143,7 +142,7 @@ class PostgresDatabase:
             self._hold(query, query.row(values), picked)
             return 1
         self._send_held()
-        self.wire.put(query.statement, picked, expected=int(query.expected))
+        self.wire.put(query.statement, picked)
         if not query.unanswered:
             return self.sync()[-1].touched
         if self.wire.is_crowded:

@@ -40,7 +40,8 @@ UNANSWERED: Final = frozenset(
 """Changes of which no verb asks how many rows they touched: their answer is not waited for."""
 
 EXPECTED: Final = frozenset({"claim_task"})
-"""The same, where a row must have been touched: what is remembered says so. If not, all of it is done anew."""
+"""The same, where a row must have been touched: what is remembered says so. If not, the server refuses the statement,
+and with it the commit behind it, which is on its way by then."""
 
 HELD: Final = {
     **dict.fromkeys(
@@ -74,7 +75,6 @@ class Prepared(NamedTuple):
     statement: Statement
     pick: Callable[[Values], tuple[Any, ...]]
     unanswered: bool
-    expected: bool
     many: Statement | None = None
     """The same for any number of rows, each parameter an array; None: it changes no single rows."""
     table: str = ""
@@ -101,10 +101,9 @@ def prepared(name: str, text: str) -> Prepared:
     numbered = PARAMETER.sub(lambda found: f"${names[found[1]]}", plain)
     statement = Statement(name, numbered, types)
     return Prepared(
-        statement,
+        _seen_to(statement, rows="1") if name in EXPECTED else statement,
         picker(tuple(names)),
         name in UNANSWERED | EXPECTED,
-        name in EXPECTED,
         many=_for_many(statement),
         table=HELD[name][0] if name in HELD else "",
         row=itemgetter(*HELD[name][1:]) if name in HELD else None,
@@ -126,7 +125,14 @@ def _for_many(one: Statement) -> Statement | None:
         text = f"{_from_arrays(head)} {given}{_from_arrays(where)}"
     else:
         return None
-    return Statement(f"{one.name} (many)", text, tuple(ARRAY_OF[each].oid for each in one.types))
+    many = Statement(f"{one.name} (many)", text, tuple(ARRAY_OF[each].oid for each in one.types))
+    return _seen_to(many, rows=f"cardinality($1::{ARRAY_OF[one.types[0]].name})") if one.name in EXPECTED else many
+
+
+def _seen_to(statement: Statement, *, rows: str) -> Statement:
+    """The same, refused as a division by zero unless it touches so many rows."""
+    check = f"SELECT 1 / (count(*) = {rows})::int FROM touched"
+    return statement._replace(text=f"WITH touched AS ({statement.text} RETURNING 1) {check}")
 
 
 def _from_arrays(text: str) -> str:

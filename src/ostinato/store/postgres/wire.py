@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 
 from psycopg import pq
 
-from ostinato.domain.errors import Internal, OstinatoError
+from ostinato.domain.errors import OstinatoError
 from ostinato.store.port import StoreAway
 from ostinato.store.postgres.address import Address
 from ostinato.store.postgres.connecting import connect
@@ -55,10 +55,6 @@ class Statement(NamedTuple):
     types: tuple[int, ...] = ()
 
 
-PREPARATION: Final = -1
-"""Awaited of a statement that is only prepared."""
-
-
 class Answer(NamedTuple):
     """What came of one statement."""
 
@@ -74,8 +70,8 @@ class Wire:
         self._connection = connect(address)
         self._closed = False
         self._prepared: set[str] = set()
-        self._under_way: list[tuple[str, int]] = []
-        """Statements whose answers are awaited, by name, with the rows that each must touch; 0: any number."""
+        self._under_way: list[tuple[str, bool]] = []
+        """Statements whose answers are awaited, by name; True: it is only prepared."""
         try:
             self._set("; ".join(settings))
         except BaseException:  # whatever it was: no connection stays behind
@@ -111,36 +107,30 @@ class Wire:
             self._closed = True
             self._connection.finish()
 
-    def put(self, statement: Statement, values: Sequence[Any] = (), *, expected: int = 0) -> None:
-        """Sends a statement without waiting for its answer; `expected`: the rows that it must touch, where that is
-        known. Raises StoreAway where the connection is lost."""
-        self._send(statement, *encode(values), expected=expected)
+    def put(self, statement: Statement, values: Sequence[Any] = ()) -> None:
+        """Sends a statement without waiting for its answer. Raises StoreAway where the connection is lost."""
+        self._send(statement, *encode(values))
 
-    def put_arrays(self, statement: Statement, arrays: Sequence[bytes], *, expected: int = 0) -> None:
+    def put_arrays(self, statement: Statement, arrays: Sequence[bytes]) -> None:
         """The same for a statement over arrays, as the server writes them, which is to begin with it at once."""
-        self._send(statement, arrays, None, expected=expected)
+        self._send(statement, arrays, None)
         try:
             self._connection.flush()
         except Exception as error:  # libpq says only in words what is wrong
             raise self._lost(str(error)) from error
 
     def _send(
-        self,
-        statement: Statement,
-        parameters: Sequence[bytes | None],
-        formats: Sequence[pq.Format] | None,
-        *,
-        expected: int,
+        self, statement: Statement, parameters: Sequence[bytes | None], formats: Sequence[pq.Format] | None
     ) -> None:
         connection = self._connection
         name = statement.name.encode()
         try:
             if statement.name not in self._prepared:
                 connection.send_prepare(name, statement.text.encode(), statement.types)
-                self._under_way.append((statement.name, PREPARATION))
+                self._under_way.append((statement.name, True))
                 self._prepared.add(statement.name)
             connection.send_query_prepared(name, parameters, formats)
-            self._under_way.append((statement.name, expected))
+            self._under_way.append((statement.name, False))
         except Exception as error:  # libpq says only in words what is wrong
             raise self._lost(str(error)) from error
 
@@ -162,16 +152,12 @@ class Wire:
             raise self._lost(str(error)) from error
         failure: OstinatoError | None = None
         found: list[Answer] = []
-        for (name, awaited), result in zip(under_way, answers, strict=True):
+        for (name, is_preparation), result in zip(under_way, answers, strict=True):
             if result.status in (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK):
-                if awaited == PREPARATION:
-                    continue
-                touched = result.command_tuples or 0
-                found.append(Answer(rows_of(result), touched))
-                if awaited and touched != awaited and failure is None:
-                    failure = Internal(f"{name} has met {touched} rows, though there were {awaited}")
+                if not is_preparation:
+                    found.append(Answer(rows_of(result), result.command_tuples or 0))
                 continue
-            if awaited == PREPARATION:
+            if is_preparation:
                 self._prepared.discard(name)
             if failure is None:  # those behind it were not even tried
                 failure = _failure(result, of=name)
