@@ -175,7 +175,17 @@ class Orders:
             self._crowded = len(batch.orders) > 1
             ending = batch.ending
             for start in range(0, max(1, len(batch.orders)), FUNCTIONS_MAX):
-                self._perform_batch(batch._replace(orders=batch.orders[start : start + FUNCTIONS_MAX]))
+                part = batch._replace(orders=batch.orders[start : start + FUNCTIONS_MAX])
+                try:
+                    self._perform_batch(part)
+                except BaseException as error:  # whatever it is, nobody may wait for ever
+                    self._fail(part, error)
+
+    def _fail(self, batch: Batch, error: BaseException) -> None:
+        """What goes wrong beside all functions is a mistake of ours: nothing more is taken."""
+        if self.closed is None:
+            self.closed = Internal(f"The store's thread has failed: {error!r}", cure="The node must begin again.")
+        self.tell([Settled(each.future, None, again(self.closed)) for each in batch.orders], [])
 
     def _gather(self) -> Batch:
         """Waits for orders and takes all there are."""
@@ -228,7 +238,11 @@ def _resolve(news: _News) -> None:
         else:
             future.set_exception(error)
     for listener in news.listeners:
-        listener(news.events)
+        try:
+            listener(news.events)
+        except Exception as error:  # it must not; but what goes along has claimed tasks, which somebody must begin
+            context = {"message": "A listener of the store has raised", "exception": error}
+            asyncio.get_running_loop().call_exception_handler(context)
     for each in news.came:
         each.along.then(each.value, each.committed)
 

@@ -58,7 +58,7 @@ class Checkpoints:
             _busy, pages, moved = self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
             if pages > PAGES_HUGE and moved == pages:
                 self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        except sqlite3.OperationalError as error:
+        except sqlite3.Error as error:
             meaning = meaning_of(error)
             if isinstance(meaning, StoreBroken):
                 raise meaning from error
