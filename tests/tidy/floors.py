@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from tests.tidy.rule import Finding, Function, Source, functions, rule
 
 HEAVY = {
-    "pydantic_ai",
+    "pydantic_ai", "httpx2",
     "typer", "rich", "aiohttp", "h11", "uvicorn", "starlette", "genai_prices", "jinja2", "structlog",
     "ruamel", "tomlkit", "jsonschema_rs", "cel", "cronsim", "zoneinfo", "sqlite3", "ssl",
     "bs4", "markdownify", "yarl",

@@ -187,6 +187,7 @@ def test_the_default_model_is_asked_for_or_standard_or_the_first(text: str, mode
         ("[models.a]\nprovider='x'\nmodel='x'\nfallback='b'", "key 'models.a.fallback': Unknown model 'b'"),
         ("[models.a]\nprovider='x'\nmodel='x'\nthinking='deep'", "key 'models.a.thinking'"),
         ("[models.a]\nprovider='x'\nmodel='x'\nthinking=5", "It can be 1024 to"),
+        ("[models.a]\nprovider='x'\nmodel='x'\nthinking=8192", "ostinato.toml:4, key 'models.a.thinking': 8192 tokens"),
         ("[models.a]\nprovider='x'\nmodel='x'\ndialect='latin'", "Known: 'anthropic', 'openai'"),
         ("[limits]\n\nper_day = {us = 3}", "ostinato.toml:3, key 'limits.per_day.us'"),
         ("[server]\nport = 0", "It can be 1 to 65535."),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -49,7 +49,7 @@ LINGER_S = 0.25
 TOO_LONG = f"the reply is longer than {REPLY_MAX_BYTES // (1024 * 1024)} MiB"
 
 
-class _Patience:
+class Patience:
     """How long an exchange may still take. Each piece that comes in begins the time for the next one."""
 
     __slots__ = ("_limit", "_silence_s", "_total_at", "phase")
@@ -98,7 +98,7 @@ class HttpTransport:
         except OstinatoError as error:
             return Failure(error_class=PERMANENT, text=error.message, cure=error.cure)
         limit = asyncio.timeout(min(timeouts.connect_s + timeouts.first_byte_s, timeouts.total_s))
-        patience = _Patience(limit, timeouts)
+        patience = Patience(limit, timeouts)
         try:
             async with limit:
                 return await self._post(
@@ -131,7 +131,7 @@ class HttpTransport:
         ) as response:
             trace = attempt.trace
             trace.status = response.status
-            trace.request_id = plain(_request_id(response))
+            trace.request_id = plain(request_id(response.headers))
             if not 200 <= response.status < 300:
                 return await self._refusal(response, question, attempt)
             if response.content_type == "text/event-stream":
@@ -153,14 +153,14 @@ class _Attempt:
 
     __slots__ = ("patience", "trace")
 
-    def __init__(self, trace: Trace, patience: _Patience) -> None:
+    def __init__(self, trace: Trace, patience: Patience) -> None:
         self.trace = trace
         self.patience = patience
 
 
-def _request_id(response: aiohttp.ClientResponse) -> str:
+def request_id(headers: Mapping[str, str]) -> str:
     """What the provider calls this exchange, for questions to its people."""
-    return str(response.headers.get("x-request-id") or response.headers.get("request-id") or "")
+    return str(headers.get("x-request-id") or headers.get("request-id") or "")
 
 
 def _headers(question: Question) -> dict[str, str]:
@@ -211,7 +211,7 @@ async def _streamed(response: aiohttp.ClientResponse, question: Question, attemp
     return Failure(error_class=TRANSIENT, text="the stream ended in the middle of the answer", again=True)
 
 
-async def _read(response: aiohttp.ClientResponse, patience: _Patience, *, most: int) -> tuple[bytes, bool]:
+async def _read(response: aiohttp.ClientResponse, patience: Patience, *, most: int) -> tuple[bytes, bool]:
     """The body, and whether that was all of it: no more than `most` bytes are kept."""
     content = response.content
     blocks: list[bytes] = []
@@ -226,7 +226,7 @@ async def _read(response: aiohttp.ClientResponse, patience: _Patience, *, most: 
     return b"".join(blocks), True
 
 
-async def _read_events(response: aiohttp.ClientResponse, patience: _Patience, reply: StreamedReply) -> str:
+async def _read_events(response: aiohttp.ClientResponse, patience: Patience, reply: StreamedReply) -> str:
     """Feed the stream into `reply`; returns what is wrong with the stream as a whole, or nothing."""
     reader, content, size = EventReader(), response.content, 0
     while block := await content.readany():

@@ -29,6 +29,9 @@ NAME_MAX = 256
 
 _json_decoder = msgspec.json.Decoder()
 
+UNKNOWN_SHAPE = "the reply has an unknown shape"
+"""What is wrong with a reply that fits no part of its dialect."""
+
 DECODE_ERRORS = (msgspec.MsgspecError, UnicodeError, RecursionError, OverflowError)
 """Everything that decoding foreign bytes can raise."""
 

@@ -127,6 +127,9 @@ FLEET_FILE_KEYS: dict[str, tuple[str, ...]] = {
 """Keys of each table."""
 
 CONTEXT_TOKENS_MAX = 100_000_000
+OUTPUT_TOKENS_MAX = 8_192
+"""Of a model that says nothing else."""
+
 PRICE_MAX = 100_000
 """Dollars for a million tokens."""
 
@@ -147,7 +150,7 @@ class ModelEntry(Value):
     script: str = ""
     in_process: bool = False
     context_tokens: int = 128_000
-    output_tokens_max: int = 8_192
+    output_tokens_max: int = OUTPUT_TOKENS_MAX
     price: Price | None = None
     temperature: float | None = None
     effort: str | None = None
@@ -418,7 +421,7 @@ def _model(fields: Fields) -> ModelEntry:
         script=script,
         in_process=fields.flag("in_process", default=False),
         context_tokens=fields.integer("context_tokens", 128_000, least=1_000, most=CONTEXT_TOKENS_MAX),
-        output_tokens_max=fields.integer("output_tokens_max", 8_192, least=16, most=CONTEXT_TOKENS_MAX),
+        output_tokens_max=fields.integer("output_tokens_max", OUTPUT_TOKENS_MAX, least=16, most=CONTEXT_TOKENS_MAX),
         price=_price(fields.group("price", FLEET_FILE_KEYS["models.<name>.price"])),
         temperature=fields.number("temperature", least=0, most=2),
         effort=fields.choice("effort", EFFORTS, "medium") if fields.has("effort") else None,
@@ -434,6 +437,9 @@ def _thinking(fields: Fields) -> str:
     if not fields.has("thinking") or fields.plain("thinking") in THINKING:
         return fields.text("thinking")
     tokens = fields.integer("thinking", 0, least=1_024, most=CONTEXT_TOKENS_MAX)
+    if tokens >= fields.integer("output_tokens_max", OUTPUT_TOKENS_MAX, least=16, most=CONTEXT_TOKENS_MAX):
+        cure = "What is thought counts as written: raise output_tokens_max, or let it think less."
+        raise fields.wrong("thinking", f"{tokens} tokens to think in leave none to answer with", cure=cure)
     return str(tokens)
 
 

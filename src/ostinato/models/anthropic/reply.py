@@ -13,7 +13,7 @@ import msgspec
 from ostinato.domain.chat import Thought, Usage
 from ostinato.domain.values import Value
 from ostinato.models.dialect import Refused
-from ostinato.models.reply import DECODE_ERRORS, RawCall, Whole, count_or_none
+from ostinato.models.reply import DECODE_ERRORS, UNKNOWN_SHAPE, RawCall, Whole, count_or_none
 
 FINISHES = {
     "end_turn": "stop",
@@ -79,7 +79,7 @@ def _misfit(body: bytes) -> Whole | None:
         return None
     if not isinstance(found, dict):
         return None
-    return Whole(usage=usage_of(found.get("usage")), problem="the reply has an unknown shape")
+    return Whole(usage=usage_of(found.get("usage")), problem=UNKNOWN_SHAPE)
 
 
 def usage_of(found: Any, before: Usage | None = None) -> Usage | None:

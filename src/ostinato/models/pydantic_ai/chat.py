@@ -20,13 +20,14 @@ from ostinato.domain.chat import (
     Usage,
     UserPart,
 )
-from ostinato.models.reply import RawCall, Whole
+from ostinato.models.reply import RawCall, Whole, count_or_none
 from ostinato.models.tool_names import ToolNames
 
 if TYPE_CHECKING:
     from pydantic_ai import messages
     from pydantic_ai.models import ModelRequestParameters
     from pydantic_ai.settings import ModelSettings
+    from pydantic_ai.usage import RequestUsage
 
 
 FINISHES = {"length": "length", "content_filter": "content_filter", "tool_call": "tool_calls"}
@@ -97,9 +98,10 @@ def parameters_of(request: ModelRequest, names: ToolNames) -> ModelRequestParame
     return ModelRequestParameters(function_tools=tools, allow_text_output=True)
 
 
-def settings_of(request: ModelRequest) -> ModelSettings:
-    """Limits and effort. Their clients' own retries are off: each attempt is ours, and a row of the ledger."""
-    found: dict[str, Any] = {"max_tokens": request.output_tokens_max, "max_retries": 0}
+def settings_of(request: ModelRequest, *, total_s: float) -> ModelSettings:
+    """Limits and effort. Their clients' own retries are off: each attempt is ours, and a row of the ledger. `total_s`:
+    how long an attempt may take; one of them refuses long replies whose time nobody bounds."""
+    found: dict[str, Any] = {"max_tokens": request.output_tokens_max, "max_retries": 0, "timeout": total_s}
     if request.temperature is not None:
         found["temperature"] = request.temperature
     if request.effort is not None:
@@ -108,31 +110,42 @@ def settings_of(request: ModelRequest) -> ModelSettings:
 
 
 def whole_of(response: messages.ModelResponse, *, asked: str) -> Whole:
-    """What came back."""
-    usage = response.usage
+    """What came back. Raises TypeError or ValueError for what the library has taken over unchecked."""
     return Whole(
         text="".join(_texts(response.parts)),
         calls=tuple(_calls(response.parts)),
         thoughts=tuple(_thoughts(response, asked)),
         finish=FINISHES.get(response.finish_reason or "", "stop"),
         refused=response.finish_reason == "content_filter",
-        usage=Usage(
-            input_tokens=usage.input_tokens,
-            cached_tokens=min(usage.cache_read_tokens, usage.input_tokens),
-            written_tokens=usage.cache_write_tokens,
-            output_tokens=usage.output_tokens,
-        )
-        if usage.input_tokens or usage.output_tokens
-        else None,
-        model=response.model_name or "",
+        usage=_usage(response.usage),
+        model=_text(response.model_name or ""),
         problem="the reply was broken off by the provider" if response.finish_reason == "error" else "",
+    )
+
+
+def _usage(found: RequestUsage) -> Usage | None:
+    """Tokens; None where the provider names none, or nonsense."""
+    read, said = count_or_none(found.input_tokens), count_or_none(found.output_tokens)
+    if read is None or said is None or not (read or said):
+        return None
+    return Usage(
+        input_tokens=read,
+        cached_tokens=min(count_or_none(found.cache_read_tokens) or 0, read),
+        written_tokens=count_or_none(found.cache_write_tokens) or 0,
+        output_tokens=said,
     )
 
 
 def _texts(parts: Sequence[messages.ModelResponsePart]) -> Iterator[str]:
     from pydantic_ai import messages
 
-    return (part.content for part in parts if isinstance(part, messages.TextPart))
+    return (_text(part.content) for part in parts if isinstance(part, messages.TextPart))
+
+
+def _text(found: object) -> str:
+    if not isinstance(found, str):
+        raise TypeError(f"{type(found).__name__} is no text")
+    return found
 
 
 def _calls(parts: Sequence[messages.ModelResponsePart]) -> Iterator[RawCall]:
@@ -140,8 +153,9 @@ def _calls(parts: Sequence[messages.ModelResponsePart]) -> Iterator[RawCall]:
 
     for part in parts:
         if isinstance(part, messages.ToolCallPart):
-            arguments = part.args if isinstance(part.args, str) else msgspec.json.encode(part.args or {}).decode()
-            yield RawCall(id=part.tool_call_id, name=part.tool_name, arguments=arguments)
+            given = "" if part.args is None else part.args
+            arguments = given if isinstance(given, str) else msgspec.json.encode(given).decode()
+            yield RawCall(id=_text(part.tool_call_id or ""), name=_text(part.tool_name or ""), arguments=arguments)
 
 
 def _thoughts(response: messages.ModelResponse, asked: str) -> Iterator[Thought]:
@@ -150,4 +164,4 @@ def _thoughts(response: messages.ModelResponse, asked: str) -> Iterator[Thought]
     thoughts = [part.content for part in response.parts if isinstance(part, messages.ThinkingPart)]
     if thoughts:
         sealed = messages.ModelMessagesTypeAdapter.dump_json([response]).decode()
-        yield Thought(model=asked, text="\n\n".join(filter(None, thoughts)), sealed=sealed)
+        yield Thought(model=asked, text="\n\n".join(map(_text, filter(None, thoughts))), sealed=sealed)
