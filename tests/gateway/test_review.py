@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from ostinato.domain.ledger import Charge
+from ostinato.domain.question import Answer, NewQuestion, QuestionKind, QuestionState
 from ostinato.domain.step import Decision, Effect, Entry, Judged, ResultStatus, ToolIntent, ToolOutcome
 from ostinato.domain.task import Done, Fail, NewTask, Outcome, TaskKind, TaskResult
 from ostinato.domain.values import SECOND, Instant
@@ -86,6 +88,45 @@ def test_each_thing_that_speaks_against_more_work_is_told_with_its_command(tmp_p
             assert remarks["new"]["text"] == "it used for the first time: files.write"
             assert "1 of 6 tasks cost over 5 times the usual $0.0100" in remarks["cost"]["text"]
             assert remarks["cost"]["command"] == "ostinato tasks show T7"
+
+    run(story())
+
+
+def test_a_doubt_that_a_person_has_settled_speaks_against_nothing_any_more(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with ground(tmp_path, past=False) as made:
+            for text in ("paid", "sent"):
+                await worked(made, ToolOutcome(call_id="1.0", tool=text, status=ResultStatus.UNKNOWN, text="maybe"))
+            first, second = [
+                NewQuestion(kind=QuestionKind.UNKNOWN, text="Did it?", agent="clerk", task=task, session=f"task:{task}")
+                for task in (1, 2)
+            ]
+            asked = await made.store.run(lambda tx: [tx.ask(each, now=NOW) for each in (first, second)])
+            _, remarks = await reviewed(made)
+            assert "of 2 tasks" in remarks["unknown"]["text"]
+            assert remarks["unknown"]["command"] == "ostinato approvals list --kind unknown"
+            for question, state in zip(asked, (QuestionState.ANSWERED, QuestionState.DENIED), strict=True):
+                answer = Answer(state=state, by="ann", text="it did")
+                await made.store.run(lambda tx, q=question.id, a=answer: tx.answer(q, a, now=NOW))
+            summary, remarks = await reviewed(made)
+            assert (summary, remarks) == ("nothing speaks against giving clerk more", {})
+
+    run(story())
+
+
+def test_what_calls_of_an_unknown_price_cost_is_unknown(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with ground(tmp_path, past=False) as made:
+            row = Charge(
+                task=1, agent="clerk", session="s", trigger="operator", call=1, provider="p", model="m", status=200
+            )
+            for charge, usd, unpriced in (
+                (replace(row, usd_micros=None), None, 1),
+                (replace(row, call=2, usd_micros=30_000), 0.03, 1),
+            ):
+                await made.store.run(lambda tx, charge=charge: tx.charge(charge, now=NOW))
+                (one,) = (await made.call(review_api.review, {"agent": "clerk"}))["reviews"]
+                assert (one["usd"], one["unpriced_calls"]) == (usd, unpriced)
 
     run(story())
 

@@ -157,7 +157,8 @@ def review(
     for number, each in enumerate(found.reviews):
         screen.say(("\n" if number else "") + each.summary, style="strong")
         more = "" if each.complete else " (the newest; it did more)"
-        figures = f"{count(each.tasks, 'task')}{more}, {count(each.calls, 'model call')}, {money(each.usd)}"
+        spent = money(each.usd, unpriced=each.unpriced_calls)
+        figures = f"{count(each.tasks, 'task')}{more}, {count(each.calls, 'model call')}, {spent}"
         screen.say(f"  {figures} since {when(found.since)}", style="faint")
         for remark in each.remarks:
             mark = {"bad": "!", "look": "?", "good": "-"}[remark.level]

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from statistics import median
 from typing import Literal
 
+from ostinato.domain.ledger import Spending
 from ostinato.domain.question import QuestionKind, QuestionState
 from ostinato.domain.step import Decision, Judged, ResultStatus, ToolIntent, ToolOutcome
 from ostinato.domain.task import Task, TaskKind, TaskState
@@ -37,6 +38,9 @@ FEW = 5
 NAMED_MAX = 3
 """Tasks that one sentence names."""
 
+_SETTLED = (QuestionState.ANSWERED, QuestionState.ALLOWED, QuestionState.DENIED)
+"""A person has said what became of it."""
+
 
 class ReviewAgents(Ask):
     """One agent, or those that spent most; over which time."""
@@ -55,13 +59,15 @@ class Remark(View):
 
 
 class Review(View):
-    """One agent. `complete` is false where it did more than was read."""
+    """One agent. `complete` is false where it did more than was read. `usd` is what calls of a known price cost: with
+    `unpriced_calls` it was at least that, and null where no price is known."""
 
     agent: str
     tasks: int
     complete: bool
     calls: int
-    usd: float
+    usd: float | None
+    unpriced_calls: int
     skipped: int
     remarks: list[Remark]
     summary: str
@@ -100,7 +106,8 @@ async def review(context: Context, request: ReviewAgents) -> ReviewList:
                     tasks=len(seen.tasks),
                     complete=seen.complete,
                     calls=cost.calls if cost else 0,
-                    usd=cost.usd_micros / 1_000_000 if cost else 0.0,
+                    usd=_usd(cost) if cost else 0.0,
+                    unpriced_calls=cost.unpriced_calls if cost else 0,
                     skipped=sum(each.count for each in seen.skips),
                     remarks=remarks,
                     summary=_summary(agent, remarks, seen),
@@ -109,6 +116,10 @@ async def review(context: Context, request: ReviewAgents) -> ReviewList:
         return ReviewList(since=iso(since_at), reviews=found, left_out=max(0, len(known) - AGENTS_MAX))
 
     return await context.store.read(read)
+
+
+def _usd(cost: Spending) -> float | None:
+    return None if cost.calls and cost.unpriced_calls == cost.calls else cost.usd_micros / 1_000_000
 
 
 class Seen(Value):
@@ -125,7 +136,9 @@ class Seen(Value):
     """Tools that it used before the window."""
     has_past: bool
     unknown: tuple[str, ...]
-    """Tasks with a deed whose outcome nobody knows."""
+    """Tasks with a deed whose outcome nobody knows, and nobody has settled."""
+    asked: bool
+    """Whether a person has been asked about one of them."""
     skips: tuple[Skip, ...]
 
 
@@ -149,11 +162,13 @@ def _seen(tx: Reads, agent: str, *, since_at: Instant) -> Seen:
             case _:
                 pass
     questions = tx.questions(QuestionFilter(state=None, agent=agent), limit=LOOKED_AT_MAX)
+    doubts = [each for each in questions if each.kind is QuestionKind.UNKNOWN]
+    settled = {f"T{each.task}" for each in doubts if each.state in _SETTLED}
+    asked = [f"T{each.task}" for each in doubts if each.state is QuestionState.PENDING]
+    unknown = [each for each in unknown if each not in settled] + asked
     for each in questions:
-        if each.created_at >= since_at and each.state is QuestionState.DENIED:
+        if each.created_at >= since_at and each.state is QuestionState.DENIED and each.kind is not QuestionKind.UNKNOWN:
             denied.append((f"T{each.task}", f"by a person: {one_line(each.text)}"))
-        if each.kind is QuestionKind.UNKNOWN and each.state is QuestionState.PENDING:
-            unknown.append(f"T{each.task}")
     used = (step.entry.tool for task in older for step in tx.steps(task.id) if isinstance(step.entry, ToolIntent))
     return Seen(
         agent=agent,
@@ -164,6 +179,7 @@ def _seen(tx: Reads, agent: str, *, since_at: Instant) -> Seen:
         before=frozenset(used),
         has_past=bool(older),
         unknown=tuple(dict.fromkeys(unknown)),
+        asked=bool(asked),
         skips=tuple(tx.skips(agent=agent, since_at=since_at, limit=500)),
     )
 
@@ -180,7 +196,8 @@ def _remarks(seen: Seen) -> Iterator[Remark]:
 def _about_unknown(seen: Seen) -> Iterator[Remark]:
     if seen.unknown:
         text = f"of {len(seen.unknown)} {_tasks(seen.unknown)} nobody knows whether a deed happened: settle it first"
-        yield Remark(level="bad", about="unknown", text=text, command="ostinato approvals list --kind unknown")
+        command = "ostinato approvals list --kind unknown" if seen.asked else f"ostinato tasks show {seen.unknown[0]}"
+        yield Remark(level="bad", about="unknown", text=text, command=command)
 
 
 def _about_denied(seen: Seen) -> Iterator[Remark]:
