@@ -166,9 +166,12 @@ def _seen(tx: Reads, agent: str, *, since_at: Instant) -> Seen:
     settled = {f"T{each.task}" for each in doubts if each.state in _SETTLED}
     asked = [f"T{each.task}" for each in doubts if each.state is QuestionState.PENDING]
     unknown = [each for each in unknown if each not in settled] + asked
-    for each in questions:
-        if each.created_at >= since_at and each.state is QuestionState.DENIED and each.kind is not QuestionKind.UNKNOWN:
-            denied.append((f"T{each.task}", f"by a person: {one_line(each.text)}"))
+    refused = (
+        each for each in questions if each.state is QuestionState.DENIED and each.kind is not QuestionKind.UNKNOWN
+    )
+    denied += [
+        (f"T{each.task}", f"by a person: {one_line(each.text)}") for each in refused if each.created_at >= since_at
+    ]
     used = (step.entry.tool for task in older for step in tx.steps(task.id) if isinstance(step.entry, ToolIntent))
     return Seen(
         agent=agent,
