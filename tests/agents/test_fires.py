@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from ostinato.agents.calendar import Calendar
 from ostinato.domain.event import EventName
@@ -13,7 +14,7 @@ from ostinato.domain.retry import RetryPolicy
 from ostinato.domain.schedule import parse_rule, rule_to_texts
 from ostinato.domain.task import Task, TaskKind, TaskState
 from ostinato.domain.values import SECOND
-from ostinato.store.port import EventFilter, ScheduleRow, TaskFilter
+from ostinato.store.port import EventFilter, ScheduleRow, TaskFilter, Tx
 from tests.agents.fleet import Fleet, running
 from tests.conftest import run
 
@@ -250,5 +251,39 @@ def test_a_heartbeat_that_would_be_skipped_for_ever_is_found_when_its_file_is_re
             assert (finding.code, finding.place) == ("never_active", "agents/helper/HEARTBEAT.md")
             path.write_text(path.read_text().replace("03:00", "07:30"))
             assert fleet.workspaces.current("helper").findings == ()
+
+    run(story())
+
+
+def test_what_has_changed_since_it_was_seen_to_be_due_does_not_fire_as_it_was(tmp_path: Path) -> None:
+    async def named(fleet: Fleet, name: str) -> ScheduleRow:
+        return next(row for row in await fleet.store.read(lambda reads: reads.schedules()) if row.name == name)
+
+    async def story() -> None:
+        async with running(tmp_path, files(""), start=False) as fleet:
+            beat = await heartbeat(fleet)
+            (tmp_path / "agents/helper/HEARTBEAT.md").write_text("---\ncron: 0 0 1 1 *\n---\nOnce a year.\n")
+            await Calendar(store=fleet.store, workspaces=fleet.workspaces, clock=fleet.clock).poll()
+            yearly = await named(fleet, beat.name)
+            assert not await fleet.fires.fire(beat)
+            assert not await fleet.fires.fire_together([beat])
+            assert await named(fleet, beat.name) == yearly
+            seen = replace(beat, name="daily", source="cli", text="the old one")
+            anew = replace(seen, text="the new one", next_at=yearly.next_at)
+
+            def put_anew(tx: Tx) -> None:
+                now = fleet.clock.now()
+                tx.put_schedule(seen, now=now)
+                tx.remove_schedule(seen.name, actor="alice", now=now)
+                tx.put_schedule(anew, now=now)
+
+            await fleet.store.run(put_anew)
+            assert not await fleet.fires.fire(seen)
+            assert await turns(fleet) == []
+            assert await fleet.fires.fire_now(seen) == "", "by hand it fires, as it is now"
+            assert (await named(fleet, "daily")).next_at == yearly.next_at
+            (turn,) = await turns(fleet)
+            (message,) = await fleet.store.read(lambda reads: reads.inbox(turn.session or "", limit=9))
+            assert message.text == "the new one"
 
     run(story())

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from msgspec.structs import replace
+
 from ostinato.agents.command_check import Checked, CommandChecks
 from ostinato.agents.inbox import InboxTaker
 from ostinato.agents.intake import waiting_files, wake_file
 from ostinato.agents.unfit import REASON
 from ostinato.domain.condition import CompiledCondition
 from ostinato.domain.due import Due, due
-from ostinato.domain.errors import Invalid, NotFound, OstinatoError
+from ostinato.domain.errors import Invalid, OstinatoError
 from ostinato.domain.event import EventName, NewEvent
 from ostinato.domain.instant import format_instant
 from ostinato.domain.message import OPERATOR, OPERATOR_SESSION, NewMessage, main_session
@@ -82,10 +84,7 @@ class Fires:
         fire = await self._prepare(row)
         if fire.command and not await self._store.run(fire.hindrance):
             fire.checked = await self._check(row.agent, fire)
-        try:
-            woken = await self._store.run(fire.decide)
-        except NotFound:  # its file went, and the row with it, since it was seen to be due
-            return False
+        woken = await self._store.run(fire.decide)
         if fire.skipped:
             self._skipped(fire.skipped)
         return woken
@@ -125,6 +124,11 @@ class Fires:
         fire = _Fire(row, heartbeat, agent=agent, broken=broken, now=self._clock.now())
         fire.stalled_s = self._stalled_s
         return fire
+
+
+def _due_as(row: ScheduleRow) -> ScheduleRow:
+    """What is to be done, and when, without what has been."""
+    return replace(row, last_at=None, fired_at=None, skips_in_row=0)
 
 
 def heartbeat_of(agent: Brief, row: ScheduleRow) -> Heartbeat | None:
@@ -168,6 +172,8 @@ class _Fire:
         self.skipped = ""
         if row.next_at is None or row.next_at > now:  # the clock was set back since it was found due
             return False
+        if not self._is_as_seen(tx):  # it has fired at another node, or is due otherwise: whoever looks next sees that
+            return False
         plan = due(self._rule(), nominal_at=row.next_at, now=now)
         self._tell_missed(tx, plan)
         nominal_at = plan.fire_at if plan.fire_at is not None else row.next_at
@@ -199,10 +205,18 @@ class _Fire:
     def out_of_turn(self, tx: Tx, *, check: bool) -> str:
         """Wakes the agent now; with `check`, only where it would be woken by itself. Why not, else."""
         now = self.now
+        self.row = tx.schedule_or_none(self.row.name) or self.row
+        if self._heartbeat is None:
+            self._said = self.row
         why = self._why_not(tx, now) if check else ""
         if why or self._wake(tx, nominal_at=now, next_at=self.row.next_at):
             return why
         return "it has just fired"
+
+    def _is_as_seen(self, tx: Reads) -> bool:
+        """False where it was removed or changed, or has fired, since it was seen to be due."""
+        found = tx.schedule_or_none(self.row.name)
+        return found is not None and _due_as(found) == _due_as(self.row)
 
     def _rule(self) -> ScheduleRule:
         return self._heartbeat.rule if self._heartbeat else parse_rule(self.row.rule, of=self.row.name)

@@ -261,6 +261,7 @@ class Reads(QueueReads, LeashReads, MoneyReads, Protocol):
         """What became of an agent's last RECORD_TASKS goals of a type within its last RECORD_REACH tasks."""
 
     def schedules(self, *, agent: str | None = None) -> list[ScheduleRow]: ...
+    def schedule_or_none(self, name: str) -> ScheduleRow | None: ...
     def next_wakes(self) -> Mapping[str, Instant]:
         """Agent -> when the first of its heartbeats and schedules is due; only agents that have one."""
 

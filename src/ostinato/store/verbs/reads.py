@@ -367,6 +367,11 @@ class ReadVerbs(LimitReads, DeadReads):
         query = "schedules" if agent is None else "schedules_of_agent"
         return [rows.schedule_of(row) for row in self._db.all(query, agent=agent)]
 
+    def schedule_or_none(self, name: str) -> ScheduleRow | None:
+        """One of them."""
+        row = self._db.one("schedule", name=name)
+        return None if row is None else rows.schedule_of(row)
+
     def next_wakes(self) -> dict[str, Instant]:
         """When each agent is due next."""
         return dict(self._db.all("next_wakes"))
