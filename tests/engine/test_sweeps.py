@@ -340,6 +340,18 @@ def test_a_cancelled_task_is_a_completion_too() -> None:
     work_in(work)
 
 
+def test_a_task_that_was_brought_back_is_waited_for_once_more() -> None:
+    async def work(house: House) -> None:
+        wait = house.node.completions.wait
+        late = await house.add(not_before_at=house.clock.now() + SECOND)
+        await house.do(lambda tx: tx.move_task(late.id, TaskEvent.FAIL, actor="ann", now=house.clock.now()))
+        assert (await wait(late.id)).state is TaskState.FAILED
+        await house.do(lambda tx: tx.retry_task(late.id, fresh=False, actor="ann", now=house.clock.now()))
+        assert (await wait(late.id)).state is TaskState.DONE
+
+    work_in(work)
+
+
 # --- the small parts ----------------------------------------------------------------------------------------------
 
 

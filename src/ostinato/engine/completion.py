@@ -80,6 +80,8 @@ class Completions:
         for event in events:
             if event.name in ENDINGS and event.task is not None:
                 self._remember(event.task, event.name)
+            elif event.name is EventName.TASK_REPLAYED:
+                self._ended.pop(event.task or 0, None)
 
     def _remember(self, task: int, name: EventName) -> None:
         self._ended[task] = name
