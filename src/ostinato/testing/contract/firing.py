@@ -144,6 +144,10 @@ async def due_schedules_come_earliest_first(scene: Scene) -> None:
     scene.wait(3.0)
     due = await scene.do(lambda tx: tx.due_schedules(now=scene.now))
     assert [row.name for row in due] == ["early", "late"]
+    assert await scene.see(lambda reads: [reads.schedule_or_none(each) for each in ("early", "nobody")]) == [
+        due[0],
+        None,
+    ]
     assert len(await scene.do(lambda tx: tx.due_schedules(now=scene.now, limit=1))) == 1
 
 
