@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections import Counter
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from ostinato.domain.message import NewMessage
-from ostinato.domain.step import Note
+from ostinato.domain.step import Input, Note
 from ostinato.domain.task import Done, NewTask, TaskKind, TaskResult
 from ostinato.domain.values import SECOND, Instant, Source
 from ostinato.store.port import Claim, ClaimRequest, Retention, ScheduleRow, Store, Tx
@@ -70,6 +71,36 @@ async def _sizes(folder: Path, *, days: int) -> list[int]:
 def test_a_database_with_short_retention_stops_growing(tmp_path: Path) -> None:
     sizes = asyncio.run(_sizes(tmp_path / "state", days=5))
     assert sizes[-1] <= 1.05 * sizes[2]
+
+
+def test_a_file_that_every_turn_begins_with_is_noted_for_the_turns_that_are_kept_alone(tmp_path: Path) -> None:
+    async def story() -> None:
+        store, now = open_store(tmp_path), START
+        for hour in range(4):
+            now += HOUR * 12
+
+            def work(tx: Tx, hour: int = hour, now: Instant = now) -> None:
+                digest = tx.put_blob(b"You are SOUL.", now=now)  # as each day's first turn does
+                for number in range(5):
+                    tx.add_task(NewTask(kind=TaskKind.GOAL, title=f"{hour}.{number}", agent="triage"), now=now)
+                for task in tx.claim(ONE, now=now):
+                    claim = Claim(task=task.id, token=task.token)
+                    tx.record_steps(claim, [Input(files={"SOUL.md": digest, "AGENTS.md": digest})], now=now)
+                    tx.finish(claim, Done(result=TaskResult(text="done")), now=now)
+
+            await store.run(work)
+        while await store.run(lambda tx: tx.prune(KEEP, now=now)):
+            pass
+        await store.close()
+
+    asyncio.run(story())
+    (file,) = tmp_path.glob("*.db")
+    opened = sqlite3.connect(file)
+    kept = opened.execute("SELECT id FROM tasks ORDER BY id").fetchall()
+    noted = opened.execute("SELECT task FROM blob_uses ORDER BY task").fetchall()
+    opened.close()
+    assert 0 < len(kept) < 20
+    assert noted == kept
 
 
 def test_forgetting_many_tasks_takes_as_few_statements_as_forgetting_one(monkeypatch: pytest.MonkeyPatch) -> None:

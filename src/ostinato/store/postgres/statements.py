@@ -33,7 +33,8 @@ UNANSWERED: Final = frozenset(
         "put_schedule", "remove_schedule", "add_fire", "forget_fires", "add_skip", "skip_schedule", "set_setting",
         "forget_steps", "forget_attempts", "forget_questions", "forget_dependencies", "forget_document", "forget_task",
         "forget_setbacks", "put_setbacks",
-        "forget_messages", "forget_session", "forget_blob_uses", "forget_blob", "put_breaker", "drop_breaker",
+        "forget_messages", "forget_session", "forget_blob_uses", "forget_blob_use", "forget_blob", "put_breaker",
+        "drop_breaker",
         "meet_dependency",
     }
 )  # fmt: skip

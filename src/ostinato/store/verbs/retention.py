@@ -5,13 +5,17 @@ A task goes with everything it owns. Blobs go once no kept task or message names
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ostinato.domain.ledger import day_of
 from ostinato.domain.limit import SPAN_MAX_S
 from ostinato.domain.message import OWN_KINDS, kind_of
+from ostinato.domain.step import Input, entry_from_json
 from ostinato.domain.task import TaskKind
 from ostinato.domain.values import SECOND, Instant
 from ostinato.store.port import Retention
 from ostinato.store.verbs.people import PeopleVerbs
+from ostinato.store.verbs.rows import list_of
 
 
 class RetentionVerbs(PeopleVerbs):
@@ -48,6 +52,7 @@ class RetentionVerbs(PeopleVerbs):
         if not found:
             return 0
         ids = [{"task": task} for task, *_ in found]
+        self._forget_uses([task for task, *_ in found])
         for query in _OWNED_BY_TASK:
             self._db.many(query, ids)  # at once: one by one they would be some thousand statements
         for task, _, agent, kind, state in found:
@@ -59,6 +64,17 @@ class RetentionVerbs(PeopleVerbs):
             self._db.many("forget_messages", keys)
             self._db.many("forget_session", keys)
         return len(found)
+
+    def _forget_uses(self, tasks: Sequence[int]) -> None:
+        """That these tasks name the files of their prompts. Those are named anew every day, so that they are never
+        among the blobs that nobody has used for long, where other uses are looked at."""
+        uses: list[dict[str, object]] = []
+        for task, text in self._db.all("inputs_of", ids=list_of(tasks)):
+            entry = entry_from_json(text)
+            if isinstance(entry, Input):
+                uses += [{"digest": each, "task": task} for each in set(entry.files.values())]
+        if uses:
+            self._db.many("forget_blob_use", uses)
 
     def _prune_messages(self, until: Instant, limit: int) -> int:
         """Looks only at messages that are old enough: ids grow with time, so that the first young one is soon found."""

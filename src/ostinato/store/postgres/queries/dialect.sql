@@ -111,6 +111,12 @@ SELECT {task_columns} FROM tasks WHERE id = ANY (ARRAY(SELECT value::bigint FROM
 SELECT id, state, result FROM tasks
 WHERE id = ANY (ARRAY(SELECT value::bigint FROM json_array_elements_text(:ids::json) AS each_id (value)))
 
+-- name: inputs_of
+-- What the turns of these tasks read: the entries of that kind, which name the files of their prompts.
+SELECT task, entry FROM steps
+WHERE task = ANY (ARRAY(SELECT value::bigint FROM json_array_elements_text(:ids::json) AS each_id (value)))
+    AND substr(entry, 2, 14) = '"type":"input"'
+
 -- name: sessions_that_exist
 -- Those of these keys that are a session's.
 SELECT key FROM sessions WHERE key = ANY (ARRAY(SELECT json_array_elements_text(:keys::json) COLLATE "C"))

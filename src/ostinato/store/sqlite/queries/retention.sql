@@ -43,6 +43,15 @@ DELETE FROM setbacks WHERE task = :task
 -- Its journals.
 DELETE FROM steps WHERE task = :task
 
+-- name: inputs_of
+-- What the turns of these tasks read: the entries of that kind, which name the files of their prompts.
+SELECT task, entry FROM steps
+WHERE task IN (SELECT value FROM json_each(:ids)) AND substr(entry, 2, 14) = '"type":"input"'
+
+-- name: forget_blob_use
+-- That a task names it.
+DELETE FROM blob_uses WHERE digest = :digest AND task = :task AND message = 0
+
 -- name: forget_attempts
 -- Its tries.
 DELETE FROM attempts WHERE task = :task
