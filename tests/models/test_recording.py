@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import aiohttp
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -23,6 +24,7 @@ from ostinato.cli.model_commands import record_model
 from ostinato.domain.chat import AssistantPart, ModelReply, Thought, ToolPart, Usage, UserPart
 from ostinato.domain.errors import Conflict, Invalid
 from ostinato.models.chat_model import Provider
+from ostinato.models.http_transport import REPLY_MAX_BYTES
 from ostinato.models.providers import DIALECTS
 from ostinato.models.reply import RawCall, Whole
 from ostinato.models.scripted.player import Player
@@ -35,7 +37,8 @@ from ostinato.models.scripted.template import escape_template, fill, parse_templ
 from ostinato.models.tool_names import wire_name
 from tests.conftest import run
 from tests.models.chats import texts, values
-from tests.models.stage import Asker
+from tests.models.stage import Asker, RawServer, http, reply
+from tests.models.stage import call as wire_call
 
 CANARY = "canary/Key+4711=="
 SCRIPT = """
@@ -127,6 +130,39 @@ def test_a_recording_without_an_exchange_leaves_nothing_and_overwrites_nothing(t
         with pytest.raises(Conflict, match="is there already"):
             await recorder.start()
         assert script.read_text() == "mine"
+
+    run(main())
+
+
+def test_whatever_a_server_sends_holds_no_secret_and_can_be_read(tmp_path: Path) -> None:
+    script = tmp_path / "recorded.yaml"
+    own = "the_askers_own=4712"
+    answers = (
+        http(json.dumps(reply("a", calls=[wire_call(f"x{CANARY}", "{}")])).encode()),
+        http(b"{}", status="429 Slow", headers=f"Retry-After: {CANARY}\r\n"),
+        http(b"." * 3_990 + CANARY.encode(), status="500 Oops", kind="text/plain"),
+        http(f"who is {own}?".encode(), status="401 No", kind="text/plain"),
+        http(b"", status="999 What"),
+        http(json.dumps(reply("x" * (REPLY_MAX_BYTES + 1))).encode()),
+    )
+
+    async def main() -> None:
+        words: list[str] = []
+        async with RawServer(*answers).open() as real:
+            provider = Provider(base_url=real.url, dialect=DIALECTS["openai"])
+            recorder = Recorder(Source(provider=provider, key=CANARY), script, told=words.append)
+            await recorder.start()
+            asked = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+            async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {own}"}) as session:
+                for _ in answers:
+                    async with session.post(f"{recorder.url}/chat/completions", json=asked) as answer:
+                        await answer.read()
+            await recorder.stop()
+        text = script.read_text()
+        assert CANARY[:8] not in text
+        assert own not in text
+        assert len(read_script(script).rules) == 4
+        assert len(words) == 2, "what is too long, or no script can say, is told of"
 
     run(main())
 

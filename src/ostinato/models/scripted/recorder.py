@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from ostinato.domain.values import Value
 from ostinato.models.chat_model import Provider
 from ostinato.models.connections import Connections
 from ostinato.models.dialect import Refused
+from ostinato.models.http_transport import REPLY_MAX_BYTES
 from ostinato.models.scripted.faces import face_of
 from ostinato.models.scripted.recording import Exchange, Refusal, Secrets, script_text
 from ostinato.models.scripted.script import Seen
@@ -32,6 +33,12 @@ TOTAL_S = 900.0
 
 ERROR_BODY_MAX = 4_000
 """Characters of an error that are recorded."""
+
+STATUS_MAX = 599
+"""The highest status that a script can say."""
+
+KEYS_MAX = 100
+"""Keys of askers that are looked for."""
 
 _PASSED_ON = ("content-type", "anthropic-version", "anthropic-beta", "authorization", "x-api-key", "accept")
 _PASSED_BACK = ("content-type", "retry-after", "retry-after-ms", "request-id", "x-request-id")
@@ -54,7 +61,8 @@ class Recorder:
         self._script = script
         self._told = told
         self._exchanges: list[Exchange] = []
-        self._secrets = Secrets((source.key, *source.secrets))
+        self._known = {source.key, *source.secrets}
+        self._secrets = Secrets(self._known)
         self._connections = Connections()
         self._runner: web.ServerRunner | None = None
         self.url = ""
@@ -114,6 +122,7 @@ class Recorder:
         headers |= {"Accept-Encoding": "identity", "User-Agent": "ostinato"}
         if "authorization" not in headers and "x-api-key" not in headers:
             headers |= provider.dialect.headers(self._source.key)
+        self._learn_keys(headers)
         session = self._connections.session()
         async with session.request(
             request.method, url, data=body or None, headers=headers, allow_redirects=False
@@ -123,18 +132,28 @@ class Recorder:
             await response.prepare(request)
             told = bytearray()
             async for block in real.content.iter_any():
-                told += block
+                told += block[: REPLY_MAX_BYTES + 1 - len(told)]
                 await response.write(block)
             if path.partition("?")[0] == provider.dialect.path and request.method == "POST":
                 self._record(body, bytes(told), real)
             return response
 
+    def _learn_keys(self, headers: Mapping[str, str]) -> None:
+        """An asker may send a key of its own, and a server may say it again."""
+        sent = {headers[name].removeprefix("Bearer ") for name in ("authorization", "x-api-key") if name in headers}
+        if not sent <= self._known and len(self._known) < KEYS_MAX:
+            self._known |= sent
+            self._secrets = Secrets(self._known)
+
     def _record(self, asked: bytes, told: bytes, real: aiohttp.ClientResponse) -> None:
         seen = self._seen(asked)
         if seen is None:
             return
+        if len(told) > REPLY_MAX_BYTES or real.status > STATUS_MAX:
+            self._told("an answer that is longer than any model reads, or of an unknown status, was not recorded")
+            return
         if real.status >= 300:
-            text = told[:ERROR_BODY_MAX].decode("utf-8", "replace")
+            text = self._secrets.removed_from(told.decode("utf-8", "replace"))[:ERROR_BODY_MAX]
             retry_after = real.headers.get("retry-after", "")
             exchange = Exchange(seen=seen, reply=Refusal(status=real.status, body=text, retry_after=retry_after))
         else:

@@ -130,9 +130,10 @@ def _rule(number: int, exchange: Exchange, secrets: Secrets) -> dict[str, Any]:
 def _when(seen: Seen, secrets: Secrets) -> dict[str, Any]:
     when: dict[str, Any] = {"call": seen.call}
     if seen.model:
-        when["model"] = rf"\A{_escaped(seen.model)}\Z"
+        shown = secrets.removed_from(seen.model)
+        when["model"] = rf"\A{_escaped(shown)}\Z" if shown == seen.model else pattern_of(shown)
     if seen.results:
-        when["tool"] = seen.results[-1].tool
+        when["tool"] = secrets.removed_from(seen.results[-1].tool)
         when["result"] = pattern_of(secrets.removed_from(seen.results[-1].text))
     elif seen.user:
         when["user"] = pattern_of(secrets.removed_from(seen.user[-1]))
@@ -162,7 +163,7 @@ def _answer(reply: Whole | Refusal, secrets: Secrets) -> Mapping[str, Any]:
     if isinstance(reply, Refusal):
         fault: dict[str, Any] = {"status": reply.status}
         if reply.retry_after:
-            fault["retry_after"] = reply.retry_after
+            fault["retry_after"] = secrets.removed_from(reply.retry_after)
         if reply.body:
             fault["body"] = secrets.removed_from(reply.body)
         return {"fault": fault}
@@ -171,7 +172,7 @@ def _answer(reply: Whole | Refusal, secrets: Secrets) -> Mapping[str, Any]:
     if thoughts:
         answer["thinking"] = said(thoughts)
     if reply.calls:
-        answer["calls"] = [_call(call.name, secrets.removed_from(call.arguments)) for call in reply.calls]
+        answer["calls"] = [_call(*map(secrets.removed_from, (call.name, call.arguments))) for call in reply.calls]
     stop = "filter" if reply.refused or reply.finish == "content_filter" else reply.finish
     if stop in ("length", "filter"):
         answer["stop"] = stop
