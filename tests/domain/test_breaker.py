@@ -59,15 +59,23 @@ def test_failures_far_apart_are_not_in_a_row() -> None:
 def test_the_first_probe_alone_may_look_until_it_is_given_up() -> None:
     opened = after(failures=3)
     assert opened is not None
-    assert admit(opened, who="T2", now=opened.until_at - 1) is Admission.REFUSE
+    assert admit(opened, who="T2", now=opened.until_at - 1, rule=RULE) is Admission.REFUSE
     at = opened.until_at
-    assert admit(opened, who="T2", now=at) is Admission.PROBE
+    assert admit(opened, who="T2", now=at, rule=RULE) is Admission.PROBE
     half = begin_probe(opened, who="T2", now=at, rule=RULE)
-    assert [admit(half, who=who, now=at) for who in ("T2", "T3")] == [Admission.PROBE, Admission.REFUSE]
-    assert admit(half, who="T3", now=at + 20 * SECOND) is Admission.PROBE
+    assert [admit(half, who=who, now=at, rule=RULE) for who in ("T2", "T3")] == [Admission.PROBE, Admission.REFUSE]
+    assert admit(half, who="T3", now=at + 20 * SECOND, rule=RULE) is Admission.PROBE
     other = begin_probe(half, who="T3", now=at + 20 * SECOND, rule=RULE)
     assert succeeded(other, who="T2") is other, "given up is given up"
     assert succeeded(other, who="T3") is None
+
+
+@pytest.mark.parametrize("state", [BreakerState.OPEN, BreakerState.HALF_OPEN])
+def test_what_a_clock_that_was_ahead_has_shut_is_tried_once_it_is_set_back(state: BreakerState) -> None:
+    longest = round(max(RULE.open_max_s, RULE.asked_max_s, RULE.probe_s) * SECOND)
+    shut = Breaker(name=NAME, state=state, failures=3, opened=1, until_at=longest + 5, probe="T9")
+    assert admit(shut, who="T1", now=5, rule=RULE) is Admission.REFUSE
+    assert admit(shut, who="T1", now=4, rule=RULE) is Admission.PROBE, "no wait is as long as that"
 
 
 def test_each_probe_that_fails_doubles_the_wait_up_to_the_longest() -> None:
@@ -87,8 +95,8 @@ def test_who_asks_to_be_left_alone_is_at_once_for_as_long_as_it_asks() -> None:
     for asked_s, expected in ((400.0, 400), (2.0, 2), (86_400.0, 3_600)):
         breaker = failed(None, NAME, who="T1", reason="429", now=0, rule=RULE, asked_s=asked_s)
         assert (breaker.state, breaker.until_at) == (BreakerState.OPEN, expected * SECOND)
-        assert admit(breaker, who="T2", now=breaker.until_at - 1) is Admission.REFUSE
-        assert admit(breaker, who="T2", now=breaker.until_at) is Admission.PROBE
+        assert admit(breaker, who="T2", now=breaker.until_at - 1, rule=RULE) is Admission.REFUSE
+        assert admit(breaker, who="T2", now=breaker.until_at, rule=RULE) is Admission.PROBE
 
 
 def test_of_what_was_asked_for_the_longest_counts_and_many_failures_wait_no_less() -> None:
@@ -134,7 +142,7 @@ class World:
         if what == "wait":
             self.now += seconds * SECOND
         elif what == "ask" and who not in self.asking:
-            admission = admit(self.breaker, who=who, now=self.now)
+            admission = admit(self.breaker, who=who, now=self.now, rule=RULE)
             if admission is Admission.PROBE:
                 assert self.breaker is not None
                 self.breaker = begin_probe(self.breaker, who=who, now=self.now, rule=RULE)
@@ -149,7 +157,7 @@ class World:
                 self.breaker = failed(
                     self.breaker, NAME, who=who, reason="503", now=self.now, rule=RULE, asked_s=asked_s
                 )
-                if asked_s and admit(self.breaker, who="X", now=self.now) is not Admission.REFUSE:
+                if asked_s and admit(self.breaker, who="X", now=self.now, rule=RULE) is not Admission.REFUSE:
                     raise AssertionError("who asks to be left alone is")
 
 
@@ -164,7 +172,7 @@ def test_whatever_happens_there_is_one_probe_and_a_way_back(history: list[tuple[
         if breaker is None:
             continue
         callers = [f"X{n}" for n in range(3)]
-        admissions = {admit(breaker, who=who, now=now) for who in callers}
+        admissions = {admit(breaker, who=who, now=now, rule=RULE) for who in callers}
         assert len(admissions) == 1, "strangers are treated alike"
         if breaker.state is BreakerState.CLOSED:
             assert admissions == {Admission.PASS}
@@ -189,7 +197,7 @@ def test_once_the_other_side_is_well_the_next_probe_closes_it(history: list[tupl
     for each in history:
         world.step(*each)
     now = world.now + (later + 40) * SECOND
-    if admit(world.breaker, who="new", now=now) is Admission.PROBE:
+    if admit(world.breaker, who="new", now=now, rule=RULE) is Admission.PROBE:
         assert world.breaker is not None
         half = begin_probe(world.breaker, who="new", now=now, rule=RULE)
         assert succeeded(half, who="new") is None

@@ -62,6 +62,11 @@ class BreakerRule(Value):
     probe_s: float = 120.0
     """A probe that has not come back by then is given up: its node died, or the other side never answers."""
 
+    @property
+    def longest_s(self) -> float:
+        """No state that refuses lasts longer."""
+        return max(self.open_max_s, self.asked_max_s, self.probe_s)
+
 
 USUAL_RULES: Mapping[str, BreakerRule] = {
     "model": BreakerRule(),
@@ -109,13 +114,15 @@ class Admission(enum.StrEnum):
     REFUSE = "refuse"
 
 
-def admit(breaker: Breaker | None, *, who: str, now: Instant) -> Admission:
-    """Whether a call of `who` may go now. A probe that asks again is still the probe."""
+def admit(breaker: Breaker | None, *, who: str, now: Instant, rule: BreakerRule) -> Admission:
+    """Whether a call of `who` may go now. A probe that asks again is still the probe. What is shut for longer than
+    anything ever is was shut by a clock that was ahead, and has been set back."""
     if breaker is None or breaker.state is BreakerState.CLOSED:
         return Admission.PASS
     if breaker.state is BreakerState.HALF_OPEN and breaker.probe == who:
         return Admission.PROBE
-    return Admission.PROBE if now >= breaker.until_at else Admission.REFUSE
+    left_s = (breaker.until_at - now) / SECOND
+    return Admission.REFUSE if 0 < left_s <= rule.longest_s else Admission.PROBE
 
 
 def begin_probe(breaker: Breaker, *, who: str, now: Instant, rule: BreakerRule) -> Breaker:

@@ -78,7 +78,7 @@ class Breakers:
         probed = []
         for name in names:
             breaker = tx.breaker(name) if name in self._suspects else None
-            match admit(breaker, who=who, now=now):
+            match admit(breaker, who=who, now=now, rule=rule_for(name, self._rules)):
                 case Admission.REFUSE:
                     assert breaker is not None
                     until_at = breaker.until_at
