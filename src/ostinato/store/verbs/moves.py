@@ -293,7 +293,7 @@ class MoveVerbs(EndingVerbs):
         due_at, since_at = kept.due_at, kept.rank - self._rank(0, priority=old.priority)
         if new.state is TaskState.READY and "not_before_at" in changes:
             due_at = new.not_before_at if new.not_before_at > now else None
-            since_at = max(since_at, due_at or 0)  # what is tried again, or parked, keeps its place
+            since_at = max(min(since_at, now), due_at or 0)  # what is tried again, or parked, keeps its place
         place = self._rank(since_at, priority=new.priority)
         changed = replace(kept, task=new, due_at=due_at, ready_at=due_at or kept.ready_at, rank=place)
         self._db.do(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from ostinato.domain.event import EventName
 from ostinato.domain.fingerprint import fingerprint_of
 from ostinato.domain.task import TaskEvent, TaskState
@@ -18,6 +20,12 @@ from ostinato.store.verbs import rows
 from ostinato.store.verbs.dead import NAMELESS_MAX
 from ostinato.store.verbs.rows import Kept
 from ostinato.store.verbs.schedules import ScheduleVerbs
+
+AHEAD: Instant = 3_600 * SECOND
+"""A clock that was ahead by less puts nothing off for long; far more than clocks of several nodes differ."""
+
+LOOKED_AT_FAR = 100
+"""Tasks due last that are looked at: what a clock far ahead has put off is among them."""
 
 
 class NodeVerbs(ScheduleVerbs):
@@ -137,4 +145,24 @@ class NodeVerbs(ScheduleVerbs):
             assert kept.task.state is TaskState.WAITING
             self._move(kept, TaskEvent.WAKE, reason="its time has come", now=now)
             moved += 1
+        moved += self._bring_near(now=now)
         return moved + self._release_delayed(now=now, limit=max(0, limit - moved))
+
+    def _bring_near(self, *, now: Instant) -> int:
+        """What a clock has put off that was ahead, and has been set back since, is looked at now: the next try, and
+        whatever a task waited for, would come when that far time does."""
+        ahead = now + AHEAD
+        last = [rows.kept_of(row) for row in self._db.all("due_last", after=ahead, limit=LOOKED_AT_FAR)]
+        far = [each for each in last if each.task.updated_at > ahead and not _was_named(each)]
+        for kept in far:
+            if kept.task.state is TaskState.WAITING:
+                near = replace(kept, rank=min(kept.rank, self._rank(now, priority=kept.task.priority)))
+                self._move(near, TaskEvent.WAKE, reason="the clock was set back", now=now)
+            else:
+                self._change(kept, {"not_before_at": now}, actor="runtime", now=now)
+        return len(far)
+
+
+def _was_named(kept: Kept) -> bool:
+    """True for a task that is to begin at this very time."""
+    return kept.task.state is TaskState.READY and kept.due_at == kept.task.not_before_at

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ostinato.domain.errors import Fenced
 from ostinato.domain.event import EventName
-from ostinato.domain.task import Requeue, TaskEvent, TaskState
+from ostinato.domain.task import Park, Requeue, Retry, TaskEvent, TaskState, Wait, WaitKind
+from ostinato.domain.values import SECOND
 from ostinato.store.port import POISON_LOSSES, SUSPECT_LOSSES_MAX, ClaimRequest, Node
 from ostinato.testing.contract.scene import LONG_S, Scene, case, refuses
 
@@ -150,6 +151,25 @@ async def losses_count_only_in_a_row(scene: Scene) -> None:
         await scene.do(lambda tx: tx.rescue(now=scene.now))
     await scene.finish(await scene.claim_one(), Requeue(reason="drained"))
     assert (await scene.look(task)).losses == 0
+
+
+@case
+async def what_a_clock_that_was_ahead_has_put_off_is_looked_at_once_it_is_set_back(scene: Scene) -> None:
+    years = 10 * 365 * 86_400 * SECOND
+    meant = await scene.add(not_before_at=scene.now + 2 * years)
+    scene.now += years
+    tasks = [await scene.add(str(number)) for number in range(3)]
+    asked = await scene.add(not_before_at=scene.now + SECOND)
+    held = await scene.claim(most=3)
+    await scene.finish(held[0], Retry(error="away"))
+    await scene.finish(held[1], Park(wait=Wait(kind=WaitKind.TIME, until_at=scene.now + 60 * SECOND), reason="later"))
+    await scene.finish(held[2], Park(wait=Wait(kind=WaitKind.QUESTION), reason="a question"))
+    assert await scene.do(lambda tx: tx.rescue(now=scene.now)) == 0
+    scene.now -= years
+    assert await scene.do(lambda tx: tx.rescue(now=scene.now)) == 2
+    assert await scene.do(lambda tx: tx.rescue(now=scene.now)) == 0
+    assert {each.id for each in await scene.claim(most=9)} == {each.id for each in tasks[:2]}
+    assert [(await scene.look(each)).state for each in (meant, asked)] == [TaskState.READY] * 2
 
 
 @case

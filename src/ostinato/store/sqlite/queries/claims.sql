@@ -100,6 +100,11 @@ UPDATE tasks SET due_at = NULL WHERE id IN (
 SELECT {task_columns} FROM tasks INDEXED BY task_due
 WHERE due_at IS NOT NULL AND due_at <= :now AND state = 'waiting' ORDER BY due_at LIMIT :limit
 
+-- name: due_last
+-- What is due last, behind a time.
+SELECT {task_columns} FROM tasks INDEXED BY task_due
+WHERE due_at IS NOT NULL AND due_at > :after ORDER BY due_at DESC LIMIT :limit
+
 -- name: attempt_columns
 -- Columns in the order of rows.attempt_of.
 task, token, node, started_at, ended_at, outcome, error, ready_at
