@@ -60,6 +60,20 @@ def test_work_for_an_agent_with_broken_files_waits_with_place_and_cure_and_goes_
     run(story())
 
 
+def test_work_for_an_agent_that_names_a_model_which_is_gone_waits_until_it_names_another(tmp_path: Path) -> None:
+    async def story() -> None:
+        named = {"agents/helper/AGENTS.md": "---\nmodel: sold\n---\n"}
+        async with running(tmp_path, files('default: {text: "done"}') | named) as fleet:
+            goal = await fleet.goal("helper", "go")
+            held = await fleet.until(goal.id, BLOCKED)
+            assert "the agent's files are not valid: Unknown model 'sold'. Known: " in held.reason
+            write_fleet(tmp_path, WHOLE)
+            await sweep(fleet)
+            assert text_of(await fleet.until(goal.id)) == "done"
+
+    run(story())
+
+
 def test_all_that_waited_goes_on_however_much_it_is_and_whatever_else_is_blocked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -83,6 +83,10 @@ class ModelChoices:
             return self._models.resolve(asked.model)
         return self._models.resolve(task.spec.model or agent.model)
 
+    def named_by(self, then: AgentDefinition, now: AgentDefinition) -> AgentDefinition:
+        """Whose model a turn asks: that of the files which it began with, unless the fleet's file has it no more."""
+        return then if then.model is None or self.is_known(then.model) else now
+
     def is_known(self, name: str) -> bool:
         """False where a model is gone from the fleet's file."""
         return bool(self._models.chain(name))

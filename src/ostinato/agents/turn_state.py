@@ -14,7 +14,9 @@ from msgspec.structs import replace
 from ostinato.agents.leash import Leash
 from ostinato.agents.model_choices import ModelChoices
 from ostinato.agents.moves import Advance
+from ostinato.agents.unfit import Unfit
 from ostinato.domain.chat import ToolCall
+from ostinato.domain.errors import Invalid
 from ostinato.domain.message import OWN_KINDS, Message, kind_of
 from ostinato.domain.step import (
     CompactionIntent,
@@ -62,7 +64,8 @@ class TurnState:
         self.own = kind_of(self.session) in OWN_KINDS
         self.leash = leash
         self.choices = choices
-        self.model: Model = choices.begin_with(task, leash.then, journal)
+        self.names_model = choices.named_by(leash.then, leash.now)
+        self.model: Model = self._begin_with(journal)
         self.limits: Limits = task.spec.limits or leash.then.limits
         self.journal: list[Entry] = list(journal)
         self.messages: dict[int, Message] = {}
@@ -81,6 +84,15 @@ class TurnState:
         self._looked: dict[str, _Looked] = {}
         self.probed: set[str] = set()
         """Calls whose tool could not tell whether they have happened: only a person can."""
+
+    def _begin_with(self, journal: Sequence[Entry]) -> Model:
+        """The model that is asked next. Raises Unfit where the agent's files name one that nobody knows."""
+        try:
+            return self.choices.begin_with(self.task, self.names_model, journal)
+        except Invalid as error:
+            if self.task.spec.model is not None:
+                raise
+            raise Unfit(error) from error
 
     def load(self, tx: Tx) -> None:
         """Reads what the journal and the session's earlier turns bring along."""

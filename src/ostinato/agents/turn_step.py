@@ -168,6 +168,8 @@ class _TurnStep:
         if not why and state.choices.is_admitted(self._tx, asked.model, task=state.task, now=self._now):
             return AskModel(call=action.call)
         wanted, effort = asked.wanted or None, asked.effort
+        if wanted is not None and not state.choices.is_known(wanted):  # gone as well: what the files name by now
+            wanted = state.choices.wish(self._tx, state.task, state.names_model, now=self._now).wanted
         pick = Pick(model=asked.model, wanted=wanted, chosen=Chosen.FALLBACK, why=why, effort=effort)
         return self._intend_model(action.call, pick, instead_of=asked)
 
@@ -180,7 +182,7 @@ class _TurnStep:
             return Pick(model=strongest, wanted=STRONGEST, chosen=Chosen.ESCALATION, why=why, effort=asked.effort)
         if asked is not None and state.choices.is_known(asked.model):
             return Pick(model=asked.model, wanted=asked.wanted or None, effort=asked.effort)
-        wish = state.choices.wish(self._tx, state.task, state.leash.then, now=self._now)
+        wish = state.choices.wish(self._tx, state.task, state.names_model, now=self._now)
         name = state.choices.model(wish.wanted).name
         return Pick(model=name, wanted=wish.wanted, chosen=wish.chosen, why=wish.why, effort=wish.effort)
 
