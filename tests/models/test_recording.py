@@ -134,6 +134,7 @@ def test_a_recording_without_an_exchange_leaves_nothing_and_overwrites_nothing(t
     run(main())
 
 
+@pytest.mark.slow
 def test_whatever_a_server_sends_holds_no_secret_and_can_be_read(tmp_path: Path) -> None:
     script = tmp_path / "recorded.yaml"
     own = "the_askers_own=4712"
