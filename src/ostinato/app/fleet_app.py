@@ -295,7 +295,7 @@ class FleetApp:
         from ostinato.tools.processes.handler import ProcessHandler
 
         models, outbox = self._models(), self.fleet / OUTBOX_FOLDER
-        asked = metered_models(models, self.meter, self.clock, names=models.names)
+        asked = metered_models(models, self.meter, self.clock, names=sorted(self.settings.models))
         self._ends.push_async_callback(models.close)
         preparing = asyncio.create_task(_prepare(toolbox, models))
         self._ends.push_async_callback(_end, preparing)

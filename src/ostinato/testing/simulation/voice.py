@@ -43,7 +43,6 @@ class Voice:
     context_tokens = 128_000
     output_tokens_max = 400
     price: Price | None = PRICE
-    names = ("voice",)
 
     def __init__(self, seed: int, *, outside: Outside, clock: Clock, chance: Random, calm: Callable[[], bool]) -> None:
         self._seed = seed
