@@ -23,7 +23,6 @@ from ostinato.domain.event import Event
 from ostinato.domain.task import ENDED, NewTask
 from ostinato.domain.values import Instant, Value
 from ostinato.engine.lease import LeaseTimes
-from ostinato.engine.lock import FleetLock
 from ostinato.engine.node import EngineNode
 from ostinato.engine.port import Clock, Handler
 from ostinato.engine.service import Ground, Service
@@ -83,8 +82,8 @@ class Stage(FleetApp):
     def _functions(self) -> InLoop:
         return InLoop(self.parts.scenario, outside=self.parts.outside, clock=self.clock)
 
-    def _engine(self, store: Store, handlers: Sequence[Handler], *, fires: Fires, lock: FleetLock) -> EngineNode:
-        node = super()._engine(store, handlers, fires=fires, lock=lock)
+    def _engine(self, store: Store, handlers: Sequence[Handler], *, fires: Fires) -> EngineNode:
+        node = super()._engine(store, handlers, fires=fires)
         parts = self.parts
         node.settings = msgspec.structs.replace(node.settings, lease=parts.lease, exclusive=parts.exclusive)
         return node

@@ -96,6 +96,7 @@ class FleetApp:
         self.meter = Meter(agents=self.settings.agent_metrics)
         self.chance: Callable[[], float] = random.random
         self.router = Router(self.settings.routing, elapsed_s=self.clock.elapsed_s)
+        self.lock = FleetLock(self.state_dir)
         self.store: Store | None = None
         self.toolbox: Toolbox | None = None
         self.node: EngineNode | None = None
@@ -138,9 +139,8 @@ class FleetApp:
 
         learn(self._fleet_secrets())
         make_state_folder(self.state_dir)
-        lock = FleetLock(self.state_dir)
-        lock.acquire()
-        self._ends.callback(lock.release)
+        self.lock.acquire()
+        self._ends.callback(self.lock.release)
         store = self.store = self._open_store()
         self._ends.push_async_callback(store.close)
         ground = Ground(
@@ -165,7 +165,7 @@ class FleetApp:
             )
         ]
         await self._let_somebody_in(store)
-        node = self.node = self._engine(store, handlers, fires=fires, lock=lock)
+        node = self.node = self._engine(store, handlers, fires=fires)
         node.finisher = finisher
         await node.start()
         self._ends.push_async_callback(node.stop)
@@ -338,7 +338,7 @@ class FleetApp:
         assert self.plugins is not None
         return self.plugins.python
 
-    def _engine(self, store: Store, handlers: Sequence[Handler], *, fires: Fires, lock: FleetLock) -> EngineNode:
+    def _engine(self, store: Store, handlers: Sequence[Handler], *, fires: Fires) -> EngineNode:
         from ostinato.engine.lease import LeaseTimes
         from ostinato.engine.node import EngineNode, NodeSettings
 
@@ -361,7 +361,7 @@ class FleetApp:
             fire=fire,
             fire_together=fires.fire_together,
             notify=self.log.notice,
-            lock=lock,
+            lock=self.lock,
         )
 
     def _server(self, store: Store, live: LiveText, *, fires: Fires) -> LocalServer:

@@ -19,7 +19,6 @@ from ostinato.config import STATE_FOLDER
 from ostinato.domain.event import Event
 from ostinato.domain.person import NewToken, Role, token_digest
 from ostinato.domain.values import Value
-from ostinato.engine.lock import FleetLock
 from ostinato.engine.node import EngineNode
 from ostinato.engine.notice import Notice
 from ostinato.engine.port import Handler
@@ -108,8 +107,7 @@ class Process:
         """Nothing of it is left but what is on the disk."""
         self.ready = False
         self.store.die()
-        if self.stage.lock is not None:
-            self.stage.lock.release()
+        self.stage.lock.release()
 
     def _surprised(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         self.surprises.append(f"{context.get('message')}: {context.get('exception')!r}")
@@ -121,7 +119,6 @@ class _Stage(FleetApp):
     def __init__(self, process: Process, world: World) -> None:
         super().__init__(world.folder, clock=process.clock, log=_Log(world.outside))
         self.workspaces = Workspaces(world.folder, defaults=self.settings.defaults, settle_ns=ALWAYS_SETTLED_NS)
-        self.lock: FleetLock | None = None
         self.chance = world.chance.random
         self._process = process
         self._world = world
@@ -147,9 +144,8 @@ class _Stage(FleetApp):
         world = self._world
         return Voice(world.seed, outside=world.outside, clock=self.clock, chance=world.chance, calm=world.calm)
 
-    def _engine(self, store: Store, handlers: Sequence[Handler], *, fires: Fires, lock: FleetLock) -> EngineNode:
-        self.lock = lock
-        node = super()._engine(store, handlers, fires=fires, lock=lock)
+    def _engine(self, store: Store, handlers: Sequence[Handler], *, fires: Fires) -> EngineNode:
+        node = super()._engine(store, handlers, fires=fires)
         node.settings = msgspec.structs.replace(node.settings, lease=None)
         return node
 

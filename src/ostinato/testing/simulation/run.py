@@ -259,6 +259,8 @@ class _Run:
 
         work = process.loop.create_task(read())
         while not work.done():
+            if self.process is not process:
+                raise RuntimeError("The node did not live to be asked what is left")
             self._step()
         work.result()
         return found[0]
