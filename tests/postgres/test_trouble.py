@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import psycopg
 import pytest
 
 from ostinato.domain.errors import Conflict, Exhausted, Internal, Invalid, OstinatoError
-from ostinato.domain.event import Event
+from ostinato.domain.event import Event, EventName, NewEvent
 from ostinato.domain.task import NewTask, Task, TaskKind
-from ostinato.store.port import ClaimRequest, TaskFilter, Tx
+from ostinato.store.port import ClaimRequest, EventFilter, TaskFilter, Tx
 from ostinato.store.postgres import PostgresStore, connecting, open_postgres, writer
 from ostinato.store.postgres.address import Address
 from ostinato.store.postgres.wire import encode
@@ -90,6 +93,31 @@ def test_a_restart_of_the_server_is_survived(server: Server, monkeypatch: pytest
     finally:
         other.stop("immediate")
         other.remove()
+
+
+@pytest.mark.slow
+def test_events_of_a_newer_version_are_passed_over(own_database: str) -> None:
+    async def work() -> None:
+        first, second = open_postgres(own_database), open_postgres(own_database)
+        heard: asyncio.Queue[str] = asyncio.Queue()
+
+        def listen(events: Sequence[Event]) -> None:
+            for each in events:
+                heard.put_nowait(each.name.value)
+
+        await add(first)
+        first.subscribe(listen)
+        newer = NewEvent(name=cast("EventName", SimpleNamespace(value="moon.landed")))
+        await second.run(lambda tx: tx.announce(newer, now=NOW))
+        await add(second)
+        async with asyncio.timeout(10.0):
+            assert await heard.get() == "task.added"
+        told = await first.read(lambda reads: reads.events(EventFilter()))
+        assert [each.name.value for each in told] == ["task.added"] * 2
+        await first.close()
+        await second.close()
+
+    run(work())
 
 
 @pytest.mark.slow

@@ -325,7 +325,7 @@ class Writer:
         seen = self._seen
         while True:
             page = self._database.all("events_behind", after=seen, limit=EVENTS_PAGE)
-            found += map(rows.event_of, page)
+            found += rows.events_of(page)
             if page:
                 seen = page[-1][0]
             if len(page) < EVENTS_PAGE:

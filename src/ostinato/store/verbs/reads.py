@@ -276,7 +276,7 @@ class ReadVerbs(LimitReads, DeadReads):
             names=rows.list_of(each.value for each in which.names) if which.names else None,
             limit=limit,
         )
-        return [rows.event_of(row) for row in found]
+        return rows.events_of(found)
 
     def _before_first_event(self, since_at: Instant) -> int:
         """An id before which nothing is as new as `since_at`: the mark before the first new one."""

@@ -7,6 +7,7 @@ dictionaries: calling an enum class costs four times as much, and a claim makes 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -225,6 +226,11 @@ def event_of(row: Row) -> Event:
         reason=reason,
         data={} if data is None else _object(data),
     )
+
+
+def events_of(found: Iterable[Row]) -> list[Event]:
+    """The same of many, without those of a newer version, of which this one cannot tell anybody anything."""
+    return [event_of(row) for row in found if row[2] in _EVENTS]
 
 
 def charge_of(row: Row) -> Charge:

@@ -9,6 +9,7 @@ telling of it later. Rests on the insides of asyncio that a loop of one's own ha
 from __future__ import annotations
 
 import asyncio
+import gc
 import heapq
 import warnings
 from collections.abc import Callable, Coroutine
@@ -110,22 +111,29 @@ class Loop(asyncio.BaseEventLoop):
         self.set_exception_handler(lambda _loop, _context: None)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            quiet = True
             for task in asyncio.all_tasks(self):
                 task._log_destroy_pending = False  # type: ignore[attr-defined]  # nobody is to hear of it
                 work = task.get_coro()
                 if isinstance(work, Coroutine):
-                    _close(work)
+                    quiet = _close(work) and quiet
             self.close()
+            if not quiet:
+                gc.collect()  # errors hold their frames, and these what was never begun: it goes while nobody listens
 
 
-def _close(work: Coroutine[Any, Any, Any]) -> None:
-    """Ends a coroutine for good. One that would still wait for something in its last words is interrupted again."""
+def _close(work: Coroutine[Any, Any, Any]) -> bool:
+    """Ends a coroutine for good; False where it raised. One that would still wait for something in its last words is
+    interrupted again."""
+    quiet = True
     for _ in range(LAST_WORDS_MAX):
         try:
             work.close()
         except BaseException:  # whatever they are
+            quiet = False
             continue
-        return
+        break
+    return quiet
 
 
 def _unless_done(future: asyncio.Future[Any], tell: Callable[[Any], None], value: Any) -> None:
