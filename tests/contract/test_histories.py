@@ -15,5 +15,5 @@ from tests.conftest import FULL
 def test_the_laws_hold_in_every_random_history() -> None:
     machine = history_of(lambda: open_store(None))
     run_state_machine_as_test(
-        machine, settings=settings(max_examples=600 if FULL else 30, stateful_step_count=50, deadline=None)
+        machine, settings=settings(max_examples=600 if FULL else 20, stateful_step_count=50, deadline=None)
     )

@@ -1,6 +1,6 @@
 """A node under load is killed at random moments, again and again: nothing is lost, nothing done twice.
 
-100 kills in every run of the tests, 1,000 with OSTINATO_CRASH=full, at least 300 of them while a tool's intent is open.
+60 kills in every run of the tests, 1,000 with OSTINATO_CRASH=full, at least 300 of them while a tool's intent is open.
 At full length from a seed that is drawn. A failure names its seed, and where its fleet is kept: OSTINATO_CRASH_SEED
 repeats the moments, though not what the machine makes of them.
 """
@@ -29,14 +29,14 @@ pytestmark = pytest.mark.slow
 PARTS = 4 if FULL else 1
 """So that workers of a test run may share the kills; each must have its share of what follows."""
 
-KILLS = (1_000 if FULL else 100) // PARTS
-OPEN_KILLS = (300 if FULL else 20) // PARTS
+KILLS = (1_000 if FULL else 60) // PARTS
+OPEN_KILLS = (300 if FULL else 15) // PARTS
 """Kills that must have hit an open intent of a tool; a fifth of what is usual in the short form."""
 
 PART_SEEDS = 1_000
 """From one part's first seed to the next one's: more than it besieges fleets."""
 
-KILLS_EACH = 50
+KILLS_EACH = 50 if FULL else 30
 """On one fleet: so that no fleet grows old, and several can be besieged at the same time."""
 
 ERRANDS_EACH = 800 if FULL else 0

@@ -149,10 +149,10 @@ def test_a_node_dies_with_its_supervisor(tmp_path: Path, start: Start) -> None:
 @pytest.mark.slow
 def test_what_a_dead_node_leaves_in_its_group_goes_with_it(tmp_path: Path, start: Start) -> None:
     process = start(f"sleep 100 & echo $! >> {tmp_path}/strays; echo $$ >> {tmp_path}/pids; wait")
-    for life, end in enumerate((lambda: os.kill(node, signal.SIGKILL), process.terminate), 1):
+    for life in (1, 2):
         node = node_of(tmp_path, life)
         stray = int((tmp_path / "strays").read_text().split()[-1])
-        end()
+        os.kill(node if life == 1 else process.pid, signal.SIGKILL if life == 1 else signal.SIGTERM)
         wait_until(lambda stray=stray: not is_alive(stray))
 
 

@@ -22,7 +22,7 @@ from ostinato.gateway.operation import DEPTH_MAX, AnyRoute, Operation, Stream, r
 from ostinato.gateway.registry import route_named, routes
 from ostinato.gateway.server import SOCKET_NAME, listen, socket_address
 from ostinato.store.port import Tx
-from tests.conftest import run
+from tests.conftest import FULL, run
 from tests.gateway.ground import NOW, ask, ask_for, ground, served
 
 POSTS = [each for each in routes() if each.method == "POST"]
@@ -153,7 +153,7 @@ KEYS = sorted({field.encode_name for route in POSTS for field in msgspec.structs
 
 
 @pytest.mark.slow
-@settings(max_examples=300)
+@settings(max_examples=600 if FULL else 150)
 @given(st.sampled_from(routes()), st.dictionaries(st.sampled_from(KEYS) | st.text(max_size=8), JSON, max_size=6))
 def test_any_request_is_read_or_refused_with_a_place(route: Any, fields: dict[str, Any]) -> None:
     places = []
