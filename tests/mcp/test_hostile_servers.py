@@ -32,14 +32,14 @@ def test_a_tool_of_a_server_is_judged_as_what_it_is_declared_to_be(folder: Path)
     async def story() -> None:
         servers = (own_server("good"), own_server("good", "calm", effects={"echo": Effect.READ}))
         async with bench(folder, *servers) as b:
-            assert b.tools == ["mcp.own.echo", "mcp.calm.echo"]
+            assert b.tools == ["mcp.calm.echo", "mcp.own.echo"], "by name, whoever answered first"
             assert (await b.call("mcp.own.echo", text="hello")).text == "hello"
             verdicts = []
             for name in b.tools:
                 tool = b.box.get(name)
                 assert tool is not None
                 verdicts.append(tool.effect)
-            assert verdicts == [Effect.IRREVERSIBLE, Effect.READ]  # though both call themselves read-only
+            assert verdicts == [Effect.READ, Effect.IRREVERSIBLE]  # though both call themselves read-only
             assert [each.name for each in b.box.specs(Policy(agent="a", tools=("mcp.*",)))][2:] == ["mcp.calm.echo"]
 
     run(story())

@@ -81,10 +81,18 @@ class Toolbox:
         others = {
             name: tool for name, tool in self._tools.items() if name not in self._families.get(family, frozenset())
         }
-        self._tools = _added(others, tools)
+        found = _added(others, tools)
         self._families[family] = frozenset(tool.name for tool in tools)
+        self._tools = self._in_order(found)
         self._withheld[family] = dict(withheld or {})
         self.generation += 1
+
+    def _in_order(self, tools: Mapping[str, AnyTool]) -> dict[str, AnyTool]:
+        """Families by name, behind what belongs to none, whoever of them came first: a provider keeps the beginning of
+        a prompt only as long as that stays the same."""
+        families = [self._families[each] for each in sorted(self._families)]
+        own = [name for name in tools if not any(name in family for family in families)]
+        return {name: tools[name] for name in (*own, *(n for family in families for n in tools if n in family))}
 
     def __iter__(self) -> Iterator[AnyTool]:
         return iter(self._tools.values())
