@@ -17,7 +17,7 @@ from tests.machines.questions import QuestionMachine
 
 @pytest.mark.slow
 def test_questions_are_settled_as_a_plain_list_says(count: Callable[[Mapping[str, int]], None]) -> None:
-    count(play(QuestionMachine, in_sqlite(), examples=40 if FULL else 8, steps=40))
+    count(play(QuestionMachine, in_sqlite(), examples=12 if FULL else 8, steps=40))
 
 
 def test_a_second_decision_that_counts_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from tests.machines.queue import QueueMachine
 
 @pytest.mark.slow
 def test_the_queue_does_what_a_plain_list_says(count: Callable[[Mapping[str, int]], None]) -> None:
-    count(play(QueueMachine, in_sqlite(), examples=40 if FULL else 8, steps=40))
+    count(play(QueueMachine, in_sqlite(), examples=12 if FULL else 8, steps=40))
 
 
 def test_a_queue_that_takes_writes_of_old_claims_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

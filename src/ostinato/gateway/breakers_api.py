@@ -13,6 +13,7 @@ from ostinato.domain.breaker import Breaker, BreakerState
 from ostinato.domain.errors import NotFound, unknown_name
 from ostinato.domain.person import Role
 from ostinato.domain.task import Task, TaskEvent, TaskState
+from ostinato.engine.finisher import AGENT
 from ostinato.gateway.context import Context
 from ostinato.gateway.notation import iso, iso_or_none
 from ostinato.gateway.operation import Ask, Nothing, View, operation
@@ -84,7 +85,8 @@ async def reset(context: Context, request: WhichBreaker) -> BreakerView:
 
 def _waiting(tx: Reads, name: str) -> list[Task]:
     """Tasks that wait until this breaker lets somebody look again, the oldest first."""
-    found = tx.tasks(TaskFilter(states=_WAITING), limit=WAITING_MAX)
+    agent = name.removeprefix(AGENT) if name.startswith(AGENT) else None  # whose breaker keeps nobody else's
+    found = tx.tasks(TaskFilter(agent=agent, states=_WAITING), limit=WAITING_MAX)
     return [each for each in found if each.wait and name in each.wait.breakers][::-1][:WOKEN_MAX]
 
 
