@@ -9,10 +9,11 @@ telling of it later. Rests on the insides of asyncio that a loop of one's own ha
 from __future__ import annotations
 
 import asyncio
-import gc
 import heapq
+import sys
 import warnings
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
 from ostinato.domain.values import SECOND, Instant
@@ -107,33 +108,36 @@ class Loop(asyncio.BaseEventLoop):
         """Nobody sleeps that would have to be woken."""
 
     def bury(self) -> None:
-        """Takes apart what a dead process left behind, quietly: nothing of it may run any more."""
+        """Takes apart what a dead process left behind, unheard: nothing of it may run any more."""
         self.set_exception_handler(lambda _loop, _context: None)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            quiet = True
+        with _unheard():
             for task in asyncio.all_tasks(self):
                 task._log_destroy_pending = False  # type: ignore[attr-defined]  # nobody is to hear of it
                 work = task.get_coro()
                 if isinstance(work, Coroutine):
-                    quiet = _close(work) and quiet
+                    _close(work)
             self.close()
-            if not quiet:
-                gc.collect()  # errors hold their frames, and these what was never begun: it goes while nobody listens
 
 
-def _close(work: Coroutine[Any, Any, Any]) -> bool:
-    """Ends a coroutine for good; False where it raised. One that would still wait for something in its last words is
-    interrupted again."""
-    quiet = True
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """Last words concern nobody: neither what was never awaited, nor what fails inside of something that is ended."""
+    heard = sys.unraisablehook
+    sys.unraisablehook = lambda _: None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        sys.unraisablehook = heard
+
+
+def _close(work: Coroutine[Any, Any, Any]) -> None:
+    """Ends a coroutine for good. One that would still wait for something in its last words is interrupted again."""
     for _ in range(LAST_WORDS_MAX):
-        try:
+        with suppress(BaseException):  # whatever they are
             work.close()
-        except BaseException:  # whatever they are
-            quiet = False
-            continue
-        break
-    return quiet
+            return
 
 
 def _unless_done(future: asyncio.Future[Any], tell: Callable[[Any], None], value: Any) -> None:
