@@ -12,6 +12,7 @@ import ctypes
 import os
 import select
 import signal
+import stat
 import sys
 import time
 from collections import deque
@@ -28,6 +29,9 @@ TAIL_LINES = 20
 
 LINE_BYTES_MAX = 65_536
 """A longer line is cut into pieces, so that a node cannot fill this process."""
+
+ECHO_S = 0.5
+"""How long this process waits for whoever reads its standard error. Afterwards what they do not take is left out."""
 
 INSTANT_S = 5.0
 """A node that lived for less has died at its start."""
@@ -109,6 +113,52 @@ class Log:
         self._open()
 
 
+class Echo:
+    """This process's own standard error, as far as somebody takes what is said there. A terminal that was stopped
+    (Ctrl-S), or a pipe that nobody reads, must stop neither this process nor, by its full pipe, the node: what is not
+    taken in time is left out here, and stands in the log."""
+
+    def __init__(self, descriptor: int = 2, *, wait_s: float = ECHO_S) -> None:
+        self._descriptor = _opened_anew(descriptor)
+        self._wait_s = wait_s
+        self._left_out = 0
+
+    def write(self, lines: bytes) -> None:
+        """Shows whole lines, or says later how many it could not show."""
+        note = f"\n... about {self._left_out} lines are left out here; the log has them\n" if self._left_out else ""
+        data = note.encode() + lines
+        if self._write(data) == len(data):
+            self._left_out = 0
+        else:
+            self._left_out += lines.count(b"\n")
+
+    def _write(self, data: bytes) -> int:
+        """How many bytes were taken; all where nobody is left who could."""
+        ready, taken = select.poll(), 0
+        ready.register(self._descriptor, select.POLLOUT)
+        wait_ms = 0 if self._left_out else round(self._wait_s * 1_000)
+        try:
+            while taken < len(data) and ready.poll(wait_ms):
+                # No more than a pipe or socket that is ready takes at once.
+                taken += os.write(self._descriptor, data[taken : taken + select.PIPE_BUF])
+        except BlockingIOError:
+            pass
+        except OSError:
+            return len(data)
+        return taken
+
+
+def _opened_anew(descriptor: int) -> int:
+    """A terminal or pipe, opened once more, so that it is for this process alone not to wait there: else the shell
+    would not wait either. The descriptor itself where that cannot be, or need not: then only what is ready is written
+    to."""
+    with contextlib.suppress(OSError):
+        if os.isatty(descriptor) or stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+            flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+            return os.open(f"/proc/self/fd/{descriptor}", flags)
+    return descriptor
+
+
 def supervise(
     command: list[str],
     *,
@@ -131,7 +181,7 @@ class _Supervisor:
     def __init__(self, command: list[str], log: Log, *, echo: bool, stop_s: float, instant_s: float) -> None:
         self._command = command
         self._log = log
-        self._echo = echo
+        self._echo = Echo() if echo else None
         self._stop_s = stop_s
         self._instant_s = instant_s
         self._pid = 0
@@ -286,9 +336,8 @@ class _Supervisor:
 
     def _keep(self, lines: bytes) -> None:
         self._log.write(lines)
-        if self._echo:
-            with contextlib.suppress(OSError):  # nobody reads any more
-                os.write(2, lines)
+        if self._echo is not None:
+            self._echo.write(lines)
 
     # --- what its death means ---
 

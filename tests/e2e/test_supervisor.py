@@ -139,6 +139,28 @@ def test_hangups_that_come_while_a_node_begins_never_end_the_fleet(tmp_path: Pat
 
 
 @pytest.mark.slow
+def test_a_terminal_that_nobody_reads_stops_neither_the_node_nor_its_end(tmp_path: Path, start: Start) -> None:
+    says = f"import sys; sys.stderr.write(('x' * 99 + chr(10)) * 4_000); open('{tmp_path}/said', 'w')"
+    process = start(f'echo $$ >> {tmp_path}/pids; {sys.executable} -c "{says}"; exec sleep 100')
+    wait_until((tmp_path / "said").exists)
+    process.terminate()
+    assert process.wait(120) == 0
+    assert len(log(tmp_path)) == 400_000
+
+
+def test_what_was_left_out_on_a_terminal_is_said_once_somebody_reads_again() -> None:
+    read, write = os.pipe()
+    with open(read, "rb", buffering=0) as reader, open(write, "wb", buffering=0):
+        echo = supervisor.Echo(write, wait_s=0.0)
+        for _ in range(3):
+            echo.write(b"x" * 49_999 + b"\n")
+        assert os.get_blocking(write)
+        reader.read(1_000_000)
+        echo.write(b"last\n")
+        assert reader.read(1_000).decode() == "\n... about 2 lines are left out here; the log has them\nlast\n"
+
+
+@pytest.mark.slow
 def test_a_node_dies_with_its_supervisor(tmp_path: Path, start: Start) -> None:
     process = start(LIVES.format(folder=tmp_path))
     node = node_of(tmp_path)
