@@ -5,7 +5,7 @@ A task goes with everything it owns. Blobs go once no kept task or message names
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ostinato.domain.ledger import day_of
 from ostinato.domain.limit import SPAN_MAX_S
@@ -28,11 +28,12 @@ class RetentionVerbs(PeopleVerbs):
         if keep.tasks_s is not None:
             until = _before(now, keep.tasks_s)
             gone += self._prune_tasks(until, limit)
-            gone += self._prune_messages(until, limit - gone)
+            gone += self._prune_by_id("prune_messages", until, limit - gone, look="messages_from", now=now)
             gone += self._prune("prune_nodes", until, limit - gone)
             gone += self._prune("prune_fires", until, limit - gone)
         if keep.events_s is not None:
-            gone += self._prune("prune_events", _before(now, keep.events_s), limit - gone)
+            until = _before(now, keep.events_s)
+            gone += self._prune_by_id("prune_events", until, limit - gone, look="events_from", now=now)
         if keep.skips_s is not None:
             gone += self._prune("prune_skips", _before(now, keep.skips_s), limit - gone)
         if keep.charges_s is not None:
@@ -76,22 +77,31 @@ class RetentionVerbs(PeopleVerbs):
         if uses:
             self._db.many("forget_blob_use", uses)
 
-    def _prune_messages(self, until: Instant, limit: int) -> int:
-        """Looks only at messages that are old enough: ids grow with time, so that the first young one is soon found."""
+    def _prune_by_id(self, query: str, until: Instant, limit: int, *, look: str, now: Instant) -> int:
+        """Looks only at what is old enough: ids grow with time, so that the first young row is soon found. Rows of a
+        time to come were written while a clock was ahead, and say nothing of those behind them: they are stepped over,
+        and go when that time does."""
         if limit <= 0:
             return 0
-        first, last = self._db.one("message_from", id=0), self._db.next_id("messages", take=False)
+        last = self._db.next_id(look.removesuffix("_from"), take=False)
+        first = self._db.one(look, id=0)
+        if first is not None and first[1] > now:
+            first = self._db.one(look, id=self._first_at(look, first[0], last, until=lambda at: at <= now))
         if first is None or first[1] >= until:
             return 0
-        old, young = first[0], last
-        while young - old > 1:
-            middle = (old + young) // 2
-            row = self._db.one("message_from", id=middle)
-            if row is None or row[1] >= until:
-                young = middle
+        young = self._first_at(look, first[0], last, until=lambda at: at >= until)
+        return self._db.do(query, until=until, begin=first[0], end=young, limit=limit)
+
+    def _first_at(self, look: str, low: int, high: int, *, until: Callable[[Instant], bool]) -> int:
+        """The id from which on it holds, between a row for which it does not and one that may never come."""
+        while high - low > 1:
+            middle = (low + high) // 2
+            row = self._db.one(look, id=middle)
+            if row is None or until(row[1]):
+                high = middle
             else:
-                old = row[0]
-        return self._db.do("prune_messages", until=until, end=young, limit=limit)
+                low = row[0]
+        return high
 
     def _prune_blobs(self, until: Instant, limit: int, *, now: Instant) -> int:
         """Candidates are blobs that nobody has stored or used anew for long. One that is still named is looked at again

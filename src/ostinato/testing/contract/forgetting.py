@@ -7,7 +7,7 @@ from ostinato.domain.event import EventName
 from ostinato.domain.message import OPERATOR, OPERATOR_SESSION
 from ostinato.domain.step import Input
 from ostinato.domain.task import Fail, TaskEvent, TaskKind, TaskSpec, TaskState
-from ostinato.domain.values import Attachment
+from ostinato.domain.values import SECOND, Attachment
 from ostinato.store.port import EventFilter, Retention, ScheduleRow, TaskFilter
 from ostinato.testing.contract.scene import Scene, case, claim_of, refuses
 
@@ -126,6 +126,30 @@ async def read_messages_of_shared_sessions_go_and_unread_ones_stay(scene: Scene)
     await _prune(scene)
     assert await scene.see(lambda reads: reads.messages(OPERATOR_SESSION)) == []
     assert [m.text for m in await scene.see(lambda reads: reads.messages("main:a"))] == ["unread"]
+
+
+@case
+async def what_was_written_while_a_clock_was_ahead_keeps_nothing_else_from_going(scene: Scene) -> None:
+    async def talk(count: int) -> None:
+        for _ in range(count):
+            await scene.say("main:a", wake=False)
+        await scene.read_all("main:a")
+
+    await talk(2)
+    scene.wait(3_650 * DAY_S)
+    await talk(3)
+    scene.wait(-3_650 * DAY_S)
+    await talk(7)
+    scene.wait(2 * DAY_S)
+    await talk(1)
+    while await _prune(scene, limit=2):
+        pass
+    told = [event.at for event in await scene.see(lambda reads: reads.events(EventFilter()))]
+    kept = [message.at for message in await scene.see(lambda reads: reads.messages("main:a"))]
+    assert [at for at in told if at < scene.now - DAY_S * SECOND] == []
+    assert [at for at in kept if at < scene.now] == []
+    assert kept.count(scene.now) == 1
+    assert told[-1] == scene.now
 
 
 @case

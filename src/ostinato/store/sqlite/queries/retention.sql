@@ -74,15 +74,19 @@ DELETE FROM messages WHERE session = :session AND id < (SELECT max(id) FROM mess
 DELETE FROM sessions WHERE key = :session
     AND NOT EXISTS (SELECT 1 FROM tasks AS t WHERE t.session != '' AND t.session = sessions.key)
 
--- name: message_from
+-- name: messages_from
 -- The first message with this id or a later one, and when it came.
 SELECT id, at FROM messages WHERE id >= :id ORDER BY id LIMIT 1
+
+-- name: events_from
+-- The first event with this id or a later one, and when it happened.
+SELECT id, at FROM events WHERE id >= :id ORDER BY id LIMIT 1
 
 -- name: prune_messages
 -- Messages read long ago in sessions where nothing unfinished may still look at them.
 DELETE FROM messages WHERE id IN (
     SELECT m.id FROM messages AS m JOIN sessions AS s ON s.key = m.session
-    WHERE m.id < :end AND m.at < :until AND (m.id <= s.cursor OR s.key = 'operator:inbox') AND s.kind NOT IN ('task', 'isolated', 'child')
+    WHERE m.id >= :begin AND m.id < :end AND m.at < :until AND (m.id <= s.cursor OR s.key = 'operator:inbox') AND s.kind NOT IN ('task', 'isolated', 'child')
         AND m.id < (SELECT max(id) FROM messages)
         AND NOT EXISTS (
             SELECT 1 FROM tasks AS t WHERE t.session != '' AND t.session = m.session AND t.state IN ({unfinished})
@@ -92,8 +96,9 @@ DELETE FROM messages WHERE id IN (
 
 -- name: prune_events
 -- The oldest events.
-DELETE FROM events WHERE id IN (SELECT id FROM events ORDER BY id LIMIT :limit)
-    AND at < :until AND id < (SELECT max(id) FROM events)
+DELETE FROM events WHERE id IN (
+    SELECT id FROM events WHERE id >= :begin AND id < :end AND at < :until ORDER BY id LIMIT :limit
+) AND id < (SELECT max(id) FROM events)
 
 -- name: prune_skips
 -- Runs of skips that ended long ago.
