@@ -170,6 +170,28 @@ def test_a_dropped_task_runs_and_a_malformed_one_is_set_aside_with_a_note(tmp_pa
     run(story())
 
 
+def test_a_file_that_cannot_be_moved_away_is_taken_once_and_keeps_nobody_waiting(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with running(tmp_path, files()) as fleet:
+            inbox = tmp_path / "agents/helper/inbox"
+            inbox.mkdir(parents=True)
+            for way, file in (("taken", "a.txt"), ("refused", "b.md"), ("", "c.txt")):
+                if way:
+                    (inbox / way).symlink_to("/nowhere")
+                (inbox / file).write_text("---\nnobody: knows\n---\n" if file == "b.md" else "Sweep.")
+            for _ in range(3):
+                await fleet.inbox.take_agent("helper")
+            told = [each.name for each in await fleet.store.read(lambda reads: reads.events(EventFilter()))]
+            assert told.count(EventName.FILE_TAKEN) == 2
+            assert told.count(EventName.FILE_REFUSED) == 5  # the three files, and the two links that lie there
+            for way in ("taken", "refused"):
+                (inbox / way).unlink()
+            await fleet.inbox.take_agent("helper")
+            assert sorted(each.name for each in inbox.iterdir()) == ["refused", "taken"]
+
+    run(story())
+
+
 def test_the_runtime_writes_the_daily_note_once(tmp_path: Path) -> None:
     async def story() -> None:
         async with running(tmp_path, files()) as fleet:

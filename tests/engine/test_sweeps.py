@@ -97,6 +97,27 @@ def test_more_schedules_than_fit_a_batch_all_fire_and_a_broken_one_stops_no_othe
     work_in(work, fire=fires, quiet=False)
 
 
+def test_schedules_that_cannot_be_fired_keep_no_loop_busy_however_many_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ostinato.engine.scheduler.BATCH", 2)
+    monkeypatch.setattr("ostinato.engine.scheduler.HELD_MAX", 4)
+
+    async def work(house: House) -> None:
+        fires.house = house
+        fires.broken = {f"s{number}" for number in range(7)}
+        for name in sorted(fires.broken):
+            await put(house, name, house.clock.now() + SECOND)
+        await house.clock.sleep(5)  # it would never pass: what is held filled each look, and the next came at once
+        assert len(house.notices) == 6
+        fires.broken = set()
+        await house.clock.sleep(40)
+        assert len(fires.fired) == 7
+
+    fires = Fires()
+    work_in(work, fire=fires, quiet=False)
+
+
 def test_what_is_due_together_fires_together_and_one_by_one_where_that_fails() -> None:
     together: list[list[str]] = []
 

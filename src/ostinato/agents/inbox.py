@@ -83,6 +83,8 @@ class InboxTaker:
         self._with_inbox: list[str] = []
         self._prune_due_s = 0.0
         self._taking = asyncio.Lock()
+        self._stuck: dict[InboxFile, OstinatoError | None] = {}
+        """Files that are done with and could not be moved away, each with why it is refused; None: it was taken."""
 
     async def poll(self) -> float:
         """One look at each inbox that is due; seconds until the next."""
@@ -119,6 +121,8 @@ class InboxTaker:
         be taken now, such as when the disk is full, stay for the next look."""
         async with self._taking:  # a heartbeat and the sweep must not read the same file at the same time
             seen = await asyncio.to_thread(look, self._fleet, agent, settle_s=self._times.settle_s)
+            for file in [each for each in self._stuck if each.agent == agent and each not in seen.ready]:
+                del self._stuck[file]
             for file in seen.ready:
                 await self._take_file(file)
             return seen.waiting
@@ -134,7 +138,9 @@ class InboxTaker:
 
     async def _take_file(self, file: InboxFile) -> None:
         """Read, commit, move. Only what goes wrong before the commit speaks against the file."""
-        now = self._clock.now()
+        if file in self._stuck:
+            await self._put_away(file, self._stuck[file])
+            return
         try:
             items = await asyncio.to_thread(read_items, self._fleet, file, timezone=self._zone_of(file))
             if not items:
@@ -143,13 +149,13 @@ class InboxTaker:
         except (Exhausted, Internal):
             raise  # the store has no room, or is gone: the file is fine and stays
         except OstinatoError as error:
-            await self._refuse(file, error)
+            await self._put_away(file, error)
             return
         except Exception:  # a mistake of ours: it must not keep all other files waiting, and the log tells the rest
             what = "It could not be taken, by a mistake of the runtime"
-            await self._refuse(file, Invalid(what, place=file.shown, cure="The node's log says more."))
+            await self._put_away(file, Invalid(what, place=file.shown, cure="The node's log says more."))
             raise
-        await asyncio.to_thread(put_away, self._fleet, file, at=now)
+        await self._put_away(file, None)
 
     def _writing(self, items: Sequence[InboxItem], file: InboxFile) -> Callable[[Tx], None]:
         now, wakes = self._clock.now(), self._wakes(file)
@@ -166,17 +172,31 @@ class InboxTaker:
 
         return write
 
-    async def _refuse(self, file: InboxFile, error: OstinatoError) -> None:
-        """Moves the file aside first: told twice is better than taken for lost."""
+    async def _put_away(self, file: InboxFile, error: OstinatoError | None) -> None:
+        """Moves the file aside as taken or, because of an `error`, refused: told twice is better than taken for lost.
+        Where it cannot be moved this is told once, and tried again with each look: nobody else's file waits for it."""
         now = self._clock.now()
-        moved = await asyncio.to_thread(refuse, self._fleet, file, error, at=now)
-        if moved is None:
+        try:
+            if error is None:
+                await asyncio.to_thread(put_away, self._fleet, file, at=now)
+                moved = None
+            else:
+                moved = await asyncio.to_thread(refuse, self._fleet, file, error, at=now)
+        except Invalid as in_the_way:
+            if file not in self._stuck:
+                self._stuck[file] = error
+                await self._tell(file, in_the_way, moved_to="", now=now)
             return
+        self._stuck.pop(file, None)
+        if error is not None and moved is not None:
+            await self._tell(file, error, moved_to=moved, now=now)
+
+    async def _tell(self, file: InboxFile, error: OstinatoError, *, moved_to: str, now: Instant) -> None:
         event = NewEvent(
             name=EventName.FILE_REFUSED,
             agent=file.agent,
             reason=f"{file.shown}: {error}",
-            data={"file": file.shown, "moved_to": moved},
+            data={"file": file.shown, "moved_to": moved_to},
         )
         await self._store.run(lambda tx: tx.announce(event, now=now))
 

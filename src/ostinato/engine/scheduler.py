@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
+from ostinato.domain.errors import Exhausted
 from ostinato.engine.notice import ScheduleFailed, traceback_of
 from ostinato.engine.service import STOP_S, Ground, Service
 from ostinato.store.port import ScheduleRow, StoreAway
@@ -24,8 +25,8 @@ raises, none was."""
 BATCH = 100
 """Due rows looked at in one poll."""
 
-HELD_MAX = 400
-"""Rows set aside after a failure that a look may have to step over."""
+HELD_MAX = 10_000
+"""Rows set aside after a failure that a look may have to step over: as many as a large fleet has."""
 
 HOLD_S = 30.0
 """How long a row that could not be fired is set aside, so that it cannot keep the others from their turn."""
@@ -75,7 +76,7 @@ class Scheduler:
         rows = [row for row in due if row.name not in self._held and row.name not in self._firing]
         if left := await self._fire_most(rows[:BATCH]):
             await self._fire_all(left)
-        if len(due) == limit or len(rows) > BATCH:
+        if (rows and len(due) == limit) or len(rows) > BATCH:
             return 0.0
         return min([SWEEP_S, *(until_s - elapsed_s for until_s in self._held.values())])
 
@@ -86,7 +87,7 @@ class Scheduler:
             return rows
         try:
             return await self._fire_together(rows)
-        except StoreAway:  # none of them would fare better alone
+        except Exhausted:  # a store that is away, or without room: none of them would fare better alone
             raise
         except Exception:  # whichever it was is found out, and told of, one by one
             return rows
