@@ -36,7 +36,7 @@ def test_a_connection_cut_at_any_statement_loses_and_doubles_nothing(proxy: Prox
 def test_the_harness_notices_a_lost_answer_that_is_guessed(
     day: Day, monkeypatch: pytest.MonkeyPatch, committed: bool
 ) -> None:
-    monkeypatch.setattr(Writer, "_was_committed", lambda self, transaction: committed)
+    monkeypatch.setattr(Writer, "_was_committed", lambda self, number: committed)
     monkeypatch.setattr(day_room, "DAY_S", 1.5)
     side: Cut = "before" if committed else "after"
     added: set[str] = set()

@@ -36,29 +36,6 @@ async def titles(store: PostgresStore) -> list[str]:
 
 
 @pytest.mark.slow
-def test_a_commit_whose_answer_was_lost_is_looked_up(own_database: str) -> None:
-    async def work() -> None:
-        store = open_postgres(own_database)
-        await add(store, "first")
-        writer = store._writer
-        with psycopg.connect(own_database, autocommit=True) as connection:
-            connection.execute("BEGIN")
-            row = connection.execute("SELECT pg_current_xact_id()::text").fetchone()
-            assert row is not None
-            connection.execute("COMMIT")
-            assert writer._was_committed(row[0])
-            connection.execute("BEGIN")
-            row = connection.execute("SELECT pg_current_xact_id()::text").fetchone()
-            assert row is not None
-            connection.execute("ROLLBACK")
-            assert not writer._was_committed(row[0])
-            assert not writer._was_committed(str(int(row[0]) + 1_000)), "a number of the future"
-        await store.close()
-
-    run(work())
-
-
-@pytest.mark.slow
 def test_a_restart_of_the_server_is_survived(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     del server  # only to skip where there is none
     for room in (connecting, writer):
@@ -121,10 +98,12 @@ def test_events_of_a_newer_version_are_passed_over(own_database: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_writer_that_stands_still_is_passed_by(own_database: str) -> None:
+def test_a_writer_that_stands_still_is_passed_by(database: str) -> None:
+    run(open_postgres(database).close())  # making the tables may stand still for longer on a busy machine
+
     async def work() -> None:
-        store = open_postgres(own_database, stall_s=0.3)
-        with psycopg.connect(own_database) as other:
+        store = open_postgres(database, stall_s=0.3)
+        with psycopg.connect(database) as other:
             other.execute("SET idle_in_transaction_session_timeout = '300ms'")
             other.commit()
             other.execute("SELECT commits FROM ostinato_store FOR UPDATE")

@@ -14,7 +14,7 @@ from ostinato.store.verbs.database import Row
 
 FOLDER: Final = Path(__file__).parent / "migrations"
 SERVER_OLDEST: Final = 130_000
-"""PostgreSQL 13: the first whose transactions can be asked for by their full number."""
+"""PostgreSQL 13: what is older, nobody mends any more."""
 _LOCK: Final = 0x0571A70
 """Of those who open the database at once, one makes the tables."""
 

@@ -48,6 +48,8 @@ STALL_S: Final = 2.0
 IN_DOUBT_S: Final = 60.0
 """How long to ask for what became of a commit, before the node must end: longer than a server takes to start."""
 EVENTS_PAGE: Final = 1_000
+MARKS_KEPT: Final = 10_000
+"""Commits of the fleet after which a writer's mark may be forgotten: many seconds of them."""
 
 BEGIN: Final = Statement("begin", "BEGIN ISOLATION LEVEL READ COMMITTED")
 COMMIT: Final = Statement("commit", "COMMIT")
@@ -156,7 +158,7 @@ class Writer:
         seen = self._seen
         try:
             self._reconnect()
-            transaction = self._begin(events)
+            self._begin(events)
             before = database.changes
             alone = len(orders) == 1
             settled = [self._perform_one(order, alone=alone, apart=apart and not alone) for order in orders]
@@ -165,7 +167,7 @@ class Writer:
                 database.say(ROLLBACK)
                 database.sync()
             else:
-                self._commit(transaction)
+                self._commit()
         except BaseException:  # whatever it was: the next batch begins on its own
             self._give_up()
             self._seen = seen  # what others have told is told with the next batch
@@ -176,14 +178,11 @@ class Writer:
                 events += [event_from(id_, each) for id_, each in told]
         self.orders.tell(settled, events)
 
-    def _begin(self, events: list[Event]) -> str:
-        """Takes the fleet's lock; returns the transaction's number. Adds what others have told meanwhile."""
+    def _begin(self, events: list[Event]) -> None:
+        """Takes the fleet's lock. Adds what others have told meanwhile."""
         database = self._database
         database.failed = None
-        database.say(BEGIN)
-        row = database.one("begin_writing")
-        assert row is not None
-        number, transaction = row
+        number = self._lock()
         if number != self._number:
             self._forget()
             self._number = number
@@ -191,7 +190,14 @@ class Writer:
                 events += self._new_events()
             else:
                 self._seen = self._latest_event()
-        return str(transaction)
+
+    def _lock(self) -> int:
+        """Begins a transaction that nobody else's overlaps; returns how many commits the fleet has made."""
+        self._database.say(BEGIN)
+        row = self._database.one("begin_writing")
+        assert row is not None
+        number: int = row[0]
+        return number
 
     def _perform_one(self, order: Order, *, alone: bool, apart: bool) -> Settled:
         work, database = self._work, self._database
@@ -235,43 +241,44 @@ class Writer:
             self._work.announce_late(NewEvent(name=EventName.DISK_FULL, reason=reason))
         return self._work.flush()
 
-    def _commit(self, transaction: str) -> None:
-        database = self._database
-        database.put("count_commit", number=self._number + 1)
-        database.put("tell_others", writer=self.name)
-        number = self._commits + 1
+    def _commit(self) -> None:
+        database, number = self._database, self._number + 1
+        if self._commits == 0:
+            database.put("forget_marks", before=number - MARKS_KEPT)
+        database.put("count_commit", number=number, writer=self.name)
+        mine = self._commits + 1
         if self._hook is not None:
-            self._hook("before", number)
+            self._hook("before", mine)
         database.say(COMMIT)
         try:
             database.sync()
         except StoreAway:
-            if not self._was_committed(transaction):
+            if not self._was_committed(number):
                 raise
-        self._number += 1
-        self._commits = number
+        else:
+            self._number = number
+        self._commits = mine
         if self._hook is not None:
-            self._hook("after", number)
+            self._hook("after", mine)
 
-    def _was_committed(self, transaction: str) -> bool:
-        """What became of a commit whose answer was lost: the server knows it by its number, even after a restart."""
-        line = self._lineage.line
-        deadline = time.monotonic() + IN_DOUBT_S
-        while time.monotonic() < deadline:
+    def _was_committed(self, number: int) -> bool:
+        """What became of a commit whose answer was lost. It has left a mark that no other writer touches, and whoever
+        has the fleet's lock knows that it has ended. The server's own word was not enough (`pg_xact_status`): one that
+        crashes forgets which transactions were under way, and gives their numbers out again."""
+        deadline_s = time.monotonic() + IN_DOUBT_S
+        while time.monotonic() < deadline_s:
             try:
                 self._reconnect()
-                if self._lineage.line != line:  # there the number may stand for something else
-                    break
-                row = self._database.one("fate_of_transaction", transaction=transaction)
-            except StoreAway:
-                row = ("away",)
-            except OstinatoError:  # the server has never given out this number
-                return False
-            if row is None or row[0] is None:
+                commits, marked = self._lock(), self._database.one("mark_of_writer", writer=self.name)
+                self._database.say(ROLLBACK)
+                self._database.sync()
+            except OstinatoError:  # away again, or held up by whoever has the lock
+                self._database.wire.close()
+                time.sleep(PAUSE_S)
+                continue
+            if marked is None and commits >= number + MARKS_KEPT:  # it may have been forgotten
                 break
-            if row[0] in ("committed", "aborted"):
-                return bool(row[0] == "committed")
-            time.sleep(PAUSE_S)
+            return marked is not None and bool(marked[0] == number)
         raise StoreBroken(
             "The connection was lost during a commit, and the database does not say what became of it",
             cure="The node must begin again, when the database is there.",

@@ -227,19 +227,24 @@ SELECT pg_database_size(current_database())
 
 -- name: begin_writing
 -- Whoever writes holds this row until its commit: one writer at a time in the whole fleet.
-SELECT commits, pg_current_xact_id()::text FROM ostinato_store FOR UPDATE
+SELECT commits FROM ostinato_store FOR UPDATE
 
 -- name: count_commit
--- Something is changed: what others remember is worth nothing any more.
-UPDATE ostinato_store SET commits = :number
+-- Something is changed: what others remember is worth nothing any more. It says whose commit this is, and gives the other
+-- nodes a hint, with whom it comes from.
+WITH marked AS (
+    INSERT INTO settings (name, value) VALUES ('postgres.commit.' || :writer, :number::bigint::text)
+    ON CONFLICT (name) DO UPDATE SET value = excluded.value
+)
+UPDATE ostinato_store SET commits = :number RETURNING pg_notify('ostinato', :writer)
 
--- name: tell_others
--- A hint to the other nodes, with whom it comes from.
-SELECT pg_notify('ostinato', :writer)
+-- name: mark_of_writer
+-- The number of the last commit that this writer has made.
+SELECT value::bigint FROM settings WHERE name = 'postgres.commit.' || :writer
 
--- name: fate_of_transaction
--- What became of a transaction whose commit was under way when the connection was lost.
-SELECT pg_xact_status(:transaction::text::xid8)
+-- name: forget_marks
+-- Those of writers that have long been silent.
+DELETE FROM settings WHERE name >= 'postgres.commit.' AND name < 'postgres.commit/' AND value::bigint < :before
 
 -- name: events_behind
 -- What has happened since.
