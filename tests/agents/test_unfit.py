@@ -10,7 +10,8 @@ from ostinato.agents import unfit
 from ostinato.agents.calendar import Calendar
 from ostinato.domain.question import QuestionState
 from ostinato.domain.step import Input, Judged, ModelAnswer, ToolOutcome
-from ostinato.domain.task import NewTask, Task, TaskKind, TaskState
+from ostinato.domain.task import NewTask, Task, TaskEvent, TaskKind, TaskState
+from ostinato.domain.values import SECOND
 from ostinato.store.port import TaskFilter
 from tests.agents.fleet import Fleet, running, write_fleet
 from tests.agents.test_turns import SEND, decide, files, letters, only_question
@@ -56,6 +57,25 @@ def test_work_for_an_agent_with_broken_files_waits_with_place_and_cure_and_goes_
             write_fleet(tmp_path, WHOLE)
             await sweep(fleet)
             assert text_of(await fleet.until(goal.id)) == "done"
+
+    run(story())
+
+
+def test_work_that_was_held_only_after_its_agents_files_were_seen_in_order_goes_on_once(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with running(tmp_path, files('default: {text: "done"}') | WHOLE) as fleet:
+            calendar = Calendar(store=fleet.store, workspaces=fleet.workspaces, clock=fleet.clock)
+            fleet.store.subscribe(calendar.hear)
+            await calendar.poll()
+            reason, now = f"{unfit.REASON}a word that is there no more", fleet.clock.now()
+            later = NewTask(kind=TaskKind.GOAL, title="go", agent="helper", not_before_at=now + 3_600 * SECOND)
+            goal = await fleet.store.run(lambda tx: tx.add_task(later, now=now))
+            for state in (TaskState.READY, TaskState.BLOCKED):  # what is wrong may not stand in those files
+                await fleet.store.run(
+                    lambda tx: tx.move_task(goal.id, TaskEvent.BLOCK, actor="runtime", reason=reason, now=now)
+                )
+                await calendar.poll()
+                assert (await fleet.store.read(lambda reads: reads.task(goal.id))).state is state
 
     run(story())
 

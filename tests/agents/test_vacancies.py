@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+
+import pytest
 
 from ostinato.agents.calendar import VACANT_S, Calendar
 from ostinato.agents.colleagues import colleague_of, delegates_of
 from ostinato.agents.vacancies import Vacancies
 from ostinato.domain.breaker import Breaker, BreakerState
 from ostinato.domain.task import NewTask, Park, Task, TaskKind, TaskSpec, TaskState, Wait, WaitKind
-from ostinato.domain.values import SECOND
-from ostinato.store.port import Claim, ClaimRequest, Tx
+from ostinato.domain.values import SECOND, Instant
+from ostinato.store.port import Claim, ClaimRequest, StoreAway, Tx
 from ostinato.tools.router import Router
 from tests.agents.fleet import Fleet, running, write_fleet
 from tests.conftest import run
@@ -19,13 +22,26 @@ FILES = {"agents/helper/AGENTS.md": "---\nskills: [mail]\n---\n", "model.yaml": 
 LATIN = "---\nskills: [latin]\n---\n"
 
 
-def calendar_of(fleet: Fleet) -> Calendar:
-    vacancies = Vacancies(
+class Interrupted(Vacancies):
+    """Finds no database for the first few looks."""
+
+    away = 0
+
+    async def remain(self, agents: Sequence[str], *, now: Instant) -> bool:
+        self.away -= 1
+        if self.away >= 0:
+            raise StoreAway("The database cannot be reached")
+        return await super().remain(agents, now=now)
+
+
+def calendar_of(fleet: Fleet, *, away: int = 0) -> Calendar:
+    vacancies = Interrupted(
         store=fleet.store,
         colleagues=lambda: [colleague_of(each) for each in fleet.workspaces.briefs(look=False) if not each.is_broken],
         router=Router(),
         delegates=lambda agent, among: delegates_of(fleet.workspaces, agent, among),
     )
+    vacancies.away = away
     return Calendar(store=fleet.store, workspaces=fleet.workspaces, clock=fleet.clock, vacancies=vacancies)
 
 
@@ -51,6 +67,20 @@ def test_a_task_that_nobody_can_do_is_done_once_an_agent_is_there_or_learns_it(t
             write_fleet(tmp_path, {"agents/helper/AGENTS.md": "---\nskills: [mail, greek]\n---\n"})
             assert await calendar.poll() > VACANT_S
             assert (await fleet.until(greek.id)).agent == "helper"
+
+    run(story())
+
+
+def test_whoever_becomes_able_while_the_database_is_away_gets_the_task_once_it_is_back(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with running(tmp_path, FILES) as fleet:
+            calendar = calendar_of(fleet, away=1)
+            task = await add(fleet)
+            write_fleet(tmp_path, {"agents/scholar/AGENTS.md": LATIN})
+            with pytest.raises(StoreAway):
+                await calendar.poll()
+            await calendar.poll()
+            assert (await fleet.until(task.id)).agent == "scholar"
 
     run(story())
 

@@ -13,19 +13,20 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from typing import NamedTuple
 
 from msgspec import structs
 
-from ostinato.agents.unfit import release
-from ostinato.agents.vacancies import Vacancies
-from ostinato.domain.errors import NotFound, OstinatoError
-from ostinato.domain.event import EventName, NewEvent
+from ostinato.agents.unfit import is_for_files, release
+from ostinato.agents.vacancies import Vacancies, is_vacant
+from ostinato.domain.errors import Exhausted, NotFound, OstinatoError
+from ostinato.domain.event import Event, EventName, NewEvent
 from ostinato.domain.schedule import next_fire
 from ostinato.domain.values import Instant, Value
 from ostinato.engine.port import Clock
 from ostinato.store.port import ScheduleRow, Store, Tx
 from ostinato.tools.router import SCALE, scaled
-from ostinato.workspace.registry import Brief, Workspaces
+from ostinato.workspace.registry import BROKEN, Brief, Workspaces
 
 SWEEP_S = 30.0
 """Seconds between the begins of two sweeps over all workspaces, unless the fleet is large: a new heartbeat is noticed
@@ -53,6 +54,14 @@ class _Seen(Value):
     problem: str = ""
 
 
+class _Doubt(NamedTuple):
+    """Work was held for an agent's files, which were in order in the version that was seen last."""
+
+    agent: str
+    version: str
+    reason: str
+
+
 class Calendar:
     """The service that sweeps, some agents at a time."""
 
@@ -76,6 +85,8 @@ class Calendar:
         self._all: list[str] = []
         self._left: list[str] = []
         self._noticed: set[str] = set()
+        self._doubted: set[_Doubt] = set()
+        self._settled: set[_Doubt] = set()
         self._scales: Mapping[str, str] = {}
         self._looks_in = 0  # the thread in which the sweep itself looks
 
@@ -98,6 +109,15 @@ class Calendar:
         self._workspaces.changed = notice
         return deafen
 
+    def hear(self, events: Sequence[Event]) -> bool:
+        """What a commit announced; True where the sweep has something to do at once."""
+        for each in events:
+            if each.name is EventName.TASK_BLOCKED and each.agent and is_for_files(each.reason):
+                doubt = _Doubt(each.agent, self._written.get(each.agent, BROKEN), each.reason)
+                if not doubt.version.startswith(BROKEN) and doubt not in self._settled:
+                    self._doubted.add(doubt)
+        return is_vacant(events)
+
     async def poll(self) -> float:
         """One slice of the sweep; seconds until the next."""
         gone: list[str] = []
@@ -105,6 +125,7 @@ class Calendar:
             self._all = await asyncio.to_thread(self._workspaces.ids)
             self._left = self._all[::-1]
             await self._notice_scales()
+            self._notice_doubts()
             self._workspaces.drop_gone(self._all)
             gone = sorted(self._written.keys() - set(self._all))
         here = [self._left.pop() for _ in range(min(SLICE, len(self._left)))]
@@ -112,7 +133,7 @@ class Calendar:
         changed = await asyncio.to_thread(self._changed, here)
         await self._write([*gone, *changed])
         self._written.update(changed)
-        vacant = self._vacancies is not None and await self._vacancies.remain(list(changed), now=self._clock.now())
+        vacant = await self._is_vacant(list(changed))
         for agent in gone:
             del self._written[agent]
         if self._first and not self._left:
@@ -122,6 +143,27 @@ class Calendar:
             return CHANGED_PAUSE_S
         share = min(1.0, len(here) / len(self._all)) if self._all else 1.0  # whoever was noticed is looked at twice
         return max((VACANT_S if vacant else self._sweep_s) * share, len(here) / AGENTS_PER_S)
+
+    def _notice_doubts(self) -> None:
+        """Has agents written once more for whose files work was held, although these were in order when they were seen
+        last: it was held for what they had been a moment before, and whoever saw them put right found nothing to
+        release yet. Once for each version and reason: what is wrong may not stand in the agent's own files."""
+        self._settled = {each for each in self._settled if self._written.get(each.agent) == each.version}
+        doubted, self._doubted = self._doubted, set()
+        self._settled |= doubted
+        for each in doubted:
+            self._written.pop(each.agent, None)
+
+    async def _is_vacant(self, changed: Sequence[str]) -> bool:
+        """Whether some task waits for somebody who can do it, now that these agents have got what they can do."""
+        if self._vacancies is None:
+            return False
+        try:
+            return await self._vacancies.remain(changed, now=self._clock.now())
+        except Exhausted:  # the store is away, or full: they are seen as changed until it has been looked
+            for agent in changed:
+                self._written.pop(agent, None)
+            raise
 
     async def _notice_scales(self) -> None:
         """Instances that somebody has set, perhaps at another node, are noticed as changes of files are."""

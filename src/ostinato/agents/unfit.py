@@ -52,7 +52,12 @@ class Patient:
 
 def is_unfit(task: Task) -> bool:
     """True for a task that waits for its agent's files."""
-    return task.state is TaskState.BLOCKED and task.reason.startswith(REASON)
+    return task.state is TaskState.BLOCKED and is_for_files(task.reason)
+
+
+def is_for_files(reason: str) -> bool:
+    """True for the reason of a task that waits for its agent's files."""
+    return reason.startswith(REASON)
 
 
 def hold(

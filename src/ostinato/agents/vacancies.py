@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from ostinato.domain.breaker import BreakerState
+from ostinato.domain.errors import Exhausted
 from ostinato.domain.event import Event, EventName
 from ostinato.domain.routing import Candidate, missing
 from ostinato.domain.task import Task, TaskEvent, TaskKind, TaskState
@@ -88,10 +89,14 @@ class Vacancies:
 
     async def _relieve(self, held: frozenset[tuple[str, str]], *, now: Instant) -> None:
         """Gives what agents have that cannot work now to others that can, where either has just become so."""
-        self._held = held
-        found = [task for agent in sorted({agent for agent, _ in held}) for task in await self._waiting_for(agent)]
-        for start in range(0, len(found), FILLED_MAX):
-            await self._store.run(partial(self._pass_on, found[start : start + FILLED_MAX], now=now))
+        before, self._held = self._held, held
+        try:
+            found = [task for agent in sorted({agent for agent, _ in held}) for task in await self._waiting_for(agent)]
+            for start in range(0, len(found), FILLED_MAX):
+                await self._store.run(partial(self._pass_on, found[start : start + FILLED_MAX], now=now))
+        except Exhausted:  # the store is away, or full: it is to be looked at once more
+            self._held = before
+            raise
 
     async def _waiting_for(self, agent: str) -> list[Task]:
         return await self._store.read(partial(_unbegun, agent=agent))

@@ -95,13 +95,12 @@ class Attendants:
     def _calendar(self) -> Service:
         """Heartbeats and schedules, and work that has nobody."""
         from ostinato.agents.calendar import Calendar
-        from ostinato.agents.vacancies import is_vacant
 
         ground = self._ground
         calendar = Calendar(
             store=ground.store, workspaces=ground.workspaces, clock=ground.clock, vacancies=self._vacancies()
         )
-        service = self._service("calendar", calendar.poll, hears=is_vacant)
+        service = self._service("calendar", calendar.poll, hears=calendar.hear)
         self._ends.callback(calendar.listen(service.wake))
         return service
 

@@ -75,8 +75,10 @@ class FleetLock:
         """Gives the lock back. The file stays: removing it would let two processes lock two files of one name."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
-            os.ftruncate(descriptor, 0)
-            os.close(descriptor)
+            try:
+                os.ftruncate(descriptor, 0)
+            finally:  # also on a disk that fails: it is the open descriptor that holds the lock
+                os.close(descriptor)
 
     def holder(self) -> int | None:
         """Pid of the process that keeps the lock; None where nobody does, or only for one command, or has not said."""

@@ -228,11 +228,13 @@ class EngineNode:
 
     async def _stop(self) -> None:
         async with self._changing:
-            if self._started:
-                self._started = False
-                self.drain()  # at once: the rest of the house is closed room by room
-                await self._ends.aclose()
-            self._stopped.set()
+            try:
+                if self._started:
+                    self._started = False
+                    self.drain()  # at once: the rest of the house is closed room by room
+                    await self._ends.aclose()
+            finally:  # whatever could not be closed: who waits for the end must not wait for ever
+                self._stopped.set()
 
     async def _drain(self) -> None:
         worker, self._worker = self._worker, None

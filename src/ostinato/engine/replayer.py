@@ -39,6 +39,7 @@ PARKED_FROM_S = 1.0
 class _Came(Value):
     """What one commit has come to: the end of the attempt, or how long to wait for the next."""
 
+    progress: Progress
     ended: Task | None = None
     wait_s: float = 0.0
 
@@ -55,10 +56,11 @@ class ReplayHandler:
     async def perform(self, attempt: AttemptPort) -> Outcome | Ending | Settled:
         """Batch by batch, until nothing is left or the rate says to wait."""
         order = order_of(attempt.task.spec)
-        query = parse_query(order.where)
+        query, progress = parse_query(order.where), None
         while not attempt.draining:
             now = attempt.clock.now()
-            came = await attempt.store.run(partial(_batch, attempt, order, query=query, now=now))
+            came = await attempt.store.run(partial(_batch, attempt, order, query=query, progress=progress, now=now))
+            progress = came.progress
             if came.ended is not None:
                 return Settled(task=came.ended)
             if came.wait_s > 0.0:
@@ -66,9 +68,12 @@ class ReplayHandler:
         return Requeue(reason="the node is stopping; the replay goes on where it was")
 
 
-def _batch(attempt: AttemptPort, order: ReplayOrder, tx: Tx, *, query: TaskQuery, now: Instant) -> _Came:
+def _batch(
+    attempt: AttemptPort, order: ReplayOrder, tx: Tx, *, query: TaskQuery, progress: Progress | None, now: Instant
+) -> _Came:
+    """`progress`: what this attempt has written last. The journal is read once: it gets a step with each commit."""
     tx.check_claim(attempt.claim)
-    progress = progress_of(step.entry for step in tx.steps(attempt.task.id))
+    progress = progress or progress_of(step.entry for step in tx.steps(attempt.task.id))
     if progress.next_at > now:
         return _wait(attempt, order, progress, now=now, tx=tx)
     found = tx.dead_letters(group=order.group, after=progress.after, until_at=order.until_at, limit=LOOKED_AT)
@@ -95,8 +100,8 @@ def _batch(attempt: AttemptPort, order: ReplayOrder, tx: Tx, *, query: TaskQuery
     if is_over:
         data = {"replayed": progress.replayed, "left": progress.left}
         result = TaskResult(text=progress.text(order.total), data=data)
-        return _Came(ended=tx.finish(attempt.claim, Done(result=result), now=now))
-    return _wait(attempt, order, progress, now=now, tx=tx) if progress.next_at > now else _Came()
+        return _Came(progress=progress, ended=tx.finish(attempt.claim, Done(result=result), now=now))
+    return _wait(attempt, order, progress, now=now, tx=tx) if progress.next_at > now else _Came(progress=progress)
 
 
 def _replay(order: ReplayOrder, letter: Task, *, now: Instant, tx: Tx) -> bool:
@@ -114,7 +119,7 @@ def _replay(order: ReplayOrder, letter: Task, *, now: Instant, tx: Tx) -> bool:
 def _wait(attempt: AttemptPort, order: ReplayOrder, progress: Progress, *, now: Instant, tx: Tx) -> _Came:
     wait_s = (progress.next_at - now) / SECOND
     if wait_s < PARKED_FROM_S:
-        return _Came(wait_s=wait_s)
+        return _Came(progress=progress, wait_s=wait_s)
     wait = Wait(kind=WaitKind.TIME, until_at=progress.next_at)
     park = Park(wait=wait, reason=f"{progress.text(order.total)}; {order.rate.text if order.rate else ''}")
-    return _Came(ended=tx.finish(attempt.claim, park, now=now))
+    return _Came(progress=progress, ended=tx.finish(attempt.claim, park, now=now))

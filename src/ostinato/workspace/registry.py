@@ -39,6 +39,9 @@ EXACT_MAX = 500
 BRIEFS_S = 5.0
 """How old what is said of all agents may be in a larger fleet, seconds: a look at ten thousand takes a fifth of one."""
 
+BROKEN = "broken: "
+"""How the version of an agent begins whose files make none."""
+
 NOTE_NAME = re.compile(r"\d{4}-\d{2}-\d{2}\.md", re.ASCII)
 """Daily notes in memory/."""
 
@@ -332,7 +335,7 @@ class Workspaces:
             self._forget(next(iter(self._entries)))
         mark = hash(entry.state) if entry.settled else 0
         if entry.error is not None:
-            brief = Brief(id=agent, version=f"broken: {entry.error}", problems=(_problem(agent, entry.error),))
+            brief = Brief(id=agent, version=f"{BROKEN}{entry.error}", problems=(_problem(agent, entry.error),))
         else:
             assert entry.definition is not None
             brief = self._brief_of(entry.definition)

@@ -187,7 +187,7 @@ class SqliteDatabase:
         """See the interface; the last id is known until another process writes."""
         last = self.last_ids.get(table)
         if last is None:
-            row = self.connection.execute(f"SELECT max(id) FROM {table}").fetchone()
+            row = self._execute(Query(f"SELECT max(id) FROM {table}"), {}).fetchone()
             last = self.last_ids[table] = row[0] or 0
         if take:
             self.last_ids[table] = last + 1
