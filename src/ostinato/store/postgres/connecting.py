@@ -28,16 +28,16 @@ T = TypeVar("T")
 
 
 def connect(address: Address) -> pq.abc.PGconn:
-    """A connection to the first host that can be written; raises StoreAway with what the last one said."""
-    said = "it names no host"
+    """A connection to the first host that can be written; raises StoreAway with what each of them said."""
+    said: list[str] = []
     for conninfo in address.conninfos():
         connection = pq.PGconn.connect_start(conninfo)
         if _is_made(connection):
             return connection
-        said = connection.get_error_message() or f"no answer in {CONNECT_S:g} s"
+        lines = [line.strip() for line in connection.get_error_message().splitlines() if line.strip()]
+        said.append(lines[0] if lines else f"no answer in {CONNECT_S:g} s")
         connection.finish()
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    raise away(f"{address} says: {lines[0]}")
+    raise away(f"{address} says: {'; '.join(said)}")
 
 
 def patiently(connect: Callable[[], T]) -> T:

@@ -22,8 +22,14 @@ SETTINGS: Final = (
     "SET statement_timeout = 0",
     "SET client_min_messages = error",
     "SET timezone = 'UTC'",
+    "SET client_encoding = 'UTF8'",
+    "SET bytea_output = 'hex'",
+    "SET extra_float_digits = 1",  # a number comes back as it was given
+    "SET array_nulls = on",
+    "SET standard_conforming_strings = on",
+    "SET default_transaction_isolation = 'read committed'",  # who has waited for a lock sees what was written meanwhile
 )
-"""What every connection relies on."""
+"""What every connection relies on, whatever a database or a role says otherwise."""
 
 FLOOR: Final = "postgres.last_id.{table}"
 """The setting that says below which ids of a table none is given out again."""

@@ -16,9 +16,9 @@ class StoreBroken(Internal):
 
 _FULL = ("53100", "53200", "53400")
 """SQLSTATE: disk_full, out_of_memory, configuration_limit_exceeded."""
-_ENDED = ("57P01", "57P02", "57P03", "25P03", "25P04", "08")
-"""The server ends this connection: shut down, crashed, starting, idle in a transaction for too long, connection
-exceptions."""
+_ENDED = ("57P", "25P03", "25P04", "25006", "08")
+"""The server ends this connection (shut down, crashed, starting, idle for too long), or takes no writes for now: it has
+become a copy, or was switched to reading only; and connection exceptions."""
 _BUSY = ("55P03", "40P01", "40001", "57014", "53300")
 """The lock was not to be had, a deadlock, a conflict, a cancelled statement, too many connections."""
 _FATAL = ("XX001", "XX002", "58030")
@@ -47,5 +47,6 @@ def away(message: str) -> StoreAway:
     """The connection is lost, or was never had."""
     return StoreAway(
         f"The database cannot be reached: {message}",
-        cure="Nothing was written; the runtime goes on by itself when the database is back.",
+        cure="Nothing was written; the runtime goes on by itself when the database is back. "
+        "What the server does not like is set right there, or in [store] of ostinato.toml.",
     )

@@ -70,23 +70,52 @@ def _check_server(wire: Wire, *, place: str) -> None:
         raise Invalid(f"The server is PostgreSQL {version // 10_000}", place=place, cure="Use PostgreSQL 13 or newer.")
     if _rows(wire, "SELECT pg_is_in_recovery()")[0][0]:
         raise Conflict("The server is a copy that cannot be written", place=place, cure="Name the primary server.")
+    _check_database(wire, place=place)
     for name in ("fsync", "synchronous_commit"):
         if _rows(wire, f"SELECT current_setting('{name}')")[0][0] == "off":
             cure = f"Acknowledged work would be lost: {name} = on."
             raise Invalid(f"The server has {name} switched off", place=place, cure=cure)
 
 
+def _check_database(wire: Wire, *, place: str) -> None:
+    """Raises Invalid where texts of every language have no place, or we have none for our tables."""
+    encoding, schema, user = _rows(wire, "SELECT current_setting('server_encoding'), current_schema(), current_user")[0]
+    if encoding != "UTF8":
+        cure = "createdb --encoding=UTF8 --template=template0 makes one that can."
+        raise Invalid(
+            f"The database keeps texts as {encoding}, which cannot hold every character", place=place, cure=cure
+        )
+    if schema is None:
+        cure = f"ALTER ROLE {user} SET search_path = public, or another schema that there is."
+        raise Invalid(f"No schema on the search_path is open to the user {user}", place=place, cure=cure)
+    if _is_made(wire):
+        may, right = (
+            "has_table_privilege('ostinato_store', 'UPDATE')",
+            "to change the tables, which belong to another user",
+        )
+        cure = "Connect as the user who made them, or GRANT ALL ON ALL TABLES IN SCHEMA to this one."
+    else:
+        may, right = "has_schema_privilege(current_schema(), 'CREATE')", f"to make tables in the schema {schema}"
+        cure = f"GRANT CREATE ON SCHEMA {schema} TO {user}, or make a database that is this user's."
+    if not _rows(wire, f"SELECT {may}")[0][0]:
+        raise Invalid(f"The user {user} is not allowed {right}", place=place, cure=cure)
+
+
+def _is_made(wire: Wire) -> bool:
+    return not _rows(wire, "SELECT to_regclass('ostinato_store') IS NULL")[0][0]
+
+
 def _version_of(wire: Wire) -> int:
-    if _rows(wire, "SELECT to_regclass('ostinato_store') IS NULL")[0][0]:
+    if not _is_made(wire):
         return 0
     return int(_rows(wire, "SELECT schema FROM ostinato_store")[0][0])
 
 
 def _do(wire: Wire, text: str) -> None:
-    wire.put(Statement(f"once {hash(text)}", text))
+    wire.put(Statement(f"schema#{hash(text)}", text))
     wire.sync()
 
 
 def _rows(wire: Wire, text: str) -> list[Row]:
-    wire.put(Statement(f"once {hash(text)}", text))
+    wire.put(Statement(f"schema#{hash(text)}", text))
     return wire.sync()[-1].rows

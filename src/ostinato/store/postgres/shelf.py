@@ -13,15 +13,18 @@ import psycopg
 
 from ostinato.domain.errors import Conflict, OstinatoError
 from ostinato.store.postgres.address import Address
+from ostinato.store.postgres.database import SETTINGS
 from ostinato.store.postgres.failures import away, meaning_of
 from ostinato.store.postgres.migrations import migrate
-from ostinato.store.postgres.wire import Wire
+from ostinato.store.postgres.wire import Wire, quiet
 from ostinato.store.verbs.database import Row
 
 OWN_TABLE: Final = "ostinato_store"
 OWN_SETTINGS: Final = "postgres.%"
 """What is about this database, and goes nowhere."""
 ROWS_AT_ONCE: Final = 1_000
+PATIENT: Final = "SET idle_in_transaction_session_timeout = 0"
+"""Rows are read from the other store for as long as it takes."""
 
 _COLUMNS: Final = """
 SELECT columns.table_name, columns.column_name FROM information_schema.columns
@@ -95,7 +98,7 @@ class PostgresShelf:
 def shelf_in(url: str, *, password_env: str | None) -> Iterator[PostgresShelf]:
     """The database at this URL, with its tables, in one transaction that stands when the block ends well."""
     address = Address(url, password_env=password_env)
-    wire = Wire(address)
+    wire = Wire(address, settings=(*SETTINGS, PATIENT))
     try:
         migrate(wire, place=str(address))
     finally:
@@ -114,7 +117,11 @@ def _connected(address: Address) -> psycopg.Connection[Any]:
     refused: OstinatoError | None = None
     for conninfo in address.conninfos():
         try:
-            return psycopg.connect(conninfo.decode(), connect_timeout=5)
+            connection = psycopg.connect(conninfo.decode(), connect_timeout=5, autocommit=True)
+            settings = (*SETTINGS, *quiet(connection.info.server_version), PATIENT)
+            connection.execute("; ".join(settings).encode())  # at once: what they keep away may come between two
+            connection.autocommit = False
+            return connection
         except psycopg.OperationalError as error:
             refused = away(f"{address} says: {str(error).partition(chr(10))[0]}")
     assert refused is not None

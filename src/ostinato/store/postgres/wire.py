@@ -35,6 +35,15 @@ BYTEA: Final = 17
 FLOAT8: Final = 701
 
 
+QUIET_SINCE: Final = {140_000: "SET idle_session_timeout = 0", 170_000: "SET transaction_timeout = 0"}
+"""What keeps a server of this version, or a newer one, from ending a connection that has nothing to say for long."""
+
+
+def quiet(server_version: int) -> list[str]:
+    """The commands by which this server lets a silent connection be."""
+    return [command for version, command in QUIET_SINCE.items() if server_version >= version]
+
+
 class ArrayType(NamedTuple):
     """The type of an array, by its number and its name."""
 
@@ -73,7 +82,7 @@ class Wire:
         self._under_way: list[tuple[str, bool]] = []
         """Statements whose answers are awaited, by name; True: it is only prepared."""
         try:
-            self._set("; ".join(settings))
+            self._set("; ".join((*settings, *quiet(self._connection.server_version))))
         except BaseException:  # whatever it was: no connection stays behind
             self._connection.finish()
             raise
@@ -280,7 +289,8 @@ def _failure(result: pq.abc.PGresult, *, of: str = "") -> OstinatoError:
     state = result.error_field(pq.DiagnosticField.SQLSTATE) or b""
     primary = result.error_field(pq.DiagnosticField.MESSAGE_PRIMARY)
     message = primary.decode(errors="replace") if primary else _first_line(result.get_error_message())
-    return meaning_of(state.decode(), f"{of}: {message}" if of else message)
+    name = of.partition("#")[0]  # what is behind it only tells two statements apart
+    return meaning_of(state.decode(), f"{name}: {message}" if name else message)
 
 
 def _first_line(text: str) -> str:
