@@ -7,6 +7,7 @@ import contextlib
 import sqlite3
 import stat
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +16,7 @@ import pytest
 from ostinato.domain.errors import Conflict, Exhausted, Internal, Invalid, NotFound, OstinatoError
 from ostinato.domain.event import Event, EventName
 from ostinato.domain.task import NewTask, Task, TaskKind
-from ostinato.store.port import EventFilter, TaskFilter, Tx
+from ostinato.store.port import ClaimRequest, EventFilter, Node, TaskFilter, Tx
 from ostinato.store.sqlite import SqliteStore, open_store, restore
 from ostinato.store.sqlite.migrations import APPLICATION_ID, migrate, migrations, statements
 from tests.conftest import run
@@ -40,6 +41,34 @@ def mode_of(path: Path) -> int:
 def beside(path: Path) -> list[str]:
     """Files whose name begins like this one's."""
     return [each.name for each in path.parent.iterdir() if each.name.startswith(path.name[:4])]
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_leases_do_not_outlast_a_restart_of_the_machine(tmp_path: Path, alone: bool) -> None:
+    """The clock of leases begins anew then: the old ones seem to run for as long as the machine did."""
+
+    async def work() -> None:
+        store = open_store(tmp_path / ".ostinato")
+        begin = partial(_begin_node, lease_s=1e6)
+        node = await store.run(begin)
+        task = await add(store)
+        await store.run(lambda tx: tx.claim(ClaimRequest(node=node.id), now=NOW))
+        assert await store.run(lambda tx: tx.rescue(now=NOW)) == 0
+        with contextlib.closing(sqlite3.connect(tmp_path / ".ostinato" / "ostinato.db")) as other:
+            other.execute("UPDATE nodes SET boot = 'an earlier one'")
+            other.commit()
+        if alone:
+            assert await store.run(lambda tx: tx.rescue(now=NOW)) == 1
+        else:
+            await store.run(begin)
+        assert (await store.read(lambda reads: reads.task(task.id))).losses == 1
+        await store.close()
+
+    run(work())
+
+
+def _begin_node(tx: Tx, *, lease_s: float) -> Node:
+    return tx.start_node(pid=1, host="here", version="1", lease_s=lease_s, exclusive=False, now=NOW)
 
 
 # --- whose it is ------------------------------------------------------------------------------------------------------

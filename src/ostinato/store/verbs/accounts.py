@@ -62,8 +62,9 @@ class AccountVerbs(SessionVerbs):
         """Money for a call that an ended task will not make; whoever sends a failed one on sets it aside again. A
         cancelled one may have been cut off in the middle of its call: the prompt is taken to have been paid for."""
         held = held_by(self.steps(task.id))
-        trees = self._trees(task.id) if held.call is not None else []
-        for amount, at in held.shares():
+        shares = held.shares()
+        trees = self._trees(task.id) if shares else []
+        for amount, at in shares:
             self._give_back([*_days_of(task, at), *trees], amount)
         cut_off = held.under_way
         if task.state is not TaskState.CANCELLED or cut_off is None or not cut_off.prompt_usd_micros:

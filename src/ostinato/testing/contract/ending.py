@@ -139,6 +139,15 @@ async def a_parent_that_has_ended_gets_a_turn_for_the_late_result(scene: Scene) 
 
 
 @case
+async def the_result_of_a_child_that_lives_on_wakes_no_cancelled_parent(scene: Scene) -> None:
+    parent, child = await _family(scene)
+    await scene.move(parent, TaskEvent.CANCEL)
+    assert (await scene.look(child)).state is TaskState.READY, "it was given away"
+    await scene.finish(await scene.claim_one(), done("late"))
+    assert await scene.unfinished(parent.session or "") == []
+
+
+@case
 async def a_child_of_a_shared_sessions_turn_wakes_that_session(scene: Scene) -> None:
     await scene.say("main:boss", agent="boss")
     turn = await scene.claim_one()

@@ -103,6 +103,8 @@ async def each_agent_of_a_chain_is_asked_once(scene: Scene) -> None:
     assert "clerk has given up already" in ended.reason
     assert ended.result is not None
     assert ended.result.error == BROKEN.error
+    await _goal(scene)
+    assert (await _fail(scene, fallback="clerk")).state is TaskState.FAILED, "nobody takes over from itself"
 
 
 @case
@@ -239,6 +241,16 @@ async def a_person_sends_a_failed_task_on_with_every_budget_whole(scene: Scene) 
         assert (await scene.see(lambda reads: reads.setbacks(task.id))).counts == {}
     assert await _notes(scene, task) == ["sent on: the key is new", "sent on"]
     await scene.finish(await scene.claim_one())
+
+
+@case
+async def a_dead_letter_that_a_person_retries_has_every_budget_whole(scene: Scene) -> None:
+    task = await _goal(scene, spec=spec(retry=RetryPolicy(attempts_max=2, base_s=1.0)))
+    for state in (TaskState.READY, TaskState.FAILED):
+        assert (await _fail(scene, Retry(error="flaky"))).state is state
+        scene.wait(60)
+    await scene.change("retry_task", task.id, fresh=False, actor="ann", now=scene.now)
+    assert (await _fail(scene, Retry(error="flaky"))).state is TaskState.READY
 
 
 @case

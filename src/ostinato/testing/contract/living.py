@@ -62,12 +62,25 @@ async def a_node_that_ends_in_order_gives_back_without_a_loss(scene: Scene) -> N
     await scene.do(lambda tx: tx.end_node(scene.node, now=scene.now))
     back = await scene.look(task)
     assert (back.state, back.losses) == (TaskState.READY, 0)
+    (attempt,) = await scene.see(lambda reads: reads.attempts(task.id))
+    assert (attempt.outcome, attempt.ended_at) == ("requeue", scene.now)
     (node,) = await scene.see(lambda reads: reads.nodes())
     assert (node.clean, node.ended_at) == (True, scene.now)
     await scene.do(lambda tx: tx.end_node(scene.node, now=scene.now))
     assert len(await scene.told(EventName.NODE_STOPPED)) == 1
     await _start(scene, exclusive=True)
     assert await scene.told(EventName.NODE_LOST) == []
+
+
+@case
+async def what_runs_on_no_node_is_given_back_when_one_begins_alone(scene: Scene) -> None:
+    task = await scene.add()
+    assert await scene.claim(pools=()) == []
+    await scene.do(lambda tx: tx.end_node(scene.node, now=scene.now))
+    await scene.claim_one()  # by one that was stopped for long, and does not know of its end
+    await _start(scene, exclusive=True)
+    back = await scene.look(task)
+    assert (back.state, back.losses) == (TaskState.READY, 1)
 
 
 @case
@@ -122,7 +135,9 @@ async def of_several_tasks_that_their_nodes_died_with_the_one_that_dies_alone_is
     for each in (bad, *innocent):
         back = await scene.look(each)
         assert (back.state, back.losses) == (TaskState.READY, POISON_LOSSES), "nobody knows which of them it was"
-    await _claim_for(scene, await _start(scene, lease_s=0.0))  # the others begin a little later
+    request = ClaimRequest(node=(await _start(scene, lease_s=0.0)).id, most=9)
+    alone = await scene.do(lambda tx: tx.claim(request, now=scene.now))
+    assert [each.id for each in alone] == [bad.id], "the others begin a little later"
     await scene.do(lambda tx: tx.rescue(now=scene.now))
     assert (await scene.look(bad)).state is TaskState.FAILED
     scene.wait(10.0)
@@ -168,7 +183,8 @@ async def what_a_clock_that_was_ahead_has_put_off_is_looked_at_once_it_is_set_ba
     scene.now -= years
     assert await scene.do(lambda tx: tx.rescue(now=scene.now)) == 2
     assert await scene.do(lambda tx: tx.rescue(now=scene.now)) == 0
-    assert {each.id for each in await scene.claim(most=9)} == {each.id for each in tasks[:2]}
+    late = await scene.add("late")
+    assert [each.id for each in await scene.claim(most=9)] == [tasks[0].id, tasks[1].id, late.id], "as of now"
     assert [(await scene.look(each)).state for each in (meant, asked)] == [TaskState.READY] * 2
 
 

@@ -6,11 +6,13 @@ from typing import Any
 
 from ostinato.domain.budget import Spend
 from ostinato.domain.errors import Exhausted, Invalid
+from ostinato.domain.escalation import Rung
+from ostinato.domain.failure import FailurePlan
 from ostinato.domain.ledger import Charge, day_of
 from ostinato.domain.step import CompactionIntent, Entry, ModelAnswer, ModelIntent
-from ostinato.domain.task import Fail, Task, TaskEvent
+from ostinato.domain.task import Fail, Task, TaskEvent, TaskKind
 from ostinato.domain.values import SECOND
-from ostinato.store.port import ScheduleRow
+from ostinato.store.port import QuestionFilter, ScheduleRow
 from ostinato.testing.contract.scene import Scene, case, claim_of, refuses
 
 
@@ -162,6 +164,22 @@ async def a_call_that_was_sent_on_gives_back_what_was_set_aside_when_it_was_sent
     await _reserve(scene, 100)
     yesterday = await scene.look_up("account", "agent:a", day_of(task.created_at))
     assert yesterday.reserved == Spend()
+
+
+@case
+async def a_call_that_a_person_sends_on_counts_for_the_day_of_the_answer(scene: Scene) -> None:
+    await scene.add(kind=TaskKind.GOAL, agent="a")
+    task = await scene.claim_one()
+    await _reserve(scene, 60)
+    intent = ModelIntent(call=1, model="m", reserved_usd_micros=60)
+    await scene.do(lambda tx: tx.record_steps(claim_of(task), [intent], now=scene.now))
+    plan, began_at = FailurePlan(escalate=(Rung(to="ann", within_s=1e6),)), scene.now
+    await scene.do(lambda tx: tx.finish(claim_of(task), Fail(error="no such model"), plan=plan, now=scene.now))
+    scene.wait(86_400.0)
+    (question,) = await scene.see(lambda reads: reads.questions(QuestionFilter(task=task.id)))
+    await scene.answer(question)
+    accounts = [await scene.look_up("account", "agent:a", day_of(at)) for at in (began_at, scene.now)]
+    assert [each.reserved.usd_micros for each in accounts] == [0, 60]
 
 
 @case

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from ostinato.domain.errors import Conflict
-from ostinato.domain.event import Event, EventName
-from ostinato.domain.task import NewTask, TaskEvent, TaskKind, TaskState
+from ostinato.domain.event import Event, EventName, NewEvent
+from ostinato.domain.question import NewQuestion, QuestionKind
+from ostinato.domain.task import Fail, NewTask, TaskEvent, TaskKind, TaskState
 from ostinato.store.port import ClaimRequest, EventFilter, TaskFilter, Tx
 from ostinato.testing.contract.scene import Scene, case, claim_of, done
+
+MANY_EVENTS = 70
+"""More than a store gathers before it begins to write."""
 
 
 @case
@@ -59,6 +63,7 @@ async def an_undone_function_leaves_no_claim_behind(scene: Scene) -> None:
 @case
 async def a_part_that_fails_is_undone_alone(scene: Scene) -> None:
     """Also beside functions that fail as a whole, and one part behind the other."""
+    assert await scene.claim() == [], "what can be claimed is known by now"
     before = await scene.see(lambda reads: reads.latest_event())
 
     def add(tx: Tx, title: str, *, fails: bool = False) -> None:
@@ -89,6 +94,13 @@ async def a_part_that_fails_is_undone_alone(scene: Scene) -> None:
     assert [event.task for event in events] == sorted(task.id for task in tasks)
     assert (await scene.see(lambda reads: reads.tallies())).agents == {"a": {"ready": len(titles)}}
     assert len(await scene.claim(most=99)) == len(titles)
+    await scene.do(partial(_drops, partial(add, title="gone", fails=True)))
+    assert await scene.claim() == [], "nothing of it is remembered"
+
+
+def _drops(part: Callable[[Tx], None], tx: Tx) -> None:
+    with contextlib.suppress(ZeroDivisionError):
+        tx.whole(partial(part, tx))
 
 
 @case
@@ -192,6 +204,34 @@ async def what_is_undone_is_not_heard(scene: Scene) -> None:
     assert [type(result) for result in results if isinstance(result, Exception)] == [ZeroDivisionError] * 2
     (event,) = heard
     assert (await scene.look(event.task or 0)).title == "stays"
+
+
+@case
+async def what_is_done_again_beside_one_that_fails_is_counted_and_told_once(scene: Scene) -> None:
+    heard: list[Event] = []
+    scene.store.subscribe(heard.extend)
+    await scene.add(agent="a")
+    task = await scene.claim_one()
+    question = NewQuestion(kind=QuestionKind.ASK, text="well?", agent="a", task=task.id, session="", stored=True)
+    before = len(heard)
+
+    def much(tx: Tx) -> None:
+        tx.ask(question, now=scene.now)
+        for number in range(MANY_EVENTS):
+            tx.announce(NewEvent(name=EventName.RULE_MISSED, reason=str(number)), now=scene.now)
+        tx.finish(claim_of(task), Fail(error="no"), now=scene.now)
+
+    def fails(tx: Tx) -> None:
+        tx.add_task(NewTask(kind=TaskKind.RUN, title="x"), now=scene.now)
+        raise ZeroDivisionError
+
+    results = await asyncio.gather(scene.add(), scene.do(much), scene.do(fails), return_exceptions=True)
+    assert [type(each) for each in results[1:]] == [type(None), ZeroDivisionError], results
+    told = [event.reason for event in heard[before:] if event.name is EventName.RULE_MISSED]
+    assert told == [str(number) for number in range(MANY_EVENTS)]
+    tallies = await scene.see(lambda reads: reads.tallies())
+    assert (tallies.dead, tallies.questions) == (1, 1)
+    assert [event.id for event in heard] == sorted({event.id for event in heard})
 
 
 @case
