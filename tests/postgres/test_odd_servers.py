@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
@@ -13,7 +15,7 @@ from ostinato.domain.task import NewTask, TaskKind
 from ostinato.store.postgres import open_postgres
 from ostinato.store.postgres.shelf import shelf_in
 from ostinato.store.postgres.wire import Statement
-from tests.conftest import run
+from tests.conftest import run, wait_until
 from tests.postgres.server import Server
 
 NOW = 1_800_000_000_000_000
@@ -101,6 +103,36 @@ def test_a_server_that_takes_no_writes_for_a_while_is_waited_for(database: str) 
         await store.run(
             lambda tx: tx.set_setting("name", "value"),
         )
+        await store.close()
+
+    run(work())
+
+
+@pytest.mark.slow
+def test_a_statement_that_somebody_cancels_is_done_anew(database: str) -> None:
+    run(open_postgres(database).close())
+
+    async def work() -> None:
+        store = open_postgres(database)
+        pid = store._writer._database.wire._connection.backend_pid
+
+        def cancel() -> None:
+            waits = "SELECT wait_event_type FROM pg_stat_activity WHERE pid = %s"
+            with psycopg.connect(database) as other, psycopg.connect(database, autocommit=True) as eye:
+                other.execute("SELECT commits FROM ostinato_store FOR UPDATE")
+                locked.set()
+                wait_until(lambda: eye.execute(waits, [pid]).fetchone() == ("Lock",))
+                assert eye.execute("SELECT pg_cancel_backend(%s)", [pid]).fetchone() == (True,)
+                wait_until(lambda: eye.execute(waits, [pid]).fetchone() != ("Lock",))
+
+        locked = threading.Event()
+        cancelling = asyncio.create_task(asyncio.to_thread(cancel))
+        await asyncio.to_thread(locked.wait)
+        await store.run(lambda tx: tx.set_setting("name", "value"))
+        await cancelling
+        too_long = "".join(map(chr, range(1_000, 9_000)))
+        with pytest.raises(Invalid, match="more than a database can hold"):
+            await store.run(lambda tx: tx.set_setting(too_long, "value"))
         await store.close()
 
     run(work())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ostinato.domain.errors import Exhausted, Internal, OstinatoError
+from ostinato.domain.errors import Exhausted, Internal, Invalid, OstinatoError
 from ostinato.store.port import StoreAway
 
 
@@ -20,7 +20,10 @@ _ENDED = ("57P", "25P03", "25P04", "25006", "08")
 """The server ends this connection (shut down, crashed, starting, idle for too long), or takes no writes for now: it has
 become a copy, or was switched to reading only; and connection exceptions."""
 _BUSY = ("55P03", "40P01", "40001", "57014", "53300")
-"""The lock was not to be had, a deadlock, a conflict, a cancelled statement, too many connections."""
+"""The lock was not to be had, a deadlock, a conflict, a cancelled statement, too many connections: no more the fault of
+whoever asked than a server that is away."""
+_TOO_LARGE = "54"
+"""Limits of the program: a text that is too long for an index."""
 _FATAL = ("XX001", "XX002", "58030")
 """Corrupted data, corrupted index, an error of input or output."""
 
@@ -35,9 +38,11 @@ def meaning_of(state: str, message: str) -> OstinatoError:
     if not state or state.startswith(_ENDED):
         return away(message)
     if state.startswith(_BUSY):
-        return Exhausted(
+        return StoreAway(
             f"The database is busy: nothing was written ({message})", cure="The same may work in a moment."
         )
+    if state.startswith(_TOO_LARGE):
+        return Invalid(f"This is more than a database can hold ({message})", cure="Names and keys must be shorter.")
     if state.startswith(_FATAL):
         return StoreBroken(f"The database reports damage ({message})", cure="Look at the server's log and disk.")
     return Internal(f"The database refused a statement: {message} ({state})")
