@@ -8,7 +8,10 @@ import time
 
 import aiohttp
 
-MESSAGES = [{"role": "system", "content": "You are a bench. " * 200}, {"role": "user", "content": "Go."}]
+MESSAGES: list[dict[str, object]] = [
+    {"role": "system", "content": "You are a bench. " * 200},
+    {"role": "user", "content": "Go."},
+]
 
 
 async def turns_per_s(url: str, *, at_once: int, turns: int) -> float:
@@ -20,9 +23,9 @@ async def turns_per_s(url: str, *, at_once: int, turns: int) -> float:
         while left > 0:
             left -= 1
             messages: list[dict[str, object]] = list(MESSAGES)
-            first = await _ask(session, url, messages)
+            first = await ask(session, url, messages)
             messages += [first, {"role": "tool", "tool_call_id": "c1", "content": "ok"}]
-            await _ask(session, url, messages)
+            await ask(session, url, messages)
 
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         began = time.perf_counter()
@@ -30,7 +33,7 @@ async def turns_per_s(url: str, *, at_once: int, turns: int) -> float:
         return turns / (time.perf_counter() - began)
 
 
-async def _ask(session: aiohttp.ClientSession, url: str, messages: list[dict[str, object]]) -> dict[str, object]:
+async def ask(session: aiohttp.ClientSession, url: str, messages: list[dict[str, object]]) -> dict[str, object]:
     body = json.dumps({"model": "bench", "messages": messages}, separators=(",", ":"))
     async with session.post(url, data=body, headers={"Content-Type": "application/json"}) as response:
         reply = json.loads(await response.read())
