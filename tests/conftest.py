@@ -7,6 +7,7 @@ Both are fixtures and plain functions (`from tests.conftest import run`).
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import sys
 import tempfile
@@ -60,6 +61,18 @@ settings.register_profile("explore", _HOUSE, derandomize=False)
 settings.load_profile(os.environ.get("OSTINATO_EXAMPLES", "house"))  # tests.mutation has its own
 if not FULL:  # else the numbers and words in whatever modules other tests have imported before are tried as well
     providers._get_local_constants = providers.Constants
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """What is collected stays to the end: to look through it again and again would be a sixth of each worker's start,
+    and the most of every later look."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def run(work: Coroutine[Any, Any, T], *, timeout_s: float = RUN_TIMEOUT_S) -> T:
