@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -139,6 +140,31 @@ def fate_of(store: PostgresStore, number: int) -> bool:
     """What the writer finds out about a commit whose answer the failover has cut off."""
     store._writer._database.wire.close()
     return store._writer._was_committed(number)
+
+
+@pytest.mark.slow
+def test_a_backup_that_is_put_back_into_the_same_server_is_another_past(server: Server, own_database: str) -> None:
+    url, name = own_database, urlsplit(own_database).path[1:]
+
+    async def claim_one() -> Task:
+        store = open_postgres(url)
+        task = await claim(store, await begin(store))
+        await store.close()
+        return task
+
+    async def work() -> tuple[Task, Task]:
+        store = open_postgres(url)
+        await store.run(lambda tx: tx.add_task(NewTask(kind=TaskKind.GOAL, title="x"), now=NOW))
+        await store.close()
+        with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}_kept TEMPLATE {name}".encode())
+            lost = await claim_one()
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+            connection.execute(f"ALTER DATABASE {name}_kept RENAME TO {name}".encode())
+        return lost, await claim_one()
+
+    lost, taken = run(work())
+    assert lost.token != taken.token
 
 
 @pytest.mark.slow

@@ -25,7 +25,10 @@ LOCK: Final = Statement("lock lineage", "SELECT 1 FROM ostinato_store FOR UPDATE
 LOOK: Final = Statement(
     "lineage",
     "SELECT (SELECT system_identifier FROM pg_control_system()) || '/' || substr(pg_walfile_name("
-    "pg_current_wal_insert_lsn()), 1, 8), (SELECT value FROM settings WHERE name = '" + NAME + "'), "
+    "pg_current_wal_insert_lsn()), 1, 8) || '/' || 'ostinato_store'::regclass::oid || '/' || "
+    "(SELECT oid FROM pg_database WHERE datname = current_database()), (SELECT value FROM settings WHERE name = '"
+    + NAME
+    + "'), "
     "extract(epoch FROM clock_timestamp() - timestamptz '2025-01-01 00:00:00+00')::bigint",
 )
 
@@ -34,7 +37,8 @@ class Lineage(NamedTuple):
     """Which history of which database this is."""
 
     line: str
-    """The server's system identifier and timeline."""
+    """The server's system identifier and timeline, and the numbers that it gave to the table and to the database when
+    these were made: a backup that is put back has others."""
     epoch: int
 
 
