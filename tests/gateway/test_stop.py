@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ostinato.domain.errors import NotFound
 from ostinato.domain.task import After, Condition, NewTask, TaskEvent, TaskKind, TaskSpec
-from ostinato.gateway import stop_api, tasks_api
+from ostinato.gateway import agents_api, stop_api, tasks_api
 from tests.conftest import run
 from tests.gateway.ground import NOW, Ground, ground
 
@@ -55,5 +57,19 @@ def test_what_has_ended_stands_in_nobodys_way_to_what_it_has_begun(tmp_path: Pat
             assert (await made.call(stop_api.stop, {"scope": top, "how": "cancel"}))["cancelled"] == 2
             shown = [await made.call(tasks_api.show, {"task": each}) for each in (top, middle, below)]
             assert [each["task"]["state"] for each in shown] == ["cancelled"] * 3
+
+    run(look())
+
+
+def test_an_agent_whose_folder_is_gone_is_stopped_and_let_go_as_long_as_it_has_work(tmp_path: Path) -> None:
+    async def look() -> None:
+        async with ground(tmp_path / "fleet", past=False) as made:
+            await begun(made)
+            shutil.rmtree(tmp_path / "fleet/agents/clerk")
+            for deed in (agents_api.kill, agents_api.resume):
+                assert (await made.call(deed, {"agent": "clerk", "reason": "wrong"}))["agent"] == "clerk"
+            assert (await made.call(stop_api.stop, {"scope": "agent:clerk", "how": "cancel"}))["cancelled"] == 1
+            with pytest.raises(NotFound, match="Unknown agent 'clark'"):
+                await made.call(agents_api.kill, {"agent": "clark", "reason": "wrong"})
 
     run(look())

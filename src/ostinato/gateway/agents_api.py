@@ -327,7 +327,7 @@ async def kill(context: Context, request: LeashAgent) -> Leashed:
 @operation("agents.resume", "POST /api/v1/agents/{agent}/resume", role=Role.OPERATOR)
 async def resume(context: Context, request: LeashAgent) -> Leashed:
     """Let a paused, draining or killed agent go on."""
-    card, now = await context.card(request.agent), context.now
+    card, now = await context.card_to_hold(request.agent), context.now
     agent, scope = card.id, f"agent:{card.id}"
 
     def write(tx: Tx) -> Leashed:
@@ -427,7 +427,7 @@ def _agent_row(card: AgentCard, state: str, *, tallies: Mapping[str, int], due: 
 
 
 async def _set(context: Context, request: LeashAgent, *, flag: str) -> Leashed:
-    card, now = await context.card(request.agent), context.now
+    card, now = await context.card_to_hold(request.agent), context.now
 
     def write(tx: Tx) -> Leashed:
         tx.set_flag(f"agent:{card.id}", flag, actor=context.caller.name, reason=request.reason, now=now)

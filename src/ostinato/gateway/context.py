@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from ostinato.agents.live import LiveText
+from ostinato.domain.errors import NotFound
 from ostinato.domain.person import Role, people_of
 from ostinato.domain.values import Instant, Value
 from ostinato.engine.port import Clock
 from ostinato.gateway.metrics import Meter
-from ostinato.store.port import Retention, ScheduleRow, Store
+from ostinato.store.port import Reads, Retention, ScheduleRow, Store
 from ostinato.tools.mcp.port import ServerFacts
 from ostinato.tools.port import Colleague
 from ostinato.tools.router import Router
@@ -226,6 +227,16 @@ class Context:
         """One agent; raises NotFound with the known ones."""
         return await asyncio.to_thread(self.definitions.agent, agent)
 
+    async def card_to_hold(self, agent: str) -> AgentCard:
+        """The same, also of one whose folder is gone while the store still has work or a hold of it: whatever may be at
+        work can be stopped, and let go."""
+        try:
+            return await self.card(agent)
+        except NotFound:
+            if not await self.store.read(lambda reads: _is_known(reads, agent)):
+                raise
+            return AgentCard(id=agent)
+
     async def problems(self) -> Sequence[Problem]:
         """Whatever is wrong in the fleet's files."""
         people = people_of(await self.store.read(lambda reads: reads.tokens()))
@@ -235,3 +246,8 @@ class Context:
     def now(self) -> Instant:
         """The clock's now."""
         return self.clock.now()
+
+
+def _is_known(reads: Reads, agent: str) -> bool:
+    """True for an agent that has, or has had, work, or is held."""
+    return bool(reads.agent_tally(agent)) or any(flag.scope == f"agent:{agent}" for flag in reads.flags())

@@ -117,7 +117,7 @@ async def _known_scope(context: Context, text: str) -> tuple[str, str]:
     scope = scope_of(text)
     kind, _, name = scope.partition(":")
     if kind == "agent":
-        return scope, (await context.card(name)).stop
+        return scope, (await context.card_to_hold(name)).stop
     await context.store.read(partial(_check_exists, kind, name))
     return scope, ""
 
