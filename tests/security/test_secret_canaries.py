@@ -17,26 +17,41 @@ import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ostinato.agents.live import LiveText
 from ostinato.app import FleetApp, call_here
-from ostinato.domain.secret import CHARS_MIN, KNOWN, STARS, Redactor, Secret, StreamRedactor, is_weak
+from ostinato.domain.secret import (
+    CHARS_MIN,
+    KNOWN,
+    STARS,
+    VALUES_MAX,
+    Redactor,
+    Secret,
+    StreamRedactor,
+    is_weak,
+)
 from ostinato.domain.task import NewTask, TaskKind, TaskSpec
 from ostinato.engine import vault
 from ostinato.gateway.log_lines import LogLines
 from ostinato.gateway.operation import Operation, read_request
 from ostinato.gateway.registry import routes
 from tests.agents.fleet import write_fleet
-from tests.conftest import run
+from tests.conftest import FULL, run
 from tests.sandbox.ground import ORDINARY
+
+TEXTS = st.text(max_size=30)
+CROWD = {f"Ünlike-{number * 7_919:06}/{'abcdefghij'[number % 10] * 9}" for number in range(60)}
+MANY = Redactor([Secret(each, each) for each in sorted(CROWD)])
+"""Knows more than it would look for one by one."""
 
 TOOLS = """---
 allow: [exec.run, http.get, http.post, web.read, files.write, files.read, memory.note, message.send, tasks.create]
@@ -303,6 +318,38 @@ def test_no_part_of_a_secret_is_left_beside_a_gap(value: str, head: bytes, tail:
     assert (len(before), len(after)) == (len(head + begun), len(ends + tail))
     assert before.endswith(b"*" * len(begun))
     assert after.startswith(b"*" * len(ends))
+
+
+@settings(max_examples=200 if FULL else 8)
+@given(st.data())
+def test_of_very_many_secrets_each_is_taken_out_as_if_it_were_the_only_one(data: st.DataObject) -> None:
+    value = data.draw(st.sampled_from(sorted(CROWD)))
+    spelling = data.draw(st.sampled_from([value, value[::-1], value.encode().hex(), json.dumps(f"é{value}")[1:-1]]))
+    before, after = data.draw(TEXTS), data.draw(TEXTS)
+    alone = Redactor([Secret("X", value)])
+    for text in (before + after, before + spelling + after, f"{before} {' '.join(spelling)} {after}"):
+        assert MANY.text(text) == alone.text(text)
+        assert MANY.row((1, text, None)) == alone.row((1, text, None))
+        for stored in (text, text.encode(errors="surrogatepass")):
+            assert MANY.stored(stored) == alone.stored(stored)
+
+
+def test_a_secret_that_is_renewed_every_hour_makes_nothing_slower_after_weeks() -> None:
+    redactor = Redactor()
+    for number in range(50):
+        redactor.learn(Secret("ALWAYS", "the-same-one-0815"))
+        redactor.learn(Secret("RENEWED", f"token-of-hour-{number:04}"))
+    assert len(redactor.forms) < 40 * VALUES_MAX
+    kept = ["the-same-one-0815", *(f"token-of-hour-{50 - age:04}" for age in range(1, VALUES_MAX + 1))]
+    assert all(redactor.text(each) == STARS for each in kept)
+
+
+def test_two_threads_that_learn_secrets_at_once_forget_none() -> None:
+    redactor = Redactor()
+    values = [f"value-{number:03}-of-many" for number in range(16)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda each: redactor.learn(Secret(each, each)), values))
+    assert {redactor.text(each) for each in values} == {STARS}
 
 
 def test_a_secret_as_long_as_a_file_is_looked_for_beside_a_gap_in_no_time() -> None:

@@ -15,7 +15,10 @@ import base64
 import hmac
 import json
 import re
-from collections.abc import Iterable
+import threading
+from collections import OrderedDict
+from collections.abc import Collection, Iterable, Iterator
+from itertools import chain
 from typing import Any, NoReturn
 
 STARS = "***"
@@ -23,6 +26,14 @@ STARS = "***"
 
 CHARS_MIN = 6
 """Shorter values stand in any text by chance, and are not taken out."""
+
+VALUES_MAX = 32
+"""Values of one name that are taken out: a token that is renewed every hour is worth nothing long before so many have
+followed it, and each that is looked for costs each row that is stored."""
+
+FORMS_FEW = 400
+"""Spellings, as some forty secrets have: up to here looking for each of them is quicker than looking up every place of
+a text among the beginnings of all, which takes as long however many there are."""
 
 LINE_CHARS_MIN = 16
 """Lines of a longer secret that are taken out by themselves, such as those of a private key."""
@@ -95,12 +106,19 @@ class Redactor:
 
     def __init__(self, secrets: Iterable[Secret] = (), *, stars: str = STARS) -> None:
         self._stars = stars
-        self._learned: set[int] = set()
+        self._learning = threading.Lock()
+        self._values: dict[str, OrderedDict[int, frozenset[str]]] = {}
+        """Name -> the spellings of its values by their hashes, the latest last."""
+        self._weak: set[int] = set()
         self._forms: tuple[str, ...] = ()
         self._data: tuple[bytes, ...] = ()
         self._strong: tuple[bytes, ...] = ()
         self._probes: tuple[bytes, ...] = ()
         self._text_probes: tuple[str, ...] = ()
+        self._begins: frozenset[str | bytes] = frozenset()
+        """With how much strong spellings begin, as texts and as bytes; empty where these are few."""
+        self._all_begins: frozenset[str | bytes] = frozenset()
+        """The same of all."""
         self._shortest = 0  # of no meaning while there are no probes
         self.is_armed = False
         """True where `stored` has anything to look for."""
@@ -108,20 +126,40 @@ class Redactor:
             self.learn(each)
 
     def learn(self, secret: Secret) -> None:
-        """From now on its value is taken out, too; an earlier value of the same name still is."""
+        """From now on its value is taken out, too; so are the VALUES_MAX values that its name had before."""
         value = secret.reveal()
-        if len(value) < CHARS_MIN or hash(value) in self._learned:
+        key = hash(value)
+        if len(value) < CHARS_MIN:
             return
-        found = _forms(value)
-        self._forms = _longest_first({*self._forms, *found})
+        with self._learning:  # two threads at once would each forget what the other has learned
+            values = self._values.setdefault(secret.name, OrderedDict())
+            if key in values:
+                values.move_to_end(key)
+                return
+            values[key] = frozenset(_forms(value))
+            if is_weak(value):
+                self._weak.add(key)
+            if len(values) > VALUES_MAX:
+                values.popitem(last=False)
+            self._spell()
+
+    def _spell(self) -> None:
+        """Makes all that is looked for of the values that are known. Other threads may be reading."""
+        every, strong = set[str](), set[str]()
+        for values in self._values.values():
+            for key, forms in values.items():
+                every |= forms
+                if key not in self._weak:
+                    strong |= forms
+        self._forms = _longest_first(every)
         self._data = tuple(each.encode() for each in self._forms)
-        if not is_weak(value):
-            self._strong = _longest_first({*self._strong, *(each.encode() for each in found)})
-            self._text_probes = tuple({each[:CHARS_MIN] for each in (*self._text_probes, *found)})
-            self._probes = tuple(each.encode() for each in self._text_probes)
-            self._shortest = min((*filter(None, (self._shortest,)), *map(len, found)))
+        self._strong = _longest_first(each.encode() for each in strong)
+        self._text_probes = tuple({each[:CHARS_MIN] for each in strong})
+        self._probes = tuple(each.encode() for each in self._text_probes)
+        self._shortest = min(map(len, strong), default=0)
+        self._begins = _begins(strong)
+        self._all_begins = _begins(every)
         self.is_armed = bool(self._strong)
-        self._learned.add(hash(value))  # last: other threads may be reading
 
     @property
     def forms(self) -> tuple[bytes, ...]:
@@ -131,6 +169,9 @@ class Redactor:
     def text(self, text: str) -> str:
         """The text without any secret."""
         if not self._forms:
+            return text
+        squeezed = text.encode(errors="replace").translate(None, _GAPS).replace(b"\\n", b"")
+        if self._all_begins and self._all_begins.isdisjoint(chain(_windows(text), _windows(squeezed))):
             return text
         for form in self._forms:
             if form in text:
@@ -179,6 +220,8 @@ class Redactor:
         kind = type(value)
         if (kind is not str and kind is not bytes) or len(value) < self._shortest:
             return value
+        if self._begins:
+            return value if self._begins.isdisjoint(_windows(value)) else self._netted(value)
         for probe in self._probes if kind is bytes else self._text_probes:
             if probe in value:
                 return self._netted(value)
@@ -186,10 +229,14 @@ class Redactor:
 
     def row(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
         """The same for all values of a row; nearly always the very same row."""
-        shortest = self._shortest
+        shortest, begins = self._shortest, self._begins
         for value in values:
             kind = type(value)
             if (kind is str or kind is bytes) and len(value) >= shortest:
+                if begins:
+                    if not begins.isdisjoint(_windows(value)):
+                        return tuple(map(self.stored, values))
+                    continue
                 for probe in self._probes if kind is bytes else self._text_probes:
                     if probe in value:
                         return tuple(map(self.stored, values))
@@ -237,6 +284,20 @@ class StreamRedactor:
 
 KNOWN = Redactor()
 """Every secret that this process has read."""
+
+
+def _begins(forms: Collection[str]) -> frozenset[str | bytes]:
+    """With what the spellings begin, as texts and as bytes, to be looked up for each place of a text; nothing where
+    they are so few that looking for each of them is quicker."""
+    if len(forms) <= FORMS_FEW:
+        return frozenset()
+    return frozenset(each[:CHARS_MIN] for form in forms for each in (form, form.encode()))
+
+
+def _windows(value: str | bytes) -> Iterator[str | bytes]:
+    """Every part of a value that is as long as a beginning."""
+    ends = range(CHARS_MIN, len(value) + 1)
+    return map(value.__getitem__, map(slice, range(len(ends)), ends))
 
 
 def _longest_first(forms: Iterable[Any]) -> tuple[Any, ...]:
