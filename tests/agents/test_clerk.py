@@ -23,6 +23,7 @@ from ostinato.store.sqlite import open_store
 from ostinato.testing.clock import ManualClock
 from ostinato.tools.port import Colleague
 from ostinato.workspace import tasks_place
+from ostinato.workspace.tasks_file import REFUSED_SETTING
 from tests.conftest import run
 
 HELPERS = (Colleague(id="clerk", skills=("mail",)), Colleague(id="mate", skills=("Billing",)))
@@ -204,11 +205,13 @@ def test_what_lies_in_the_way_of_a_file_is_told_once_with_its_place_and_does_no_
             )
             (one,) = said
             assert one.reason.startswith(path.relative_to(fleet).parts[0])
+            assert await it.store.read(lambda reads: reads.setting(REFUSED_SETTING)) == one.reason
             assert list(outside.iterdir()) == []
             path.unlink() if path.is_symlink() or path.is_file() else path.rmdir()
             await it.add("the way is free", project="shop")
             assert "the way is free" in await it.look()
             assert "the way is free" in (fleet / "tasks/shop.json").read_text()
+            assert not await it.store.read(lambda reads: reads.setting(REFUSED_SETTING))
 
     run(story())
 

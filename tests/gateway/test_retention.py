@@ -15,6 +15,7 @@ from ostinato.store.port import EventFilter
 from ostinato.store.sqlite import open_store
 from ostinato.testing.clock import ManualClock
 from ostinato.workspace.fleet_file import read_fleet
+from ostinato.workspace.tasks_file import REFUSED_SETTING
 from tests.conftest import run
 from tests.gateway.ground import ground
 
@@ -79,6 +80,19 @@ def test_values_that_are_hardly_meant_are_named_by_check(tmp_path: Path, table: 
                 assert (each["level"], word in each["message"]) == ("warning", True), each
                 assert each["place"].startswith("ostinato.toml:")
                 assert each["cure"]
+
+    run(story())
+
+
+def test_the_status_says_what_keeps_the_list_of_tasks_from_being_kept(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with ground(tmp_path, past=False) as made:
+            for refused in ("This file is somebody's own", ""):
+                await made.store.run(lambda tx, said=refused: tx.set_setting(REFUSED_SETTING, said))
+                needs = (await made.call(status_api.status, {}))["needs_you"]
+                assert [each["text"] for each in needs if "TASKS.md" in each["text"]] == (
+                    [f"TASKS.md is not kept: {refused}"] if refused else []
+                )
 
     run(story())
 

@@ -23,6 +23,7 @@ from ostinato.workspace.inbox_item import InboxItem, ItemKind
 from ostinato.workspace.tasks_board import Board, Section, board_text, project_files
 from ostinato.workspace.tasks_file import (
     PROPOSALS_MAX,
+    REFUSED_SETTING,
     TASKS_FILE,
     Entry,
     Remark,
@@ -219,7 +220,9 @@ class Clerk:
                 raise Invalid(f"No agent has it. {unknown_name('skill', skill, known)}", cure=cure)
 
     async def _render(self, before: Read | None, text: TasksText | None, entries: Sequence[Entry]) -> bool:
-        board, latest = await self._store.read(lambda reads: (self._board(reads), reads.latest_event()))
+        board, latest, refused_before = await self._store.read(
+            lambda reads: (self._board(reads), reads.latest_event(), reads.setting(REFUSED_SETTING))
+        )
         mark = text.mark if text else None
         if text is None:
             entries = [*entries, Remark(raw="")]
@@ -233,6 +236,8 @@ class Clerk:
         else:
             self._seen = before.seen
         await asyncio.to_thread(write_projects, fleet, project_files(board))
+        if refused_before:
+            await self._store.run(lambda tx: tx.set_setting(REFUSED_SETTING, ""))
         self._rendered_event, self._said = latest, ""
         return True
 
@@ -258,7 +263,7 @@ class Clerk:
             return
         self._said, now = said, self._clock.now()
         event = NewEvent(name=EventName.FILE_REFUSED, reason=said, data={"file": TASKS_FILE, "moved_to": ""})
-        await self._store.run(lambda tx: tx.announce(event, now=now))
+        await self._store.run(lambda tx: (tx.set_setting(REFUSED_SETTING, said), tx.announce(event, now=now)))
 
 
 _BEFORE = (("To approve", TaskState.DRAFT), ("To accept", TaskState.REVIEW))

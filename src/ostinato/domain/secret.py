@@ -15,9 +15,9 @@ import base64
 import hmac
 import json
 import re
-import threading
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
 from itertools import chain
 from typing import Any, NoReturn
 
@@ -106,9 +106,10 @@ class Redactor:
 
     def __init__(self, secrets: Iterable[Secret] = (), *, stars: str = STARS) -> None:
         self._stars = stars
-        self._learning = threading.Lock()
         self._values: dict[str, OrderedDict[int, frozenset[str]]] = {}
         """Name -> the spellings of its values by their hashes, the latest last."""
+        self._change = self._spelled = object()
+        """Names the last change of the values, and the one that is heeded by all below."""
         self._weak: set[int] = set()
         self._forms: tuple[str, ...] = ()
         self._data: tuple[bytes, ...] = ()
@@ -131,23 +132,27 @@ class Redactor:
         key = hash(value)
         if len(value) < CHARS_MIN:
             return
-        with self._learning:  # two threads at once would each forget what the other has learned
-            values = self._values.setdefault(secret.name, OrderedDict())
-            if key in values:
+        values = self._values.setdefault(secret.name, OrderedDict())
+        if key in values:
+            with suppress(KeyError):  # dropped in this very moment, by another thread
                 values.move_to_end(key)
-                return
+        else:
             values[key] = frozenset(_forms(value))
             if is_weak(value):
                 self._weak.add(key)
             if len(values) > VALUES_MAX:
                 values.popitem(last=False)
+            self._change = object()
+        # Whichever of several threads comes last has seen what all of them have learned.
+        while self._spelled is not (change := self._change):
             self._spell()
+            self._spelled = change
 
     def _spell(self) -> None:
         """Makes all that is looked for of the values that are known. Other threads may be reading."""
         every, strong = set[str](), set[str]()
-        for values in self._values.values():
-            for key, forms in values.items():
+        for values in list(self._values.values()):
+            for key, forms in list(values.items()):
                 every |= forms
                 if key not in self._weak:
                     strong |= forms

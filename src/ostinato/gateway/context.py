@@ -121,6 +121,9 @@ class Definitions(Protocol):
     def inbox(self) -> InboxSettings:
         """Who gets what comes from outside, by the settings that are in force."""
 
+    def keeps_tasks_file(self) -> bool:
+        """Whether TASKS.md is to be written."""
+
     def stalled_s(self) -> float:
         """Seconds without a step after which a running task is stalled."""
 

@@ -90,6 +90,10 @@ class FleetDefinitions:
         """Who gets what comes from outside, by the settings that are in force."""
         return self._settings.inbox
 
+    def keeps_tasks_file(self) -> bool:
+        """See the interface."""
+        return self._settings.tasks_file
+
     def stalled_s(self) -> float:
         """Seconds without a step after which a running task is stalled."""
         return self._settings.stalled_s

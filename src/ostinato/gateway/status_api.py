@@ -32,6 +32,7 @@ from ostinato.gateway.operation import Nothing, View, operation
 from ostinato.gateway.sentences import held_words, one_line, question_words, quoted
 from ostinato.gateway.views import is_dead, missing, next_command
 from ostinato.store.port import EventFilter, Flag, Node, QuestionFilter, Reads, Tallies, TaskFilter
+from ostinato.workspace.tasks_file import REFUSED_SETTING, TASKS_FILE
 
 SHOWN_MAX = 8
 """Things of one kind that are named one by one; the rest are counted."""
@@ -142,6 +143,7 @@ async def status(context: Context, request: Nothing) -> StatusView:
             *_about_people(tx, context),
             *_about_settings(changed, context),
             *_about_disk(free, context),
+            *_about_tasks_file(tx, context),
             *_about_pools(tx, context),
             *_about_breakers(tx, now=now),
             *_about_questions(tx, tallies, now=now),
@@ -245,6 +247,14 @@ def _about_disk(free: int, context: Context) -> Iterator[Attention]:
         )
 
 
+def _about_tasks_file(tx: Reads, context: Context) -> Iterator[Attention]:
+    """A file that is not kept looks as if nothing had happened since."""
+    refused = tx.setting(REFUSED_SETTING) if context.definitions.keeps_tasks_file() else None
+    if refused:
+        text = f"{TASKS_FILE} is not kept: {one_line(refused)}"
+        yield Attention(level="waiting", text=text, command="ostinato events --name file.refused")
+
+
 def _about_pools(tx: Reads, context: Context) -> Iterator[Attention]:
     """Work that no node takes; without any node that is said elsewhere."""
     if context.node is None:
@@ -256,11 +266,13 @@ def _about_pools(tx: Reads, context: Context) -> Iterator[Attention]:
 
 def _about_breakers(tx: Reads, *, now: Instant) -> Iterator[Attention]:
     """Who is left alone because it was in trouble."""
-    for each in tx.breakers():
-        if each.state is not BreakerState.CLOSED:
-            text = f"{each.name.replace(':', ' ', 1)} is not asked for now: {one_line(each.reason)}"
-            age_s = max(0, now - each.since_at) / SECOND
-            yield Attention(level="wrong", text=text, command="ostinato breakers list", age_s=age_s)
+    found, command = [each for each in tx.breakers() if each.state is not BreakerState.CLOSED], "ostinato breakers list"
+    for each in found[:SHOWN_MAX]:
+        text = f"{each.name.replace(':', ' ', 1)} is not asked for now: {one_line(each.reason)}"
+        yield Attention(level="wrong", text=text, command=command, age_s=max(0, now - each.since_at) / SECOND)
+    if len(found) > SHOWN_MAX:
+        text = f"{len(found) - SHOWN_MAX} more are not asked for now, because they were in trouble"
+        yield Attention(level="wrong", text=text, command=command)
 
 
 def _about_questions(tx: Reads, tallies: Tallies, *, now: Instant) -> Iterator[Attention]:

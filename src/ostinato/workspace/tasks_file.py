@@ -23,6 +23,9 @@ from ostinato.workspace.agent_file import check_agent_id
 from ostinato.workspace.fields import ID
 
 TASKS_FILE = "TASKS.md"
+
+REFUSED_SETTING = "tasks_file.refused"
+"""Where the store keeps what stands in the way of the file; empty: nothing does."""
 PROPOSED = "## Proposed"
 
 TITLE_CHARACTERS_MAX = 200
