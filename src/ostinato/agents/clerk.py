@@ -16,7 +16,7 @@ from ostinato.domain.event import Event, EventName, NewEvent
 from ostinato.domain.task import TaskKind, TaskState
 from ostinato.domain.values import Trust, Value
 from ostinato.engine.port import Clock
-from ostinato.store.port import Reads, Store, TaskFilter
+from ostinato.store.port import Reads, Store, TaskFilter, Tx
 from ostinato.tools.port import Colleague
 from ostinato.workspace.file_text import Signature
 from ostinato.workspace.inbox_item import InboxItem, ItemKind
@@ -263,7 +263,12 @@ class Clerk:
             return
         self._said, now = said, self._clock.now()
         event = NewEvent(name=EventName.FILE_REFUSED, reason=said, data={"file": TASKS_FILE, "moved_to": ""})
-        await self._store.run(lambda tx: (tx.set_setting(REFUSED_SETTING, said), tx.announce(event, now=now)))
+
+        def say(tx: Tx) -> None:
+            tx.set_setting(REFUSED_SETTING, said)
+            tx.announce(event, now=now)
+
+        await self._store.run(say)
 
 
 _BEFORE = (("To approve", TaskState.DRAFT), ("To accept", TaskState.REVIEW))
