@@ -19,6 +19,7 @@ from ostinato.engine.port import AttemptPort, Ending, Settled
 from ostinato.engine.scheduler import Fire, FireTogether
 from ostinato.store.port import ScheduleRow, Store, Tx
 from ostinato.store.sqlite import open_store
+from ostinato.store.sqlite.writer import CommitHook
 from ostinato.testing.clock import ManualClock, WatchedStore, run_virtual
 
 T = TypeVar("T")
@@ -113,13 +114,14 @@ def work_in(
     started: bool = True,
     exclusive: bool = True,
     finisher: Finisher | None = None,
+    hook: CommitHook | None = None,
 ) -> T:
     """Runs `work` in a house with these handlers; with `quiet`, fails where the engine had anything to say."""
     clock = ManualClock()
     notices: list[Notice] = []
 
     async def live() -> T:
-        store = wrap(WatchedStore(open_store(None), clock))
+        store = wrap(WatchedStore(open_store(None, hook=hook), clock))
         settings = NodeSettings(version="0", limits=limits or EngineLimits(tasks=64), lease=None, exclusive=exclusive)
         node = EngineNode(
             store,

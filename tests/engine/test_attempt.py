@@ -284,8 +284,13 @@ def test_an_outcome_waits_for_room_on_the_disk() -> None:
         assert (await house.ended(task.id)).state is TaskState.DONE
         assert len(deed.performed) == 1
         assert [type(each) for each in house.notices] == [OutcomeNotRecorded] * 3
+        steps = await house.do(lambda tx: tx.steps(task.id))
+        assert [step.entry for step in steps] == [Note(text="what it has done")], "nothing of it is lost"
 
-    deed = Deed()
+    async def tells(_: AttemptPort) -> Ending:
+        return Ending(outcome=DONE, entries=[Note(text="what it has done")])
+
+    deed = Deed(tells)
     work_in(work, deed, wrap=cast(Any, Full), quiet=False)
 
 

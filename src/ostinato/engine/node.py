@@ -196,6 +196,7 @@ class EngineNode:
             finisher=self.finisher,
             pools=self.settings.pools,
             due=alarm.learn,
+            shared=not self.settings.exclusive,
         )
         pruner = Pruner(ground, self.settings.retention, lambda: worker.running > 0)
         auditor, lookout = Auditor(ground), Lookout(ground, stalled_s=self.limits.stalled_s)

@@ -123,7 +123,9 @@ class Worker:
         finisher: Finisher,
         pools: tuple[str, ...] = (EVERY_POOL,),
         due: Callable[[Instant | None], None] | None = None,
+        shared: bool = False,
     ) -> None:
+        """`shared`: other nodes take from the same store, and may hold some of an agent's or a kind's places."""
         self.store = ground.store
         self.clock = ground.clock
         self.notify = ground.notify
@@ -136,6 +138,7 @@ class Worker:
         self._dispatcher = dispatcher
         self._pools = pools
         self._due = due
+        self._shared = shared
         self._running: dict[int, Attempt] = {}
         self._of_agent: Counter[str] = Counter()
         self._of_kind: Counter[TaskKind] = Counter()
@@ -412,7 +415,7 @@ class Worker:
             reached = True  # another task of the session may wait for this one
         count = self._of_kind[task.kind]
         self._of_kind[task.kind] = count - 1
-        if self.limits.queues:
+        if self.limits.queues or (self._shared and (task.agent is not None or task.kind in self.limits.kinds)):
             return True
         return reached or (task.kind in self.limits.kinds and count >= self.limits.kinds[task.kind])
 
