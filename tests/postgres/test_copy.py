@@ -22,7 +22,7 @@ from ostinato.store.postgres import open_postgres
 from ostinato.store.postgres.shelf import PostgresShelf, shelf_in
 from ostinato.store.shelf import Shelf
 from ostinato.store.sqlite import open_store
-from ostinato.store.sqlite.shelf import shelf_to_read
+from ostinato.store.sqlite.shelf import DRAFTS, shelf_to_read
 from ostinato.store.verbs.database import Row
 from ostinato.testing.contract.scene import claim_of, done
 from tests.conftest import run
@@ -150,9 +150,15 @@ def test_a_copy_is_refused_with_the_cure_and_leaves_nothing(own_database: str, t
     with pytest.raises(Conflict, match="Node 1 on here runs"):
         copy_here(shared, "sqlite", password_env=None)
     forget_nodes(own_database)
+    (shared / ".ostinato" / DRAFTS).mkdir()  # of a copy that was killed
+    (shared / ".ostinato" / DRAFTS / "ostinato.db").write_bytes(b"half of it")
     with pytest.raises(Conflict, match="not empty"):
         copy_here(fleet, own_database, password_env=None)
     assert copy_here(shared, "sqlite", password_env=None)["tasks"] == 4
+    assert not list((shared / ".ostinato").glob(f"{DRAFTS}*"))
+    with psycopg.connect(own_database) as connection:
+        open_ones = connection.execute("SELECT id FROM nodes WHERE ended_at IS NULL").fetchall()
+        assert open_ones == [], "one that stands still does not go on with what was moved away"
     with pytest.raises(Conflict, match="There is a database already"):
         copy_here(shared, "sqlite", password_env=None)
 

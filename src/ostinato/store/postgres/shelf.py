@@ -23,6 +23,8 @@ OWN_TABLE: Final = "ostinato_store"
 OWN_SETTINGS: Final = "postgres.%"
 """What is about this database, and goes nowhere."""
 ROWS_AT_ONCE: Final = 1_000
+AT_ONCE: Final = {"blobs": 8}
+"""Rows that are fetched together: whole files are few at a time, or a copy would need the memory of them all."""
 PATIENT: Final = "SET idle_in_transaction_session_timeout = 0"
 """Rows are read from the other store for as long as it takes."""
 
@@ -39,6 +41,10 @@ WHERE indrelid = %s::regclass AND attrelid = indrelid AND indisprimary ORDER BY 
 _RUNNING: Final = """
 SELECT id, host FROM nodes WHERE ended_at IS NULL AND boot = ''
     AND lease_until > (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
+"""
+_END_NODES: Final = """
+UPDATE nodes SET ended_at = (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
+WHERE ended_at IS NULL AND boot = ''
 """
 
 
@@ -62,7 +68,7 @@ class PostgresShelf:
         names = self._names(table)
         which = f"WHERE name NOT LIKE '{OWN_SETTINGS}'" if table == "settings" else ""
         with self._connection.cursor(name="rows") as cursor:
-            cursor.itersize = ROWS_AT_ONCE
+            cursor.itersize = AT_ONCE.get(table, ROWS_AT_ONCE)
             yield from cursor.execute(f"SELECT {names} FROM {table} {which} ORDER BY {key}".encode())
 
     def fill(self, table: str, rows: Iterable[Row]) -> None:
@@ -84,7 +90,8 @@ class PostgresShelf:
         return ", ".join(f'"{each}"' for each in self.tables()[table])
 
     def hold(self) -> None:
-        """Nobody else writes until the end; raises Conflict where a node runs."""
+        """Nobody else writes until the end; raises Conflict where a node runs. One that stands still finds that it has
+        ended: what it holds goes on elsewhere."""
         self._connection.execute(f"UPDATE {OWN_TABLE} SET commits = commits + 1".encode())
         for node, host in self._connection.execute(_RUNNING):
             raise Conflict(
@@ -92,6 +99,7 @@ class PostgresShelf:
                 place=self.place,
                 cure="Stop it: Ctrl-C where `ostinato up` runs. One that has died is forgotten when its lease is over.",
             )
+        self._connection.execute(_END_NODES.encode())
 
 
 @contextlib.contextmanager

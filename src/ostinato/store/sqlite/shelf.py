@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sqlite3
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Final
 
 from ostinato.domain.errors import Conflict, NotFound
 from ostinato.store.sqlite.copies import restore
@@ -14,6 +15,9 @@ from ostinato.store.sqlite.database import connect, meaning_of
 from ostinato.store.sqlite.directory import FILE_NAME, prepare_directory
 from ostinato.store.sqlite.migrations import migrate
 from ostinato.store.verbs.database import Row
+
+DRAFTS: Final = f"{FILE_NAME}.copying"
+"""The folder in which a database is filled before it takes its place."""
 
 
 class SqliteShelf:
@@ -67,11 +71,16 @@ def shelf_to_fill(directory: Path) -> Iterator[SqliteShelf]:
     path = directory / FILE_NAME
     if path.exists():
         raise Conflict("There is a database already", place=str(path), cure="Move it away first.")
-    with tempfile.TemporaryDirectory(dir=directory) as folder:
-        draft = Path(folder) / FILE_NAME
+    folder = directory / DRAFTS
+    shutil.rmtree(folder, ignore_errors=True)  # of a copy that was killed
+    folder.mkdir(mode=0o700)
+    try:
+        draft = folder / FILE_NAME
         with _opened(draft) as connection:
             yield SqliteShelf(connection, place=str(path))
         restore(draft, directory)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
