@@ -56,6 +56,7 @@ class RetentionVerbs(PeopleVerbs):
         self._forget_uses([task for task, *_ in found])
         for query in _OWNED_BY_TASK:
             self._db.many(query, ids)  # at once: one by one they would be some thousand statements
+        self._memory.flags = None  # a stop of a task goes with it
         for task, _, agent, kind, state in found:
             self._memory.tasks.pop(task, None)
             self._tally_as((agent, kind == TaskKind.GOAL.value, state), -1)
@@ -126,6 +127,7 @@ _OWNED_BY_TASK = (
     "forget_document",
     "forget_setbacks",
     "forget_account",
+    "forget_flags",
     "forget_task",
 )
 

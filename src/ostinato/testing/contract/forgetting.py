@@ -29,6 +29,7 @@ async def ended_tasks_go_after_their_time_with_all_they_own(scene: Scene) -> Non
     old = await scene.claim_one()
     await scene.do(lambda tx: tx.open_session(old.session or "", agent="a", now=scene.now))
     await scene.do(lambda tx: tx.record_steps(claim_of(old), [Input()], now=scene.now))
+    await scene.change("set_flag", f"task:{old.id}", "halted", actor="ann", reason="enough", now=scene.now)
     question = await scene.ask(old)
     await scene.ask(old)
     await scene.finish(old)
@@ -41,6 +42,7 @@ async def ended_tasks_go_after_their_time_with_all_they_own(scene: Scene) -> Non
     with refuses(NotFound):
         await scene.see(lambda reads: reads.question(question.id))
     assert await scene.see(lambda reads: reads.attempts(old.id)) == []
+    assert await scene.see(lambda reads: reads.flags()) == []
     assert await scene.see(lambda reads: reads.session(old.session or "")) is None
     assert await _titles(scene) == {"young"}
     assert await _prune(scene) == 0

@@ -39,6 +39,10 @@ DELETE FROM task_documents WHERE task = :task
 -- What failed in it.
 DELETE FROM setbacks WHERE task = :task
 
+-- name: forget_flags
+-- That it was stopped.
+DELETE FROM flags WHERE scope = 'task:' || CAST(:task AS TEXT)
+
 -- name: forget_steps
 -- Its journals.
 DELETE FROM steps WHERE task = :task
