@@ -299,9 +299,10 @@ def test_an_attempt_is_handed_on_once() -> None:
             clock=clock,
             emit=lambda span, trace: handed.append(span.name),
             told=Told(fleet="f"),
-            node=lambda: node.id,
+            node=lambda: None if ended else node.id,
         )
         heard: list[bool] = []
+        ended: list[bool] = []
         store.subscribe(lambda events: heard.append(tracer.hear(events)))
         now = clock.now()
         node = await store.run(
@@ -314,6 +315,7 @@ def test_an_attempt_is_handed_on_once() -> None:
             (claimed,) = await store.run(lambda tx: tx.claim(ClaimRequest(node=node.id), now=at))
             claim = Claim(task=task.id, token=claimed.token)
             await store.run(lambda tx: tx.finish(claim, outcome, now=at))
+            ended.extend([True] if isinstance(outcome, Done) else [])  # the last that the node has done
             await tracer.finish()
             await store.run(lambda tx: tx.note_task(task.id, "looks", by="ann", now=at))
             await tracer.finish()

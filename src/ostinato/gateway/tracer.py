@@ -47,11 +47,13 @@ class Tracer:
     """Follows what ends."""
 
     def __init__(self, *, store: Store, clock: Clock, emit: Emit, told: Told, node: Callable[[], int | None]) -> None:
-        """`node` says which node this is, None before it has begun."""
+        """`node` says which node this is, None before it has begun and once it has ended."""
         self._store = store
         self._emit = emit
         self._told = told
         self._node = node
+        self._mine: int | None = None
+        """Which node this is or, once it has ended, was: what has ended with it is handed on after it."""
         self._since_at = clock.now()
         self._ended: OrderedDict[int, None] = OrderedDict()
         self._emitted: OrderedDict[int, int] = OrderedDict()
@@ -66,7 +68,8 @@ class Tracer:
 
     async def poll(self) -> float:
         """One batch; seconds until the next."""
-        if self._node() is None:
+        self._mine = self._node() or self._mine
+        if self._mine is None:
             return STARTING_S
         some = [self._ended.popitem(last=False)[0] for _ in range(min(BATCH, len(self._ended)))]
         if not some:
@@ -108,5 +111,5 @@ class Tracer:
 
     def _is_ours(self, reads: Reads, attempt: Attempt) -> bool:
         if attempt.outcome != "lost":
-            return attempt.node == self._node()
-        return next((each.id for each in reads.nodes() if each.ended_at is None), None) == self._node()
+            return attempt.node == self._mine
+        return next((each.id for each in reads.nodes() if each.ended_at is None), None) == self._mine
