@@ -16,6 +16,9 @@ from ostinato.store.verbs.database import Database
 NAMELESS_MAX = 10_000
 """Letters of an earlier version that are named in one go, or told apart while nobody has named them; some second."""
 
+AHEAD: Instant = 3_600 * SECOND
+"""A clock that was ahead by less puts nothing off for long; far more than clocks of several nodes differ."""
+
 EVER: Instant = 2**62
 """Behind every id and every instant."""
 
@@ -51,7 +54,7 @@ class DeadReads:
 
     def recall(self, key: str, *, within_s: float, now: Instant) -> Task | None:
         """The task whose result answers this."""
-        row = self._db.one("recall", key=key, now=now, since=now - round(within_s * SECOND))
+        row = self._db.one("recall", key=key, now=now, since=now - round(within_s * SECOND), ahead=now + AHEAD)
         return None if row is None else rows.kept_of(row).task
 
     def hits(self, *, since_at: Instant, until_at: Instant | None = None) -> tuple[int, int]:

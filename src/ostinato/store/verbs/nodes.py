@@ -17,12 +17,9 @@ from ostinato.store.port import (
     Node,
 )
 from ostinato.store.verbs import rows
-from ostinato.store.verbs.dead import NAMELESS_MAX
+from ostinato.store.verbs.dead import AHEAD, NAMELESS_MAX
 from ostinato.store.verbs.rows import Kept
 from ostinato.store.verbs.schedules import ScheduleVerbs
-
-AHEAD: Instant = 3_600 * SECOND
-"""A clock that was ahead by less puts nothing off for long; far more than clocks of several nodes differ."""
 
 LOOKED_AT_FAR = 100
 """Tasks due last that are looked at: what a clock far ahead has put off is among them."""

@@ -47,6 +47,18 @@ async def the_newest_result_answers_while_it_counts(scene: Scene) -> None:
 
 
 @case
+async def what_was_found_out_while_a_clock_was_ahead_answers_nothing_once_it_is_set_back(scene: Scene) -> None:
+    scene.wait(9_000 * HOUR_S)
+    ahead = await find_out(scene, "key")
+    assert await recalled(scene, "key") == ahead.id
+    scene.wait(-9_000 * HOUR_S)
+    assert await recalled(scene, "key") is None
+    now = await find_out(scene, "key")
+    scene.wait(-10.0)
+    assert await recalled(scene, "key") == now.id, "clocks differ by a little"
+
+
+@case
 async def what_has_not_ended_well_or_was_not_kept_answers_nothing(scene: Scene) -> None:
     await find_out(scene, "key", ends_well=False)
     await scene.add()

@@ -6,9 +6,10 @@ task, agent, session, "trigger", call, provider, model, status, input_tokens, ca
 duration_ms, error
 
 -- name: recall
--- The task that has answered a question last, and whose result still counts.
+-- The task that has answered a question last, and whose result still counts. One that was found while a clock was far
+-- ahead is as old as nobody knows.
 SELECT {task_columns} FROM tasks WHERE id = (
-    SELECT task FROM results WHERE key = :key AND made_at > :since AND until_at > :now AND is_kept = 1
+    SELECT task FROM results WHERE key = :key AND made_at > :since AND made_at <= :ahead AND until_at > :now AND is_kept = 1
     ORDER BY made_at DESC, task DESC LIMIT 1
 ) AND state = 'done'
 
