@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ostinato.agents.purse import DAY
 from ostinato.domain.budget import Ceiling
 from ostinato.domain.event import EventName
 from ostinato.domain.ledger import CUT_OFF
 from ostinato.domain.question import Answer, Question, QuestionState
 from ostinato.domain.secret import KNOWN, Secret
 from ostinato.domain.step import Input
-from ostinato.domain.task import NewTask, Task, TaskEvent, TaskKind, TaskSpec, TaskState
+from ostinato.domain.task import NewTask, Task, TaskEvent, TaskKind, TaskSpec, TaskState, WaitKind
 from ostinato.domain.values import digest_of
 from ostinato.store.port import EventFilter, QuestionFilter
 from tests.agents.fleet import PARKED, Fleet, running
@@ -80,10 +81,20 @@ def test_a_person_who_says_no_leaves_a_day_until_midnight(tmp_path: Path) -> Non
             late = await fleet.until((await add(fleet, "late")).id, PARKED)
             (question,) = await pending(fleet)
             await settle(fleet, question, QuestionState.DENIED)
-            late = await fleet.until(late.id, PARKED)
-            assert late.wait is not None
-            assert late.wait.refs in ((), (question.name,))
+            while late.wait is None or late.wait.kind is not WaitKind.TIME:
+                late = await fleet.until(late.id, PARKED)
+            assert late.wait.until_at == (fleet.clock.now() // DAY + 1) * DAY
             assert await pending(fleet) == [], "who has said no is not asked again"
+
+    run(story())
+
+
+def test_a_call_that_no_day_has_room_for_fails_and_asks_nobody(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with running(tmp_path, files("{per_day: {usd: 0.005}}")) as fleet:
+            ended = await fleet.until((await add(fleet, "dear")).id, frozenset({TaskState.FAILED, TaskState.WAITING}))
+            assert ended.state is TaskState.FAILED
+            assert "more than the whole day's budget" in ended.reason
 
     run(story())
 

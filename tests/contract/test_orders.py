@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from ostinato.domain.errors import Internal
 from ostinato.domain.event import Event
 from ostinato.domain.task import NewTask, TaskKind
 from ostinato.store.orders import Batch, Orders
+from ostinato.store.port import Tx
 from ostinato.store.sqlite import open_store
 from ostinato.store.sqlite.checkpoints import Checkpoints
 from ostinato.store.sqlite.database import StoreBroken
@@ -48,6 +50,28 @@ def test_a_listener_that_raises_keeps_nothing_from_the_others_nor_from_what_goes
         await store.run(lambda tx: tx.add_task(NewTask(kind=TaskKind.RUN, title="x"), now=1))
         await store.close()
         assert heard == ["a listener's mistake", "event", "claimed"]
+
+    run(story())
+
+
+def test_who_gives_up_while_a_commit_is_under_way_keeps_nobody_else_waiting() -> None:
+    performing, goes_on = threading.Event(), threading.Event()
+
+    def slow(tx: Tx) -> None:
+        performing.set()
+        assert goes_on.wait(30.0)
+
+    async def story() -> None:
+        store = open_store(None)
+        first = asyncio.ensure_future(store.run(lambda tx: None))
+        callers = [asyncio.ensure_future(store.run(fn)) for fn in (slow, lambda tx: "here")]
+        await asyncio.to_thread(performing.wait, 30.0)
+        callers[0].cancel()
+        await asyncio.sleep(0)
+        goes_on.set()
+        assert await asyncio.wait_for(callers[1], 30.0) == "here"
+        await first
+        await store.close()
 
     run(story())
 

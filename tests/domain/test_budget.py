@@ -40,13 +40,23 @@ def test_a_reply_costs_its_tokens_rounded_up(read: int, cached: int, written: in
     assert cost(MINI, input_tokens=read, cached_tokens=cached, output_tokens=written) == usd_micros
 
 
-@given(prices, tokens, tokens, tokens, tokens)
+@given(prices, st.none() | rates, st.tuples(tokens, tokens, tokens, tokens), tokens)
 def test_what_is_reserved_is_never_less_than_what_is_spent(
-    price: Price, prompt: int, cached: int, most: int, written: int
+    price: Price, keeping: int | None, used: tuple[int, int, int, int], most: int
 ) -> None:
+    """Whatever a provider says of its cache, and however dear it is to write into that."""
+    price, (prompt, cached, kept, written) = replace(price, written_usd_micros=keeping), used
     reserved = reservation(price, prompt_tokens=prompt, output_tokens_max=most)
-    spent = cost(price, input_tokens=prompt, cached_tokens=min(cached, prompt), output_tokens=min(written, most))
+    spent = cost(
+        price, input_tokens=prompt, cached_tokens=cached, written_tokens=kept, output_tokens=min(written, most)
+    )
     assert 0 <= spent <= reserved
+
+
+def test_no_more_is_cached_and_kept_than_was_read() -> None:
+    dear = replace(MINI, written_usd_micros=1_000_000)
+    assert cost(dear, input_tokens=10, cached_tokens=8, written_tokens=8, output_tokens=0) == 3
+    assert reservation(dear, prompt_tokens=10, output_tokens_max=0) == 10, "all of it may be kept"
 
 
 @given(prices, st.lists(st.tuples(tokens, tokens), min_size=1, max_size=20))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ostinato.domain.ledger import held_by
-from ostinato.domain.step import Entry, ModelIntent, Note, Step, sent_on
+from ostinato.domain.step import CompactionIntent, Entry, ModelIntent, Note, Step, sent_on
 from ostinato.domain.values import Trust
 
 CALLED, LATER = 1_000, 2_000
@@ -24,3 +24,9 @@ def test_a_person_who_sends_a_call_on_moves_its_money_and_a_remark_in_the_same_w
     assert held_by(journal(call, sends)).call_at == LATER
     for author, trust in (("ann", Trust.OPERATOR), ("clerk", Trust.AGENT)):
         assert held_by(journal(call, Note(text=sends.text, by=author, trust=trust))).call_at == CALLED
+
+
+def test_what_was_about_to_be_asked_last_is_under_way() -> None:
+    call, summary = ModelIntent(call=1, model="m"), CompactionIntent(model="cheap")
+    assert held_by(journal(call, summary)).under_way is summary
+    assert held_by(journal(summary, call)).under_way is call, "the summary was begun before a crash, and is not needed"

@@ -34,3 +34,5 @@ def test_another_intent_of_the_same_call_takes_the_place_of_the_first() -> None:
     assert next_action(journal, Limits()) == CallModel(call=1, resumed=True)
     journal.append(ModelAnswer(call=1, model="other", text="Here."))
     assert next_action(journal, Limits()) == Finish(text="Here.")
+    journal[-1] = ModelAnswer(call=1, model="other", problem="torn")
+    assert next_action(journal, Limits(steps=2)) == CallModel(call=2, resumed=False), "one step, whoever was asked"

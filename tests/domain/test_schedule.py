@@ -279,3 +279,36 @@ def test_a_year_of_a_daily_report_has_a_report_for_each_day(zone: str) -> None:
         assert at is not None
         days.append(local(at, info).date())
     assert all(later - earlier == timedelta(days=1) for earlier, later in pairwise(days))
+
+
+def test_active_hours_end_with_their_last_minute() -> None:
+    rule = parse_rule({"every": "1m", "active": "09:00-17:00", "timezone": "UTC"})
+    times = [parse_instant(f"2026-03-02T{each}Z") for each in ("08:59", "09:00", "16:59", "17:00")]
+    assert [is_active(rule, each) for each in times] == [False, True, True, False]
+
+
+@given(
+    st.sampled_from([{"every": "10m"}, {"cron": "*/2 * * * *"}, {"cron": "0 3 * * *"}]),
+    st.integers(0, 100 * DAY // SECOND),
+    st.integers(0, 10**6),
+)
+def test_whenever_it_is_asked_a_schedule_with_jitter_has_the_same_times(
+    texts: dict[str, str], begin_s: int, part: int
+) -> None:
+    rule = parse_rule({**texts, "jitter": "6m", "timezone": "UTC"}, of="heartbeat:a:b")
+    first = next_fire(rule, after=parse_instant("2026-03-01T00:00Z") + begin_s * SECOND)
+    assert first is not None
+    second = next_fire(rule, after=first)
+    assert second is not None
+    assert first < second
+    between = first + (second - first) * part // (10**6 + 1)
+    assert next_fire(rule, after=between) == second
+
+
+def test_jitter_never_reaches_the_next_time() -> None:
+    rule = parse_rule({"cron": "*/2 * * * *", "jitter": "6m", "timezone": "UTC"}, of="heartbeat:a:b")
+    at, slots = parse_instant("2026-03-01T00:00Z") - 1, list[int]()
+    for _ in range(20):
+        at = next_fire(rule, after=at) or 0
+        slots.append((at - parse_instant("2026-03-01T00:00Z")) // (2 * MINUTE))
+    assert slots == list(range(20))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from ostinato.domain.chat import Usage
-from ostinato.domain.step import Answered, Entry, Input, LimitReached, ModelAnswer, ModelIntent
+from ostinato.domain.step import Answered, Compacted, Entry, Input, LimitReached, ModelAnswer, ModelIntent
 from ostinato.domain.turn import AskLimit, TurnView, beyond_a_call, few_steps_left, nearly_reached
 from ostinato.domain.values import Limits
 from tests.domain.test_turn import different, end_of, story_of
@@ -74,3 +74,8 @@ def test_people_hear_once_that_a_limit_is_nearly_reached() -> None:
     assert told() == told(79) == []
     assert told(79, 2) == told(80) == ["tokens"]
     assert told(80, 5) == [], "it was told before"
+
+
+def test_a_summary_counts_for_the_limits_of_its_turn() -> None:
+    view = TurnView([Compacted(text="before", usage=Usage(input_tokens=40, output_tokens=2), usd_micros=7)])
+    assert (view.tokens, view.usd_micros) == (42, 7)

@@ -17,7 +17,7 @@ from ostinato.engine.node import EngineNode, NodeSettings
 from ostinato.engine.notice import Notice
 from ostinato.engine.port import AttemptPort, Ending, Settled
 from ostinato.engine.scheduler import Fire, FireTogether
-from ostinato.store.port import ScheduleRow, Store, Tx
+from ostinato.store.port import EVERY_POOL, ScheduleRow, Store, Tx
 from ostinato.store.sqlite import open_store
 from ostinato.store.sqlite.writer import CommitHook
 from ostinato.testing.clock import ManualClock, WatchedStore, run_virtual
@@ -115,6 +115,7 @@ def work_in(
     exclusive: bool = True,
     finisher: Finisher | None = None,
     hook: CommitHook | None = None,
+    pools: tuple[str, ...] = (EVERY_POOL,),
 ) -> T:
     """Runs `work` in a house with these handlers; with `quiet`, fails where the engine had anything to say."""
     clock = ManualClock()
@@ -122,7 +123,8 @@ def work_in(
 
     async def live() -> T:
         store = wrap(WatchedStore(open_store(None, hook=hook), clock))
-        settings = NodeSettings(version="0", limits=limits or EngineLimits(tasks=64), lease=None, exclusive=exclusive)
+        room = limits or EngineLimits(tasks=64)
+        settings = NodeSettings(version="0", limits=room, lease=None, exclusive=exclusive, pools=pools)
         node = EngineNode(
             store,
             handlers or (Deed(),),

@@ -406,6 +406,30 @@ def test_a_service_polls_again_when_its_rest_is_over_or_when_woken() -> None:
     run_virtual(work(clock), clock)
 
 
+def test_a_hint_counts_that_comes_during_a_poll_or_after_failures_that_are_over() -> None:
+    async def work(clock: ManualClock) -> None:
+        polls: list[float] = []
+
+        async def poll() -> float:
+            polls.append(clock.elapsed_s())
+            if len(polls) == 1:
+                service.wake()
+            if len(polls) == 2:
+                raise OSError("no room")
+            return 10.0
+
+        service = Service("test", poll, ground(clock, []))
+        service.start()
+        await clock.sleep(5.0)
+        service.wake()
+        await clock.sleep(1.0)
+        await service.stop()
+        assert polls == [0, 0, FAILURE_PAUSE_S, 5]
+
+    clock = ManualClock()
+    run_virtual(work(clock), clock)
+
+
 def test_a_service_whose_polls_fail_rests_longer_each_time_and_no_hint_shortens_it() -> None:
     async def work(clock: ManualClock) -> None:
         polls: list[float] = []

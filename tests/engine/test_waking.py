@@ -11,7 +11,18 @@ import pytest
 
 from ostinato.domain.errors import Denied, Exhausted
 from ostinato.domain.limit import QueueLimit, Rate
-from ostinato.domain.task import NewTask, Outcome, Task, TaskKind, TaskState
+from ostinato.domain.task import (
+    NewTask,
+    Outcome,
+    Review,
+    Task,
+    TaskEvent,
+    TaskKind,
+    TaskResult,
+    TaskState,
+    Wait,
+    WaitKind,
+)
 from ostinato.domain.values import SECOND, Instant
 from ostinato.engine.limits import EngineLimits
 from ostinato.engine.port import AttemptPort
@@ -19,6 +30,7 @@ from ostinato.store.port import Claim, ClaimRequest, Store, Tx
 from ostinato.store.sqlite.database import StoreFull
 from tests.engine.house import DONE, Deed, House, work_in
 
+DAY: Instant = 86_400 * SECOND
 LIMITS = EngineLimits(
     tasks=64,
     agent_default=1,
@@ -71,6 +83,54 @@ def test_whoever_ends_a_task_looks_at_once_for_what_waited_for_it() -> None:
         assert await finished_s(house, later) == [5.5]
 
     work_in(work, Deed(brief), limits=EngineLimits(tasks=64), wrap=apart)
+
+
+def test_whatever_makes_a_task_claimable_is_a_hint() -> None:
+    def move(task: Task, event: TaskEvent) -> Callable[[Tx], Any]:
+        return lambda tx: tx.move_task(task.id, event, actor="ann", now=task.created_at)
+
+    async def work(house: House) -> None:
+        now, add = house.clock.now(), house.add
+        placed, paused = await add(agent="elsewhere"), await add(agent="paused")
+        late, draft, held = await add(not_before_at=now + DAY), await add(draft=True), await add(blocked="for ann")
+        bad, reviewed = await add("bad", agent="one"), await add("reviewed", kind=TaskKind.STAGE)
+        await house.ended(bad.id)
+        await house.reaches(reviewed.id, TaskState.REVIEW)
+        changes: list[tuple[Task, Callable[[Tx], Any]]] = [
+            (placed, lambda tx: tx.place_agent("elsewhere", "default", now=now)),
+            (paused, lambda tx: tx.clear_flag("agent:paused", "paused", actor="ann", now=now)),
+            (late, lambda tx: tx.change_task(late.id, not_before_at=now, actor="ann", now=now)),
+            (draft, move(draft, TaskEvent.APPROVE)),
+            (held, move(held, TaskEvent.RELEASE)),
+            (reviewed, move(reviewed, TaskEvent.RETURN)),
+            (bad, lambda tx: tx.retry_task(bad.id, fresh=True, actor="ann", now=now)),
+        ]
+        for task, change in changes:
+            before, begun_s = len(deed.performed) + len(stage.performed), house.clock.elapsed_s()
+            titles.append(task.title)
+            await house.do(change)
+            while len(deed.performed) + len(stage.performed) == before:
+                assert house.clock.elapsed_s() - begun_s < 1.0, task
+                await house.clock.sleep(0.1)
+
+    def begins(tx: Tx, task: Task, now: Instant) -> None:
+        if task.title == "bad" and "bad" not in titles:
+            raise Denied("not yet")
+
+    def prepare(tx: Tx) -> None:
+        tx.place_agent("elsewhere", "far away", now=1)
+        tx.set_flag("agent:paused", "paused", actor="ann", reason="", now=1)
+
+    async def submits(_: AttemptPort) -> Outcome:
+        return Review(result=TaskResult(), wait=Wait(kind=WaitKind.QUESTION), reason="look at it")
+
+    async def story(house: House) -> None:
+        await house.do(prepare)
+        await work(house)
+
+    titles: list[str] = []
+    deed, stage = Deed(opening=begins), Deed(submits, kind=TaskKind.STAGE)
+    work_in(story, deed, stage, limits=EngineLimits(tasks=64), wrap=apart, quiet=False, pools=("default",))
 
 
 def test_what_cannot_be_opened_gives_its_place_back_at_once() -> None:
