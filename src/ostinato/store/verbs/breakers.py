@@ -6,12 +6,25 @@ from msgspec.structs import asdict
 
 from ostinato.domain.breaker import Breaker, BreakerState
 from ostinato.domain.event import EventName
-from ostinato.domain.values import Instant
+from ostinato.domain.values import SECOND, Instant
+from ostinato.store.port import Retention
 from ostinato.store.verbs.retention import RetentionVerbs
+
+IDLE: Instant = 7 * 86_400 * SECOND
+"""How long a breaker is kept that nobody has asked about: far longer than failures count as in a row, or any is open. An
+agent that reads the web meets thousands of hosts that do not answer, and most of them once."""
 
 
 class BreakerVerbs(RetentionVerbs):
     """What is left alone because it was in trouble."""
+
+    def prune(self, keep: Retention, *, now: Instant, limit: int = 500) -> int:
+        """The same; and what nobody has asked about for long is closed, without a failure."""
+        gone = super().prune(keep, now=now, limit=limit)
+        idle = self._db.all("prunable_breakers", until=now - IDLE, limit=limit - gone) if gone < limit else []
+        for (name,) in idle:
+            self.put_breaker(name, None, now=now)
+        return gone + len(idle)
 
     def put_breaker(
         self, name: str, breaker: Breaker | None, *, now: Instant, task: int | None = None, actor: str = "runtime"

@@ -6,7 +6,8 @@ from msgspec.structs import replace
 
 from ostinato.domain.breaker import Breaker, BreakerState
 from ostinato.domain.event import EventName
-from ostinato.store.port import Tx
+from ostinato.domain.values import SECOND
+from ostinato.store.port import Retention, Tx
 from ostinato.testing.contract.scene import Scene, case
 
 NAME = "model:small"
@@ -71,3 +72,19 @@ async def a_breaker_that_moves_in_a_transaction_that_fails_has_not_moved(scene: 
         pass
     assert await scene.look_up("breaker", NAME) is None
     assert await _told(scene) == []
+
+
+@case
+async def what_nobody_has_asked_about_for_long_is_closed_and_forgotten(scene: Scene) -> None:
+    day, keep = 86_400 * SECOND, Retention()
+    failed = Breaker(name=NAME, failures=1, since_at=scene.now)
+    await _put(scene, failed)
+    await _put(scene, replace(failed, name="host:open", state=BreakerState.OPEN, until_at=scene.now), name="host:open")
+    late = replace(failed, name="host:shut", state=BreakerState.OPEN, until_at=scene.now + 5 * day)
+    await _put(scene, late, name="host:shut")
+    scene.wait(6 * 86_400.0)
+    assert await scene.do(lambda tx: tx.prune(keep, now=scene.now)) == 0
+    scene.wait(2 * 86_400.0)
+    assert [await scene.do(lambda tx: tx.prune(keep, now=scene.now, limit=1)) for _ in range(3)] == [1, 1, 0]
+    assert [each.name for each in await scene.look_up("breakers")] == ["host:shut"]
+    assert (await _told(scene))[2:] == [("breaker.closed", "host:open")]

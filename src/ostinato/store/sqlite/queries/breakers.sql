@@ -12,6 +12,10 @@ SELECT {breaker_columns} FROM breakers ORDER BY name
 -- One of them.
 SELECT {breaker_columns} FROM breakers WHERE name = :name
 
+-- name: prunable_breakers
+-- Those that failed long ago, and would let anybody look.
+SELECT name FROM breakers WHERE since_at < :until AND until_at < :until ORDER BY name LIMIT :limit
+
 -- name: put_breaker
 -- How it stands now.
 INSERT INTO breakers ({breaker_columns}) VALUES (
