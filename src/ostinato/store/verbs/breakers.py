@@ -11,8 +11,8 @@ from ostinato.store.port import Retention
 from ostinato.store.verbs.retention import RetentionVerbs
 
 IDLE: Instant = 7 * 86_400 * SECOND
-"""How long a breaker is kept that nobody has asked about: far longer than failures count as in a row, or any is open. An
-agent that reads the web meets thousands of hosts that do not answer, and most of them once."""
+"""How long a breaker is kept that nobody has asked about: far longer than failures count as in a row, or any is open.
+An agent that reads the web meets thousands of hosts that do not answer, and most of them once."""
 
 
 class BreakerVerbs(RetentionVerbs):
