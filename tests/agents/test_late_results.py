@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from pathlib import Path
 
 from ostinato.domain.event import EventName
 from ostinato.domain.step import Effect, ToolIntent, ToolOutcome
-from ostinato.domain.task import Task, TaskKind, TaskState
+from ostinato.domain.task import Task, TaskKind, TaskState, WaitKind
 from ostinato.domain.values import digest_of
 from ostinato.store.port import ClaimRequest, EventFilter, Node, Store, Tx
 from ostinato.tools.port import Arguments, OutsideTool, ToolContext, ToolResult, object_schema
-from tests.agents.fleet import Fleet, write_fleet
+from tests.agents.fleet import PARKED, Fleet, running, write_fleet
 from tests.agents.test_turns import files
 from tests.conftest import run
 
@@ -89,3 +90,44 @@ async def _outlive(fleet: Fleet, goal: Task, zombie: Zombie) -> None:
 
 def test_what_a_tool_has_done_for_a_lost_claim_is_kept_as_evidence(tmp_path: Path) -> None:
     run(outlive(tmp_path, None))
+
+
+def test_what_may_have_happened_is_repeated_only_where_its_tool_knows_that_it_has_not(tmp_path: Path) -> None:
+    acts: Counter[str] = Counter()
+    begun, goes_on = asyncio.Event(), asyncio.Event()
+
+    def tool(name: str, knows: bool | None) -> OutsideTool:
+        async def act(_context: ToolContext, _arguments: Arguments) -> ToolResult:
+            acts[name] += 1
+            if acts.total() == 3:
+                begun.set()
+            await goes_on.wait()
+            return ToolResult(text="sent")
+
+        async def probe(_context: ToolContext, _arguments: Arguments) -> bool | None:
+            goes_on.set()
+            return knows
+
+        return OutsideTool(
+            name=f"test.{name}", description="Send.", parameters=object_schema(), effect=Effect.IRREVERSIBLE, act=act,
+            probe=probe,
+        )  # fmt: skip
+
+    async def story() -> None:
+        tools = tool("did", True), tool("did_not", False), tool("unsure", None)
+        calls = ", ".join(f"{{tool: {each.name}, args: {{}}}}" for each in tools)
+        leash = LEASH | {"agents/helper/TOOLS.md": "---\nallow: [test.did, test.did_not, test.unsure]\n---\n"}
+        written = files(f"default: {{calls: [{calls}]}}") | leash
+        async with running(tmp_path, written, tools=tools) as fleet:
+            goal = await fleet.goal("helper", "send it")
+            await begun.wait()
+            now = fleet.clock.now()
+            await fleet.store.run(  # as if the node had died, and begun again
+                lambda tx: tx.start_node(pid=1, host="other", version="test", lease_s=60.0, exclusive=True, now=now)
+            )
+            waiting = await fleet.until(goal.id, PARKED)
+            assert waiting.wait is not None
+            assert waiting.wait.kind is WaitKind.UNKNOWN
+            assert acts == {"did": 1, "did_not": 2, "unsure": 1}
+
+    run(story())

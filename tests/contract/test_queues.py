@@ -281,3 +281,9 @@ def test_a_crowd_at_its_limit_is_looked_at_once() -> None:
     table.queues.ended(row.key, "")
     assert len(table.queues._order["p"]) == 1
     assert table.take(request) is not None
+
+
+def test_a_limit_of_each_is_about_what_has_a_name() -> None:
+    each = QueueLimit(agent="*", concurrency=1), QueueLimit(project="*", concurrency=1)
+    assert [limit.covers(kind="run", project="", agent="", priority=0) for limit in each] == [False, False]
+    assert [limit.covers(kind="run", project="acme", agent="clerk", priority=0) for limit in each] == [True, True]

@@ -338,6 +338,9 @@ def test_a_task_fails_at_its_deadline_whether_it_runs_or_still_waits_for_its_tur
             assert ended.result is not None
             assert ended.result.error_class == "deadline"
         assert len(await house.store.read(lambda reads: reads.attempts(delayed.id))) == 1
+        begun = house.clock.now()
+        late = await house.add(spec=replace(spec, deadline_at=begun + 10 * SECOND), not_before_at=begun + 8 * SECOND)
+        assert ((await house.ended(late.id)).finished_at or 0) - begun < 12 * SECOND, "it counts while it waits, too"
         waited_s = (house.clock.now() - soon) / SECOND
         assert waited_s < 60.0
 
