@@ -27,7 +27,7 @@ async def titles(store: PostgresStore) -> list[str]:
 
 
 @pytest.mark.slow
-def test_whether_a_commit_stands_is_known_until_its_mark_may_be_forgotten(database: str) -> None:
+def test_whether_a_commit_stands_is_known_until_its_signature_may_be_forgotten(database: str) -> None:
     async def work() -> None:
         store, other = open_postgres(database), open_postgres(database)
         await add(store, "mine")
@@ -37,7 +37,9 @@ def test_whether_a_commit_stands_is_known_until_its_mark_may_be_forgotten(databa
         assert not asked(mine + 1), "that commit is another's"
         assert not asked(mine + 2), "there is none"
         with psycopg.connect(database, autocommit=True) as connection:
-            connection.execute("UPDATE ostinato_store SET commits = commits + %s", (writer.MARKS_KEPT,))
+            much_later = mine + writer.SIGNATURES_KEPT + 2 * writer.FORGET_EVERY
+            before_it_forgets = much_later - much_later % writer.FORGET_EVERY - 1
+            connection.execute("UPDATE ostinato_store SET commits = %s", [before_it_forgets])
         late = open_postgres(database)
         await add(late, "long after")
         with pytest.raises(Internal, match="what became of it"):

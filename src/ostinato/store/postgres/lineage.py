@@ -22,13 +22,14 @@ GAPS: Final = {"nodes": 1_000, "questions": 1_000, "events": 1_000_000}
 """Ids that a lost past may have given out: far above what any copy lags behind."""
 
 LOCK: Final = Statement("lock lineage", "SELECT 1 FROM ostinato_store FOR UPDATE")
+LINE: Final = (
+    "(SELECT system_identifier FROM pg_control_system()) || '/' || "
+    "substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) || '/' || 'ostinato_store'::regclass::oid || '/' || "
+    "(SELECT oid FROM pg_database WHERE datname = current_database())"
+)
 LOOK: Final = Statement(
     "lineage",
-    "SELECT (SELECT system_identifier FROM pg_control_system()) || '/' || substr(pg_walfile_name("
-    "pg_current_wal_insert_lsn()), 1, 8) || '/' || 'ostinato_store'::regclass::oid || '/' || "
-    "(SELECT oid FROM pg_database WHERE datname = current_database()), (SELECT value FROM settings WHERE name = '"
-    + NAME
-    + "'), "
+    f"SELECT {LINE}, (SELECT value FROM settings WHERE name = '{NAME}'), "
     "extract(epoch FROM clock_timestamp() - timestamptz '2025-01-01 00:00:00+00')::bigint",
 )
 

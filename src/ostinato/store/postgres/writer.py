@@ -48,8 +48,10 @@ STALL_S: Final = 2.0
 IN_DOUBT_S: Final = 60.0
 """How long to ask for what became of a commit, before the node must end: longer than a server takes to start."""
 EVENTS_PAGE: Final = 1_000
-MARKS_KEPT: Final = 10_000
-"""Commits of the fleet after which a writer's mark may be forgotten: many seconds of them."""
+SIGNATURES_KEPT: Final = 10_000
+"""Commits of the fleet of which it is known whose they were: many seconds of them."""
+FORGET_EVERY: Final = 1_000
+"""Commits between two moments at which older signatures are forgotten."""
 
 BEGIN: Final = Statement("begin", "BEGIN ISOLATION LEVEL READ COMMITTED")
 COMMIT: Final = Statement("commit", "COMMIT")
@@ -243,8 +245,8 @@ class Writer:
 
     def _commit(self) -> None:
         database, number = self._database, self._number + 1
-        if self._commits == 0:
-            database.put("forget_marks", before=number - MARKS_KEPT)
+        if number % FORGET_EVERY == 0 and number > SIGNATURES_KEPT:
+            database.put("forget_signatures", before=number - SIGNATURES_KEPT)
         database.put("count_commit", number=number, writer=self.name)
         mine = self._commits + 1
         if self._hook is not None:
@@ -262,23 +264,23 @@ class Writer:
             self._hook("after", mine)
 
     def _was_committed(self, number: int) -> bool:
-        """What became of a commit whose answer was lost. It has left a mark that no other writer touches, and whoever
-        has the fleet's lock knows that it has ended. The server's own word was not enough (`pg_xact_status`): one that
-        crashes forgets which transactions were under way, and gives their numbers out again."""
+        """What became of a commit whose answer was lost: it is signed, and whoever has the fleet's lock knows that it
+        has ended. The server's own word was not enough (`pg_xact_status`): one that crashes forgets which transactions
+        were under way, and gives their numbers out again."""
         deadline_s = time.monotonic() + IN_DOUBT_S
         while time.monotonic() < deadline_s:
             try:
                 self._reconnect()
-                commits, marked = self._lock(), self._database.one("mark_of_writer", writer=self.name)
+                commits, signed = self._lock(), self._database.one("signer_of_commit", number=number)
                 self._database.say(ROLLBACK)
                 self._database.sync()
             except OstinatoError:  # away again, or held up by whoever has the lock
                 self._database.wire.close()
                 time.sleep(PAUSE_S)
                 continue
-            if marked is None and commits >= number + MARKS_KEPT:  # it may have been forgotten
+            if signed is None and commits >= number + SIGNATURES_KEPT:  # it may have been forgotten
                 break
-            return marked is not None and bool(marked[0] == number)
+            return signed is not None and bool(signed[0] == self.name)
         raise StoreBroken(
             "The connection was lost during a commit, and the database does not say what became of it",
             cure="The node must begin again, when the database is there.",

@@ -230,21 +230,22 @@ SELECT pg_database_size(current_database())
 SELECT commits FROM ostinato_store FOR UPDATE
 
 -- name: count_commit
--- Something is changed: what others remember is worth nothing any more. It says whose commit this is, and gives the other
--- nodes a hint, with whom it comes from.
-WITH marked AS (
-    INSERT INTO settings (name, value) VALUES ('postgres.commit.' || :writer, :number::bigint::text)
+-- Something is changed: what others remember is worth nothing any more. It is signed by whose commit it is, and gives the
+-- other nodes a hint, with whom it comes from.
+WITH signed AS (
+    INSERT INTO settings (name, value) VALUES ('postgres.commit.' || lpad(:number::bigint::text, 19, '0'), :writer)
     ON CONFLICT (name) DO UPDATE SET value = excluded.value
 )
 UPDATE ostinato_store SET commits = :number RETURNING pg_notify('ostinato', :writer)
 
--- name: mark_of_writer
--- The number of the last commit that this writer has made.
-SELECT value::bigint FROM settings WHERE name = 'postgres.commit.' || :writer
+-- name: signer_of_commit
+-- Who has made the commit of this number.
+SELECT value FROM settings WHERE name = 'postgres.commit.' || lpad(:number::bigint::text, 19, '0')
 
--- name: forget_marks
--- Those of writers that have long been silent.
-DELETE FROM settings WHERE name >= 'postgres.commit.' AND name < 'postgres.commit/' AND value::bigint < :before
+-- name: forget_signatures
+-- Those of commits long ago.
+DELETE FROM settings
+WHERE name >= 'postgres.commit.' AND name < 'postgres.commit.' || lpad(:before::bigint::text, 19, '0')
 
 -- name: events_behind
 -- What has happened since.
