@@ -152,7 +152,7 @@ class EngineNode:
 
     async def stop(self) -> None:
         """Drains and returns when everything has stopped. Cancelling it does not leave a node half stopped."""
-        await asyncio.shield(asyncio.ensure_future(self._stop()))
+        await asyncio.shield(asyncio.get_running_loop().create_task(self._stop()))
 
     async def wait_stopped(self) -> None:
         """Returns when the node has been stopped; raises `Internal` where it had to stop by itself."""
@@ -303,7 +303,7 @@ class EngineNode:
         """Stops the node by itself: `wait_stopped` raises with this reason then."""
         if self._failure is None:
             self._failure = reason
-            self._failing = asyncio.ensure_future(self._stop())
+            self._failing = asyncio.get_running_loop().create_task(self._stop())
 
     def _hear(self, notice: Notice) -> None:
         """Passes on what the engine says; a store that is broken, by its own word, ends the node."""
