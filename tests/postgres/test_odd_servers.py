@@ -22,7 +22,6 @@ NOW = 1_800_000_000_000_000
 ODD = {
     "default_transaction_isolation": "serializable",
     "default_transaction_deferrable": "on",
-    "statement_timeout": "1ms",
     "lock_timeout": "1ms",
     "idle_in_transaction_session_timeout": "1ms",
     "bytea_output": "escape",
