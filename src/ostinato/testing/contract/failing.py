@@ -257,6 +257,7 @@ async def a_dead_letter_that_a_person_retries_has_every_budget_whole(scene: Scen
 async def a_person_gives_a_failed_task_up(scene: Scene) -> None:
     for state, said in ((QuestionState.DENIED, "not worth it"), (QuestionState.ANSWERED, "give up")):
         task = await _goal(scene)
+        dependant = await scene.add("dependant", after=(task.id,))
         waiting = await _fail(scene, escalate=LADDER)
         question = await _question(scene, waiting)
         with refuses(Invalid, "'retry', 'retry with AGENT' or 'give up'"):
@@ -265,6 +266,8 @@ async def a_person_gives_a_failed_task_up(scene: Scene) -> None:
         ended = await scene.look(task)
         assert ended.state is TaskState.FAILED
         assert "ann gave it up" in ended.reason
+        assert "failed" in (await scene.look(dependant)).reason, "whoever waits for it is told"
+        await scene.move(dependant, TaskEvent.CANCEL)
         again = await scene.change("retry_task", task.id, fresh=False, actor="ann", now=scene.now)
         assert again.state is TaskState.READY
         await scene.finish(await scene.claim_one())
