@@ -12,7 +12,7 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,7 @@ from unittest.mock import patch
 import aiohttp
 
 from benchmarks import bound_http
+from ostinato.store.sql import Query, Values
 from ostinato.store.sqlite import open_store
 from ostinato.store.sqlite.database import SqliteDatabase
 from ostinato.store.sqlite.writer import Writer
@@ -83,16 +84,16 @@ class Recorded:
 @contextmanager
 def recording(into: Recorded) -> Iterator[None]:
     """Writes down the statements of every store of this process."""
-    execute, many, commit = SqliteDatabase._execute, SqliteDatabase.many, Writer._commit
+    execute, perform, commit = SqliteDatabase._execute, SqliteDatabase._perform, Writer._commit
 
-    def recorded_execute(self: SqliteDatabase, query: Any, values: Mapping[str, Any]) -> sqlite3.Cursor:
+    def recorded_execute(self: SqliteDatabase, query: Query, values: Values) -> sqlite3.Cursor:
+        cursor = execute(self, query, values)  # behind what has waited for it
         into.commits[-1].append(Statement(text=query.text, rows=(query.pick(values),)))
-        return execute(self, query, values)
+        return cursor
 
-    def recorded_many(self: SqliteDatabase, name: str, values: Iterable[Mapping[str, Any]], /) -> int:
-        query, held = self._queries[name], list(values)
-        into.commits[-1].append(Statement(text=query.text, rows=tuple(map(query.pick, held)), many=True))
-        return many(self, name, held)
+    def recorded_perform(self: SqliteDatabase, query: Query, rows: list[Row]) -> int:
+        into.commits[-1].append(Statement(text=query.text, rows=tuple(rows), many=True))
+        return perform(self, query, rows)
 
     def recorded_commit(self: Writer, *, changed: int) -> None:
         commit(self, changed=changed)
@@ -101,7 +102,7 @@ def recording(into: Recorded) -> Iterator[None]:
 
     with (
         patch.object(SqliteDatabase, "_execute", recorded_execute),
-        patch.object(SqliteDatabase, "many", recorded_many),
+        patch.object(SqliteDatabase, "_perform", recorded_perform),
         patch.object(Writer, "_commit", recorded_commit),
     ):
         yield

@@ -67,7 +67,7 @@ def wrapped() -> Spans:
     spans.wrap(CHECKPOINT, Checkpoints, "_checkpoint")
     spans.wrap(WRITER, Writer, "_begin", "_perform", "_perform_one", "_tell")
     spans.wrap(WRITER, Orders, "_hand_over")
-    spans.wrap(STATEMENTS, SqliteDatabase, "_execute", "all", "one", "do", "many")
+    spans.wrap(STATEMENTS, SqliteDatabase, "_execute", "_perform", "all", "one", "do", "many")
     for name in _VERBS:
         owner = next(each for each in Transaction.__mro__ if name in each.__dict__)
         spans.wrap(VERBS, owner, name)

@@ -28,7 +28,7 @@ UNANSWERED: Final = frozenset(
         "drop_hold", "count_dependency", "spend_on_task", "add_attempt", "end_attempt", "count_steps", "add_session",
         "touch_session", "give_session", "add_message", "add_question", "settle_question", "remind_question",
         "withdraw_question",
-        "add_to_account", "release_reserved", "open_account", "warn_account", "ask_account", "grant_account",
+        "release_reserved", "open_account", "warn_account", "ask_account", "grant_account",
         "forget_account", "add_audit", "add_charge", "add_node", "set_flag", "add_blob", "touch_blob",
         "put_schedule", "remove_schedule", "add_fire", "forget_fires", "add_skip", "skip_schedule", "set_setting",
         "forget_steps", "forget_attempts", "forget_questions", "forget_dependencies", "forget_document", "forget_task",

@@ -17,6 +17,7 @@ from urllib.parse import quote
 from ostinato.domain.errors import Exhausted, Internal, OstinatoError
 from ostinato.domain.task import UNFINISHED, TaskState
 from ostinato.store.sql import Query, load_queries
+from ostinato.store.sqlite.held import OF_A_TASK, WAITING, Held, Values
 from ostinato.store.verbs.database import Row
 
 BUSY_TIMEOUT_S: Final = 10.0
@@ -111,22 +112,65 @@ class SqliteDatabase:
         """The full disk or broken file that this transaction has met, also where its function has hidden it. SQLite may
         have undone the transaction by itself then, so that every further statement would stand alone: none is let in.
         Whoever begins a transaction clears it."""
+        self.spoilt: Exception | None = None
+        """What a change has met that had waited: whose it was is not known any more."""
+        self.changes = 0
+        """Changes that were asked for, one after the other."""
         self.last_ids: dict[str, int] = {}
         self._queries = known
+        self._held = Held()
         self._marked = False
         """The next change begins a savepoint."""
         self._parted = False
         """It has begun."""
 
+    def begin(self) -> None:
+        """A transaction begins: nothing of another one waits, or has failed."""
+        self.failed = self.spoilt = None
+        self._held.clear()
+
+    def drop_held(self) -> None:
+        """Forgets what waits: it is undone with the rest."""
+        self.spoilt = None
+        self._held.clear()
+
+    def send_held(self) -> None:
+        """Performs what waits."""
+        for name, rows in self._held.take() if self._held.count else ():
+            try:
+                self._perform(self._queries[name], rows)
+            except Exception as error:  # also a value that no column holds
+                self.spoilt = error
+                raise
+
     def _execute(self, query: Query, values: Mapping[str, Any]) -> sqlite3.Cursor:
-        if self.failed is not None:
-            raise type(self.failed)(self.failed.message, cure=self.failed.cure)
+        self._begin_statement(query)
         try:
-            if self._marked and query.changes:
-                self._part()
             return self.connection.execute(query.text, query.pick(values))
         except sqlite3.Error as error:
             raise self._failure(error) from error
+
+    def _perform(self, query: Query, rows: list[Values]) -> int:
+        """A change for each row; returns the rows it touched."""
+        self._let_in()
+        try:
+            return self.connection.executemany(query.text, rows).rowcount
+        except sqlite3.Error as error:
+            raise self._failure(error) from error
+
+    def _begin_statement(self, query: Query) -> None:
+        """Whatever is asked or changed finds all that was changed before."""
+        if self._held.count:
+            self.send_held()
+        self._let_in()
+        if query.changes:
+            self.changes += 1
+            if self._marked:
+                self._part()
+
+    def _let_in(self) -> None:
+        if self.failed is not None:
+            raise type(self.failed)(self.failed.message, cure=self.failed.cure)
 
     def _failure(self, error: sqlite3.Error) -> OstinatoError:
         meaning = meaning_of(error)
@@ -147,20 +191,32 @@ class SqliteDatabase:
             raise self._failure(error) from error
 
     def do(self, name: str, /, **values: Any) -> int:
-        """Performs a change; returns the rows it touched."""
-        return self._execute(self._queries[name], values).rowcount
+        """Performs a change; returns the rows it touched, or 1 where it may wait."""
+        query = self._queries[name]
+        if name in WAITING and not (self._marked or self._parted):
+            self._hold(name, [query.pick(values)], values["id"] if name in OF_A_TASK else None)
+            return 1
+        return self._execute(query, values).rowcount
 
     def many(self, name: str, values: Iterable[Mapping[str, Any]], /) -> int:
-        """Performs a change once for each set of values; returns the rows it touched."""
+        """Performs a change once for each set of values; returns the rows it touched, or was to touch where it may
+        wait."""
         query = self._queries[name]
-        if self.failed is not None:
-            raise type(self.failed)(self.failed.message, cure=self.failed.cure)
-        try:
-            if self._marked:
-                self._part()
-            return self.connection.executemany(query.text, map(query.pick, values)).rowcount
-        except sqlite3.Error as error:
-            raise self._failure(error) from error
+        rows = list(map(query.pick, values))
+        if not rows:
+            return 0
+        if name in WAITING and not (self._marked or self._parted):
+            self._hold(name, rows, None)
+            return len(rows)
+        self._begin_statement(query)
+        return self._perform(query, rows)
+
+    def _hold(self, name: str, rows: list[Values], task: int | None) -> None:
+        self._let_in()
+        if not self._held.has_room(name, task):
+            self.send_held()
+        self.changes += 1
+        self._held.add(name, rows, task)
 
     def mark(self) -> None:
         """See the interface."""

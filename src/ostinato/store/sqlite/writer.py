@@ -117,7 +117,7 @@ class Writer(Orders):
             return Settled(order.future, None, presentable(error))
 
     def _begin(self) -> None:
-        self._database.failed = None
+        self._database.begin()
         self._connection.execute("BEGIN IMMEDIATE")
         version = self._connection.execute("PRAGMA data_version").fetchone()[0]
         if version != self._data_version:  # another process has written since
@@ -136,9 +136,15 @@ class Writer(Orders):
         of them are performed again, each in a savepoint."""
         self._begin()
         try:
-            return [Settled(each.future, *self._perform_one(each.fn, apart=False)) for each in orders]
+            settled = [Settled(each.future, *self._perform_one(each.fn, apart=False)) for each in orders]
+            self._database.send_held()
+            return settled
         except _Spoilt as spoilt:
             error = spoilt.error
+        except Exception as spoilt:  # a change that waited: whose it was is found out by performing each apart
+            if self._database.spoilt is None or self._database.failed is not None:
+                raise
+            error = presentable(spoilt)
         self._work.forget()
         self._forget()
         self._connection.execute("ROLLBACK")
@@ -149,28 +155,34 @@ class Writer(Orders):
 
     def _perform_one(self, fn: Callable[[Any], Any], *, apart: bool) -> tuple[Any, BaseException | None]:
         """What one function returned or raised; `apart`: in a savepoint, else `_Spoilt` where it has to be undone."""
-        work, execute = self._work, self._connection.execute
-        before = self._connection.total_changes
+        work, database, execute = self._work, self._database, self._connection.execute
         if apart:
+            database.send_held()
             execute("SAVEPOINT one")
+        before = database.changes
         work.begin()
         try:
             value = fn(work)
+            if apart:
+                database.send_held()
+            if database.spoilt is not None:  # hidden by the function
+                raise database.spoilt
         except BaseException as error:  # a function may raise anything; it goes to its caller and to nobody else
-            failed, changed = self._database.failed, self._connection.total_changes != before
+            failed, changed = database.failed, database.changes != before or database.spoilt is not None
             if failed is not None:
                 raise failed from error
             if changed and not apart:
                 raise _Spoilt(presentable(error)) from error
             work.undo()
             if apart:
+                database.drop_held()
                 execute("ROLLBACK TO one")
                 execute("RELEASE one")
             if changed:
                 self._forget()
             return None, presentable(error)
-        if self._database.failed is not None:
-            raise self._database.failed
+        if database.failed is not None:
+            raise database.failed
         if apart:
             execute("RELEASE one")
         work.keep()
@@ -180,7 +192,9 @@ class Writer(Orders):
         if self._refused:
             reason = f"{self._refused} writes were refused while the disk was full"
             self._work.announce_late(NewEvent(name=EventName.DISK_FULL, reason=reason))
-        return self._work.flush()
+        told = self._work.flush()
+        self._database.send_held()
+        return told
 
     def _commit(self, *, changed: int) -> None:
         if not changed:

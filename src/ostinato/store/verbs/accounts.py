@@ -48,11 +48,12 @@ class AccountVerbs(SessionVerbs):
         return places
 
     def _book(self, places: Iterable[Place], *, reserved: Spend = NOTHING, spent: Spend = NOTHING) -> None:
+        """The same in all of them; what is set aside may be less than before."""
         sums = {
             "reserved": reserved.usd_micros, "spent": spent.usd_micros, "reserved_tokens": reserved.tokens,
             "spent_tokens": spent.tokens,
         }  # fmt: skip
-        self._db.many("add_to_account", [{"scope": scope, "day": day, **sums} for scope, day in places])
+        self._db.many("book_account", [{"scope": scope, "day": day, **sums} for scope, day in places])
 
     def _give_back(self, places: Iterable[Place], amount: Spend) -> None:
         for scope, day in places:

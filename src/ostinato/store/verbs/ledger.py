@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from ostinato.domain.budget import Ceiling, Overdrawn, Spend, Unit
 from ostinato.domain.ledger import FLEET, NO_DAY, day_of
 from ostinato.domain.question import QuestionState
 from ostinato.domain.values import Instant
 from ostinato.store.money_port import NO_BUDGETS, Budgets
-from ostinato.store.verbs.accounts import NOTHING, Place
+from ostinato.store.verbs.accounts import Place
 from ostinato.store.verbs.reviews import ReviewVerbs
 
 
@@ -90,25 +88,16 @@ class LedgerVerbs(ReviewVerbs):
     ) -> None:
         """Turns a reservation into what was really spent."""
         day, spent = day_of(now), Spend(usd_micros=spent_usd_micros, tokens=spent_tokens)
-        reserved = Spend(usd_micros=reserved_usd_micros, tokens=reserved_tokens)
         began = day if reserved_at is None else day_of(reserved_at)
-        scopes = (f"agent:{agent}", FLEET)
-        if began != day:  # set aside before midnight
-            self._give_back([(scope, began) for scope in scopes], reserved)
-        trees = self._trees(task)
+        days, trees = ((f"agent:{agent}", day), (FLEET, day)), self._trees(task)
+        less = Spend(usd_micros=-reserved_usd_micros, tokens=-reserved_tokens)
         if began == day:
-            self._settle_accounts((*((scope, day) for scope in scopes), *trees), reserved, spent)
-        else:
-            self._settle_accounts([(scope, day) for scope in scopes], NOTHING, spent)
-            self._settle_accounts(trees, reserved, spent)
-
-    def _settle_accounts(self, places: Iterable[Place], reserved: Spend, spent: Spend) -> None:
-        """The same in all of them."""
-        sums = {
-            "reserved": reserved.usd_micros, "reserved_tokens": reserved.tokens, "spent": spent.usd_micros,
-            "spent_tokens": spent.tokens,
-        }  # fmt: skip
-        self._db.many("settle_account", [{"scope": scope, "day": day, **sums} for scope, day in places])
+            self._book((*days, *trees), reserved=less, spent=spent)
+        else:  # set aside before midnight
+            reserved = Spend(usd_micros=reserved_usd_micros, tokens=reserved_tokens)
+            self._give_back([(scope, began) for scope, _ in days], reserved)
+            self._book(days, spent=spent)
+            self._book(trees, reserved=less, spent=spent)
 
 
 def _days(agent: str, agents: Ceiling, fleets: Ceiling, *, now: Instant) -> tuple[tuple[Place, Ceiling], ...]:

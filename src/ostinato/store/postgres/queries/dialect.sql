@@ -156,22 +156,13 @@ ON CONFLICT (agent, goal, state) DO UPDATE SET count = tallies.count + excluded.
 INSERT INTO totals (name, count) VALUES (:name, :change)
 ON CONFLICT (name) DO UPDATE SET count = totals.count + excluded.count
 
--- name: settle_account
--- What was reserved is spent, or something else; what nobody had reserved is spent all the same.
+-- name: book_account
+-- More of what is set aside, or less where it is below zero, and more of what is spent. Less than nothing is never set aside.
 INSERT INTO accounts (scope, day, reserved, spent, reserved_tokens, spent_tokens)
-VALUES (:scope, :day, 0, :spent, 0, :spent_tokens)
+VALUES (:scope, :day, greatest(0, :reserved), :spent, greatest(0, :reserved_tokens), :spent_tokens)
 ON CONFLICT (scope, day) DO UPDATE SET
-    reserved = greatest(0, accounts.reserved - :reserved), spent = accounts.spent + excluded.spent,
-    reserved_tokens = greatest(0, accounts.reserved_tokens - :reserved_tokens),
-    spent_tokens = accounts.spent_tokens + excluded.spent_tokens
-
--- name: add_to_account
--- More or less of both.
-INSERT INTO accounts (scope, day, reserved, spent, reserved_tokens, spent_tokens)
-VALUES (:scope, :day, :reserved, :spent, :reserved_tokens, :spent_tokens)
-ON CONFLICT (scope, day) DO UPDATE SET
-    reserved = accounts.reserved + excluded.reserved, spent = accounts.spent + excluded.spent,
-    reserved_tokens = accounts.reserved_tokens + excluded.reserved_tokens,
+    reserved = greatest(0, accounts.reserved + :reserved), spent = accounts.spent + excluded.spent,
+    reserved_tokens = greatest(0, accounts.reserved_tokens + :reserved_tokens),
     spent_tokens = accounts.spent_tokens + excluded.spent_tokens
 
 -- name: accounts_of_tasks

@@ -49,21 +49,13 @@ FROM accounts WHERE scope = :scope AND day = :day
 -- Which of these tasks have a budget of their own.
 SELECT scope FROM accounts WHERE scope IN (SELECT value FROM json_each(:keys)) AND day = :day
 
--- name: add_to_account
--- More or less of both.
+-- name: book_account
+-- More of what is set aside, or less where it is below zero, and more of what is spent. Less than nothing is never set aside.
 INSERT INTO accounts (scope, day, reserved, spent, reserved_tokens, spent_tokens)
-VALUES (:scope, :day, :reserved, :spent, :reserved_tokens, :spent_tokens)
+VALUES (:scope, :day, max(0, :reserved), :spent, max(0, :reserved_tokens), :spent_tokens)
 ON CONFLICT (scope, day) DO UPDATE SET
-    reserved = reserved + excluded.reserved, spent = spent + excluded.spent,
-    reserved_tokens = reserved_tokens + excluded.reserved_tokens, spent_tokens = spent_tokens + excluded.spent_tokens
-
--- name: settle_account
--- What was reserved is spent, or something else; what nobody had reserved is spent all the same.
-INSERT INTO accounts (scope, day, reserved, spent, reserved_tokens, spent_tokens)
-VALUES (:scope, :day, 0, :spent, 0, :spent_tokens)
-ON CONFLICT (scope, day) DO UPDATE SET
-    reserved = max(0, reserved - :reserved), spent = spent + excluded.spent,
-    reserved_tokens = max(0, reserved_tokens - :reserved_tokens), spent_tokens = spent_tokens + excluded.spent_tokens
+    reserved = max(0, reserved + :reserved), spent = spent + excluded.spent,
+    reserved_tokens = max(0, reserved_tokens + :reserved_tokens), spent_tokens = spent_tokens + excluded.spent_tokens
 
 -- name: open_account
 -- A task has a budget of its own.
