@@ -71,6 +71,38 @@ def test_a_process_that_dies_does_nothing_more_and_its_last_words_are_not_heard(
     assert said == []
 
 
+def test_last_words_make_no_loop_of_their_own() -> None:
+    made = []
+
+    class Policy(asyncio.DefaultEventLoopPolicy):
+        """As in a process that has had no loop yet."""
+
+        def new_event_loop(self) -> asyncio.AbstractEventLoop:
+            made.append("one")
+            raise AssertionError("nobody closes it")
+
+    time = Time(0)
+    loop = Loop(time, delay_s=lambda: 0.0)
+
+    async def speak() -> None:
+        try:
+            await LoopClock(time, loop).sleep(1.0)
+        finally:
+            await asyncio.gather(asyncio.Event().wait())
+
+    before = asyncio.get_event_loop_policy()
+    asyncio.set_event_loop_policy(Policy())
+    try:
+        loop.create_task(speak())
+        loop.call_later(0.5, die)
+        with pytest.raises(Died):
+            turn(loop, time)
+        loop.bury()
+    finally:
+        asyncio.set_event_loop_policy(before)
+    assert made == []
+
+
 def test_a_frozen_process_goes_on_later() -> None:
     time = Time(0)
     loop = Loop(time, delay_s=lambda: 0.0)

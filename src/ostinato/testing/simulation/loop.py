@@ -110,6 +110,7 @@ class Loop(asyncio.BaseEventLoop):
     def bury(self) -> None:
         """Takes apart what a dead process left behind, unheard: nothing of it may run any more."""
         self.set_exception_handler(lambda _loop, _context: None)
+        asyncio.set_event_loop(None)  # else last words may make themselves another loop, which nobody closes
         with _unheard():
             for task in asyncio.all_tasks(self):
                 task._log_destroy_pending = False  # type: ignore[attr-defined]  # nobody is to hear of it
