@@ -97,9 +97,11 @@ def read_day(client: Client) -> list[MailStory]:
                 told_at=told_at(view.steps),
             )
             turns |= {f"M{each}": story for each in _messages(view.steps)}
-    stories = []
+    stories: list[MailStory] = []
     for event in all_events(client, "file.taken"):
         file, taken_at = str(event.data["file"]).rpartition("/")[2], instant_of(event.at)
+        if event.data.get("repeated") and any(each.file == file for each in stories):
+            continue  # the node died before it had moved the file away: found again, and known
         found = turns.get(str(event.data["became"]), MailStory(file="", taken_at=0))
         if event.data.get("repeated"):
             again = Ending(kind=LOGGED, at=taken_at, text="the same mail once more")

@@ -30,6 +30,7 @@ class Teller:
         self._hour = -1
         self._subjects: dict[str, str] = {}
         self._told: set[str] = set()
+        self._files: set[str] = set()
         self.nodes: list[int] = []
         """Pids of the nodes that have started."""
         self.mails_ended = 0
@@ -66,8 +67,10 @@ class Teller:
         self.line(event, "node", f"{how} (pid {self.nodes[-1]})", style="strong")
 
     def _taken(self, event: EventView) -> None:
-        if event.data.get("repeated"):
-            file = str(event.data.get("file")).rpartition("/")[2]
+        file = str(event.data.get("file")).rpartition("/")[2]
+        known = file in self._files
+        self._files.add(file)
+        if event.data.get("repeated") and not known:  # else it was found again, not moved away before the node died
             self._mail(event, LOGGED, subject=file, detail="the same mail once more, by its Message-ID")
 
     def _task_added(self, event: EventView) -> None:
